@@ -1,0 +1,130 @@
+"""The static side of a run: its networks, their sites and parameters, and the optimizers that own them.
+
+Everything here is plain data. Indices are stable: sites, parameters and optimizers are only ever appended, so a vector
+that was written early in a run still lines up with the anatomy that was complete at its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A line of the user's source: absolute file, 1-based line, and the line's text without its indentation."""
+
+    file: str
+    line: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a network can be reached in the user's source: before the statement at `location`, `expression` names it."""
+
+    location: Location
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One module tree that is trained: its name in the user's program, its class, and where a change to it can enter."""
+
+    name: str
+    class_name: str
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One operation in a network's forward pass.
+
+    `path` is the module path of the module that ran it ("" is the network itself), `op` the operation in lower case
+    ("linear", "sigmoid", "batchnorm1d"), `occurrence` counts equal functional calls within one call of that module, from 0.
+    `kind` is one of activation, weight, normalisation, recurrence, attention, pooling, embedding, merge, other.
+    `order` is the position in the forward pass in which the site was first seen. `parameters` are indices into
+    `Anatomy.parameters`, `inputs` indices of the sites whose output it took unchanged.
+    """
+
+    network: int
+    path: str
+    op: str
+    kind: str
+    order: int
+    occurrence: int = 0
+    location: Location | None = None
+    parameters: tuple[int, ...] = ()
+    inputs: tuple[int, ...] = ()
+    functional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter tensor: its dotted name in its network, and the optimizer group that owns it (None: no optimizer does).
+
+    `registered` is False where the network runs the tensor without listing it in `parameters()`.
+    """
+
+    network: int
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool = True
+    group: int | None = None
+    registered: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerGroup:
+    """One parameter group of an optimizer, with the numeric settings it had when first seen (`lr`, `eps`, `weight_decay`, ...)."""
+
+    optimizer: int
+    class_name: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def setting(self, name: str, default: float = 0.0) -> float:
+        """The setting of that name, or `default` where the optimizer has none."""
+        return dict(self.settings).get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """All that is known of the program's structure."""
+
+    networks: tuple[Network, ...] = ()
+    sites: tuple[Site, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    groups: tuple[OptimizerGroup, ...] = ()
+
+    def site_label(self, index: int) -> str:
+        """The name that people read: "net.2", or "block.1:relu#2" for the second functional relu of that module.
+
+        The network's own name is put in front where the program trains more than one.
+        """
+        site = self.sites[index]
+        place = self._within(site.network, site.path)
+        if not site.functional:
+            return place
+        return f"{place}:{site.op}" + (f"#{site.occurrence + 1}" if site.occurrence else "")
+
+    def parameter_label(self, index: int) -> str:
+        """The parameter's dotted name, with its network's name in front where there are several."""
+        parameter = self.parameters[index]
+        return self._within(parameter.network, parameter.name)
+
+    def _within(self, network: int, path: str) -> str:
+        name = self.networks[network].name
+        if not path:
+            return name
+        return f"{name}.{path}" if len(self.networks) > 1 else path
+
+    def in_order(self) -> list[int]:
+        """Site indices from the input to the output, network by network."""
+        return sorted(range(len(self.sites)), key=lambda i: (self.sites[i].network, self.sites[i].order, i))

@@ -1,0 +1,74 @@
+"""One observed training, complete and in memory: facts, anatomy, readings, losses, metrics. Reads nothing, computes little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unvanish.record.anatomy import Anatomy
+from unvanish.record.reading import Metric
+from unvanish.record.verdict import RaceResult
+
+Matrix = NDArray[np.float64]
+Steps = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Where and how a run was made. `own_s` is the time that observing took out of `wall_s`. `ending` is "running" until
+    the run is closed, then "finished", "interrupted", "stopped" (by --max-steps) or the exception's name."""
+
+    script: str = ""
+    arguments: tuple[str, ...] = ()
+    started: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    machine: str = ""
+    device: str = ""
+    threads: int = 0
+    wall_s: float = 0.0
+    own_s: float = 0.0
+    ending: str = "running"
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The record of one training.
+
+    `sampled` holds the numbers of the sampled steps; `readings[name]` is float64 of shape (sampled steps, length of the
+    quantity's axis), NaN where nothing was measured. `steps`, `ended_s` and `losses` (steps, objectives) cover every step.
+    """
+
+    facts: Facts
+    anatomy: Anatomy
+    sampled: Steps
+    readings: Mapping[str, Matrix]
+    steps: Steps
+    ended_s: NDArray[np.float64]
+    losses: Matrix
+    metrics: tuple[Metric, ...] = ()
+    race: RaceResult | None = field(default=None)
+
+    @property
+    def step_count(self) -> int:
+        """Number of the last step."""
+        return int(self.steps[-1]) if len(self.steps) else 0
+
+    @property
+    def overhead(self) -> float:
+        """Share of the wall time that observing took, 0..1."""
+        return self.facts.own_s / self.facts.wall_s if self.facts.wall_s > 0 else 0.0
+
+    def step_ms(self) -> NDArray[np.float64]:
+        """Wall time of each step after the first, in milliseconds; float64 of shape (steps - 1,)."""
+        return np.diff(self.ended_s) * 1e3
+
+    def objective(self, index: int = 0) -> tuple[Steps, NDArray[np.float64]]:
+        """The steps at which one objective has a loss, and those losses (non-finite ones included where recorded as inf)."""
+        if self.losses.shape[1] <= index:
+            return self.steps[:0], np.zeros(0)
+        column = self.losses[:, index]
+        return self.steps, column

@@ -1,0 +1,41 @@
+"""What may be done to a network, as data: the edits of a change, and the prescription that proposes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One alteration. `action` is replace, insert or initialise; `path` the module path; `before` and `after` are what a
+    person would read there, such as "Sigmoid()" and "ReLU()"."""
+
+    action: str
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What remedies did to a live network: their names, every edit, and the way back.
+
+    `undo()` restores the network, and the optimizer if one was given, bit for bit. A second call does nothing.
+    """
+
+    remedies: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    revert: Callable[[], None] = field(repr=False, compare=False)
+
+    def undo(self) -> None:
+        """Restores what the change altered. Raises UndoError where the network was altered again since."""
+        self.revert()
+
+
+@dataclass(frozen=True, slots=True)
+class Prescription:
+    """Candidates for a race, best first: each is a tuple of remedy names that are applied together."""
+
+    finding: str
+    candidates: tuple[tuple[str, ...], ...]

@@ -1,0 +1,96 @@
+"""What a race proved: the result of each trial, and the verdict on each candidate with its effect, interval and cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What a candidate did, against the untouched script on the same seeds."""
+
+    CURED = "cured"
+    BETTER = "better"
+    SAME = "same"
+    WORSE = "worse"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """One run of the script with one candidate and one seed.
+
+    `remedies` is empty for the control. `final_loss` is the mean loss over the last tenth of the steps. `metrics` are
+    the last values of what the script logged or printed. `findings` are the codes of the loud findings of this trial.
+    `step_ms` is the median wall time of a step, `memory_bytes` the process's peak, `failure` says what went wrong.
+    """
+
+    remedies: tuple[str, ...]
+    seed: int
+    steps: int
+    final_loss: float
+    metrics: tuple[tuple[str, float], ...]
+    findings: tuple[str, ...]
+    step_ms: float
+    parameters: int
+    memory_bytes: int
+    losses: tuple[float, ...] = ()
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A paired comparison on one metric: means of control and treated, mean difference, and its 95 % interval.
+
+    A positive `effect` is always an improvement: treated minus control where higher is better, else the reverse.
+    """
+
+    metric: str
+    higher_is_better: bool
+    control: float
+    treated: float
+    effect: float
+    interval: tuple[float, float]
+    control_spread: float = 0.0
+    treated_spread: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Ratios to the control. None where a ratio was not measured."""
+
+    step_time: float
+    parameters: float
+    memory: float
+    flops: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was proved about one candidate. `effects` has the deciding metric first; `reason` says why in a sentence."""
+
+    remedies: tuple[str, ...]
+    outcome: Outcome
+    effects: tuple[Effect, ...]
+    seeds: int
+    steps: int
+    cost: Cost
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The remedies as people write them: "relu + he-init"."""
+        return " + ".join(self.remedies)
+
+
+@dataclass(frozen=True, slots=True)
+class RaceResult:
+    """A finished race: the verdicts, best first; the winner's remedies (None: nothing helped); the trials behind them."""
+
+    script: str
+    verdicts: tuple[Verdict, ...]
+    winner: tuple[str, ...] | None
+    control: tuple[Effect, ...]
+    trials: tuple[TrialResult, ...]
+    sentence: str
+    line: str | None = None
