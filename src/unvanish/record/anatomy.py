@@ -43,7 +43,7 @@ class Site:
     ("linear", "sigmoid", "batchnorm1d"), `occurrence` counts equal functional calls within one call of that module, from 0.
     `kind` is one of activation, weight, normalisation, recurrence, attention, pooling, embedding, merge, other.
     `order` is the position in the forward pass in which the site was first seen. `parameters` are indices into
-    `Anatomy.parameters`, `inputs` indices of the sites whose output it took unchanged.
+    `Anatomy.parameters`. `functional` tells a call such as `F.relu(x)` from a module such as `nn.ReLU()`.
     """
 
     network: int
@@ -54,7 +54,6 @@ class Site:
     occurrence: int = 0
     location: Location | None = None
     parameters: tuple[int, ...] = ()
-    inputs: tuple[int, ...] = ()
     functional: bool = False
 
 

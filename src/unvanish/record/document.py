@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON values and back. It knows types, not meanings, and never guesses: an unknown field is an error."""
+"""Frozen dataclasses to plain JSON values and back. It knows types, not meanings, and never guesses: unknown fields are errors."""
 
 from __future__ import annotations
 

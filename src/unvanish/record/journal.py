@@ -52,14 +52,10 @@ class Journal:
         try:
             connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(
-                "PRAGMA synchronous = NORMAL"
-            )  # a commit survives the process; only a power cut may lose it
+            connection.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; only a power cut may lose it
             connection.executescript(_SCHEMA)
         except sqlite3.Error as fault:
-            raise RecordError(
-                f"{path}: the run's file cannot be written ({fault}); choose another folder with --out"
-            ) from fault
+            raise RecordError(f"{path}: the run's file cannot be written ({fault}); choose another folder with --out") from fault
         return cls(connection)
 
     def write(
@@ -132,18 +128,14 @@ def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
     if application != APPLICATION_ID:
         raise RecordError(f"{path}: an SQLite file, but not a run of unvanish; give a run's folder or its run.sqlite")
     if version != VERSION:
-        raise RecordError(
-            f"{path}: written in format {version}, and this version reads format {VERSION}; update unvanish"
-        )
+        raise RecordError(f"{path}: written in format {version}, and this version reads format {VERSION}; update unvanish")
     (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if health != "ok":
         raise RecordError(f"{path}: damaged or cut short ({health}); restore it from a copy")
 
 
 def _read(connection: sqlite3.Connection) -> Run:
-    documents: dict[str, Any] = {
-        name: json.loads(body) for name, body in connection.execute("SELECT name, body FROM document")
-    }
+    documents: dict[str, Any] = {name: json.loads(body) for name, body in connection.execute("SELECT name, body FROM document")}
     rows = connection.execute('SELECT step, own_ms, site, parameter, "group" FROM reading ORDER BY step').fetchall()
     marks = connection.execute("SELECT step, ended_s, losses FROM step ORDER BY step").fetchall()
     losses = [np.frombuffer(blob, np.float64) for _, _, blob in marks]

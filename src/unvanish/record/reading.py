@@ -36,9 +36,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("activation_mean", "1", Axis.SITE, "mean of the site's output"),
     Quantity("activation_std", "1", Axis.SITE, "standard deviation of the site's output"),
     Quantity("zero_fraction", "fraction", Axis.SITE, "share of the output that is exactly zero"),
-    Quantity(
-        "silent_fraction", "fraction", Axis.SITE, "share of units whose output is zero for every example of the batch"
-    ),
+    Quantity("silent_fraction", "fraction", Axis.SITE, "share of units whose output is zero for every example of the batch"),
     Quantity(
         "saturated_fraction",
         "fraction",
@@ -54,9 +52,9 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("nonfinite_count", "count", Axis.SITE, "NaN and infinite values in the output"),
     Quantity("example_cosine", "cosine", Axis.SITE, "mean cosine between the outputs of different examples"),
     Quantity("log10_gradient_rms", "log10", Axis.SITE, "RMS of the loss's gradient at the site's output"),
-    Quantity("gradient_nonfinite", "count", Axis.SITE, "NaN and infinite values in the gradient at the site's output"),
+    Quantity("gradient_nonfinite", "count", Axis.SITE, "gradients at the site's output, in this step, that held NaN or infinite values"),
     Quantity("log10_weight_rms", "log10", Axis.PARAMETER, "RMS of the parameter before the update"),
-    Quantity("log10_weight_gradient_rms", "log10", Axis.PARAMETER, "RMS of the gradient that the optimizer used"),
+    Quantity("log10_weight_gradient_rms", "log10", Axis.PARAMETER, "RMS of the gradient that the optimizer used; NaN where it got none"),
     Quantity("log10_update_rms", "log10", Axis.PARAMETER, "RMS of the change that the step really made"),
     Quantity(
         "unit_spread",
@@ -86,7 +84,7 @@ class Reading:
 class StepMark:
     """One training step, sampled or not: when it ended (seconds since the run began), and the loss of each objective.
 
-    An objective is an optimizer, in the order in which they first stepped; its loss is the sum of the losses on which
+    An objective is an optimizer, in the order in which they first stepped; its loss is the mean of the losses on which
     `backward` was called for that step. NaN where an objective had none in this step.
     """
 

@@ -1,0 +1,250 @@
+"""The structure of the user's program as it becomes known: networks, sites, parameters, optimizer groups, with stable indices.
+
+It holds modules and tensors weakly, so that nothing lives longer because it was watched.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
+
+from unvanish.observe import source
+from unvanish.observe.catalogue import unwrapped
+from unvanish.record.anatomy import Anatomy, Entry, Network, OptimizerGroup, Parameter, Site
+
+# Parameters that belong to no module are listed under a network of this name.
+LOOSE = "parameters"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteKey:
+    """What makes a site the same one at every step: an operation, its module, and its turn within that module's call."""
+
+    path: str
+    op: str
+    occurrence: int
+    functional: bool
+
+
+class Atlas:
+    """Owner of all indices. `anatomy()` is the record of what is known now; `changed` says whether it grew since."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        self._networks: list[Network] = []
+        self._sites: dict[tuple[int, SiteKey], int] = {}
+        self._site_records: list[Site] = []
+        self._parameters: list[Parameter] = []
+        self._groups: list[OptimizerGroup] = []
+        self._network_of: Any = WeakIdKeyDictionary()  # root module, or a module called in its place -> index
+        self._paths: list[Any] = []  # for each network: module -> dotted path
+        self._roots: list[weakref.ref[nn.Module] | None] = []
+        self._parameter_of: Any = WeakTensorKeyDictionary()  # tensor -> index
+        self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, index of its first group)
+        self._optimizer_count = 0
+        self._born: Any = WeakIdKeyDictionary()  # module -> place of the expression that built it
+        self._entries: list[tuple[tuple[str, int], dict[int, str], Any]] = []
+
+    # What the program told us on the way
+
+    def born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
+        """Takes note of a module under construction. Cost: a walk up the frames, about a microsecond each."""
+        self._born[module] = place
+
+    def optimizer_built(self, frame: FrameType | None) -> None:
+        """Takes note of how the frames that build an optimizer name the modules they can see: a change can enter there."""
+        for user_frame in source.user_frames(frame):
+            names: dict[int, str] = {}
+            modules: Any = WeakIdKeyDictionary()
+            for name, module in source.names_in(user_frame):
+                names.setdefault(id(module), name)
+                modules[module] = True
+            if names:
+                self._entries.append(((user_frame.f_code.co_filename, user_frame.f_lineno), names, modules))
+
+    # Indices
+
+    def network(self, called: nn.Module, frame: FrameType | None) -> int:
+        """The index of the network that a call of `called` belongs to; its whole tree of parameters is taken in."""
+        known = self._network_of.get(called)
+        if known is not None:
+            return known
+        root = self._root_of(called)
+        known = self._network_of.get(root)
+        if known is not None:
+            self._network_of[called] = known
+            return known
+        index = self._network_of[root] = self._network_of[called] = len(self._networks)
+        self._roots.append(weakref.ref(root))
+        self._paths.append(_paths_in(root))
+        entry = self._entry_of(root)
+        name = (entry.expression if entry else None) or source.name_of(root, frame) or type(root).__name__.lower()
+        self._networks.append(Network(name.removeprefix("self."), type(root).__name__, entry))
+        for path, parameter in root.named_parameters():
+            self.parameter(parameter, network=index, name=path)
+        self.changed = True
+        return index
+
+    def site(self, network: int, key: SiteKey, *, kind: str, order: int, module: nn.Module, frame: FrameType | None) -> int:
+        """The index of a site, which is written down when it is first seen. `frame` is where it was called from."""
+        known = self._sites.get((network, key))
+        if known is not None:
+            return known
+        index = self._sites[network, key] = len(self._site_records)
+        built = None if key.functional and not _is_torchs(module) else self._born.get(module)
+        owned = tuple(
+            self.parameter(p, network=network, name=f"{key.path}.{name}".lstrip("."), registered=False)
+            for name, p in module.named_parameters(recurse=False)
+            if not key.functional
+        )
+        where = source.location(built or source.place(frame))
+        self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, where, owned, key.functional))
+        self.changed = True
+        return index
+
+    def parameter(self, tensor: Tensor, *, network: int | None = None, name: str = "", registered: bool = True) -> int:
+        """The index of a parameter; a new one is written down under the name given, or as a loose one."""
+        known = self._parameter_of.get(tensor)
+        if known is not None:
+            return known
+        if network is None:
+            network = self._loose_network()
+            name = f"{LOOSE}.{sum(p.network == network for p in self._parameters)}"
+        index = self._parameter_of[tensor] = len(self._parameters)
+        self._parameters.append(Parameter(network, name, tuple(tensor.shape), tensor.requires_grad, None, registered))
+        self.changed = True
+        return index
+
+    def optimizer(self, optimizer: Optimizer) -> int:
+        """The objective that an optimizer stands for: 0 for the first one that stepped, and so on. Its groups are taken in."""
+        known = self._optimizers.get(optimizer)
+        if known is not None:
+            return known[0]
+        objective, first = self._optimizer_count, len(self._groups)
+        self._optimizer_count += 1
+        self._optimizers[optimizer] = (objective, first)
+        for offset, group in enumerate(optimizer.param_groups):
+            self._groups.append(OptimizerGroup(objective, type(optimizer).__name__, tuple(_settings(group))))
+            for tensor in group["params"]:
+                index = self.parameter(tensor)
+                record = self._parameters[index]
+                self._parameters[index] = replace(record, group=first + offset, trainable=tensor.requires_grad)
+        self.changed = True
+        return objective
+
+    def learning_rates(self) -> list[tuple[int, float]]:
+        """The present learning rate of every group of every living optimizer, as (group index, rate)."""
+        rates: list[tuple[int, float]] = []
+        for optimizer, (_, first) in list(self._optimizers.items()):
+            for offset, group in enumerate(optimizer.param_groups):
+                if first + offset < len(self._groups) and not isinstance(group.get("lr"), Tensor):
+                    rates.append((first + offset, float(group.get("lr", float("nan")))))
+        return rates
+
+    def living_parameters(self) -> list[Tensor]:
+        """Every known parameter that still exists."""
+        return list(self._parameter_of.keys())
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of sites, parameters and optimizer groups known."""
+        return len(self._site_records), len(self._parameters), len(self._groups)
+
+    @property
+    def objectives(self) -> int:
+        """How many optimizers have stepped; at least one, since updates by hand are an objective too."""
+        return max(1, self._optimizer_count)
+
+    def anatomy(self) -> Anatomy:
+        """The record of all that is known."""
+        return Anatomy(tuple(self._networks), tuple(self._site_records), tuple(self._parameters), tuple(self._groups))
+
+    def path_of(self, module: nn.Module, network: int, holder: nn.Module | None) -> str:
+        """The dotted path of `module` in its network. One that is not registered is named after its holder's attribute."""
+        path = self._paths[network].get(module)
+        root_ref = self._roots[network]
+        if path is None and root_ref is not None and (root := root_ref()) is not None:
+            self._paths[network] = _paths_in(root)  # the tree may have grown
+            path = self._paths[network].get(module)
+        if path is not None:
+            return path
+        if holder is None or holder is module:
+            return type(module).__name__.lower()
+        return f"{self.path_of(holder, network, None)}.{_attribute_of(module, holder)}".lstrip(".")
+
+    # How it is found out
+
+    def _root_of(self, called: nn.Module) -> nn.Module:
+        """The top of the tree that a called module belongs to: callers may call `model.encoder` and never `model`."""
+        module = unwrapped(called)
+        seen = {id(module)}
+        while (parent := self._parent_of(module)) is not None and id(parent) not in seen:
+            module = parent
+            seen.add(id(module))
+        return module
+
+    def _parent_of(self, module: nn.Module) -> nn.Module | None:
+        if self._network_of.get(module) is not None:
+            return None
+        for candidate in list(self._born.keys()):
+            if unwrapped(candidate) is candidate and any(child is module for child in candidate.children()):
+                return candidate
+        return None
+
+    def _entry_of(self, root: nn.Module) -> Entry | None:
+        for place, names, modules in self._entries:
+            for module in list(modules.keys()):
+                where = source.location(place)
+                if unwrapped(module) is root and where is not None:
+                    return Entry(where, names[id(module)])
+        return None
+
+    def _loose_network(self) -> int:
+        for index, network in enumerate(self._networks):
+            if network.name == LOOSE:
+                return index
+        self._networks.append(Network(LOOSE, "Tensor"))
+        self._roots.append(None)
+        self._paths.append(WeakIdKeyDictionary())
+        return len(self._networks) - 1
+
+
+def _paths_in(root: nn.Module) -> Any:
+    paths: Any = WeakIdKeyDictionary()
+    for path, module in root.named_modules():
+        paths[module] = path
+    return paths
+
+
+def _settings(group: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numeric settings of an optimizer group; pairs such as `betas` become beta1 and beta2."""
+    for name, value in group.items():
+        if name == "params":
+            continue
+        if isinstance(value, bool | int | float):
+            yield name, float(value)
+        elif name == "betas":
+            yield "beta1", float(value[0])
+            yield "beta2", float(value[1])
+
+
+def _attribute_of(module: nn.Module, holder: nn.Module) -> str:
+    for name, value in vars(holder).items():
+        if value is module:
+            return name
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+        for key, item in items:
+            if item is module:
+                return f"{name}.{key}"
+    return type(module).__name__.lower()
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.")

@@ -1,0 +1,250 @@
+"""Watches the forward pass of a sampled step: module outputs by global hooks, functional activations by a function mode.
+
+Nothing here exists between sampled steps. The mode is entered and left around the outermost module call, so that it nests
+properly with modes of the user's own, and it steps aside where gradients are off, since torch chooses faster kernels there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
+from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
+
+from unvanish.observe import statistics
+from unvanish.observe.capture import Capture, Sighting, SiteCall
+from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, kind_of
+
+_clock = time.perf_counter
+STEEPEST_RANGE = 8.0  # the slopes of all catalogued activations are steepest well within +-8
+
+
+@dataclass(slots=True)
+class Call:
+    """One module call in progress."""
+
+    module: nn.Module
+    counts: Counter[str] = field(default_factory=Counter[str])
+    suspended: bool = False
+
+
+class ForwardWatch:
+    """Owner of the hooks of one sampled step. `install` and `remove` are safe to call at any time, also within a hook."""
+
+    def __init__(
+        self,
+        capture: Callable[[], Capture | None],
+        *,
+        guard: Callable[[Exception], None],
+        includes: Callable[[nn.Module], bool],
+        on_begin: Callable[[], None],
+        charge: Callable[[float], None],
+    ) -> None:
+        self._capture = capture
+        self._guard = guard
+        self._includes = includes
+        self._on_begin = on_begin
+        self.charge = charge
+        self._stack: list[Call] = []
+        self._handles: list[Any] = []
+        self._mode: FunctionWatch | None = None
+        self._thread = 0
+
+    def install(self) -> None:
+        """Hooks on, for the thread that calls."""
+        if not self._handles:
+            self._thread = threading.get_ident()
+            self._handles = [
+                hooks.register_module_forward_pre_hook(self._before),
+                hooks.register_module_forward_hook(self._after, always_call=True),
+            ]
+
+    def remove(self) -> None:
+        """Hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._leave_mode()
+        self._stack.clear()
+
+    def _before(self, module: nn.Module, _args: Any) -> None:
+        if threading.get_ident() != self._thread or not self._handles:
+            return
+        began = _clock()
+        try:
+            if not self._stack:
+                if not torch.is_grad_enabled() or not self._includes(module):
+                    return
+                self._on_begin()
+            if self._capture() is None:
+                return
+            call = Call(module)
+            if not self._stack:
+                self._enter_mode()
+            elif not torch.is_grad_enabled() and self._mode is not None:
+                call.suspended = True
+                self._leave_mode()
+            self._stack.append(call)
+        except Exception as fault:
+            self._guard(fault)
+        finally:
+            self.charge(_clock() - began)
+
+    def _after(self, module: nn.Module, _args: Any, output: Any) -> None:
+        if threading.get_ident() != self._thread or not self._stack or self._stack[-1].module is not module:
+            return
+        began = _clock()
+        try:
+            call = self._stack.pop()
+            if call.suspended:
+                self._enter_mode()
+            if not self._stack:
+                self._leave_mode()
+            capture = self._capture()
+            tensor = first_tensor(output)
+            if capture is not None and tensor is not None and worth_seeing(tensor) and capture.producer(tensor) is None:
+                self._see_module(capture, module, tensor)
+        except Exception as fault:
+            self._guard(fault)
+        finally:
+            self.charge(_clock() - began)
+
+    def _see_module(self, capture: Capture, module: nn.Module, tensor: Tensor) -> None:
+        kind = kind_of(module)
+        if kind == "other":
+            return
+        holder = self._stack[-1].module if self._stack else None
+        outermost = self._stack[0].module if self._stack else module
+        call = SiteCall(module, holder, outermost, type(module).__name__.lower(), kind, 0, False, inspect.currentframe())
+        self._see(capture, call, tensor)
+
+    def see_function(self, name: str, inputs: Tensor | None, output: Any, again: Callable[[Tensor], Tensor]) -> None:
+        """Takes in one call of a functional activation; `inputs` is a flat sample taken before the call."""
+        capture = self._capture()
+        tensor = first_tensor(output)
+        if capture is None or tensor is None or not self._stack or not worth_seeing(tensor):
+            return
+        owner = self._stack[-1]
+        turn = owner.counts[name]
+        owner.counts[name] += 1
+        holder = self._stack[-2].module if len(self._stack) > 1 else None
+        functional = not type(owner.module).__module__.startswith("torch.nn.modules.activation")
+        outermost = self._stack[0].module
+        call = SiteCall(owner.module, holder, outermost, name, "activation", turn, functional, inspect.currentframe())
+        sighting = self._see(capture, call, tensor)
+        if inputs is not None and inputs.numel():
+            sighting.slopes.append(statistics.slope_numbers(again, inputs, steepest(name, again)))
+
+    def _see(self, capture: Capture, call: SiteCall, tensor: Tensor) -> Sighting:
+        sighting = capture.sight(call)
+        sighting.outputs.append(statistics.describe(tensor.detach(), units=call.kind == "activation"))
+        capture.produced(tensor, sighting)
+        if tensor.requires_grad:
+            tensor.register_hook(self._gradient_hook(sighting))
+        return sighting
+
+    def _gradient_hook(self, sighting: Sighting) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            began = _clock()
+            try:
+                sighting.gradients.append((statistics.norm(gradient.detach()), gradient.numel()))
+            except Exception as fault:
+                self._guard(fault)
+            finally:
+                self.charge(_clock() - began)
+
+        return hook
+
+    def _enter_mode(self) -> None:
+        if self._mode is None:
+            self._mode = FunctionWatch(self, self._guard)
+            self._mode.__enter__()
+
+    def _leave_mode(self) -> None:
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self._mode = None
+
+
+class FunctionWatch(TorchFunctionMode):
+    """Sees every torch function called in Python, and reports the activations among them."""
+
+    def __init__(self, watch: ForwardWatch, guard: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self._watch = watch
+        self._guard = guard
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The function's own result; activations are described on the way."""
+        kwargs = kwargs or {}
+        began = _clock()
+        name = functional_activations().get(func)
+        if name is None or not args or not isinstance(args[0], Tensor) or not torch.is_grad_enabled():
+            self._watch.charge(_clock() - began)
+            return func(*args, **kwargs)
+        rest = args[1:]
+        sample = self._sample(name, args[0])
+        self._watch.charge(_clock() - began)
+        output = func(*args, **kwargs)
+        began = _clock()
+        try:
+            self._watch.see_function(name, sample, output, lambda z: func(z, *rest, **kwargs))
+        except Exception as fault:
+            self._guard(fault)
+        self._watch.charge(_clock() - began)
+        return output
+
+    def _sample(self, name: str, inputs: Tensor) -> Tensor | None:
+        try:
+            elementwise = name in ELEMENTWISE and inputs.is_floating_point()
+            return statistics.slope_sample(inputs.detach()) if elementwise else None
+        except Exception as fault:
+            self._guard(fault)
+            return None
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or data class."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    if isinstance(output, tuple | list):
+        return next((t for t in map(first_tensor, output) if t is not None), None)
+    packed = getattr(output, "data", None)
+    return packed if isinstance(packed, Tensor) else None
+
+
+def worth_seeing(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers to describe: floating point, not empty, dense, real memory behind it."""
+    plain = tensor.is_floating_point() and tensor.numel() > 0 and tensor.layout is torch.strided
+    return plain and tensor.dim() > 0 and not tensor.is_meta and not is_functorch_wrapped_tensor(tensor)
+
+
+def steepest(name: str, function: Callable[[Tensor], Tensor]) -> float:
+    """The largest slope that an activation has anywhere; the catalogue's own are worked out once."""
+    return _steepest_of(name) if name in FIXED_STEEPEST else _largest_slope(function)
+
+
+# These have no parameter that could change their slope.
+FIXED_STEEPEST = frozenset({"relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "logsigmoid", "softsign", "selu", "mish"})
+
+
+@cache
+def _steepest_of(name: str) -> float:
+    return _largest_slope(next(f for f, n in functional_activations().items() if n == name))
+
+
+def _largest_slope(function: Callable[[Tensor], Tensor]) -> float:
+    grid = torch.linspace(-STEEPEST_RANGE, STEEPEST_RANGE, 1601, dtype=torch.float64, device="cpu")
+    return float(statistics.slopes(function, grid).abs().max().clamp_min(torch.finfo(torch.float64).tiny))

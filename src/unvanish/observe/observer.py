@@ -1,0 +1,310 @@
+"""Follows a live training step by step and writes what it sees to a journal. It never alters the training, nor raises into it.
+
+Between sampled steps only four things of ours remain: the two global optimizer hooks, and a note at each backward call,
+module birth and optimizer birth. On a fault of its own it lets go of everything, says so once, and the training goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextvars import Token
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from unvanish.observe.active import METRIC_SINK
+from unvanish.observe.atlas import Atlas
+from unvanish.observe.capture import Capture
+from unvanish.observe.eager import EagerStance
+from unvanish.observe.forward import ForwardWatch
+from unvanish.observe.marks import Marks
+from unvanish.observe.patches import Patches
+from unvanish.observe.pulse import Pulse
+from unvanish.observe.schedule import Schedule
+from unvanish.observe.settings import Progress, Settings, StopTraining
+from unvanish.observe.updates import UpdateWatch, fingerprint, has_changed
+from unvanish.record.journal import Journal
+from unvanish.record.reading import Metric
+from unvanish.record.run import Facts
+
+WRITE_EVERY_S = 0.25
+PROGRESS_EVERY_S = 0.25
+
+
+class Observer:
+    """One watched training. `attach` begins, `close` ends; in between the program runs as it would without.
+
+    `networks` restricts it to these modules and the optimizers that own their parameters. `began` is the clock's reading
+    at the start of the run, if that was earlier. `warn` is called at most once, with one line, when observing had to stop.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        facts: Facts,
+        *,
+        settings: Settings,
+        networks: Sequence[nn.Module] = (),
+        on_progress: Callable[[Progress], None] | None = None,
+        warn: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        began: float | None = None,
+    ) -> None:
+        self._journal, self._facts, self._settings = journal, facts, settings
+        self._on_progress, self._warn, self._clock = on_progress, warn, clock
+        self._began = clock() if began is None else began
+        self._members = {id(m) for network in networks for m in network.modules()}
+        self._owned = {id(p) for network in networks for p in network.parameters()}
+        self._process = os.getpid()
+        self._schedule, self._atlas, self._marks = Schedule(settings), Atlas(), Marks()
+        self._patches, self._stance = Patches(), EagerStance()
+        self._forward = ForwardWatch(
+            lambda: self._capture if not self._in_backward else None,
+            guard=self._fail,
+            includes=self._includes,
+            on_begin=self._begin_if_between,
+            charge=self._charge,
+        )
+        self._handles: list[Any] = []
+        self._token: Token[Any] | None = None
+        self._capture: Capture | None = None
+        self._updates: UpdateWatch | None = None
+        self._pulse = Pulse()
+        self._step = 0
+        self._between = True
+        self._wanted = True
+        self._in_backward = False
+        self._in_step = 0
+        self._own_s = self._own_before = 0.0
+        self._last_write = self._last_progress = self._began
+        self._fingerprint: list[tuple[Tensor, Tensor]] = []
+        self._by_hand = False
+        self.backward_calls = 0
+
+    # Life
+
+    def attach(self) -> None:
+        """Begins to watch. torch's own state is left as it was by `close`."""
+        self._patches.install(self)
+        self._handles = [
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        ]
+        self._token = METRIC_SINK.set(self._metric)
+        self._arm()
+
+    def close(self, ending: str) -> Facts:
+        """Ends watching, writes what is left, and says how the run ended. Calling it again does nothing more."""
+        if self._token is None or os.getpid() != self._process:
+            return self._facts
+        self._guarded(self._finish_step)
+        self._let_go()
+        METRIC_SINK.reset(self._token)
+        self._token = None
+        self._facts = replace(self._facts, wall_s=self._clock() - self._began, own_s=self._own_s, ending=ending)
+        self._journal.write(
+            facts=self._facts,
+            anatomy=self._atlas.anatomy(),
+            marks=self._marks.take(self._atlas.objectives),
+        )
+        return self._facts
+
+    @property
+    def anatomy_seen(self) -> bool:
+        """Whether any module ran with gradients on."""
+        return self._atlas.sizes[0] > 0
+
+    # What torch tells us
+
+    def module_born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
+        """A module is under construction."""
+        self._guarded(lambda: self._atlas.born(module, place))
+
+    def optimizer_built(self, frame: Any) -> None:
+        """An optimizer was made."""
+        self._guarded(lambda: self._atlas.optimizer_built(frame))
+
+    def loss_scaled(self, scaled: Any, loss: Any) -> None:
+        """A gradient scaler made one tensor out of the other."""
+        self._guarded(lambda: self._marks.scaled(scaled, loss))
+
+    def backward_begins(self, loss: Any) -> None:
+        """A backward pass is about to run."""
+
+        def note() -> None:
+            if self._in_step == 0:
+                self._begin_if_between()
+            self._marks.loss(loss)
+            self.backward_calls += 1
+
+        self._guarded(note)
+        self._in_backward = True
+        if self._by_hand and self._settings.max_steps is not None and self._step > self._settings.max_steps:
+            raise StopTraining
+
+    def backward_ended(self) -> None:
+        """That pass is over."""
+        self._in_backward = False
+        if not self._pulse.known:
+            self._guarded(self._prepare_by_hand)
+
+    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        def note() -> None:
+            if not self._owns(optimizer):
+                return
+            if self._between and (self._step == 0 or self._pulse.repeats(optimizer)):
+                self._begin()
+            self._in_step += 1
+            self._fingerprint = []
+            self._atlas.optimizer(optimizer)
+            if self._capture is not None:
+                self._updates = UpdateWatch(self._capture, self._atlas)
+                self._updates.before(p for group in optimizer.param_groups for p in group["params"])
+
+        self._guarded(note)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        def note() -> None:
+            if not self._owns(optimizer):
+                self._marks.forget()
+                return
+            self._in_step = max(0, self._in_step - 1)
+            if self._updates is not None:
+                self._updates.after()
+                self._updates = None
+            closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
+            self._marks.claim(self._atlas.optimizer(optimizer), first_only=closure)
+            if self._pulse.beats(optimizer) and not self._between:
+                self._end()
+
+        self._guarded(note)
+        self._stop_if_asked()
+
+    def _metric(self, name: str, value: float) -> None:
+        self._guarded(lambda: self._journal.write(metrics=[Metric(self._step, name, value)]))
+
+    # Steps
+
+    def _begin_if_between(self) -> None:
+        if self._fingerprint and (self._by_hand or has_changed(self._fingerprint)):
+            self._by_hand = True
+            self._fingerprint = []
+            self._end_by_hand()
+        if self._between:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._finish_step()
+        self._step += 1
+        self._between = False
+        self._marks.begin()
+        self._capture = Capture(self._step, self._atlas) if self._wanted else None
+        self._own_before = self._own_s
+
+    def _end(self) -> None:
+        """The step's update is made: its time and losses are known, and whether the next one is to be sampled."""
+        self._marks.end(self._step, self._clock() - self._began)
+        self._between = True
+        elapsed_s = self._clock() - self._began
+        self._wanted = self._schedule.wants(self._step + 1, own_s=self._own_s, elapsed_s=elapsed_s)
+        if self._wanted:
+            self._arm()
+        else:
+            self._disarm()
+        if self._on_progress is not None and self._clock() - self._last_progress >= PROGRESS_EVERY_S:
+            self._last_progress = self._clock()
+            self._on_progress(Progress(self._step, self._marks.last_loss, self._own_s / max(elapsed_s, 1e-9)))
+
+    def _end_by_hand(self) -> None:
+        if self._updates is not None:
+            self._updates.after()
+            self._updates = None
+        self._marks.claim(0)
+        self._end()
+
+    def _finish_step(self) -> None:
+        """Writes the step that ended, if it was sampled, and the marks of the steps since."""
+        capture, self._capture = self._capture, None
+        now = self._clock()
+        if capture is None:
+            if self._marks.ready and now - self._last_write >= WRITE_EVERY_S:
+                self._last_write = now
+                self._journal.write(marks=self._marks.take(self._atlas.objectives))
+            return
+        own_s = self._own_s - self._own_before
+        reading = capture.reading(self._atlas.learning_rates(), own_s=own_s)
+        anatomy = self._atlas.anatomy() if self._atlas.changed else None
+        self._atlas.changed = False
+        self._journal.write(reading=reading, anatomy=anatomy, marks=self._marks.take(self._atlas.objectives))
+        self._last_write = self._clock()
+        self._schedule.sampled(capture.step, own_s + self._last_write - now)
+
+    def _prepare_by_hand(self) -> None:
+        """While no optimizer is known, a step ends where the weights have changed after a backward call."""
+        parameters = [p for p in self._atlas.living_parameters() if p.requires_grad]
+        self._fingerprint = fingerprint(parameters)
+        if self._capture is not None:
+            self._updates = UpdateWatch(self._capture, self._atlas)
+            self._updates.before(parameters)
+
+    def _stop_if_asked(self) -> None:
+        limit = self._settings.max_steps
+        if limit is not None and self._between and self._step >= limit and os.getpid() == self._process and self._handles:
+            raise StopTraining
+
+    # Hooks on and off
+
+    def _arm(self) -> None:
+        self._forward.install()
+        self._stance.enter()
+
+    def _disarm(self) -> None:
+        self._forward.remove()
+        self._stance.leave()
+
+    def _let_go(self) -> None:
+        self._disarm()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._patches.remove()
+        self._updates = None
+        self._fingerprint = []
+
+    def _includes(self, module: nn.Module) -> bool:
+        mine = not self._members or id(module) in self._members
+        return mine and not self._in_backward and os.getpid() == self._process
+
+    def _owns(self, optimizer: Optimizer) -> bool:
+        if not self._owned:
+            return True
+        return any(id(p) in self._owned for group in optimizer.param_groups for p in group["params"])
+
+    # Faults
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        if os.getpid() != self._process or not self._handles:
+            return
+        began = self._clock()
+        try:
+            work()
+        except Exception as fault:
+            self._fail(fault)
+        self._charge(self._clock() - began)
+
+    def _charge(self, seconds: float) -> None:
+        self._own_s += seconds
+
+    def _fail(self, fault: Exception) -> None:
+        self._let_go()
+        self._capture = None
+        line = f"{type(fault).__name__}: {fault}"
+        self._facts = replace(self._facts, faults=(*self._facts.faults, line))
+        if self._warn is not None:
+            self._warn(f"stopped watching at step {self._step}; the training goes on ({line})")
+            self._warn = None

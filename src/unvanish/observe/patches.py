@@ -1,0 +1,110 @@
+"""Replaces a few of torch's callables for the length of a run, and puts every one back. Each wrapper only adds a note.
+
+Torch has no global hook for a backward call, the birth of a module, or the making of an optimizer: these three, and the
+scaling of a loss, are wrapped.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unvanish.observe import source
+
+
+class Listener(Protocol):
+    """Who is told. None of these may raise."""
+
+    def module_born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
+        """A module is under construction."""
+        ...
+
+    def optimizer_built(self, frame: Any) -> None:
+        """An optimizer was made in `frame`."""
+        ...
+
+    def backward_begins(self, loss: Any) -> None:
+        """`backward` was called on `loss`, a tensor or a sequence of them."""
+        ...
+
+    def backward_ended(self) -> None:
+        """That call returned or raised."""
+        ...
+
+    def loss_scaled(self, scaled: Any, loss: Any) -> None:
+        """A gradient scaler made `scaled` out of `loss`."""
+        ...
+
+
+class Patches:
+    """Owner of the replaced callables."""
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[Any, str, Any, Any]] = []
+
+    def install(self, listener: Listener) -> None:
+        """Replaces them all."""
+        self._replace(torch.autograd, "backward", lambda original: _backward(original, listener))
+        self._replace(nn.Module, "__init__", lambda original: _module_init(original, listener))
+        self._replace(Optimizer, "__init__", lambda original: _optimizer_init(original, listener))
+        self._replace(torch.amp.grad_scaler.GradScaler, "scale", lambda original: _scale(original, listener))
+
+    def remove(self) -> None:
+        """Puts back what still stands; where somebody else wrapped ours since, that is left, and ours only passes through."""
+        for owner, name, original, replacement in reversed(self._replaced):
+            if getattr(owner, name) is replacement:
+                setattr(owner, name, original)
+        self._replaced.clear()
+
+    def _replace(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name)
+        replacement = wrap(original)
+        setattr(owner, name, replacement)
+        self._replaced.append((owner, name, original, replacement))
+
+
+def _backward(original: Any, listener: Listener) -> Any:
+    @functools.wraps(original)
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        listener.backward_begins(tensors)
+        try:
+            return original(tensors, *args, **kwargs)
+        finally:
+            listener.backward_ended()
+
+    return backward
+
+
+def _module_init(original: Any, listener: Listener) -> Any:
+    @functools.wraps(original)
+    def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        listener.module_born(self, source.built_at(self))
+
+    return init
+
+
+def _optimizer_init(original: Any, listener: Listener) -> Any:
+    @functools.wraps(original)
+    def init(self: Optimizer, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        listener.optimizer_built(inspect.currentframe())
+
+    return init
+
+
+def _scale(original: Any, listener: Listener) -> Any:
+    @functools.wraps(original)
+    def scale(self: Any, outputs: Any) -> Any:
+        scaled = original(self, outputs)
+        if isinstance(outputs, Tensor):
+            listener.loss_scaled(scaled, outputs)
+        return scaled
+
+    return scale

@@ -1,0 +1,29 @@
+"""What a person may set about observing, what an observer says while it works, and how it ends a script on request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`budget` is the share of wall time that observing may take (0.01: one per cent); `every` samples each n-th step
+    whatever it costs; `max_steps` ends the script after so many steps."""
+
+    budget: float = 0.01
+    every: int | None = None
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands: the last step, its loss, and the observer's share of the wall time so far, 0..1."""
+
+    step: int
+    loss: float
+    own_share: float
+
+
+class StopTraining(BaseException):
+    """Raised inside the optimizer's step when `max_steps` is reached. Not an Exception, so that a script's own
+    `except Exception` lets it through."""

@@ -1,0 +1,77 @@
+"""Which line of the user's program led here, and how the program names a module. It reads frames and alters nothing."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+from torch import nn
+
+from unvanish.record.anatomy import Location
+
+_FOREIGN = tuple(str(Path(root).resolve()) + "/" for root in (Path(torch.__file__).parent, Path(__file__).parents[1]))
+
+
+@cache
+def is_users(code: CodeType) -> bool:
+    """Whether a piece of code is the user's: neither torch's nor ours, and from a file."""
+    return not code.co_filename.startswith(("<", *_FOREIGN))
+
+
+def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of the user's own code, innermost first."""
+    while frame is not None:
+        if is_users(frame.f_code):
+            yield frame
+        frame = frame.f_back
+
+
+def place(frame: FrameType | None) -> tuple[str, int] | None:
+    """File and line of the innermost user frame from `frame` outwards."""
+    for user_frame in user_frames(frame):
+        return user_frame.f_code.co_filename, user_frame.f_lineno
+    return None
+
+
+def built_at(module: nn.Module) -> tuple[str, int] | None:
+    """File and line of the expression that is building `module`: the first user frame outside its own `__init__` chain."""
+    for frame in user_frames(inspect.currentframe()):
+        code = frame.f_code
+        inside = code.co_name == "__init__" and code.co_varnames and frame.f_locals.get(code.co_varnames[0]) is module
+        if not inside:
+            return code.co_filename, frame.f_lineno
+    return None
+
+
+def location(place: tuple[str, int] | None) -> Location | None:
+    """A place with the text of its line."""
+    return Location(*place, linecache.getline(*place).strip()) if place else None
+
+
+def names_in(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that a frame can name, with the expression that does: locals, then attributes of `self`, then globals."""
+    for name, value in frame.f_locals.items():
+        if isinstance(value, nn.Module):
+            yield name, value
+    owner = frame.f_locals.get("self")
+    if owner is not None and not isinstance(owner, nn.Module):
+        for name, value in getattr(owner, "__dict__", {}).items():
+            if isinstance(value, nn.Module):
+                yield f"self.{name}", value
+    for name, value in frame.f_globals.items():
+        if isinstance(value, nn.Module):
+            yield name, value
+
+
+def name_of(module: nn.Module, frame: FrameType | None) -> str | None:
+    """The expression by which the user's frames, innermost first, name `module`; "self" and private names last."""
+    for user_frame in user_frames(frame):
+        names = [name for name, value in names_in(user_frame) if value is module]
+        if names:
+            return min(names, key=lambda n: (n == "self", n.startswith("_")))
+    return None
