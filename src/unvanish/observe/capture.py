@@ -9,16 +9,17 @@ import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from types import FrameType
 
 import numpy as np
 from torch import Tensor, nn
 
 from unvanish.observe.atlas import Atlas, SiteKey
-from unvanish.observe.statistics import Number, Output, log10_rms, settle
+from unvanish.observe.statistics import Number, SlopeSample, describe, log10_rms, row_spreads, settle, slope_numbers
 from unvanish.record.reading import Axis, Reading, Vector, quantities
 
-OUTPUT_FIELDS = ("activation_mean", "activation_std", "zero_fraction", "silent_fraction", "nonfinite_count", "example_cosine")
+DESCRIBED = ("activation_mean", "activation_std", "zero_fraction", "example_cosine")
 
 
 @dataclass(slots=True)
@@ -26,20 +27,26 @@ class Sighting:
     """All calls of one site within a step."""
 
     index: int
-    outputs: list[Output] = field(default_factory=list)
-    slopes: list[tuple[Number, Number]] = field(default_factory=list)
+    samples: list[Tensor] = field(default_factory=list)
+    nonfinite: list[Number] = field(default_factory=list)
+    silent: list[Number] = field(default_factory=list)
+    slopes: list[SlopeSample] = field(default_factory=list)
     gradients: list[tuple[Number, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Movement:
-    """One parameter at one step: norms of weight, gradient and update, and how far its rows differ."""
+    """One parameter at one step: norms of weight, gradient and update, and a sample of its rows if it is a matrix.
+
+    The gradient has `size` elements; weight and update are measured on `excerpt` of them.
+    """
 
     size: int
+    excerpt: int
     weight: Number = math.nan
     gradient: Number = math.nan
     update: Number = math.nan
-    spread: Number = math.nan
+    sample: Tensor | None = None
 
 
 class Capture:
@@ -95,38 +102,41 @@ class Capture:
         return Reading(self.step, own_s * 1e3, values)
 
     def _site_values(self, count: int) -> Vector:
-        sightings = list(self._sightings.values())
-        flat: list[Number] = []
-        for s in sightings:
-            flat += [getattr(o, name) for o in s.outputs for name in OUTPUT_FIELDS]
-            flat += [n for pair in s.slopes for n in pair]
-            flat += [norm for norm, _ in s.gradients]
-        settled = iter(settle(flat))
+        """Rows are the quantities of the axis. Several calls of a site count as one: means of means, RMS of RMS, sums of counts."""
+        seen = list(self._sightings.values())
+        described = iter(describe([sample for s in seen for sample in s.samples]))
+        slopes = iter(slope_numbers([sample for s in seen for sample in s.slopes]))
+        settled = iter(settle([n for s in seen for n in (*s.nonfinite, *s.silent, *(norm for norm, _ in s.gradients))]))
         rows = {q.name: row for row, q in enumerate(quantities(Axis.SITE))}
         values = np.full((len(rows), count), np.nan, np.float32)
-        for s in sightings:
-            outputs = [[next(settled) for _ in OUTPUT_FIELDS] for _ in s.outputs]
-            slopes = [(next(settled), next(settled)) for _ in s.slopes]
-            norms = [next(settled) for _ in s.gradients]
-            for name, column in zip(OUTPUT_FIELDS, zip(*outputs, strict=True), strict=False):
-                values[rows[name], s.index] = sum(column) if name == "nonfinite_count" else _mean(column)
-            if slopes:
-                values[rows["log10_slope_rms"], s.index] = log10_rms([rms for rms, _ in slopes], [1] * len(slopes))
-                values[rows["saturated_fraction"], s.index] = _mean([share for _, share in slopes])
-            if norms:
-                values[rows["log10_gradient_rms"], s.index] = log10_rms(norms, [size for _, size in s.gradients])
-                values[rows["gradient_nonfinite"], s.index] = sum(not math.isfinite(n) for n in norms)
+        for s in seen:
+            numbers = {
+                name: _mean(column)
+                for name, column in zip(DESCRIBED, zip(*islice(described, len(s.samples)), strict=True), strict=True)
+            }
+            pairs = list(islice(slopes, len(s.slopes)))
+            numbers["nonfinite_count"] = sum(islice(settled, len(s.nonfinite)))
+            numbers["silent_fraction"] = _mean(list(islice(settled, len(s.silent))))
+            norms = list(islice(settled, len(s.gradients)))
+            numbers["saturated_fraction"] = _mean([share for _, share in pairs])
+            numbers["log10_slope_rms"] = log10_rms([rms for rms, _ in pairs], [1] * len(pairs))
+            numbers["log10_gradient_rms"] = log10_rms(norms, [size for _, size in s.gradients])
+            numbers["gradient_nonfinite"] = sum(not math.isfinite(n) for n in norms) if norms else math.nan
+            for name, value in numbers.items():
+                values[rows[name], s.index] = value
         return values
 
     def _parameter_values(self, count: int) -> Vector:
-        indices = list(self.movements)
-        moves = [self.movements[i] for i in indices]
-        settled = settle([n for m in moves for n in (m.weight, m.gradient, m.update, m.spread)])
+        indices, moves = list(self.movements), list(self.movements.values())
+        settled = settle([n for m in moves for n in (m.weight, m.gradient, m.update)])
+        matrices = [i for i, m in zip(indices, moves, strict=True) if m.sample is not None]
+        spreads = row_spreads([m.sample for m in moves if m.sample is not None])
         values = np.full((4, count), np.nan, np.float32)
         for position, (index, move) in enumerate(zip(indices, moves, strict=True)):
-            *norms, spread = settled[4 * position : 4 * position + 4]
-            values[:3, index] = [log10_rms([n], [move.size]) for n in norms]
-            values[3, index] = spread
+            sizes = (move.excerpt, move.size, move.excerpt)
+            norms = settled[3 * position : 3 * position + 3]
+            values[:3, index] = [log10_rms([n], [size]) for n, size in zip(norms, sizes, strict=True)]
+        values[3, matrices] = spreads
         return values
 
 

@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import DisableTorchFunction
 from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
 from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
@@ -24,9 +24,9 @@ from torch.overrides import TorchFunctionMode
 from unvanish.observe import statistics
 from unvanish.observe.capture import Capture, Sighting, SiteCall
 from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, kind_of
+from unvanish.observe.statistics import SlopeSample
 
 _clock = time.perf_counter
-STEEPEST_RANGE = 8.0  # the slopes of all catalogued activations are steepest well within +-8
 
 
 @dataclass(slots=True)
@@ -128,8 +128,8 @@ class ForwardWatch:
         call = SiteCall(module, holder, outermost, type(module).__name__.lower(), kind, 0, False, inspect.currentframe())
         self._see(capture, call, tensor)
 
-    def see_function(self, name: str, inputs: Tensor | None, output: Any, again: Callable[[Tensor], Tensor]) -> None:
-        """Takes in one call of a functional activation; `inputs` is a flat sample taken before the call."""
+    def see_function(self, name: str, slopes: SlopeSample | None, output: Any) -> None:
+        """Takes in one call of a functional activation, with a sample of its inputs that was taken before the call."""
         capture = self._capture()
         tensor = first_tensor(output)
         if capture is None or tensor is None or not self._stack or not worth_seeing(tensor):
@@ -142,12 +142,17 @@ class ForwardWatch:
         outermost = self._stack[0].module
         call = SiteCall(owner.module, holder, outermost, name, "activation", turn, functional, inspect.currentframe())
         sighting = self._see(capture, call, tensor)
-        if inputs is not None and inputs.numel():
-            sighting.slopes.append(statistics.slope_numbers(again, inputs, steepest(name, again)))
+        if slopes is not None:
+            sighting.slopes.append(slopes)
 
     def _see(self, capture: Capture, call: SiteCall, tensor: Tensor) -> Sighting:
         sighting = capture.sight(call)
-        sighting.outputs.append(statistics.describe(tensor.detach(), units=call.kind == "activation"))
+        with DisableTorchFunction():  # our own arithmetic does not pass through the mode
+            output = tensor.detach()
+            sighting.samples.append(statistics.subsample(output))
+            sighting.nonfinite.append(statistics.nonfinite(output))
+            if call.kind == "activation":
+                sighting.silent.append(statistics.silent_share(output))
         capture.produced(tensor, sighting)
         if tensor.requires_grad:
             tensor.register_hook(self._gradient_hook(sighting))
@@ -192,22 +197,25 @@ class FunctionWatch(TorchFunctionMode):
         if name is None or not args or not isinstance(args[0], Tensor) or not torch.is_grad_enabled():
             self._watch.charge(_clock() - began)
             return func(*args, **kwargs)
-        rest = args[1:]
-        sample = self._sample(name, args[0])
+        sample = self._sample(name, func, args, kwargs)
         self._watch.charge(_clock() - began)
         output = func(*args, **kwargs)
         began = _clock()
         try:
-            self._watch.see_function(name, sample, output, lambda z: func(z, *rest, **kwargs))
+            self._watch.see_function(name, sample, output)
         except Exception as fault:
             self._guard(fault)
         self._watch.charge(_clock() - began)
         return output
 
-    def _sample(self, name: str, inputs: Tensor) -> Tensor | None:
+    def _sample(self, name: str, func: Any, args: Any, kwargs: Any) -> SlopeSample | None:
+        """Inputs of an elementwise activation, taken before the call since it may work in place."""
         try:
-            elementwise = name in ELEMENTWISE and inputs.is_floating_point()
-            return statistics.slope_sample(inputs.detach()) if elementwise else None
+            inputs, rest = args[0], args[1:]
+            if name not in ELEMENTWISE or not inputs.is_floating_point() or inputs.numel() == 0:
+                return None
+            form = f"{name} {rest} {kwargs}"
+            return SlopeSample(form, statistics.slope_sample(inputs.detach()), lambda z: func(z, *rest, **kwargs))
         except Exception as fault:
             self._guard(fault)
             return None
@@ -229,22 +237,3 @@ def worth_seeing(tensor: Tensor) -> bool:
     """Whether a tensor has numbers to describe: floating point, not empty, dense, real memory behind it."""
     plain = tensor.is_floating_point() and tensor.numel() > 0 and tensor.layout is torch.strided
     return plain and tensor.dim() > 0 and not tensor.is_meta and not is_functorch_wrapped_tensor(tensor)
-
-
-def steepest(name: str, function: Callable[[Tensor], Tensor]) -> float:
-    """The largest slope that an activation has anywhere; the catalogue's own are worked out once."""
-    return _steepest_of(name) if name in FIXED_STEEPEST else _largest_slope(function)
-
-
-# These have no parameter that could change their slope.
-FIXED_STEEPEST = frozenset({"relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "logsigmoid", "softsign", "selu", "mish"})
-
-
-@cache
-def _steepest_of(name: str) -> float:
-    return _largest_slope(next(f for f, n in functional_activations().items() if n == name))
-
-
-def _largest_slope(function: Callable[[Tensor], Tensor]) -> float:
-    grid = torch.linspace(-STEEPEST_RANGE, STEEPEST_RANGE, 1601, dtype=torch.float64, device="cpu")
-    return float(statistics.slopes(function, grid).abs().max().clamp_min(torch.finfo(torch.float64).tiny))
