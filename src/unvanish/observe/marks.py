@@ -71,8 +71,9 @@ class Marks:
 
     def take(self, objectives: int) -> list[StepMark]:
         """The finished steps, read back and handed over."""
+        present = [o in losses for _, _, losses in self._done for o in range(objectives)]
         numbers: list[Number] = [losses.get(o, math.nan) for _, _, losses in self._done for o in range(objectives)]
-        settled = settle(numbers)
+        settled = [math.inf if there and math.isnan(n) else n for there, n in zip(present, settle(numbers), strict=True)]
         marks = [
             StepMark(step, ended_s, tuple(settled[i * objectives : (i + 1) * objectives]))
             for i, (step, ended_s, _) in enumerate(self._done)

@@ -125,9 +125,14 @@ class Observer:
         """A module is under construction."""
         self._guarded(lambda: self._atlas.born(module, place))
 
-    def optimizer_built(self, frame: Any) -> None:
+    def optimizer_built(self, optimizer: Optimizer, frame: Any) -> None:
         """An optimizer was made."""
-        self._guarded(lambda: self._atlas.optimizer_built(frame))
+
+        def note() -> None:
+            self._pulse.built(optimizer)
+            self._atlas.optimizer_built(frame)
+
+        self._guarded(note)
 
     def loss_scaled(self, scaled: Any, loss: Any) -> None:
         """A gradient scaler made one tensor out of the other."""

@@ -25,7 +25,7 @@ class Listener(Protocol):
         """A module is under construction."""
         ...
 
-    def optimizer_built(self, frame: Any) -> None:
+    def optimizer_built(self, optimizer: Optimizer, frame: Any) -> None:
         """An optimizer was made in `frame`."""
         ...
 
@@ -94,7 +94,7 @@ def _optimizer_init(original: Any, listener: Listener) -> Any:
     @functools.wraps(original)
     def init(self: Optimizer, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        listener.optimizer_built(inspect.currentframe())
+        listener.optimizer_built(self, inspect.currentframe())
 
     return init
 

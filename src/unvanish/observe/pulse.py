@@ -1,6 +1,7 @@
-"""Which of several optimizers beats the time: a training step ends when the first optimizer that ever stepped steps again.
+"""Which of several optimizers ends a training step: the last one of the round in which each of them steps.
 
-So a GAN's step holds one update of each network, and a step with one optimizer a layer holds them all.
+So a GAN's step holds one update of each network with the graph between them, and a step with one optimizer a layer holds
+them all. It counts steps and looks at nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Pulse:
     """Owner of the pacemaker."""
 
     def __init__(self) -> None:
+        self._built: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        self._stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._pacemaker: weakref.ref[Optimizer] | None = None
         self._since: dict[int, int] = {}
 
@@ -25,17 +28,29 @@ class Pulse:
         """Whether any optimizer has stepped."""
         return self._pacemaker is not None
 
+    def built(self, optimizer: Optimizer) -> None:
+        """Takes note of an optimizer that may step one day."""
+        self._built.add(optimizer)
+
     def beats(self, optimizer: Optimizer) -> bool:
-        """Whether the step that `optimizer` just made ends a training step."""
-        alive = self._pacemaker() if self._pacemaker is not None else None
+        """Whether the step that `optimizer` just made ends a training step.
+
+        The one that joined last sets the pace; the first round waits for all that were built, unless one comes round again.
+        """
         count = self._since[id(optimizer)] = self._since.get(id(optimizer), 0) + 1
-        if alive is None or alive is optimizer or count >= PATIENCE:
+        joins = optimizer not in self._stepped
+        self._stepped.add(optimizer)
+        pacemaker = self._pacemaker() if self._pacemaker is not None else None
+        if joins or pacemaker is None or count >= PATIENCE:
             self._pacemaker = weakref.ref(optimizer)
-            self._since.clear()
-            return True
-        return False
+        elif pacemaker is not optimizer:
+            return False
+        if joins and any(other not in self._stepped for other in self._built):
+            return False
+        self._since.clear()
+        return True
 
     def repeats(self, optimizer: Optimizer) -> bool:
-        """Whether a step of `optimizer` belongs to a new training step, rather than to the end of the last one."""
-        alive = self._pacemaker() if self._pacemaker is not None else None
-        return alive is None or alive is optimizer or id(optimizer) in self._since
+        """Whether a step of `optimizer` right after the end of a training step belongs to a new one."""
+        pacemaker = self._pacemaker() if self._pacemaker is not None else None
+        return pacemaker is None or pacemaker is optimizer or (optimizer in self._stepped and id(optimizer) in self._since)

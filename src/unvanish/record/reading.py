@@ -85,7 +85,8 @@ class StepMark:
     """One training step, sampled or not: when it ended (seconds since the run began), and the loss of each objective.
 
     An objective is an optimizer, in the order in which they first stepped; its loss is the mean of the losses on which
-    `backward` was called for that step. NaN where an objective had none in this step.
+    `backward` was called for that step. NaN where an objective had none in this step;
+    a loss that was itself NaN is kept as inf.
     """
 
     step: int

@@ -67,8 +67,9 @@ class Run:
         return np.diff(self.ended_s) * 1e3
 
     def objective(self, index: int = 0) -> tuple[Steps, NDArray[np.float64]]:
-        """The steps at which one objective has a loss, and those losses (non-finite ones included where recorded as inf)."""
+        """The steps at which one objective has a loss, and those losses; a loss that was NaN or infinite is inf."""
         if self.losses.shape[1] <= index:
             return self.steps[:0], np.zeros(0)
         column = self.losses[:, index]
-        return self.steps, column
+        present = ~np.isnan(column)
+        return self.steps[present], column[present]

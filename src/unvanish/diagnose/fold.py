@@ -1,0 +1,32 @@
+"""Orders findings, the root first, and folds symptoms under the finding that causes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from unvanish.diagnose.rule import Rule
+from unvanish.record.finding import Finding, Severity
+
+_WEIGHT = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
+    """The findings that a person should act on, most severe and nearest to the root first; each with its symptoms' codes.
+
+    A finding explains another one when its rule says so and it is at least as severe: a remark explains no illness.
+    """
+    ordered = sorted(findings, key=lambda f: (_WEIGHT[f.severity], rules[f.code].rank, -f.confidence))
+    by_rank = sorted(ordered, key=lambda f: rules[f.code].rank)
+    explained: dict[str, list[str]] = {}
+    hidden: set[int] = set()
+    for root in by_rank:
+        if id(root) in hidden:
+            continue
+        for other in by_rank:
+            follows = other.code in rules[root.code].explains and id(other) not in hidden and other is not root
+            if follows and _WEIGHT[root.severity] <= _WEIGHT[other.severity]:
+                hidden.add(id(other))
+                explained.setdefault(root.code, []).append(other.code)
+    kept = [f for f in ordered if id(f) not in hidden]
+    return [replace(f, symptoms=tuple(dict.fromkeys((*f.symptoms, *explained.get(f.code, ()))))) for f in kept]

@@ -1,0 +1,113 @@
+"""disconnected-parameter: weights that no gradient reaches, or that no optimizer moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+
+from unvanish.diagnose import words
+from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.rule import Rule
+from unvanish.record.finding import Cause, Evidence, Finding, Severity
+
+# A parameter that got no gradient in each of three samples is not merely idle for a step.
+SAMPLES = 3
+# A few weights that are built and never used (an unused head) are worth a remark, not an alarm.
+SMALL_PART = 0.01
+
+
+@final
+class DisconnectedParameter(Rule):
+    """A trainable weight takes part in the forward pass, but no gradient ever reaches it, or no optimizer owns it.
+
+    Sees: parameters of every network that ran, the gradient each one holds when the optimizer steps, and which optimizer
+    owns it. Why it matters: these weights stay as they were born. Known problems: freezing layers by leaving them out of the
+    optimizer is common and sound, so layers before the first trained one are left alone, and so is a network of which no
+    weight is trained. References: PyTorch documentation, "Autograd mechanics" (detach) and `nn.ModuleList`.
+    """
+
+    code: ClassVar[str] = "disconnected-parameter"
+    rank: ClassVar[int] = 5
+    explains: ClassVar[frozenset[str]] = frozenset(
+        {"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low", "dead-units", "saturated-activation"}
+    )
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        unreached = self._unreached(chart)
+        if unreached:
+            yield self._finding(
+                chart,
+                unreached,
+                "detached-graph",
+                "get no gradient at all",
+                "The optimizer owns them, but backward never reaches them: the graph is cut between them and the loss, by "
+                "detach(), .item(), .data, numpy, or a loss that is built anew.",
+                "Keep the loss connected to the network's output; look for detach(), item() and torch.tensor(...) on the way.",
+            )
+        unowned = self._unowned(chart)
+        if unowned:
+            loose = any(not chart.parameter(i).registered for i in unowned)
+            yield self._finding(
+                chart,
+                unowned,
+                "detached-graph" if loose else "disconnected-parameter",
+                "are in no optimizer",
+                "They run and get gradients, but they are not in parameters(), because a plain list or dict holds their modules."
+                if loose
+                else "They run and get gradients, but the optimizer was not given them, while layers before them are trained.",
+                "Hold the layers in an nn.ModuleList." if loose else "Give all parameters to the optimizer.",
+            )
+
+    def _unreached(self, chart: Chart) -> list[int]:
+        """Owned, trainable, used in the forward pass, stepped over at least three times, and never with a gradient."""
+        stepped = ~np.isnan(chart.values("log10_weight_rms"))
+        with_gradient = ~np.isnan(chart.values("log10_weight_gradient_rms"))
+        used = {p for s in chart.anatomy.sites for p in s.parameters}
+        return [
+            i
+            for i, parameter in enumerate(chart.anatomy.parameters)
+            if parameter.group is not None
+            and parameter.trainable
+            and i in used
+            and stepped[:, i].sum() >= SAMPLES
+            and not with_gradient[:, i].any()
+        ]
+
+    def _unowned(self, chart: Chart) -> list[int]:
+        """Used and trainable, in a network that is trained, but owned by no optimizer: unregistered, or behind a trained layer."""
+        parameters = chart.anatomy.parameters
+        trained = {p.network for p in parameters if p.group is not None}
+        first_trained: dict[int, int] = {}
+        for site in chart.anatomy.sites:
+            if any(parameters[i].group is not None for i in site.parameters):
+                first_trained[site.network] = min(site.order, first_trained.get(site.network, site.order))
+        found: list[int] = []
+        for index, site in enumerate(chart.anatomy.sites):
+            behind = site.order > first_trained.get(site.network, 1 << 30)
+            learns = np.isfinite(chart.values("log10_gradient_rms")[:, index]).any()
+            if site.network in trained and learns:
+                candidates = (i for i in site.parameters if parameters[i].group is None and parameters[i].trainable)
+                found += [i for i in candidates if behind or not parameters[i].registered]
+        return list(dict.fromkeys(found))
+
+    def _finding(self, chart: Chart, found: list[int], cause: str, what: str, why: str, advice: str) -> Finding:
+        size = sum(chart.parameter(i).size for i in found)
+        total = sum(p.size for p in chart.anatomy.parameters if p.trainable)
+        share = size / max(1, total)
+        sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(found)]
+        names = [chart.anatomy.parameter_label(i) for i in found]
+        return Finding(
+            self.code,
+            Severity.CRITICAL if share >= SMALL_PART else Severity.WARNING,
+            0.95,
+            f"{words.percent(share)} of the network's weights {what}, so they never change.",
+            f"{words.span(names)} ({size:,} weights): {why[0].lower()}{why[1:]}",
+            advice=advice,
+            sites=chart.labels(sites),
+            cause=Cause(cause),
+            evidence=(Evidence("share of the weights", share, "fraction", None, "counted", names[0]),),
+            began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
+            location=chart.location(sites[0]) if sites else None,
+        )

@@ -1,0 +1,119 @@
+"""non-finite: NaN or infinity in the forward pass, a gradient, or the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unvanish.diagnose import words
+from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.rule import Rule
+from unvanish.record.finding import Cause, Evidence, Finding, Severity
+
+# Signals that had grown to this before the first NaN have run away; smaller ones met an operation outside its domain.
+RUNAWAY = 4.0
+EXPLODED = 1e3
+
+GREW = "The signal had been growing out of bounds before."
+OUTSIDE = (
+    "Everything was of ordinary size before: an operation met a value outside its domain (the logarithm of zero, the square "
+    "root's slope at zero, a division by zero)."
+)
+ADVICE_GREW = "Lower the learning rate, or bring the weights to scale."
+ADVICE_OUTSIDE = "Use the loss on logits, or keep arguments inside the domain."
+
+
+@final
+class NonFinite(Rule):
+    """A NaN or an infinity appeared, and where.
+
+    Sees: non-finite values in the output of every site, in the gradient there, and in the loss. Why it matters: one NaN
+    reaches every weight with the next step, and nothing is learned from then on. Known problems: a gradient scaler skips
+    single infinite steps on purpose, and they are not counted unless they reach the weights. References: IEEE 754;
+    PyTorch documentation, "Automatic mixed precision".
+    """
+
+    code: ClassVar[str] = "non-finite"
+    rank: ClassVar[int] = 30
+    explains: ClassVar[frozenset[str]] = frozenset(
+        {"loss-not-decreasing", "dead-units", "vanishing-gradient", "saturated-activation", "learning-rate-too-low"}
+    )
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        steps, losses = chart.run.objective(0)
+        bad_loss = ~np.isfinite(losses)
+        # The last fifth decides: what was skipped on the way, and left the weights alone, does no harm.
+        tail = bad_loss[-max(1, len(bad_loss) // 5) :]
+        broken = bool(tail.mean() > 0.5) if len(tail) else False
+        values, gradients = chart.values("nonfinite_count"), chart.values("gradient_nonfinite")
+        if not broken and not (len(values) and np.nansum(values[-1]) > 0):
+            return
+        first_loss = int(steps[np.argmax(bad_loss)]) if bad_loss.any() else None
+        first_row, site, forward = _first(values, gradients)
+        seen_at = int(chart.run.sampled[first_row]) if first_row is not None else None
+        began = min(s for s in (first_loss, seen_at) if s is not None)
+        ran_away = _ran_away(chart, first_row) or _loss_ran_away(losses)
+        where = chart.anatomy.site_label(site) if site is not None else "the loss"
+        what = "output" if forward else "gradient"
+        yield Finding(
+            self.code,
+            Severity.CRITICAL,
+            0.97,
+            f"The computation breaks down at step {began}: the numbers stop being numbers.",
+            f"The first NaN or infinity is seen in the {what} of {where}, at step {began}. " + (GREW if ran_away else OUTSIDE),
+            advice=ADVICE_GREW if ran_away else ADVICE_OUTSIDE,
+            sites=chart.labels([site]) if site is not None else (),
+            cause=Cause("exploding-gradient" if ran_away else "numerical-domain"),
+            evidence=(
+                Evidence("non-finite values", _total(values, gradients, first_row), "count", 0.0, "IEEE 754", where),
+                *_size_before(chart, first_row),
+            ),
+            began=began,
+            location=chart.location(site) if site is not None else None,
+        )
+
+
+def _first(values: NDArray[np.float64], gradients: NDArray[np.float64]) -> tuple[int | None, int | None, bool]:
+    """The first sampled row with a non-finite value, the site nearest its origin, and whether it is in the forward pass.
+
+    Forward, the origin is the first site that has one; backward, the last.
+    """
+    for row in range(len(values)):
+        forward = np.flatnonzero(np.nan_to_num(values[row]) > 0)
+        if len(forward):
+            return row, int(forward[0]), True
+        backward = np.flatnonzero(np.nan_to_num(gradients[row]) > 0)
+        if len(backward):
+            return row, int(backward[-1]), False
+    return None, None, True
+
+
+def _ran_away(chart: Chart, row: int | None) -> bool:
+    """Whether signals were enormous in the sample before the first bad one, or in the good part of that one."""
+    spreads = chart.values("activation_std")
+    rows = spreads[: (row if row is not None else len(spreads)) + 1]
+    finite = rows[np.isfinite(rows)]
+    return bool(len(finite) and np.log10(max(finite.max(), 1e-300)) >= RUNAWAY)
+
+
+def _loss_ran_away(losses: NDArray[np.float64]) -> bool:
+    finite = np.abs(losses[np.isfinite(losses)])
+    return bool(len(finite) > 1 and finite.max() > EXPLODED * max(finite[0], 1e-12))
+
+
+def _size_before(chart: Chart, row: int | None) -> tuple[Evidence, ...]:
+    if not row:
+        return ()
+    spreads = chart.values("activation_std")[row - 1]
+    finite = spreads[np.isfinite(spreads)]
+    if not len(finite):
+        return ()
+    step = int(chart.run.sampled[row - 1])
+    return (Evidence("largest activation_std before", float(finite.max()), "1", 10**RUNAWAY, f"sampled at step {step}"),)
+
+
+def _total(values: NDArray[np.float64], gradients: NDArray[np.float64], row: int | None) -> float:
+    return float(np.nansum(values[row]) + np.nansum(gradients[row])) if row is not None else words.NOT_COUNTED

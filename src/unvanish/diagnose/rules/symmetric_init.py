@@ -1,0 +1,65 @@
+"""symmetric-init: all units of a layer start as copies of each other, and stay so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+
+from unvanish.diagnose import words
+from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.rule import Rule
+from unvanish.record.finding import Cause, Evidence, Finding, Severity
+
+# Rows that differ by less than float32's rounding, relative to the matrix's RMS, are the same row.
+THRESHOLD = 1e-6
+# After ten steps a layer whose neighbours break the symmetry differs by the size of its updates, 1e-3 and more.
+STILL = 1e-4
+CHECKED_ROW = 9
+
+
+@final
+class SymmetricInit(Rule):
+    """All rows of a layer's weight matrix are equal at the first step, and still are ten steps later.
+
+    Sees: how far the rows of each weight matrix differ, over the matrix's RMS. Why it matters: units with equal weights get
+    equal gradients, so a layer of a hundred units can do no more than one unit. Known problems: a matrix of zeros is not
+    symmetric in this sense (residual branches start so on purpose), and neither is a layer of one unit. References:
+    Goodfellow, Bengio and Courville 2016, section 8.4.
+    """
+
+    code: ClassVar[str] = "symmetric-init"
+    rank: ClassVar[int] = 10
+    explains: ClassVar[frozenset[str]] = frozenset(
+        {"loss-not-decreasing", "vanishing-gradient", "dead-units", "learning-rate-too-low", "saturated-activation"}
+    )
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        spread = chart.values("unit_spread")
+        if not len(spread):
+            return
+        later = spread[min(CHECKED_ROW, len(spread) - 1)]
+        alike = [
+            i for i in range(spread.shape[1]) if spread[0, i] <= THRESHOLD and later[i] <= STILL and chart.parameter(i).trainable
+        ]
+        if not alike:
+            return
+        names = [chart.anatomy.parameter_label(i) for i in alike]
+        sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(alike)]
+        yield Finding(
+            self.code,
+            Severity.CRITICAL,
+            0.98,
+            "All units of a layer started as copies of each other and still are.",
+            f"The rows of {words.span(names)} are equal, so every unit computes and learns the same: the layer is one unit wide.",
+            advice="Draw the initial weights at random.",
+            sites=chart.labels(sites),
+            cause=Cause("symmetric-init"),
+            evidence=(
+                Evidence("unit_spread", float(np.nanmax(later[alike])), "ratio", STILL, "the size of ten updates", names[0]),
+            ),
+            remedies=("he-init", "glorot-init"),
+            began=int(chart.run.sampled[0]),
+            location=chart.location(sites[0]) if sites else None,
+        )

@@ -1,0 +1,154 @@
+"""vanishing-gradient: so little of the gradient reaches the early layers that they cannot learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+
+from unvanish.diagnose import words
+from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart
+from unvanish.diagnose.profile import SATURATING, activation_share, has_paths_around, normalised, profile
+from unvanish.diagnose.rule import Rule
+from unvanish.record.finding import Cause, Evidence, Finding, Severity
+
+# Three decades: the ratio of first to last layer, 1e-3, at which AUTOTRAINER calls a gradient vanishing (Zhang 2021). Healthy
+# deep networks measured here keep within 2.8.
+THRESHOLD = -3.0
+SOURCE = "ratio 1e-3 of first to last layer, as in AUTOTRAINER (Zhang 2021)"
+SURE = -5.0
+STUCK = 0.25  # a loss that fell by less than this share of its start has learned no more than averages
+# Relative updates under 3e-5 a step need 30,000 steps to change a weight by its own size.
+STANDSTILL = -4.5
+SATURATED_OUTPUT = 0.95
+
+REMEDIES = {
+    "saturating-activation": ("relu + he-init", "batchnorm", "elu"),
+    "off-critical-init": ("he-init", "glorot-init", "batchnorm"),
+    "depth-without-path": ("glorot-init", "batchnorm"),
+}
+REASONS = {
+    "saturating-activation": "Its slope is at most one, and each layer multiplies the gradient by it once more",
+    "off-critical-init": "The initial weights are too small for this activation: each layer shrinks the signal and the gradient",
+    "depth-without-path": "The layers are normalised, but the gradient has no undisturbed path around them",
+}
+
+
+@final
+class VanishingGradient(Rule):
+    """The gradient at the first layers is a thousandth or less of that at the last ones, and stays so.
+
+    Sees: the RMS of the loss's gradient at the output of every layer, relative to the last two. Why it matters: these layers
+    keep the weights they were born with, so the network works with random features. Known problems: an optimizer that
+    rescales each gradient (Adam) hides the size but not the noise; recurrent networks lose it through time, which needs
+    another look. References: Hochreiter 1991; Glorot and Bengio 2010; Schoenholz 2017 (arXiv 1611.01232).
+    """
+
+    code: ClassVar[str] = "vanishing-gradient"
+    rank: ClassVar[int] = 40
+    explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "learning-rate-too-low", "dead-units"})
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        for chain in chart.chains:
+            found = self._through_depth(chart, chain) or self._through_another_network(chart, chain)
+            if found is not None:
+                yield found
+
+    def _through_depth(self, chart: Chart, chain: Chain) -> Finding | None:
+        seen = profile(chart, chain)
+        if seen is None:
+            return None
+        late = seen.late
+        lost = seen.at_input(late)
+        if not lost <= THRESHOLD:
+            return None
+        starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= THRESHOLD]
+        rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= THRESHOLD else slice(-3, None)
+        share = activation_share(chart, chain, lost, rows)
+        cause = "saturating-activation" if share >= 0.5 else "off-critical-init"
+        if cause == "off-critical-init" and (normalised(chart, chain) or has_paths_around(chart, chain)):
+            cause = "depth-without-path"
+        course = chart.course(chain.objective)
+        stuck = course is None or not course.fall >= STUCK
+        below = seen.relative[:, : max(1, len(chain.layers) // 4)].min(axis=1) <= THRESHOLD
+        where = next((i for i in chain.activations if chart.site(i).op in SATURATING), starved[0])
+        return Finding(
+            self.code,
+            Severity.CRITICAL if stuck else Severity.WARNING,
+            _confidence(lost, stuck=stuck),
+            f"{words.first_of(len(starved), len(chain.layers))} are not learning.".replace("layer are", "layer is"),
+            self._why(chart, chain, cause, share, lost),
+            advice=_advice(cause),
+            sites=chart.labels(starved),
+            cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
+            evidence=(
+                Evidence("gain", lost, "log10", THRESHOLD, SOURCE, chart.anatomy.site_label(starved[0])),
+                Evidence("gain at the start", seen.at_input(seen.early), "log10", THRESHOLD, SOURCE),
+            ),
+            remedies=REMEDIES[cause],
+            began=chart.sampled_step(below),
+            location=chart.location(where if cause == "saturating-activation" else starved[0]),
+        )
+
+    def _why(self, chart: Chart, chain: Chain, cause: str, share: float, lost: float) -> str:
+        first = chart.labels(chain.layers[:1])[0]
+        ops = sorted({chart.site(i).op for i in chain.activations if chart.site(i).op in SATURATING})
+        taken = (
+            f"Between the last layers and {first}, {words.decades(lost)} of the gradient are lost ({words.part_of(lost)} arrives)"
+        )
+        if cause == "saturating-activation":
+            return f"{taken}: the {' and '.join(ops)} takes {words.percent(share)} of them. {REASONS[cause]}."
+        return f"{taken}. {REASONS[cause]}."
+
+    def _through_another_network(self, chart: Chart, chain: Chain) -> Finding | None:
+        """A network that learns through another one stands still once that one's output saturates, as a GAN's generator does."""
+        own = _relative_updates(chart, chain)
+        for other in chart.chains:
+            output = next((i for i in reversed(other.activations) if chart.site(i).op in SATURATING), None)
+            if other is chain or output is None or own is None or not own <= STANDSTILL:
+                continue
+            saturated = float(chart.late("saturated_fraction")[output])
+            if saturated < SATURATED_OUTPUT or _relative_updates(chart, other) is None:
+                continue
+            name = chart.anatomy.site_label(output)
+            return Finding(
+                self.code,
+                Severity.CRITICAL,
+                0.8,
+                f"One of the networks has stopped learning: the other one's output, {name}, lets no gradient through.",
+                f"{words.percent(saturated)} of the values at {name} lie where its slope is under a twentieth of the steepest. "
+                f"The gradient of the network that learns through it dies there: its weights change by 10^{own:.1f} of their size.",
+                advice="Use a loss on the logits that does not saturate, such as -log D in place of log(1 - D).",
+                sites=chart.labels(chain.layers),
+                cause=Cause("saturating-activation", 1.0),
+                evidence=(
+                    Evidence("saturated_fraction", saturated, "fraction", SATURATED_OUTPUT, "this rule's own choice", name),
+                    Evidence("relative update", own, "log10", STANDSTILL, "30,000 steps to move a weight by its own size"),
+                ),
+                location=chart.location(output),
+            )
+        return None
+
+
+def _relative_updates(chart: Chart, chain: Chain) -> float | None:
+    """The median log10 of update over weight, over the chain's weight matrices at the last samples."""
+    ratio = chart.late("log10_update_rms") - chart.late("log10_weight_rms")
+    owned = [i for i in chain.layers for i in chart.site(i).parameters if len(chart.parameter(i).shape) > 1]
+    values = ratio[owned] if owned else np.array([])
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else None
+
+
+def _confidence(lost: float, *, stuck: bool) -> float:
+    if lost <= SURE:
+        return 0.97 if stuck else 0.9
+    return 0.85 if stuck else 0.7
+
+
+def _advice(cause: str) -> str:
+    if cause == "saturating-activation":
+        return "Replace the saturating activations, or normalise before them."
+    if cause == "off-critical-init":
+        return "Draw the initial weights at the scale that this activation needs."
+    return "Give the gradient a path around the layers, or warm the learning rate up."
