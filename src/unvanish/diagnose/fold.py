@@ -14,7 +14,8 @@ _WEIGHT = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
     """The findings that a person should act on, most severe and nearest to the root first; each with its symptoms' codes.
 
-    A finding explains another one when its rule says so and it is at least as severe: a remark explains no illness.
+    A finding explains another one when its rule says so, it is at least as severe (a remark explains no illness), and it did
+    not begin later.
     """
     ordered = sorted(findings, key=lambda f: (_WEIGHT[f.severity], rules[f.code].rank, -f.confidence))
     by_rank = sorted(ordered, key=lambda f: rules[f.code].rank)
@@ -25,8 +26,12 @@ def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding
             continue
         for other in by_rank:
             follows = other.code in rules[root.code].explains and id(other) not in hidden and other is not root
-            if follows and _WEIGHT[root.severity] <= _WEIGHT[other.severity]:
+            if follows and _WEIGHT[root.severity] <= _WEIGHT[other.severity] and _not_after(root, other):
                 hidden.add(id(other))
                 explained.setdefault(root.code, []).append(other.code)
     kept = [f for f in ordered if id(f) not in hidden]
     return [replace(f, symptoms=tuple(dict.fromkeys((*f.symptoms, *explained.get(f.code, ()))))) for f in kept]
+
+
+def _not_after(root: Finding, other: Finding) -> bool:
+    return root.began is None or other.began is None or root.began <= other.began

@@ -16,7 +16,7 @@ from unvanish.record.finding import Cause, Evidence, Finding, Severity
 VIOLENT = -1.0
 USUAL = "1e-3 of a weight a step is usual (Karpathy, CS231n); this is a hundred times that"
 ROSE = 2.0  # a loss that ends at twice its start has diverged
-SPIKE = 1.5  # a loss that leaps to one and a half times its start within the first steps was thrown
+SPIKE = 3.0  # a loss that leaps to three times its start within the first steps was thrown
 STUCK = 0.1
 NOISY = 0.1  # of the start: above it, leaps are noise
 RELAPSE = 3.0  # a loss that ends at three times its lowest has been lost again
@@ -40,7 +40,7 @@ class LearningRateTooHigh(Rule):
     def examine(self, chart: Chart) -> Iterator[Finding]:
         if len(chart.chains) != 1:
             return  # losses of opponents rise and fall with each other
-        _, losses = chart.run.objective(0)
+        steps, losses = chart.run.objective(0)
         course = chart.course()
         relative = _largest_relative_update(chart)
         if course is None or len(losses) < 10:
@@ -61,7 +61,7 @@ class LearningRateTooHigh(Rule):
                 Evidence("relative update", relative, "log10", VIOLENT, USUAL),
                 Evidence("loss at the end", course.end, "1", None, f"the loss started at {words.quantity(float(losses[0]))}"),
             ),
-            began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
+            began=int(steps[np.argmax(np.where(np.isfinite(losses), losses, np.inf) > 0.5 * (1 + SPIKE) * abs(losses[0]))]),
         )
 
 

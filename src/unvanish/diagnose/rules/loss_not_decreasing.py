@@ -44,5 +44,4 @@ class LossNotDecreasing(Rule):
             f"It was {words.quantity(course.start)} at the start and is {words.quantity(course.end)} after {course.steps} steps.",
             advice="Look at the data and the labels, at the loss, and at what reaches the optimizer.",
             evidence=(Evidence("fall of the loss", course.fall, "fraction", THRESHOLD, SOURCE),),
-            began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
         )

@@ -32,7 +32,7 @@ class SymmetricInit(Rule):
     code: ClassVar[str] = "symmetric-init"
     rank: ClassVar[int] = 10
     explains: ClassVar[frozenset[str]] = frozenset(
-        {"loss-not-decreasing", "vanishing-gradient", "dead-units", "learning-rate-too-low", "saturated-activation"}
+        {"loss-not-decreasing", "vanishing-gradient", "dead-units", "learning-rate-too-low", "learning-rate-too-high"}
     )
 
     def examine(self, chart: Chart) -> Iterator[Finding]:

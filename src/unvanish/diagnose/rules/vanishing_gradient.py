@@ -47,7 +47,9 @@ class VanishingGradient(Rule):
 
     code: ClassVar[str] = "vanishing-gradient"
     rank: ClassVar[int] = 40
-    explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "learning-rate-too-low", "dead-units"})
+    explains: ClassVar[frozenset[str]] = frozenset(
+        {"loss-not-decreasing", "learning-rate-too-low", "learning-rate-too-high", "dead-units"}
+    )
 
     def examine(self, chart: Chart) -> Iterator[Finding]:
         for chain in chart.chains:
