@@ -1,1 +1,39 @@
-"""Tells you why a deep network has stopped learning, applies the cheapest change that cures it, and proves the cure."""
+"""Tells you why a deep network has stopped learning, applies the cheapest change that cures it, and proves the cure.
+
+with unvanish.watch(model) as run: ...       the loop untouched; then run.findings, run.report("out.html")
+unvanish.apply(model, "relu", "he-init")     remedies by name, in place; returns the Change, which undoes
+unvanish.log(val_accuracy=0.93)              a metric of the run; outside a run, nothing
+
+Names are resolved when first used, so that a stored run can be read on a machine without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unvanish.clinic import watch
+    from unvanish.errors import UnvanishError
+    from unvanish.observe import log
+    from unvanish.remedies import apply
+
+__all__ = ["UnvanishError", "apply", "log", "watch"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "UnvanishError": "unvanish.errors",
+    "apply": "unvanish.remedies",
+    "log": "unvanish.observe",
+    "watch": "unvanish.clinic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'unvanish' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -52,9 +52,13 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("nonfinite_count", "count", Axis.SITE, "NaN and infinite values in the output"),
     Quantity("example_cosine", "cosine", Axis.SITE, "mean cosine between the outputs of different examples"),
     Quantity("log10_gradient_rms", "log10", Axis.SITE, "RMS of the loss's gradient at the site's output"),
-    Quantity("gradient_nonfinite", "count", Axis.SITE, "gradients at the site's output, in this step, that held NaN or infinite values"),
+    Quantity(
+        "gradient_nonfinite", "count", Axis.SITE, "gradients at the site's output, in this step, that held NaN or infinite values"
+    ),
     Quantity("log10_weight_rms", "log10", Axis.PARAMETER, "RMS of the parameter before the update"),
-    Quantity("log10_weight_gradient_rms", "log10", Axis.PARAMETER, "RMS of the gradient that the optimizer used; NaN where it got none"),
+    Quantity(
+        "log10_weight_gradient_rms", "log10", Axis.PARAMETER, "RMS of the gradient that the optimizer used; NaN where it got none"
+    ),
     Quantity("log10_update_rms", "log10", Axis.PARAMETER, "RMS of the change that the step really made"),
     Quantity(
         "unit_spread",

@@ -24,12 +24,17 @@ STANDSTILL = -4.5
 SATURATED_OUTPUT = 0.95
 
 REMEDIES = {
-    "saturating-activation": ("relu + he-init", "batchnorm", "elu"),
+    "saturating-activation": ("relu + he-init", "batchnorm", "elu", "glorot-init"),
     "off-critical-init": ("he-init", "glorot-init", "batchnorm"),
     "depth-without-path": ("glorot-init", "batchnorm"),
 }
+STEEPEST = {
+    "sigmoid": "Every sigmoid passes on at most a quarter of the gradient",
+    "tanh": "A tanh passes on less of the gradient the further its input is from zero",
+    "softmax": "A softmax over many units passes on a share of the gradient that shrinks with their number",
+}
 REASONS = {
-    "saturating-activation": "Its slope is at most one, and each layer multiplies the gradient by it once more",
+    "saturating-activation": "The layers multiply the gradient by its slope once more each",
     "off-critical-init": "The initial weights are too small for this activation: each layer shrinks the signal and the gradient",
     "depth-without-path": "The layers are normalised, but the gradient has no undisturbed path around them",
 }
@@ -100,7 +105,8 @@ class VanishingGradient(Rule):
             f"Between the last layers and {first}, {words.decades(lost)} of the gradient are lost ({words.part_of(lost)} arrives)"
         )
         if cause == "saturating-activation":
-            return f"{taken}: the {' and '.join(ops)} takes {words.percent(share)} of them. {REASONS[cause]}."
+            limits = "; ".join(STEEPEST[op] for op in ops if op in STEEPEST)
+            return f"{taken}: the {' and '.join(ops)} takes {words.percent(share)} of them. {limits or REASONS[cause]}."
         return f"{taken}. {REASONS[cause]}."
 
     def _through_another_network(self, chart: Chart, chain: Chain) -> Finding | None:

@@ -1,0 +1,50 @@
+"""The line that is rewritten while a script runs: at the foot of a terminal, and nowhere else. It writes to standard error only."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unvanish.observe import Progress
+
+
+class LiveLine:
+    """The foot line. The script's output scrolls above it, in a scroll region of its own, as in a package manager's progress."""
+
+    def __init__(self) -> None:
+        self._active = sys.stderr.isatty()
+        self._rows = 0
+
+    def __enter__(self) -> LiveLine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        if self._rows:
+            self._write(f"\x1b7\x1b[r\x1b[{self._rows};1H\x1b[2K\x1b8")
+            self._rows = 0
+
+    def show(self, progress: Progress, health: str) -> None:
+        """Rewrites the line. Does nothing where standard error is not a terminal."""
+        if not self._active:
+            return
+        from rich.console import Console
+
+        from unvanish.report.terminal import live_line
+
+        size = shutil.get_terminal_size()
+        if size.lines != self._rows:
+            # A line feed first, so that the row that becomes ours is free; then the region without it.
+            self._write(f"\n\x1b[1A\x1b7\x1b[1;{size.lines - 1}r\x1b8")
+            self._rows = size.lines
+        line = live_line(progress.step, progress.loss, health=health, own_share=progress.own_share, width=size.columns - 1)
+        console = Console(stderr=True, highlight=False, width=size.columns)
+        with console.capture() as captured:
+            console.print(line, end="")
+        self._write(f"\x1b7\x1b[{self._rows};1H\x1b[2K{captured.get()}\x1b8")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -1,0 +1,50 @@
+"""The entry point: verbs, and one manner of failing: a line that says what, where and what to do, and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from unvanish.cli import demo, report, run
+from unvanish.errors import UnvanishError
+
+OUR_ERROR = 2
+
+# Some releases of typer build on click, others carry a copy of it: the root of its errors is the one that theirs descend from.
+_COMMAND_LINE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="unvanish",
+    help="Tells you why a deep network has stopped learning, and which change cures it.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run", context_settings={"allow_interspersed_args": False})(run.run)
+app.command("report")(report.report)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    sys.exit(run_app(sys.argv[1:]))
+
+
+def run_app(arguments: list[str]) -> int:
+    """The exit code of a command line."""
+    try:
+        code = app(args=run.with_module_set_apart(arguments) or ["--help"], standalone_mode=False)
+    except _COMMAND_LINE_ERROR as fault:
+        return _complain(fault.format_message())
+    except UnvanishError as fault:
+        return _complain(str(fault))
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str) -> int:
+    print(f"unvanish: {message}", file=sys.stderr)
+    return OUR_ERROR

@@ -1,0 +1,36 @@
+"""unvanish report: opens a stored run again, on any machine, with or without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unvanish.cli.output import terminal, write_json
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its run.sqlite.")],
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the diagnosis as JSON; - is standard output.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page there.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files.")] = False,
+) -> int:
+    """Show the report of a stored run again."""
+    from unvanish.diagnose import diagnose
+    from unvanish.record.journal import load
+    from unvanish.report import page
+    from unvanish.report.terminal import render, render_race
+
+    record = load(run / "run.sqlite" if run.is_dir() else run)
+    findings = diagnose(record)
+    if html is not None:
+        page.write(html, record, findings)
+    if not quiet:
+        console = terminal()
+        console.print(render(record, findings, script=record.facts.script, report_path=html))
+        if record.race is not None:
+            console.print(render_race(record.race))
+    if json is not None:
+        write_json(json, record, findings)
+    return 0

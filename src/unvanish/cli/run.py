@@ -1,0 +1,71 @@
+"""unvanish run: watches an ordinary training script, and says what is wrong. The script's own output and exit code are its own."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unvanish.cli.output import terminal, write_json
+from unvanish.errors import ScriptFailed, UsageError
+
+RUNS = Path("unvanish-runs")
+
+
+OPTIONS_WITH_VALUE = frozenset({"--out", "--budget", "--every", "--max-steps", "--json"})
+
+
+def with_module_set_apart(arguments: list[str]) -> list[str]:
+    """The command line with a `--` behind `run ... -m module`, so that the module's own options are not taken for ours."""
+    if arguments[:1] != ["run"]:
+        return arguments
+    position = 1
+    while position < len(arguments) and arguments[position].startswith("-"):
+        if arguments[position] == "-m":
+            return [*arguments[: position + 2], "--", *arguments[position + 2 :]]
+        position += 2 if arguments[position] in OPTIONS_WITH_VALUE else 1
+    return arguments
+
+
+def run(
+    command: Annotated[list[str] | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="The script and its arguments.")] = None,
+    module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run [unvanish-runs/<time>-<script>].")] = None,
+    budget: Annotated[float, typer.Option(help="Time that watching may take, in per cent.", min=0.0, max=100.0)] = 1.0,
+    every: Annotated[int | None, typer.Option(help="Sample each N-th step, whatever it costs.", min=1)] = None,
+    max_steps: Annotated[int | None, typer.Option(help="End the script after so many steps.", min=1)] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the diagnosis as JSON; - is standard output.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
+) -> int:
+    """Watch a PyTorch training script, unmodified, and say what is wrong with it and where."""
+    from unvanish.clinic import watch_script
+    from unvanish.observe import Settings
+    from unvanish.trials import Script
+
+    if not command and module is None:
+        raise UsageError("name the script to run: unvanish run train.py [its arguments]")
+    rest = tuple(command or ())
+    script = Script(module=module, arguments=rest) if module else Script(path=Path(rest[0]), arguments=rest[1:])
+    folder = out or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{module or Path(rest[0]).stem}"
+    settings = Settings(budget=budget / 100, every=every, max_steps=max_steps)
+    try:
+        if quiet:
+            checkup = watch_script(script, folder=folder, settings=settings)
+        else:
+            from unvanish.cli.live import LiveLine
+
+            with LiveLine() as line:
+                checkup = watch_script(script, folder=folder, settings=settings, on_progress=line.show)
+    except ScriptFailed as fault:
+        print(f"unvanish: {fault}", file=sys.stderr)
+        return fault.code
+    if not quiet:
+        from unvanish.report.terminal import render
+
+        terminal().print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
+    if json is not None:
+        write_json(json, checkup.run, checkup.findings)
+    return checkup.ending.code

@@ -1,0 +1,227 @@
+"""What a person asks for, put together from the rooms: watch a script or a loop, and race cures on it. The rooms do the work.
+
+This is the only file that knows every room. Nothing here imports torch before the user's script has done so.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unvanish.errors import ObservationError, ScriptFailed, UsageError
+from unvanish.observe import Progress, Settings, StopTraining
+from unvanish.trials import Ending, Script, execute, when_imported
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unvanish.observe import Observer
+    from unvanish.record.finding import Finding
+    from unvanish.record.journal import Journal
+    from unvanish.record.run import Run
+    from unvanish.trials import News
+
+RUN_FILE, PAGE = "run.sqlite", "report.html"
+# A look at the findings while a script runs may take a fiftieth of the time since the last one.
+LIVE_SHARE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """A watched script: how it ended, its record, what was found, and the page that tells it."""
+
+    ending: Ending
+    run: Run
+    findings: list[Finding]
+    page: Path
+
+
+class Watched:
+    """A loop under observation. `findings` and `report` can be asked for at any time, also after the `with` block."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    @property
+    def run(self) -> Run:
+        """The record so far."""
+        return self._journal.read()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong, the root first; empty where nothing is, or nothing was seen yet."""
+        from unvanish.diagnose import diagnose
+
+        return diagnose(self.run)
+
+    def report(self, path: str | Path) -> Path:
+        """Writes the page that tells it all to `path`, and says where it is."""
+        from unvanish.report import page
+
+        page.write(Path(path), self.run, self.findings)
+        return Path(path)
+
+
+@contextmanager
+def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) -> Generator[Watched]:
+    """The loop inside, watched: `with unvanish.watch(model) as run: ...`, then `run.findings` and `run.report("out.html")`.
+
+    The training goes on bit for bit as it would without. `budget` is the share of wall time that watching may take, `every`
+    samples each n-th step instead. Raises UsageError where a model is not a module.
+    """
+    from torch import nn
+
+    from unvanish.observe import Observer, facts_of
+    from unvanish.record.journal import Journal
+
+    for model in tuple[Any, ...](models):
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"watch needs torch.nn.Module objects, and was given {type(model).__name__}; pass the network itself")
+    journal = Journal.create(None)
+    observer = Observer(
+        journal, facts_of(Path(sys.argv[0]).name), settings=Settings(budget=budget, every=every), networks=models, warn=_say
+    )
+    observer.attach()
+    ending = "finished"
+    try:
+        yield Watched(journal)
+    except BaseException as fault:
+        ending = type(fault).__name__
+        raise
+    finally:
+        observer.close(ending)
+
+
+def watch_script(
+    script: Script,
+    *,
+    folder: Path,
+    settings: Settings,
+    on_progress: Callable[[Progress, str], None] | None = None,
+) -> Checkup:
+    """The script, run here to its end and watched; its record, findings and page are in `folder`, which is made.
+
+    `on_progress` gets the progress and the code of the leading finding ("" if there is none). Raises UsageError where the
+    folder cannot be written, and ObservationError where there was nothing to watch although the script ended well.
+    """
+    _make(folder)
+    watches: list[tuple[Observer, Journal]] = []
+    began = time.perf_counter()
+
+    def attach() -> None:
+        from unvanish.observe import Observer, facts_of
+        from unvanish.record.journal import Journal
+
+        journal = Journal.create(folder / RUN_FILE)
+        tell = _with_health(journal, on_progress) if on_progress else None
+        facts = facts_of(script.name, script.arguments)
+        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=_say, began=began)
+        observer.attach()
+        watches.append((observer, journal))
+
+    forget = when_imported("torch", attach)
+    try:
+        ending = execute(script, stop=(StopTraining,))
+    finally:
+        forget()
+    if not watches:
+        raise _nothing_seen(script, ending, "ended without importing torch")
+    observer, journal = watches[0]
+    observer.close(ending.exception or ending.how)
+    run = journal.read()
+    journal.close()
+    if not run.step_count:
+        seen = "no module of it ran" if observer.backward_calls else "it never called backward"
+        raise _nothing_seen(script, ending, f"made no training step: {seen}")
+    return _conclude(ending, run, folder)
+
+
+def race_cures(
+    script: Script,
+    *,
+    folder: Path,
+    seeds: int = 3,
+    progress: Callable[[News], None] | None = None,
+) -> Checkup:
+    """The script watched in a process of its own, and its finding's remedies raced against it; told on one page in `folder`.
+
+    Raises ObservationError where there is nothing to treat: no finding, or none with a remedy on the shelf.
+    """
+    from unvanish.diagnose import diagnose
+    from unvanish.race import race
+    from unvanish.record.journal import attach_race, load
+    from unvanish.trials import Trial, run_trials
+
+    _make(folder)
+    with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
+        first = Trial(script, (), 0, Path(scratch) / "first")
+        (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
+        if result.failure:
+            raise ObservationError(f"{script.name} failed, so there is nothing to race: {result.failure}")
+        run = load(first.folder / RUN_FILE)
+        findings = diagnose(run)
+        candidates = [tuple(name.split(" + ")) for name in (findings[0].remedies if findings else ())]
+        entry = next((n.entry for n in run.anatomy.networks if n.entry is not None), None)
+        if not candidates or entry is None:
+            raise ObservationError(f"{script.name}: there is no finding with a remedy to race")
+        raced = race(script, entry, candidates, folder=Path(scratch), examine=diagnose, seeds=seeds, progress=progress)
+        (folder / RUN_FILE).write_bytes((first.folder / RUN_FILE).read_bytes())
+    attach_race(folder / RUN_FILE, raced)
+    return _conclude(Ending(0, "finished"), replace(run, race=raced), folder)
+
+
+def _conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
+    from unvanish.diagnose import diagnose
+    from unvanish.report import page
+
+    findings = diagnose(run)
+    page.write(folder / PAGE, run, findings)
+    return Checkup(ending, run, findings, folder / PAGE)
+
+
+def _make(folder: Path) -> None:
+    """The folder, ready to be written to and without a run in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
+    if (folder / RUN_FILE).exists():
+        raise UsageError(f"{folder} holds another run already; choose another folder with --out")
+
+
+def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError:
+    if ending.code:
+        return ScriptFailed(f"{script.name} ended with exit code {ending.code} before its first training step", ending.code)
+    return ObservationError(
+        f"{script.name} {what}, so there was nothing to watch. Did it stop early? Arguments for the script go after its name: "
+        f"unvanish run {script.name} --data DIR"
+    )
+
+
+def _with_health(journal: Journal, tell: Callable[[Progress, str], None]) -> Callable[[Progress], None]:
+    """Progress with the leading finding's code, looked for as often as a small share of the time allows."""
+    from unvanish.diagnose import diagnose
+
+    state: dict[str, Any] = {"code": "", "next": 0.0}
+
+    def on_progress(progress: Progress) -> None:
+        now = time.perf_counter()
+        if now >= state["next"]:
+            loud = [finding for finding in diagnose(journal.read()) if finding.severity.loud]
+            state["code"] = loud[0].code if loud else ""
+            state["next"] = now + LIVE_SHARE * (time.perf_counter() - now)
+        tell(progress, state["code"])
+
+    return on_progress
+
+
+def _say(line: str) -> None:
+    print(f"unvanish: {line}", file=sys.stderr)

@@ -1,0 +1,66 @@
+"""What a race proved, in sentences for people. It decides nothing: outcomes and winner come from the referee."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unvanish.record.verdict import Effect, Outcome, TrialResult, Verdict
+
+
+def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: Sequence[str]) -> str:
+    """Why a candidate has its outcome, in one sentence. `left` are the control's findings that the treated script still has."""
+    if failure:
+        return f"A trial failed: {failure}."
+    effect = effects[0]
+    change = f"{effect.metric} went from {effect.control:.4g} to {effect.treated:.4g}"
+    match outcome:
+        case Outcome.CURED:
+            return f"{change}, and the findings of the untouched script are gone."
+        case Outcome.BETTER:
+            return f"{change}" + (f", but {', '.join(left)} is still found." if left else ".")
+        case Outcome.WORSE:
+            return f"{change}, by more than the seeds differ by."
+        case _:
+            return f"{change}: no more than the seeds differ by."
+
+
+def sentence(
+    control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None, *, unfinished: tuple[int, int] | None
+) -> str:
+    """The race in one sentence; with another before it where it was stopped early, after so many of so many trials."""
+    said = _finding(control, verdicts, winner)
+    return f"The race was stopped after {unfinished[0]} of {unfinished[1]} trials. {said}" if unfinished else said
+
+
+def _finding(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None) -> str:
+    failure = next((t.failure for t in control if t.failure is not None), None)
+    if failure is not None:
+        return f"The script itself failed, so there is nothing to compare with: {failure}."
+    if not control or not verdicts:
+        return "Nothing was compared."
+    if winner is not None:
+        return _won(winner, verdicts, sick=_is_sick(control))
+    if all(v.outcome is Outcome.FAILED for v in verdicts):
+        return f"No candidate could be tried to its end. {verdicts[0].reason}"
+    if max(v.seeds for v in verdicts) < 2:
+        return "One seed proves nothing; race with at least two."
+    if not _is_sick(control):
+        return "The script is fine as it is: nothing was found, and no candidate does better."
+    return f"Nothing helped: {_none_does(len(verdicts))} better than the script as it is, beyond what the seeds differ by."
+
+
+def _won(winner: Verdict, verdicts: Sequence[Verdict], *, sick: bool) -> str:
+    alone = sum(v.outcome is winner.outcome for v in verdicts) == 1
+    if winner.outcome is Outcome.CURED:
+        return f"The cure: {winner.name}." if alone else f"The cheapest cure that is as good as the best: {winner.name}."
+    opening = "Nothing cures it" if sick else "Nothing was wrong"
+    change = "yet one change helps" if alone else "the cheapest of what helps most"
+    return f"{opening}; {change}: {winner.name}."
+
+
+def _is_sick(control: Sequence[TrialResult]) -> bool:
+    return any(t.findings for t in control)
+
+
+def _none_does(count: int) -> str:
+    return "the one candidate does not do" if count == 1 else f"none of the {count} candidates does"

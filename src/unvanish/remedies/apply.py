@@ -1,0 +1,91 @@
+"""Applies remedies to a live network, all of them or none, and hands back the way back. It decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from unvanish.errors import NotApplicable, UsageError
+from unvanish.record.treatment import Change, Edit
+from unvanish.remedies.contract import Context
+from unvanish.remedies.shelf import names as known_names
+from unvanish.remedies.shelf import remedy
+from unvanish.remedies.snapshot import Reversal, Snapshot
+
+
+def apply(
+    model: nn.Module,
+    *names: str,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    inputs: Any = None,
+    seed: int = 0,
+) -> Change:
+    """The change that the named remedies made to the model, in place and in the order given; `change.undo()` takes it back.
+
+    Each remedy sees what those before it did: "relu", "he-init" initialises for ReLU. `optimizer` is the one that trains the
+    model, or several: new parameters join it, and its state of redrawn ones starts afresh. `inputs` is one example batch (a
+    tensor, a tuple of positional or a dict of keyword arguments), for remedies that need shapes. Random numbers come from a
+    generator seeded with `seed`, one for each remedy: the same model, names and seed give the same weights, on any device,
+    and the program's own random state stays as it was.
+
+    Undoing restores modules, values, flags and the optimizers as they were before the call, training since included. For
+    that the change keeps a copy of all parameters, buffers and optimizer state for as long as it is referenced.
+
+    Raises UnknownRemedy for a name that is not on the shelf, NotApplicable where a remedy cannot act, and UsageError for
+    arguments of the wrong kind. After an error the model and the optimizer are as they were.
+    """
+    optimizers = _optimizers(optimizer)
+    network = _network(model)
+    if not names:
+        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(known_names())}")
+    chosen = [remedy(name) for name in names]
+    before = Snapshot.take(network, optimizers)
+    edits: list[Edit] = []
+    try:
+        for each in chosen:
+            context = Context(torch.Generator().manual_seed(seed), optimizers, inputs)
+            operations = each.plan(network, context)
+            for operation in operations:
+                edits.append(operation.edit)
+                operation.perform(network, optimizers)
+    except BaseException:
+        before.restore()
+        raise
+    return Change(tuple(names), tuple(edits), Reversal(before))
+
+
+def _network(model: object) -> nn.Module:
+    """The network behind wrappers that only run it."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"apply needs a torch.nn.Module to change, and was given {type(model).__name__}; pass the network itself")
+    if isinstance(model, DistributedDataParallel):
+        raise NotApplicable("DistributedDataParallel has already counted the parameters; apply remedies before wrapping the model")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NotApplicable(
+            f"{type(model).__name__} is compiled by TorchScript and cannot be changed; apply remedies before scripting"
+        )
+    inner = model.module if isinstance(model, DataParallel) else dict(model.named_children()).get("_orig_mod")
+    if inner is not None:
+        return _network(inner)
+    for path, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise NotApplicable(
+                f"{path!r} has no shape yet (a lazy module); run one batch through the network, then apply the remedy"
+            )
+    return model
+
+
+def _optimizers(given: object) -> tuple[Optimizer, ...]:
+    several = () if given is None else given if isinstance(given, (tuple, list)) else (given,)
+    found: list[Optimizer] = []
+    for each in several:
+        if not isinstance(each, Optimizer):
+            raise UsageError(f"optimizer= takes one torch.optim.Optimizer or a list of them, and was given {type(each).__name__}")
+        found.append(each)
+    return tuple(found)

@@ -1,0 +1,38 @@
+"""Keeps optimizers in step with a changed network: new parameters join a group, stale state goes. It takes no step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import nn
+from torch.optim import LBFGS, Optimizer
+
+from unvanish.errors import NotApplicable
+
+
+def enrol(fresh: Mapping[str, nn.Parameter], optimizers: Sequence[Optimizer], *, beside: Sequence[nn.Parameter]) -> None:
+    """Adds named parameters to the first group, over all optimizers, that owns one of `beside`; to none where nobody does.
+
+    Raises NotApplicable where that optimizer is torch's LBFGS, which fixes the length of its one flat vector when it is built.
+    """
+    neighbours = {id(parameter) for parameter in beside}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if neighbours.isdisjoint(map(id, group["params"])):
+                continue
+            if isinstance(optimizer, LBFGS):
+                raise NotApplicable(
+                    "LBFGS cannot take in new parameters once it is built; apply the remedy first, then build the optimizer"
+                )
+            group["params"].extend(fresh.values())
+            if "param_names" in group:
+                group["param_names"].extend(fresh)
+            return
+
+
+def forget(parameters: Iterable[nn.Parameter], optimizers: Sequence[Optimizer]) -> None:
+    """Drops the state of some parameters; an optimizer builds it anew at its next step."""
+    stale = tuple(parameters)
+    for optimizer in optimizers:
+        for parameter in stale:
+            optimizer.state.pop(parameter, None)

@@ -1,0 +1,105 @@
+"""The order in which a network's operations follow each other, as a graph that can be asked questions. It alters nothing.
+
+The graph comes from `survey`: traced, where the forward pass can be traced without inputs; otherwise in order of
+registration, where only operations inside nn.Sequential are known to follow each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from unvanish.remedies.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation of the forward pass.
+
+    `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None.
+    `sources` are the positions of the steps whose results it takes.
+    """
+
+    path: str
+    op: str
+    kind: Kind
+    sources: tuple[int, ...] = ()
+    module: nn.Module | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The steps of one forward pass in order. `hidden[i]` tells whether a weighted layer comes after step i; `uses` where a
+    module runs."""
+
+    steps: tuple[Step, ...]
+    consumers: tuple[tuple[int, ...], ...]
+    hidden: tuple[bool, ...]
+    uses: Mapping[nn.Module, tuple[int, ...]]
+    traced: bool
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], *, traced: bool) -> Layout:
+        """The layout of steps that are in order: a step's sources come before it."""
+        consumers: list[list[int]] = [[] for _ in steps]
+        for position, step in enumerate(steps):
+            for source in step.sources:
+                consumers[source].append(position)
+        hidden = [False] * len(steps)
+        seen_weight = False
+        for position in reversed(range(len(steps))):
+            downstream = any(hidden[c] or steps[c].kind is Kind.WEIGHT for c in consumers[position])
+            hidden[position] = downstream if traced else seen_weight
+            seen_weight |= steps[position].kind is Kind.WEIGHT
+        uses: dict[nn.Module, tuple[int, ...]] = {}
+        for position, step in enumerate(steps):
+            if step.module is not None:
+                uses[step.module] = (*uses.get(step.module, ()), position)
+        return cls(tuple(steps), tuple(map(tuple, consumers)), tuple(hidden), uses, traced)
+
+    def positions(self, module: nn.Module) -> tuple[int, ...]:
+        """Where a module runs: several positions where it is shared, none where it is never called."""
+        return self.uses.get(module, ())
+
+    def activations(self) -> Iterator[tuple[int, Step]]:
+        """The elementwise activations with their positions."""
+        return ((i, step) for i, step in enumerate(self.steps) if step.kind is Kind.ACTIVATION)
+
+    def following(self, position: int) -> Step | None:
+        """The nearest activation or weighted layer behind a step, an activation first; None where neither is known."""
+        queue, seen, weight = deque(self.consumers[position]), {position}, None
+        while queue:
+            here = queue.popleft()
+            step = self.steps[here]
+            if here in seen:
+                continue
+            seen.add(here)
+            if step.kind is Kind.ACTIVATION:
+                return step
+            if step.kind is Kind.WEIGHT:
+                weight = weight or step
+            else:
+                queue.extend(self.consumers[here])
+        return weight
+
+    def preceding(self, position: int) -> int:
+        """The position of the nearest step before this one that is more than neutral; -1 where there is none or more than one."""
+        while len(self.steps[position].sources) == 1:
+            (position,) = self.steps[position].sources
+            if self.steps[position].kind is not Kind.NEUTRAL:
+                return position
+        return -1
+
+    def is_gate(self, position: int) -> bool:
+        """Whether a step's result, reshaped or not, is multiplied with another signal."""
+        queue = list(self.consumers[position])
+        while queue:
+            here = queue.pop()
+            if self.steps[here].kind is Kind.PRODUCT:
+                return True
+            if self.steps[here].kind is Kind.RESHAPE:
+                queue.extend(self.consumers[here])
+        return False

@@ -1,0 +1,35 @@
+"""Rectified linear units in place of units that saturate. It changes no weight."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from torch import nn
+
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.exchange import exchange
+
+
+@final
+class Relu(Remedy):
+    """Replaces hidden activations that saturate by ReLU, whose slope is exactly one wherever it is active.
+
+    Does: puts nn.ReLU() in the place of every hidden activation module but ReLU and its leaky relatives. An activation of the
+        output, such as the sigmoid before BCELoss, stays; so do gates (a result that multiplies another signal, seen where
+        the forward pass can be traced) and whatever is inside recurrent, attention and transformer layers. A user's hooks on
+        a replaced activation rest until the change is undone.
+    Helps: a deep network of sigmoid or tanh units that loses its gradient in them: a sigmoid passes on at most a quarter.
+        Together with he-init, since weights that suit sigmoid units let the signal of rectifiers die out.
+    Harms: units may die (a unit that is never active gets no gradient), more so at a high learning rate. A network that relies on
+        bounded activations, such as a controller or an implicit function, loses that. Learned weights no longer fit.
+    Cost: none; cheaper than sigmoid and tanh.
+    References: Nair and Hinton 2010; Glorot, Bordes and Bengio 2011, "Deep sparse rectifier neural networks", AISTATS.
+    """
+
+    name: ClassVar[str] = "relu"
+    summary: ClassVar[str] = "ReLU in place of hidden activations that saturate"
+    treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation")
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """One replacement a module. Raises NotApplicable where no hidden activation module can be replaced."""
+        return exchange(network, context.inputs, build=nn.ReLU, remedy=self.name, keep=(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU))

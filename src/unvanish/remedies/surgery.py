@@ -1,0 +1,104 @@
+"""The two operations that remedies are made of: put a module in another's place, and fill tensors with fresh numbers.
+
+They keep device, dtype, training mode, shared modules, tied weights and the optimizers. They do not undo: a snapshot does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unvanish.record.treatment import Edit
+from unvanish.remedies.contract import Operation
+from unvanish.remedies.enrolment import enrol, forget
+
+Place: TypeAlias = tuple[nn.Module, str]
+"""Where a module hangs: its parent, and its name there."""
+
+
+def places(network: nn.Module) -> dict[nn.Module, tuple[Place, ...]]:
+    """Every place of every module below the network: several where a module is shared."""
+    found: dict[nn.Module, tuple[Place, ...]] = {}
+    modules = dict(network.named_modules(remove_duplicate=False))
+    for path, module in modules.items():
+        parent, _, name = path.rpartition(".")
+        if path:
+            found[module] = (*found.get(module, ()), (modules[parent], name))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Replace(Operation):
+    """Puts `new` in all the `places` of `old`; `new` may hold `old`, as nn.Sequential(norm, old) does.
+
+    `new` follows the training mode of `old`. The optimizer that trains a parameter of `neighbour` also trains the parameters
+    that `new` brings along. `path` and `action` are for the edit.
+    """
+
+    path: str
+    old: nn.Module
+    new: nn.Module
+    places: tuple[Place, ...]
+    neighbour: nn.Module | None = None
+    action: str = "replace"
+
+    @property
+    def edit(self) -> Edit:
+        """What stood at the path, and what stands there now."""
+        parts = self.new if isinstance(self.new, nn.Sequential) else (self.new,)
+        return Edit(self.action, self.path, _spelled(self.old), ", ".join(map(_spelled, parts)))
+
+    def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Exchanges the module in every place at once, then enrols its parameters."""
+        del network
+        known = set(self.old.parameters())
+        self.new.train(self.old.training)
+        for parent, name in self.places:
+            parent.register_module(name, self.new)
+        if self.neighbour is not None:
+            fresh = {f"{self.path}.{name}": p for name, p in self.new.named_parameters() if p not in known}
+            enrol(fresh, optimizers, beside=tuple(self.neighbour.parameters()))
+
+
+@dataclass(frozen=True, slots=True)
+class Initialise(Operation):
+    """Fills `weight` by `fill`, and sets `bias` to zero where there is one. Their optimizer state starts afresh.
+
+    `fill` gets a contiguous CPU tensor of the weight's shape, in float32 or wider, so that the numbers do not depend on the
+    device. Moments that an optimizer gathered for the old weights would push the new ones in a direction that is no longer theirs.
+    """
+
+    path: str
+    before: str
+    after: str
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    fill: Callable[[Tensor], object]
+
+    @property
+    def edit(self) -> Edit:
+        """The layer, and the distribution of its new weights."""
+        return Edit("initialise", self.path, self.before, self.after)
+
+    def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Draws the numbers and copies them into the parameters, whose objects stay."""
+        del network
+        fresh = torch.empty(self.weight.shape, dtype=torch.promote_types(self.weight.dtype, torch.float32), device="cpu")
+        self.fill(fresh)
+        with torch.no_grad():
+            self.weight.copy_(fresh)
+            if self.bias is not None:
+                self.bias.zero_()
+        forget([p for p in (self.weight, self.bias) if p is not None], optimizers)
+
+
+def _spelled(module: nn.Module) -> str:
+    """A module as a person would write it: a normalisation without the defaults that its repr lists."""
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+        return f"{type(module).__name__}({module.num_features})"
+    return repr(module)

@@ -1,0 +1,113 @@
+"""Finds out how a network's operations follow each other, on a stand-in. It never runs the network itself.
+
+torch.fx follows the user's `forward` with placeholders for tensors, which also shows calls such as `F.relu(x)`. Where that
+is impossible (a branch on a tensor's value), the order has to do in which the modules run on an example batch, if there is
+one, or else in which they were registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import fx, nn
+
+from unvanish.remedies.kinds import Kind, is_one_operation, kind_of, kind_of_call, op_name
+from unvanish.remedies.layout import Layout, Step
+from unvanish.remedies.rehearsal import rehearse
+from unvanish.remedies.stand_in import stand_in, without_trace
+
+
+def survey(network: nn.Module, inputs: Any = None) -> Layout:
+    """The network's layout: traced where possible, otherwise by the order of modules. Cost: about 0.2 ms an operation.
+
+    Raises UsageError where `inputs` are needed and do not fit.
+    """
+    if is_one_operation(network):
+        return _ordered(network, _registered(network))
+    try:
+        with without_trace():
+            graph = _Tracer().trace(stand_in(network, shared=network.parameters()))
+    except Exception:  # whatever the user's own forward raises when it meets a placeholder means only: cannot be traced
+        called = _registered(network) if inputs is None else (call.path for call in rehearse(network, inputs))
+        return _ordered(network, called)
+    return _traced(graph, network)
+
+
+class _Tracer(fx.Tracer):
+    """torch.fx's tracer, which stops at the modules that are one operation to us."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        del module_qualified_name
+        return is_one_operation(m)
+
+
+def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
+    position: dict[fx.Node, int] = {}
+    steps: list[Step] = []
+    for node in graph.nodes:
+        position[node] = len(steps)
+        steps.append(_step(node, tuple(position[source] for source in node.all_input_nodes), network))
+    return Layout.of(steps, traced=True)
+
+
+def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module) -> Step:
+    if node.op == "call_module":
+        path = str(node.target)
+        module = network.get_submodule(path)
+        return Step(path, op_name(type(module).__name__), kind_of(module), sources, module)
+    if node.op in ("call_function", "call_method"):
+        op = _called(node.target)
+        kind = kind_of_call(op)
+        signals = [source for source in node.all_input_nodes if source.op != "get_attr"]
+        if kind is Kind.PRODUCT and len(signals) < 2:  # times a number or a learned scale: no gate
+            kind = Kind.NEUTRAL
+        return Step(_caller(node), op, kind, sources)
+    path = str(node.target) if node.op == "get_attr" else ""
+    return Step(path, op_name(node.op), Kind.OTHER, sources)
+
+
+def _called(target: Any) -> str:
+    return op_name(target if isinstance(target, str) else getattr(target, "__name__", ""))
+
+
+def _caller(node: fx.Node) -> str:
+    """The path of the module whose forward made a call."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def _registered(network: nn.Module) -> Iterable[str]:
+    """Every module path, in order of registration; a shared module under each of its names."""
+    return (path for path, _ in network.named_modules(remove_duplicate=False))
+
+
+def _ordered(network: nn.Module, paths: Iterable[str]) -> Layout:
+    """The layout of modules in a given order, of which only neighbours in nn.Sequential are known to be joined."""
+    modules = dict(network.named_modules(remove_duplicate=False))
+    whole = {path for path, module in modules.items() if is_one_operation(module)}
+    steps: list[Step] = []
+    last = ""
+    for path in paths:
+        module = modules[path]
+        container = path not in whole and next(module.children(), None) is not None
+        if container or not whole.isdisjoint(_above(path)):
+            continue
+        sources = (len(steps) - 1,) if steps and _in_sequence(last, path, network) else ()
+        steps.append(Step(path, op_name(type(module).__name__), kind_of(module), sources, module))
+        last = path
+    return Layout.of(steps, traced=False)
+
+
+def _above(path: str) -> list[str]:
+    """The paths of the modules that hold a module, the network itself aside."""
+    parts = path.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _in_sequence(first: str, second: str, network: nn.Module) -> bool:
+    """Whether two modules, neighbours in order, are joined by nn.Sequential alone."""
+    one, two = first.split("."), second.split(".")
+    depth = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+    containers = {".".join(path[:end]) for path in (one, two) for end in range(depth, len(path))}
+    return all(isinstance(network.get_submodule(path), nn.Sequential) for path in containers)

@@ -1,0 +1,43 @@
+"""Every figure of a report, in the order of the page. Each is defined once, in the module of its name; none is drawn here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unvanish.record.finding import Finding
+from unvanish.record.run import Run
+from unvanish.report.activation_figures import spread_picture, stuck_picture
+from unvanish.report.gradient_figure import gradient_picture
+from unvanish.report.loss_figure import loss_picture
+from unvanish.report.picture import Picture
+from unvanish.report.race_figure import race_picture
+from unvanish.report.update_figure import update_picture
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """The pictures of one run by the part of the page that they belong to; what was not measured is not there."""
+
+    gradient: tuple[Picture, ...]
+    course: tuple[Picture, ...]
+    race: tuple[Picture, ...]
+
+    def every(self) -> tuple[Picture, ...]:
+        """All pictures, from the top of the page to its end."""
+        return self.gradient + self.course + self.race
+
+
+def gallery(run: Run, findings: Sequence[Finding] = ()) -> Gallery:
+    """The pictures that the run has readings for; the sites of the first finding are framed in that of the gradient."""
+    root = findings[0] if findings else None
+    readings = len(run.sampled) > 0
+    return Gallery(
+        gradient=_present(gradient_picture(run, root) if readings else None),
+        course=_present(loss_picture(run), *((spread_picture(run), stuck_picture(run), update_picture(run)) if readings else ())),
+        race=_present(race_picture(run)),
+    )
+
+
+def _present(*pictures: Picture | None) -> tuple[Picture, ...]:
+    return tuple(picture for picture in pictures if picture is not None)

@@ -1,0 +1,102 @@
+"""The loss over the steps: one line an objective, a mark where it stops being a number."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from unvanish.record.run import Run
+from unvanish.report import numbers
+from unvanish.report.ladder import evenly
+from unvanish.report.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.picture import Picture, Table, canvas, titled
+
+POINTS = 1000  # about as many as a screen has pixels across
+LOG_RANGE = 30.0  # a loss that spans more than this factor is drawn on a logarithmic axis
+TABLE_ROWS = 20
+END_SHARE = 0.1  # the end of a run is its last tenth, as in a race
+
+
+def loss_picture(run: Run) -> Picture | None:
+    """The loss of every objective, or None where no loss was recorded."""
+    curves = [(steps, values) for steps, values in map(run.objective, range(run.losses.shape[1])) if np.isfinite(values).any()]
+    if not curves:
+        return None
+    names = _names(run, len(curves))
+    finite = np.concatenate([values[np.isfinite(values)] for _, values in curves])
+    logarithmic = bool(finite.min() > 0 and finite.max() / finite.min() > LOG_RANGE)
+    figure = canvas(
+        260 if len(curves) == 1 else 300,
+        x={"title": titled("step"), "showgrid": False, "tickformat": ",d"},
+        y={"title": titled("loss (log axis)" if logarithmic else "loss"), "type": "log" if logarithmic else "linear"},
+        showlegend=len(curves) > 1,
+        legend={"orientation": "h", "y": -0.25, "x": 0},
+    )
+    for index, ((steps, values), name) in enumerate(zip(curves, names, strict=True)):
+        x, y = _thinned(steps, values)
+        style = {"color": CATEGORIES[index % 6], "dash": DASHES[index % 6], "width": 2}
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=name, line=style, hovertemplate="step %{x:,}: %{y:.4g}"))
+        broken = steps[np.isinf(values)]
+        if broken.size:
+            figure.add_vline(
+                x=int(broken[0]), line={"color": QUIET, "dash": "dot"}, annotation={"text": f"infinite from step {broken[0]:,}"}
+            )
+    stride = -(-len(run.steps) // POINTS)
+    title = _title(*curves[0])
+    return Picture(
+        name="loss",
+        title=title,
+        caption="The quantity that training tries to make small."
+        + (f" Each point is the mean of {stride} steps." if stride > 1 else ""),
+        alternative=f"Line chart of the loss over {numbers.plural(len(run.steps), 'step')}. {title}.",
+        figure=figure,
+        table=_table(run, names),
+    )
+
+
+def ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The first loss and the mean of the last tenth; NaN where there is none, infinite where one of them was not a number."""
+    if not values.size:
+        return float("nan"), float("nan")
+    return float(values[0]), float(values[-max(1, round(len(values) * END_SHARE)) :].mean())
+
+
+def _title(steps: NDArray[np.int64], values: NDArray[np.float64]) -> str:
+    if np.isinf(values).any():
+        return f"From step {steps[np.isinf(values)][0]:,} on the loss is not a number"
+    first, last = ends(values)
+    if numbers.figure(first) == numbers.figure(last):
+        return f"The loss ends where it began, at {numbers.figure(last)}"
+    course = f"{'falls' if last < first else 'rises'} from {numbers.figure(first)} to {numbers.figure(last)}"
+    return f"The loss {course} in {numbers.plural(int(steps[-1]), 'step')}"
+
+
+def _names(run: Run, number: int) -> list[str]:
+    kinds = {group.optimizer: group.class_name for group in run.anatomy.groups}
+    return [f"objective {i + 1}" + (f" ({kinds[i]})" if i in kinds else "") for i in range(number)]
+
+
+def _thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[list[float], list[float | None]]:
+    stride = max(1, -(-len(steps) // POINTS))
+    xs: list[float] = []
+    ys: list[float | None] = []
+    for start in range(0, len(steps), stride):
+        part = values[start : start + stride]
+        known = part[np.isfinite(part)]
+        xs.append(float(steps[start : start + stride].mean()))
+        ys.append(float(known.mean()) if known.size else None)
+    return xs, ys
+
+
+def _table(run: Run, names: list[str]) -> Table:
+    chosen = evenly(list(range(len(run.steps))), TABLE_ROWS)
+    rows = tuple((f"{run.steps[i]:,}", *(_cell(float(run.losses[i, k])) for k in range(len(names)))) for i in chosen)
+    note = "" if len(chosen) == len(run.steps) else f"{len(chosen)} of {len(run.steps):,} steps; the run's file has all."
+    return Table(("step", *(names if len(names) > 1 else ["loss"])), rows, note)
+
+
+def _cell(loss: float) -> str:
+    if np.isnan(loss):
+        return "none"
+    return "not a number" if np.isinf(loss) else numbers.figure(loss, 4)

@@ -1,0 +1,163 @@
+"""The report in the terminal: the verdict, why, where, what to do. It prints nothing itself: it hands back what rich can print.
+
+Made for 80 columns, glad of 120. The console of the caller decides on colour, so plain text and NO_COLOR are respected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from unvanish.record.finding import Finding
+from unvanish.record.run import Run
+from unvanish.record.verdict import RaceResult
+from unvanish.report import numbers, places
+from unvanish.report.card import Card, State, call, card
+from unvanish.report.gradient import Gradient, gradient
+from unvanish.report.ladder import evenly, over_steps
+from unvanish.report.terminal_race import RaceTable
+
+STYLES = {State.SICK: "bold red", State.UNWELL: "bold yellow", State.HEALTHY: "bold green", State.UNKNOWN: "bold"}
+BARS = 8
+BAR_CELLS = 24
+WORTH_BARS = 1.0  # decades between the ends of the network; a flatter profile is no picture
+OTHERS = 3  # further findings that are named; the page has all
+WIDEST = 120  # lines beyond this are hard to read
+
+
+def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: Path | str | None = None) -> RenderableType:
+    """The whole report for a terminal, as a rich Group. A healthy run is one line, and the report's path."""
+    verdict = card(run, findings)
+    parts: list[RenderableType] = [_headline(verdict, run)]
+    if verdict.confidence is not None:
+        parts += ["", Padding(_body(findings, verdict, script), (0, 0, 0, 2))]
+        bars = _bars(run)
+        if bars is not None:
+            parts += ["", Padding(bars, (0, 0, 0, 4))]
+        parts += ["", Padding(_next(findings[0]), (0, 0, 0, 2))]
+    parts += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in verdict.notes]
+    if run.race is not None:
+        parts += ["", render_race(run.race)]
+    if report_path is not None:
+        parts += ["", _footer(report_path, findings[0].code if verdict.confidence is not None else "")]
+    return Group(*parts)
+
+
+def render_race(race: RaceResult) -> RenderableType:
+    """The race as a table, the control last, and its outcome in a sentence under it."""
+    return Group(RaceTable(race), "", Padding(Text(race.sentence), (0, 0, 0, 2)))
+
+
+def live_line(step: int, loss: float, *, health: str = "", own_share: float, width: int) -> Text:
+    """One line that says where the run stands, at most `width` cells wide. `health` is empty while nothing is wrong."""
+    state = Text(f"● {health}", style="red") if health else Text("✓ nothing wrong so far", style="green")
+    cost = Text(f"  own cost {numbers.percent(own_share)}", style="dim")
+    line = Text.assemble(("unvanish", "bold"), f"  step {step:,}", f"  loss {numbers.figure(loss, 4)}  ", state)
+    room = width - cell_len(line.plain)
+    if room >= cell_len(cost.plain):
+        line.append_text(cost)
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _headline(verdict: Card, run: Run) -> RenderableType:
+    grid = Table.grid(padding=(0, 3, 0, 0), expand=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(ratio=1)
+    grid.add_column(no_wrap=True, justify="right")
+    state = Text(f"{verdict.state.mark} {verdict.state.name}", style=STYLES[verdict.state])
+    if verdict.confidence is not None:
+        aside = f"confidence {numbers.percent(verdict.confidence)}"
+    else:
+        aside = f"own cost {numbers.percent(run.overhead)}" if run.step_count else ""
+    sentence = verdict.sentence
+    if verdict.confidence is None and verdict.tiles and "→" in verdict.tiles[0].figure:
+        sentence = f"{sentence} Loss {verdict.tiles[0].figure}."
+    style = "bold" if verdict.confidence is not None else STYLES[verdict.state]
+    grid.add_row(state, Text(sentence, style=style), Text(aside, style="dim"))
+    return grid
+
+
+def _body(findings: Sequence[Finding], verdict: Card, script: str) -> Table:
+    root = findings[0]
+    grid = _sections()
+    grid.add_row("Why", root.why or verdict.plain)
+    if root.sites or root.location:
+        where = Text(places.span(root.sites))
+        if root.location is not None:
+            where.append("\n" if len(where) > 30 else "   " if root.sites else "")
+            where.append(f"{places.line_of(root.location, script)}  {root.location.text}".rstrip(), style="cyan")
+        grid.add_row("Where", where)
+    for number, line in enumerate(_also(findings)):
+        grid.add_row("" if number else "Also", line)
+    return grid
+
+
+def _also(findings: Sequence[Finding]) -> list[str]:
+    symptoms = ", ".join(findings[0].symptoms)
+    lines = [f"{symptoms} ({'follows' if len(findings[0].symptoms) == 1 else 'follow'} from the above)"] if symptoms else []
+    loud = [finding for finding in findings[1:] if finding.severity.loud]
+    lines += [f"{finding.code}: {finding.summary}" for finding in loud[:OTHERS]]
+    if len(loud) > OTHERS:
+        lines.append(f"and {numbers.word(len(loud) - OTHERS)} more, in the report")
+    return lines
+
+
+def _next(root: Finding) -> Table:
+    grid = _sections()
+    lines = [line for line in (root.advice, call(root.remedies)) if line]
+    if len(root.remedies) > 1:
+        lines.append(f"or {', '.join(root.remedies[1:])}")
+    for number, line in enumerate(lines or ["See the report for the evidence."]):
+        grid.add_row("" if number else "Next", Text(line, style="cyan" if line.startswith("unvanish.") else ""))
+    return grid
+
+
+def _sections() -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", width=5, no_wrap=True)
+    grid.add_column(max_width=WIDEST - 10)
+    return grid
+
+
+def _bars(run: Run) -> Table | None:
+    found = gradient(run)
+    if found is None or found.broken.any():
+        return None
+    profile = found.profile()
+    known = profile[np.isfinite(profile)]
+    if not (known.size and np.ptp(known) >= WORTH_BARS) and not (profile == -math.inf).any():
+        return None
+    return _bar_table(found)
+
+
+def _bar_table(found: Gradient) -> Table:
+    sizes = over_steps(found.log10_rms)
+    rows = evenly([row for row in reversed(range(len(sizes))) if not np.isnan(sizes[row])], BARS)
+    finite = sizes[rows][np.isfinite(sizes[rows])]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(justify="right", style="dim", no_wrap=True)
+    grid.add_column(no_wrap=True, max_width=28, overflow="ellipsis")
+    grid.add_column(no_wrap=True, style="blue")
+    grid.add_column(no_wrap=True)
+    for position, row in enumerate(rows):
+        end = "loss" if position == 0 else "input" if position == len(rows) - 1 else ""
+        size = float(sizes[row])
+        # The faintest site keeps a short bar, so that the length says order, and the figure beside it says how much.
+        cells = 0 if math.isinf(size) else round(BAR_CELLS * (size - low + 1) / (high - low + 1))
+        grid.add_row(end, f"▏{places.shortened(found.rows.labels[row], 24)}", "▇" * cells, numbers.power(size))
+    return grid
+
+
+def _footer(report_path: Path | str, code: str) -> Text:
+    line = Text.assemble(("report  ", "dim"), str(report_path))
+    return line.append(f"\n{code}: unvanish explain {code}", style="dim") if code else line

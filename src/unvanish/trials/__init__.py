@@ -1,0 +1,36 @@
+"""A script, edited in memory, run as Python would run it, here or in a process of its own. It compares nothing and changes no file.
+
+Names are resolved when they are first used: a script may set thread counts or devices before it imports torch, so nothing
+on the way to its first line may import torch or numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unvanish.trials.engines.local import run_trials
+    from unvanish.trials.imports import when_imported
+    from unvanish.trials.script import Ending, Script, execute
+    from unvanish.trials.seeding import shift_seeds
+    from unvanish.trials.trial import News, Trial
+    from unvanish.trials.watching import Watching
+
+__all__ = ["Ending", "News", "Script", "Trial", "Watching", "execute", "run_trials", "shift_seeds", "when_imported"]
+
+_HOMES = (
+    ("script", ("Ending", "Script", "execute")),
+    ("imports", ("when_imported",)),
+    ("seeding", ("shift_seeds",)),
+    ("trial", ("News", "Trial")),
+    ("watching", ("Watching",)),
+    ("engines.local", ("run_trials",)),
+)
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES:
+        if name in names:
+            return getattr(import_module(f"unvanish.trials.{home}"), name)
+    raise AttributeError(f"module 'unvanish.trials' has no attribute {name!r}")

@@ -1,0 +1,100 @@
+"""The result of a trial that has ended, read from what it left in its folder. A trial that went wrong has a result too."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unvanish.errors import RecordError
+from unvanish.record.anatomy import Anatomy
+from unvanish.record.finding import Finding
+from unvanish.record.journal import load
+from unvanish.record.run import Facts, Run
+from unvanish.record.verdict import TrialResult
+from unvanish.trials.printed import printed_metrics
+from unvanish.trials.trial import RUN, STDERR, STDOUT, Trial
+
+Examine = Callable[[Run], Sequence[Finding]]
+
+TAIL = 0.1  # the share of the steps whose mean is the final loss
+CURVE_POINTS = 200  # a loss curve is kept as so many block means at most: more than a figure's width can show
+OUTPUT_LIMIT = 1_000_000  # bytes from the end of a script's output in which figures are looked for
+
+
+def result_of(trial: Trial, *, exit_code: int, memory_bytes: int, examine: Examine) -> TrialResult:
+    """What the trial came to. `exit_code` is negative for a signal; `examine` gives the findings of its run."""
+    output, errors = (_end_of(trial.folder / name) for name in (STDOUT, STDERR))
+    run, failure = _run_of(trial.folder / RUN)
+    if exit_code:
+        failure = failure_line(exit_code, errors)
+    losses = run.objective(0)[1]
+    logged = {metric.name: metric.value for metric in run.metrics}
+    return TrialResult(
+        remedies=trial.remedies,
+        seed=trial.seed,
+        steps=run.step_count,
+        final_loss=final_loss(losses),
+        metrics=tuple(sorted((printed_metrics(errors) | printed_metrics(output) | logged).items())),
+        findings=tuple(finding.code for finding in examine(run) if finding.severity.loud) if run.step_count else (),
+        step_ms=float(np.median(run.step_ms())) if run.step_count > 1 else math.nan,
+        parameters=sum(parameter.size for parameter in run.anatomy.parameters),
+        memory_bytes=memory_bytes,
+        losses=thinned(losses),
+        failure=failure,
+    )
+
+
+def final_loss(losses: NDArray[np.float64]) -> float:
+    """The mean of the finite losses in the last tenth: infinite where none is (it diverged), NaN where there are no steps."""
+    tail = losses[-max(1, round(TAIL * len(losses))) :]
+    finite = tail[np.isfinite(tail)]
+    if len(finite):
+        return float(finite.mean())
+    return math.inf if len(losses) else math.nan
+
+
+def thinned(losses: NDArray[np.float64]) -> tuple[float, ...]:
+    """The curve as means over equal blocks, at most CURVE_POINTS of them."""
+    blocks = np.array_split(losses, min(len(losses), CURVE_POINTS)) if len(losses) else []
+    return tuple(float(block.mean()) for block in blocks)
+
+
+def failure_line(exit_code: int, errors: str) -> str:
+    """Why a process with that exit code failed, in one line, with the exception's own words where it left a traceback."""
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"killed by {name}" + (": the machine may have run out of memory" if name == "SIGKILL" else "")
+    _, _, after = errors.rpartition("Traceback (most recent call last):")
+    words = re.search(r"^[A-Za-z_][\w.]*(?:: .*)?$", after, re.MULTILINE)
+    if words is not None and len(after) < len(errors):
+        return f"crashed: {words[0]}"
+    lines = errors.strip().splitlines()
+    return f"ended with exit code {exit_code}" + (f": {lines[-1].strip()}" if lines else "")
+
+
+def _run_of(path: Path) -> tuple[Run, str | None]:
+    """The trial's run, empty where there is none, and what is wrong with it."""
+    if not path.is_file():
+        return _empty_run(), "the script ended before it imported torch"
+    try:
+        run = load(path)
+    except RecordError as fault:
+        return _empty_run(), str(fault)
+    return run, None if run.step_count else "the script made no training step"
+
+
+def _empty_run() -> Run:
+    return Run(Facts(), Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
+
+
+def _end_of(path: Path) -> str:
+    """The end of a text file that the script wrote."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - OUTPUT_LIMIT))
+        return file.read().decode(errors="replace")

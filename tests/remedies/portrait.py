@@ -1,0 +1,40 @@
+"""All that an undo has to restore, as plain values that can be compared."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def portrait(network: nn.Module, *optimizers: Optimizer) -> dict[str, Any]:
+    """Objects by identity, tensors by their bytes, flags, optimizers."""
+    named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    return {
+        "modules": [(path, id(m), m.training) for path, m in network.named_modules(remove_duplicate=False)],
+        "tensors": [(path, id(t), t.requires_grad, plain(t)) for path, t in named],
+        "keys": list(network.state_dict()),
+        "owned": [[id(p) for p in group["params"]] for o in optimizers for group in o.param_groups],
+        "optimizers": [plain(o.state_dict()) for o in optimizers],
+    }
+
+
+def random_state() -> Any:
+    """The states of the random generators that a program may use."""
+    kind, keys, position, *rest = np.random.get_state()
+    return torch.get_rng_state().tolist(), random.getstate(), (kind, keys.tolist(), position, *rest)
+
+
+def plain(value: Any) -> Any:
+    """A value with its tensors as type, device, shape and bytes."""
+    if isinstance(value, Tensor):
+        return value.dtype, value.device, tuple(value.shape), value.detach().contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,100 @@
+"""relu and elu: which activations they exchange, and what they say where they cannot."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from remedy_networks import Functional, Gated, mlp
+from torch import nn
+
+from unvanish.errors import NotApplicable
+from unvanish.remedies import apply
+
+SATURATING = [nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.ReLU6, nn.Softsign, nn.LogSigmoid, nn.Hardsigmoid, nn.Tanhshrink, nn.GELU]
+
+
+def around(activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 3), activation, nn.Linear(3, 1))
+
+
+@pytest.mark.parametrize("kind", SATURATING)
+@pytest.mark.parametrize(("name", "expected"), [("relu", nn.ReLU), ("elu", nn.ELU)])
+def test_an_activation_that_saturates_is_exchanged(kind: type[nn.Module], name: str, expected: type[nn.Module]) -> None:
+    network = around(kind())
+    apply(network, name)
+    assert type(network[1]) is expected
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(), nn.PReLU(), nn.RReLU()])
+def test_relu_leaves_rectifiers_alone_and_says_so(activation: nn.Module) -> None:
+    with pytest.raises(NotApplicable, match=f"is {type(activation).__name__} already"):
+        apply(around(activation), "relu")
+
+
+def test_elu_replaces_relu_and_leaves_its_own_kind_alone() -> None:
+    network = around(nn.ReLU(inplace=True))
+    apply(network, "elu")
+    assert isinstance(network[1], nn.ELU)
+    assert not network[1].inplace
+    with pytest.raises(NotApplicable, match="ELU already"):
+        apply(network, "elu")
+
+
+def test_the_activation_of_the_output_stays() -> None:
+    network = mlp()
+    apply(network, "relu")
+    assert isinstance(network[5], nn.Sigmoid)
+    with pytest.raises(NotApplicable, match="output's own"):
+        apply(nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()), "relu")
+
+
+def test_a_gate_stays() -> None:
+    network = Gated()
+    apply(network, "relu")
+    assert isinstance(network.gate, nn.Sigmoid)
+    assert isinstance(network.act, nn.ReLU)
+
+
+def test_each_of_two_heads_keeps_its_output_activation() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+            self.mean = nn.Sequential(nn.Linear(3, 1), nn.Tanh())
+            self.scale = nn.Sequential(nn.Linear(3, 1), nn.Softplus())
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = self.body(x)
+            return self.mean(h), self.scale(h)
+
+    assert [edit.path for edit in apply(Heads(), "relu").edits] == ["body.1"]
+
+
+def test_a_module_shared_by_hidden_layers_and_the_output_stays() -> None:
+    squash = nn.Sigmoid()
+    with pytest.raises(NotApplicable):
+        apply(nn.Sequential(nn.Linear(3, 3), squash, nn.Linear(3, 3), squash), "relu")
+
+
+def test_a_shared_module_is_replaced_by_one_module_everywhere() -> None:
+    squash = nn.Tanh()
+    network = nn.Sequential(nn.Linear(3, 3), squash, nn.Linear(3, 3), squash, nn.Linear(3, 3))
+    assert len(apply(network, "relu").edits) == 1
+    assert isinstance(network[1], nn.ReLU)
+    assert network[1] is network[3]
+
+
+def test_calls_inside_forward_are_named() -> None:
+    with pytest.raises(NotApplicable, match="calls inside forward .sigmoid in the network itself, relu in the network itself"):
+        apply(Functional(), "relu")
+
+
+def test_a_network_without_activations_is_told_so() -> None:
+    with pytest.raises(NotApplicable, match="has no activation module"):
+        apply(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "relu")
+
+
+def test_the_new_activation_follows_the_training_mode() -> None:
+    network = mlp().eval()
+    apply(network, "elu")
+    assert not network[1].training
