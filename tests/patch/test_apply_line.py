@@ -182,7 +182,7 @@ def _without_ours(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if "unvanish" not in (ast.unparse(s) if isinstance(s, ast.Expr | ast.Import) else "")]  # type: ignore[attr-defined]
+            body[:] = [s for s in body if "unvanish" not in (ast.unparse(s) if isinstance(s, ast.Expr | ast.Import) else "")]
     return ast.dump(tree)
 
 

@@ -85,7 +85,7 @@ def test_a_shared_module_is_replaced_by_one_module_everywhere() -> None:
 
 
 def test_calls_inside_forward_are_named() -> None:
-    with pytest.raises(NotApplicable, match="calls inside forward .sigmoid in the network itself, relu in the network itself"):
+    with pytest.raises(NotApplicable, match=r"calls inside forward \(sigmoid in the network itself, relu in the network itself"):
         apply(Functional(), "relu")
 
 
@@ -98,3 +98,34 @@ def test_the_new_activation_follows_the_training_mode() -> None:
     network = mlp().eval()
     apply(network, "elu")
     assert not network[1].training
+
+
+def test_the_gate_of_a_highway_stays_and_its_signal_is_exchanged() -> None:
+    class Highway(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.act = nn.Linear(3, 3), nn.Tanh()
+            self.carry, self.gate = nn.Linear(3, 3), nn.Sigmoid()
+            self.out = nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.act(self.fc(x))
+            share = self.gate(self.carry(x))
+            return self.out(2.0 * (share * x) + (1 - share) * self.fc(x))
+
+    assert [edit.path for edit in apply(Highway(), "relu").edits] == ["act"]
+
+
+def test_calls_that_need_no_replacement_are_told_apart() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.out = nn.Linear(3, 3), nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.fc(x).relu())
+
+    with pytest.raises(NotApplicable, match="need no replacement"):
+        apply(Called(), "relu")
+    with pytest.raises(NotApplicable, match="calls inside forward"):
+        apply(Called(), "elu")

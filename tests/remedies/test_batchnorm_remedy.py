@@ -31,7 +31,7 @@ def test_the_activation_sees_standardised_values() -> None:
     for values in seen:
         axes = [axis for axis in range(values.dim()) if axis != 1]
         assert torch.allclose(values.mean(axes), torch.zeros(values.shape[1]), atol=1e-5)
-        assert torch.allclose(values.var(axes, unbiased=False), torch.ones(values.shape[1]), atol=1e-2)
+        assert torch.allclose(values.var(axes, unbiased=False), torch.ones(values.shape[1]), atol=0.05)
 
 
 def test_calls_and_shared_activations_get_it_behind_the_layer() -> None:

@@ -170,3 +170,10 @@ def test_type_is_kept(dtype: torch.dtype) -> None:
     network = mlp().to(dtype)
     apply(network, "relu", "he-init", "batchnorm")
     assert {p.dtype for p in network.parameters()} == {dtype}
+
+
+def test_the_feed_forward_part_of_a_transformer_is_drawn_and_its_attention_is_not() -> None:
+    network = nn.TransformerEncoderLayer(8, 2, 16)
+    kept = [p.clone() for p in network.self_attn.parameters()]
+    assert [edit.path for edit in apply(network, "he-init").edits] == ["linear1", "linear2"]
+    assert all(torch.equal(a, b) for a, b in zip(kept, network.self_attn.parameters(), strict=True))

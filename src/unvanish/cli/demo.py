@@ -27,7 +27,7 @@ def demo(
 ) -> int:
     """A deep sigmoid network on real digits: why it does not learn, and which of four cures wins. Takes about two minutes."""
     from unvanish.clinic import race_cures
-    from unvanish.report.terminal import render, render_race
+    from unvanish.report.terminal import render
     from unvanish.trials import Script
 
     if importlib.util.find_spec("sklearn") is None:
@@ -39,8 +39,6 @@ def demo(
     with _bars() as bars:
         checkup = race_cures(Script(path=example()), folder=folder, seeds=SEEDS, progress=_Board(bars).show)
     console.print(render(checkup.run, checkup.findings, script=f"examples/{SCRIPT}", report_path=checkup.page))
-    if checkup.run.race is not None:
-        console.print(render_race(checkup.run.race))
     if json is not None:
         write_json(json, checkup.run, checkup.findings)
     return 0

@@ -20,17 +20,14 @@ def report(
     from unvanish.diagnose import diagnose
     from unvanish.record.journal import load
     from unvanish.report import page
-    from unvanish.report.terminal import render, render_race
+    from unvanish.report.terminal import render
 
     record = load(run / "run.sqlite" if run.is_dir() else run)
     findings = diagnose(record)
     if html is not None:
         page.write(html, record, findings)
     if not quiet:
-        console = terminal()
-        console.print(render(record, findings, script=record.facts.script, report_path=html))
-        if record.race is not None:
-            console.print(render_race(record.race))
+        terminal().print(render(record, findings, script=record.facts.script, report_path=html))
     if json is not None:
         write_json(json, record, findings)
     return 0

@@ -47,7 +47,7 @@ class Atlas:
         self._paths: list[Any] = []  # for each network: module -> dotted path
         self._roots: list[weakref.ref[nn.Module] | None] = []
         self._parameter_of: Any = WeakTensorKeyDictionary()  # tensor -> index
-        self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, index of its first group)
+        self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, indices of its groups)
         self._optimizer_count = 0
         self._born: Any = WeakIdKeyDictionary()  # module -> place of the expression that built it
         self._entries: list[tuple[tuple[str, int], dict[int, str], Any]] = []
@@ -111,6 +111,8 @@ class Atlas:
 
     def parameter(self, tensor: Tensor, *, network: int | None = None, name: str = "", registered: bool = True) -> int:
         """The index of a parameter; a new one is written down under the name given, or as a loose one."""
+        if network is None and tensor not in self._parameter_of:
+            self._take_in_owner(tensor)
         known = self._parameter_of.get(tensor)
         if known is not None:
             return known
@@ -123,29 +125,28 @@ class Atlas:
         return index
 
     def optimizer(self, optimizer: Optimizer) -> int:
-        """The objective that an optimizer stands for: 0 for the first one that stepped, and so on. Its groups are taken in."""
+        """The objective that an optimizer stands for: 0 for the first one that stepped, and so on. New groups are taken in."""
         known = self._optimizers.get(optimizer)
-        if known is not None:
-            return known[0]
-        objective, first = self._optimizer_count, len(self._groups)
-        self._optimizer_count += 1
-        self._optimizers[optimizer] = (objective, first)
-        for offset, group in enumerate(optimizer.param_groups):
+        if known is None:
+            known = self._optimizers[optimizer] = (self._optimizer_count, list[int]())
+            self._optimizer_count += 1
+        objective, groups = known
+        for group in optimizer.param_groups[len(groups) :]:  # more may be added at any time, as layers are unfrozen
+            groups.append(len(self._groups))
             self._groups.append(OptimizerGroup(objective, type(optimizer).__name__, tuple(_settings(group))))
             for tensor in group["params"]:
                 index = self.parameter(tensor)
-                record = self._parameters[index]
-                self._parameters[index] = replace(record, group=first + offset, trainable=tensor.requires_grad)
-        self.changed = True
+                self._parameters[index] = replace(self._parameters[index], group=groups[-1], trainable=tensor.requires_grad)
+            self.changed = True
         return objective
 
     def learning_rates(self) -> list[tuple[int, float]]:
         """The present learning rate of every group of every living optimizer, as (group index, rate)."""
         rates: list[tuple[int, float]] = []
-        for optimizer, (_, first) in list(self._optimizers.items()):
-            for offset, group in enumerate(optimizer.param_groups):
-                if first + offset < len(self._groups) and not isinstance(group.get("lr"), Tensor):
-                    rates.append((first + offset, float(group.get("lr", float("nan")))))
+        for optimizer, (_, groups) in list(self._optimizers.items()):
+            for index, group in zip(groups, optimizer.param_groups, strict=False):
+                if not isinstance(group.get("lr"), Tensor):
+                    rates.append((index, float(group.get("lr", float("nan")))))
         return rates
 
     def living_parameters(self) -> list[Tensor]:
@@ -197,6 +198,13 @@ class Atlas:
             if unwrapped(candidate) is candidate and any(child is module for child in candidate.children()):
                 return candidate
         return None
+
+    def _take_in_owner(self, tensor: Tensor) -> None:
+        """Takes in the network that a parameter belongs to: an optimizer with a closure steps before any module runs."""
+        for module in list(self._born.keys()):
+            if any(own is tensor for own in module.parameters(recurse=False)):
+                self.network(module, None)
+                return
 
     def _entry_of(self, root: nn.Module) -> Entry | None:
         for place, names, modules in self._entries:

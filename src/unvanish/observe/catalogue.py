@@ -121,6 +121,11 @@ def kind_of(module: nn.Module) -> str:
     return "weight" if next(module.parameters(recurse=False), None) is not None else "other"
 
 
+def has_fast_path(module: nn.Module) -> bool:
+    """Whether torch may run a module by a fused kernel that it gives up, with other last bits, while functions are watched."""
+    return not module.training and isinstance(module, nn.TransformerEncoder | nn.TransformerEncoderLayer | nn.MultiheadAttention)
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module behind wrappers that only run it (compiled, data-parallel)."""
     for class_name, attribute in WRAPPERS:

@@ -1,14 +1,14 @@
 """Watches the forward pass of a sampled step: module outputs by global hooks, functional activations by a function mode.
 
 Nothing here exists between sampled steps. The mode is entered and left around the outermost module call, so that it nests
-properly with modes of the user's own, and it steps aside where gradients are off, since torch chooses faster kernels there.
+properly with modes of the user's own, and it steps aside where torch may choose faster kernels: where gradients are off, and
+in attention that is not in training.
 """
 
 from __future__ import annotations
 
 import inspect
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,13 +20,12 @@ from torch._C import DisableTorchFunction
 from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
 from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import unserializable_hook
 
 from unvanish.observe import statistics
 from unvanish.observe.capture import Capture, Sighting, SiteCall
-from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, kind_of
+from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, has_fast_path, kind_of
 from unvanish.observe.statistics import SlopeSample
-
-_clock = time.perf_counter
 
 
 @dataclass(slots=True)
@@ -49,15 +48,18 @@ class ForwardWatch:
         includes: Callable[[nn.Module], bool],
         on_begin: Callable[[], None],
         charge: Callable[[float], None],
+        clock: Callable[[], float],
     ) -> None:
         self._capture = capture
         self._guard = guard
         self._includes = includes
         self._on_begin = on_begin
-        self.charge = charge
+        self._charge = charge
+        self.clock = clock
         self._stack: list[Call] = []
         self._handles: list[Any] = []
         self._mode: FunctionWatch | None = None
+        self._fault: Exception | None = None  # within the mode, kept until the mode can be left
         self._thread = 0
 
     def install(self) -> None:
@@ -76,11 +78,12 @@ class ForwardWatch:
         self._handles = []
         self._leave_mode()
         self._stack.clear()
+        self._fault = None
 
     def _before(self, module: nn.Module, _args: Any) -> None:
         if threading.get_ident() != self._thread or not self._handles:
             return
-        began = _clock()
+        began = self.clock()
         try:
             if not self._stack:
                 if not torch.is_grad_enabled() or not self._includes(module):
@@ -89,27 +92,29 @@ class ForwardWatch:
             if self._capture() is None:
                 return
             call = Call(module)
-            if not self._stack:
-                self._enter_mode()
-            elif not torch.is_grad_enabled() and self._mode is not None:
-                call.suspended = True
+            if not torch.is_grad_enabled() or has_fast_path(module):
+                call.suspended = self._mode is not None
                 self._leave_mode()
+            elif not self._stack:
+                self._enter_mode()
             self._stack.append(call)
         except Exception as fault:
             self._guard(fault)
         finally:
-            self.charge(_clock() - began)
+            self.charge_since(began)
 
     def _after(self, module: nn.Module, _args: Any, output: Any) -> None:
         if threading.get_ident() != self._thread or not self._stack or self._stack[-1].module is not module:
             return
-        began = _clock()
+        began = self.clock()
         try:
             call = self._stack.pop()
             if call.suspended:
                 self._enter_mode()
             if not self._stack:
                 self._leave_mode()
+            if self._fault is not None:
+                raise self._fault
             capture = self._capture()
             tensor = first_tensor(output)
             if capture is not None and tensor is not None and worth_seeing(tensor) and capture.producer(tensor) is None:
@@ -117,7 +122,7 @@ class ForwardWatch:
         except Exception as fault:
             self._guard(fault)
         finally:
-            self.charge(_clock() - began)
+            self.charge_since(began)
 
     def _see_module(self, capture: Capture, module: nn.Module, tensor: Tensor) -> None:
         kind = kind_of(module)
@@ -159,20 +164,29 @@ class ForwardWatch:
         return sighting
 
     def _gradient_hook(self, sighting: Sighting) -> Callable[[Tensor], None]:
+        @unserializable_hook  # a script may save the tensor: the hook is then left out without a word
         def hook(gradient: Tensor) -> None:
-            began = _clock()
+            began = self.clock()
             try:
                 sighting.gradients.append((statistics.norm(gradient.detach()), gradient.numel()))
             except Exception as fault:
                 self._guard(fault)
             finally:
-                self.charge(_clock() - began)
+                self.charge_since(began)
 
         return hook
 
+    def charge_since(self, began: float) -> None:
+        """Adds the time since `began` to what observing took."""
+        self._charge(self.clock() - began)
+
+    def postpone(self, fault: Exception) -> None:
+        """Keeps a fault until the module call in progress ends: torch cannot leave a mode from within it."""
+        self._fault = fault
+
     def _enter_mode(self) -> None:
         if self._mode is None:
-            self._mode = FunctionWatch(self, self._guard)
+            self._mode = FunctionWatch(self)
             self._mode.__enter__()
 
     def _leave_mode(self) -> None:
@@ -184,28 +198,27 @@ class ForwardWatch:
 class FunctionWatch(TorchFunctionMode):
     """Sees every torch function called in Python, and reports the activations among them."""
 
-    def __init__(self, watch: ForwardWatch, guard: Callable[[Exception], None]) -> None:
+    def __init__(self, watch: ForwardWatch) -> None:
         super().__init__()
         self._watch = watch
-        self._guard = guard
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The function's own result; activations are described on the way."""
         kwargs = kwargs or {}
-        began = _clock()
+        began = self._watch.clock()
         name = functional_activations().get(func)
         if name is None or not args or not isinstance(args[0], Tensor) or not torch.is_grad_enabled():
-            self._watch.charge(_clock() - began)
+            self._watch.charge_since(began)
             return func(*args, **kwargs)
         sample = self._sample(name, func, args, kwargs)
-        self._watch.charge(_clock() - began)
+        self._watch.charge_since(began)
         output = func(*args, **kwargs)
-        began = _clock()
+        began = self._watch.clock()
         try:
             self._watch.see_function(name, sample, output)
         except Exception as fault:
-            self._guard(fault)
-        self._watch.charge(_clock() - began)
+            self._watch.postpone(fault)
+        self._watch.charge_since(began)
         return output
 
     def _sample(self, name: str, func: Any, args: Any, kwargs: Any) -> SlopeSample | None:
@@ -214,10 +227,11 @@ class FunctionWatch(TorchFunctionMode):
             inputs, rest = args[0], args[1:]
             if name not in ELEMENTWISE or not inputs.is_floating_point() or inputs.numel() == 0:
                 return None
+            kwargs = {key: value for key, value in kwargs.items() if key != "out"}  # that is the user's own memory
             form = f"{name} {rest} {kwargs}"
             return SlopeSample(form, statistics.slope_sample(inputs.detach()), lambda z: func(z, *rest, **kwargs))
         except Exception as fault:
-            self._guard(fault)
+            self._watch.postpone(fault)
             return None
 
 

@@ -21,6 +21,7 @@ class Marks:
     def __init__(self) -> None:
         self._pending: list[Number] = []
         self._losses: dict[int, Number] = {}
+        self._claims: dict[int, int] = {}
         self._done: list[tuple[int, float, dict[int, Number]]] = []
         self._scaled: Any = WeakTensorKeyDictionary()
         self.last_loss = math.nan
@@ -40,13 +41,18 @@ class Marks:
             self._pending.append(number(total))
 
     def claim(self, objective: int, *, first_only: bool = False) -> None:
-        """The losses since the last claim belong to the step of that objective. A closure's first loss is the step's own."""
+        """The losses since the last claim belong to the step of that objective. A closure's first loss is the step's own.
+
+        An objective that claims several times within a step, such as a critic, has the mean of those.
+        """
         if self._pending:
             chosen = self._pending[:1] if first_only else self._pending
             total = chosen[0]
             for value in chosen[1:]:
                 total = total + value
-            self._losses[objective] = total / len(chosen)
+            before, claims = self._losses.get(objective, 0.0), self._claims.get(objective, 0)
+            self._losses[objective] = (before * claims + total / len(chosen)) / (claims + 1)
+            self._claims[objective] = claims + 1
             if isinstance(self._losses[objective], float) and objective == 0:
                 self.last_loss = float(self._losses[objective])
             self._pending = []
@@ -62,6 +68,7 @@ class Marks:
     def begin(self) -> None:
         """The next step's losses start here; those that no optimizer claimed are forgotten with their step."""
         self._losses = {}
+        self._claims = {}
 
     @property
     def ready(self) -> bool:

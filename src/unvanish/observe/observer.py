@@ -64,11 +64,12 @@ class Observer:
         self._schedule, self._atlas, self._marks = Schedule(settings), Atlas(), Marks()
         self._patches, self._stance = Patches(), EagerStance()
         self._forward = ForwardWatch(
-            lambda: self._capture if not self._in_backward else None,
+            lambda: None if self._backwards else self._capture,
             guard=self._fail,
             includes=self._includes,
             on_begin=self._begin_if_between,
             charge=self._charge,
+            clock=clock,
         )
         self._handles: list[Any] = []
         self._token: Token[Any] | None = None
@@ -78,8 +79,8 @@ class Observer:
         self._step = 0
         self._between = True
         self._wanted = True
-        self._in_backward = False
-        self._in_step = 0
+        self._backwards = 0  # how many backward calls are in progress: one within another recomputes a checkpoint
+        self._stepping = False
         self._own_s = self._own_before = 0.0
         self._last_write = self._last_progress = self._began
         self._fingerprint: list[tuple[Tensor, Tensor]] = []
@@ -102,7 +103,7 @@ class Observer:
         """Ends watching, writes what is left, and says how the run ended. Calling it again does nothing more."""
         if self._token is None or os.getpid() != self._process:
             return self._facts
-        self._guarded(self._finish_step)
+        self._guarded(self._finish_last_step)
         self._let_go()
         METRIC_SINK.reset(self._token)
         self._token = None
@@ -142,20 +143,18 @@ class Observer:
         """A backward pass is about to run."""
 
         def note() -> None:
-            if self._in_step == 0:
-                self._begin_if_between()
+            self._begin_if_between()
             self._marks.loss(loss)
             self.backward_calls += 1
 
-        self._guarded(note)
-        self._in_backward = True
-        if self._by_hand and self._settings.max_steps is not None and self._step > self._settings.max_steps:
-            raise StopTraining
+        if self._backwards == 0:
+            self._guarded(note)
+        self._backwards += 1
 
     def backward_ended(self) -> None:
         """That pass is over."""
-        self._in_backward = False
-        if not self._pulse.known:
+        self._backwards -= 1
+        if self._backwards == 0 and not self._pulse.known and not self._stepping:
             self._guarded(self._prepare_by_hand)
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
@@ -164,7 +163,7 @@ class Observer:
                 return
             if self._between and (self._step == 0 or self._pulse.repeats(optimizer)):
                 self._begin()
-            self._in_step += 1
+            self._stepping = True
             self._fingerprint = []
             self._atlas.optimizer(optimizer)
             if self._capture is not None:
@@ -178,7 +177,7 @@ class Observer:
             if not self._owns(optimizer):
                 self._marks.forget()
                 return
-            self._in_step = max(0, self._in_step - 1)
+            self._stepping = False
             if self._updates is not None:
                 self._updates.after()
                 self._updates = None
@@ -196,20 +195,22 @@ class Observer:
     # Steps
 
     def _begin_if_between(self) -> None:
+        if self._stepping:  # what an optimizer's closure computes belongs to the step that asked for it
+            return
         if self._fingerprint and (self._by_hand or has_changed(self._fingerprint)):
-            self._by_hand = True
-            self._fingerprint = []
             self._end_by_hand()
+            self._stop_if_asked()
         if self._between:
             self._begin()
 
     def _begin(self) -> None:
+        began = self._clock()
         self._finish_step()
         self._step += 1
         self._between = False
         self._marks.begin()
         self._capture = Capture(self._step, self._atlas) if self._wanted else None
-        self._own_before = self._own_s
+        self._own_before = self._own_s + self._clock() - began  # our caller charges for finishing the step before
 
     def _end(self) -> None:
         """The step's update is made: its time and losses are known, and whether the next one is to be sampled."""
@@ -226,6 +227,8 @@ class Observer:
             self._on_progress(Progress(self._step, self._marks.last_loss, self._own_s / max(elapsed_s, 1e-9)))
 
     def _end_by_hand(self) -> None:
+        self._by_hand = True
+        self._fingerprint = []
         if self._updates is not None:
             self._updates.after()
             self._updates = None
@@ -248,6 +251,12 @@ class Observer:
         self._journal.write(reading=reading, anatomy=anatomy, marks=self._marks.take(self._atlas.objectives))
         self._last_write = self._clock()
         self._schedule.sampled(capture.step, own_s + self._last_write - now)
+
+    def _finish_last_step(self) -> None:
+        """Of a step by hand nobody says that it is over: the end of the run does."""
+        if self._fingerprint and has_changed(self._fingerprint):
+            self._end_by_hand()
+        self._finish_step()
 
     def _prepare_by_hand(self) -> None:
         """While no optimizer is known, a step ends where the weights have changed after a backward call."""
@@ -283,7 +292,7 @@ class Observer:
 
     def _includes(self, module: nn.Module) -> bool:
         mine = not self._members or id(module) in self._members
-        return mine and not self._in_backward and os.getpid() == self._process
+        return mine and not self._backwards and os.getpid() == self._process
 
     def _owns(self, optimizer: Optimizer) -> bool:
         if not self._owned:

@@ -25,5 +25,5 @@ class Progress:
 
 
 class StopTraining(BaseException):
-    """Raised inside the optimizer's step when `max_steps` is reached. Not an Exception, so that a script's own
-    `except Exception` lets it through."""
+    """Raised inside the optimizer's step when `max_steps` is reached; where weights are updated by hand, as the next step
+    begins. Not an Exception, so that a script's own `except Exception` lets it through."""

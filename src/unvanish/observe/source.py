@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,13 +15,15 @@ from torch import nn
 
 from unvanish.record.anatomy import Location
 
-_FOREIGN = tuple(str(Path(root).resolve()) + "/" for root in (Path(torch.__file__).parent, Path(__file__).parents[1]))
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOREIGN = tuple(f"{root}{os.sep}" for root in (Path(torch.__file__).resolve().parent, _PACKAGE))
+_EXAMPLES = f"{_PACKAGE / 'examples'}{os.sep}"  # they ship with us, and are a user's scripts all the same
 
 
 @cache
 def is_users(code: CodeType) -> bool:
     """Whether a piece of code is the user's: neither torch's nor ours, and from a file."""
-    return not code.co_filename.startswith(("<", *_FOREIGN))
+    return code.co_filename.startswith(_EXAMPLES) or not code.co_filename.startswith(("<", *_FOREIGN))
 
 
 def user_frames(frame: FrameType | None) -> Iterator[FrameType]:

@@ -22,7 +22,8 @@ SLOPES = 1024
 # Below and above these norms the squares of float32 leave its range, and the norm is taken again in float64.
 SMALLEST_NORM = 1e-15
 LARGEST_NORM = 1e15
-DIFFERENCE = 1e-5  # step of the central difference in float64: its error, about 1e-10, is far below any slope of interest
+# Step of the differences in float64, relative above 1: they err by some 1e-5 of the slope, and by 1e-11 where it is flat.
+DIFFERENCE = 1e-5
 STEEPEST_RANGE = 8.0  # the slopes of all catalogued activations are steepest well within +-8
 SATURATED = 0.05  # of the steepest slope; for the sigmoid that is |z| > 4.4, an output within 0.013 of its bounds
 
@@ -76,7 +77,8 @@ def subsample(output: Tensor) -> Tensor:
 def describe(samples: Sequence[Tensor]) -> list[tuple[float, float, float, float]]:
     """Mean, standard deviation, share of zeros, and mean cosine between different rows, for each sample of shape (rows, columns).
 
-    Samples of one shape are worked out together: a dozen kernels for all of them. The cosine is NaN under two non-zero rows.
+    Samples of one shape are worked out together, a dozen kernels for all of them, in float64: the squares of an exploded or
+    vanished activation leave the range of float32. The cosine is NaN under two non-zero rows.
     """
     return _in_batches(samples, _describe_batch)
 
@@ -109,7 +111,7 @@ def _in_batches(samples: Sequence[Tensor], work: Callable[[Tensor], Tensor]) -> 
         groups.setdefault((sample.shape, sample.device), []).append(index)
     rows: list[Any] = [None] * len(samples)
     for indices in groups.values():
-        table = work(torch.stack([samples[i] for i in indices])).tolist()
+        table = work(torch.stack([samples[i] for i in indices]).double()).tolist()
         for index, row in zip(indices, table, strict=True):
             rows[index] = tuple(row)
     return rows
@@ -144,12 +146,19 @@ class SlopeSample:
 
 
 def slopes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """The local derivative of an elementwise function at a flat float64 sample, by central differences; same shape.
+    """The size of the local derivative of an elementwise function at a flat float64 sample; same shape.
 
-    No autograd: inside a checkpointed region the tensors that it would save would break the user's own backward pass.
+    The smaller one of the two one-sided differences: at a kink it is what torch's own backward uses, and beside a jump
+    (hardshrink, threshold) the side without it. No autograd: inside a checkpointed region the tensors that it would save
+    would break the user's own backward pass.
     """
     with torch.no_grad():
-        return (function(inputs + DIFFERENCE) - function(inputs - DIFFERENCE)) / (2 * DIFFERENCE)
+        step = DIFFERENCE * inputs.abs().clamp_min(1)
+        above, below = inputs + step, inputs - step
+        ahead, behind = above - inputs, inputs - below  # before the calls, which may work in place
+        here = function(inputs.clone())
+        right, left = (function(above) - here) / ahead, (here - function(below)) / behind
+        return torch.minimum(right.abs(), left.abs())
 
 
 def slope_numbers(samples: Sequence[SlopeSample]) -> list[tuple[float, float]]:
@@ -161,7 +170,7 @@ def slope_numbers(samples: Sequence[SlopeSample]) -> list[tuple[float, float]]:
     for indices in forms.values():
         function = samples[indices[0]].function
         grid = torch.linspace(-STEEPEST_RANGE, STEEPEST_RANGE, 801, dtype=torch.float64, device=samples[indices[0]].inputs.device)
-        slope = slopes(function, torch.cat([grid, *(samples[i].inputs for i in indices)])).abs()
+        slope = slopes(function, torch.cat([grid, *(samples[i].inputs for i in indices)]))
         steepest, *parts = slope.split([len(grid), *(samples[i].inputs.numel() for i in indices)])
         least = SATURATED * steepest.max()
         table = torch.stack([torch.stack([p.square().mean().sqrt(), (p < least).double().mean()]) for p in parts]).tolist()

@@ -50,12 +50,17 @@ def _finding(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner
 
 
 def _won(winner: Verdict, verdicts: Sequence[Verdict], *, sick: bool) -> str:
-    alone = sum(v.outcome is winner.outcome for v in verdicts) == 1
+    rivals = [v for v in verdicts if v.outcome is winner.outcome]
+    kind = "cure" if winner.outcome is Outcome.CURED else "improvement"
+    if len(rivals) == 1:
+        said = f"One {kind} was found: {winner.name}."
+    elif winner is rivals[0]:
+        said = f"The best {kind}, and nothing cheaper is as good: {winner.name}."
+    else:
+        said = f"The cheapest {kind} that is as good as the best: {winner.name}."
     if winner.outcome is Outcome.CURED:
-        return f"The cure: {winner.name}." if alone else f"The cheapest cure that is as good as the best: {winner.name}."
-    opening = "Nothing cures it" if sick else "Nothing was wrong"
-    change = "yet one change helps" if alone else "the cheapest of what helps most"
-    return f"{opening}; {change}: {winner.name}."
+        return said
+    return f"{said} The finding stays." if sick else f"{said} The script was not sick."
 
 
 def _is_sick(control: Sequence[TrialResult]) -> bool:

@@ -16,8 +16,8 @@ class Elu(Remedy):
 
     Does: puts nn.ELU() in the place of every hidden activation module but ELU, CELU and SELU, and PReLU, whose slope is learned.
         An activation of the output, such as the sigmoid before BCELoss, stays; so do gates (a result that multiplies another
-        signal, seen where the forward pass can be traced) and whatever is inside recurrent, attention and transformer layers. A
-        user's hooks on a replaced activation rest until the change is undone.
+        signal, seen where the forward pass can be traced), calls in `forward` such as torch.tanh(x), and whatever is inside
+        recurrent, attention and transformer layers. A user's hooks on a replaced activation rest until the change is undone.
     Helps: a deep network of sigmoid or tanh units that loses its gradient in them, and a network of rectifiers whose units have
         died. Its mean output is near zero, so it needs he-init less than ReLU does.
     Harms: it saturates below zero, so a shift of the input can still flatten it. Learned weights no longer fit.

@@ -9,7 +9,7 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Operation
-from unvanish.remedies.kinds import Kind
+from unvanish.remedies.kinds import Kind, op_name
 from unvanish.remedies.layout import Layout, Step
 from unvanish.remedies.surgery import Replace, places
 from unvanish.remedies.survey import survey
@@ -52,6 +52,8 @@ def _reason(network: nn.Module, layout: Layout, *, keep: tuple[type[nn.Module], 
         return (
             f"every hidden activation module of {name} is {_kinds(modules, keep)} already, or must stay; nothing is left to replace"
         )
+    if calls and {step.op for step in calls} <= {op_name(kind.__name__) for kind in keep}:
+        return f"the activations of {name} need no replacement ({_described(calls)}, called inside forward)"
     if calls:
         return (
             f"the activations of {name} are calls inside forward ({_described(calls)}), where there is no module to replace; "
@@ -62,11 +64,11 @@ def _reason(network: nn.Module, layout: Layout, *, keep: tuple[type[nn.Module], 
         return f"the activation modules of {name} ({where}) are the output's own or gate another signal, and must stay"
     if modules:
         return (
-            f"the forward of {name} could not be traced, and its activation modules ({where}) come after the last weighted layer "
-            "as far as can be seen, so they may be the output's own; pass inputs= to have their order checked"
+            f"the forward of {name} could not be traced, and its activation modules ({where}) may run after the last weighted "
+            "layer, as the output's own; pass inputs= to have their order checked"
         )
     unseen = "" if layout.traced else " (its forward could not be traced, so calls such as torch.sigmoid(x) cannot be seen)"
-    return f"{name} has no activation module{unseen}; put one between its layers, as nn.Sigmoid() or nn.Tanh()"
+    return f"{name} has no activation module{unseen}; those inside recurrent, attention and transformer layers are not exchanged"
 
 
 def _kinds(modules: list[Step], keep: tuple[type[nn.Module], ...]) -> str:

@@ -57,21 +57,17 @@ NORMALISATIONS = (
     nn.GroupNorm,
     nn.LocalResponseNorm,
 )
-# Modules whose inside is not ours: recurrence and attention run fused kernels over it, the transformer layers read flags of it.
-SEALED = (
-    nn.RNNBase,
-    nn.RNNCellBase,
-    nn.MultiheadAttention,
-    nn.Transformer,
-    nn.TransformerEncoderLayer,
-    nn.TransformerDecoderLayer,
-)
+# One kernel runs over all parameters of these, whose scales belong together: neither modules nor weights inside are ours.
+FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+# These also keep flags about the modules inside them, which an exchange would belie; their weights are ordinary ones.
+SEALED = (*FUSED, nn.Transformer, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 _ACTIVATION_CALLS = frozenset(kind.__name__.lower() for kind in (*ACTIVATIONS, nn.ReLU6))
 _NORMALISATION_CALLS = frozenset({"batchnorm", "instancenorm", "layernorm", "rmsnorm", "groupnorm", "localresponsenorm"})
 _WEIGHT_CALLS = frozenset({"linear", "bilinear", "matmul", "mm", "bmm", "addmm", "einsum"})
 _WEIGHT_PREFIXES = ("conv", "scaleddotproduct")
 _PRODUCT_CALLS = frozenset({"mul", "imul", "multiply"})
+ARITHMETIC = _PRODUCT_CALLS | {"add", "iadd", "sub", "isub", "rsub", "div", "truediv", "neg"}
 _RESHAPE_CALLS = frozenset(
     {"view", "viewas", "reshape", "squeeze", "unsqueeze", "expand", "expandas", "flatten", "unflatten", "permute", "transpose"}
 )

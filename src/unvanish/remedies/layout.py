@@ -1,18 +1,21 @@
 """The order in which a network's operations follow each other, as a graph that can be asked questions. It alters nothing.
 
-The graph comes from `survey`: traced, where the forward pass can be traced without inputs; otherwise in order of
-registration, where only operations inside nn.Sequential are known to follow each other.
+The graph comes from `survey`: traced, where the forward pass can be traced without inputs; otherwise a mere order of modules,
+of which only those inside nn.Sequential are known to be joined.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from unvanish.remedies.kinds import Kind
+
+PARAMETER = "parameter"
+"""The `op` of a step that reads a tensor by its own path, as `self.fc.weight` does in a `forward`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The steps of one forward pass in order. `hidden[i]` tells whether a weighted layer comes after step i; `uses` where a
-    module runs."""
+    """The steps of one forward pass in order.
+
+    `consumers[i]` are the positions that take the result of step i, `hidden[i]` tells whether a weighted layer comes after it,
+    and `uses` where a module runs.
+    """
 
     steps: tuple[Step, ...]
     consumers: tuple[tuple[int, ...], ...]
@@ -42,8 +48,8 @@ class Layout:
     traced: bool
 
     @classmethod
-    def of(cls, steps: Sequence[Step], *, traced: bool) -> Layout:
-        """The layout of steps that are in order: a step's sources come before it."""
+    def of(cls, steps: Sequence[Step], *, traced: bool, doubtful: Collection[int] = ()) -> Layout:
+        """The layout of steps that are in order: a step's sources come before it. `doubtful` ones do not count as hidden."""
         consumers: list[list[int]] = [[] for _ in steps]
         for position, step in enumerate(steps):
             for source in step.sources:
@@ -52,7 +58,7 @@ class Layout:
         seen_weight = False
         for position in reversed(range(len(steps))):
             downstream = any(hidden[c] or steps[c].kind is Kind.WEIGHT for c in consumers[position])
-            hidden[position] = downstream if traced else seen_weight
+            hidden[position] = downstream if traced else seen_weight and position not in doubtful
             seen_weight |= steps[position].kind is Kind.WEIGHT
         uses: dict[nn.Module, tuple[int, ...]] = {}
         for position, step in enumerate(steps):
@@ -94,12 +100,10 @@ class Layout:
         return -1
 
     def is_gate(self, position: int) -> bool:
-        """Whether a step's result, reshaped or not, is multiplied with another signal."""
-        queue = list(self.consumers[position])
-        while queue:
-            here = queue.pop()
-            if self.steps[here].kind is Kind.PRODUCT:
-                return True
-            if self.steps[here].kind is Kind.RESHAPE:
-                queue.extend(self.consumers[here])
-        return False
+        """Whether a step's result does nothing but multiply other signals, as it is or reshaped, scaled, or taken from one."""
+        consumers = self.consumers[position]
+        return bool(consumers) and all(self._multiplies(consumer) for consumer in consumers)
+
+    def _multiplies(self, position: int) -> bool:
+        kind = self.steps[position].kind
+        return kind is Kind.PRODUCT or (kind in (Kind.NEUTRAL, Kind.RESHAPE) and self.is_gate(position))

@@ -16,8 +16,8 @@ class Relu(Remedy):
 
     Does: puts nn.ReLU() in the place of every hidden activation module but ReLU and its leaky relatives. An activation of the
         output, such as the sigmoid before BCELoss, stays; so do gates (a result that multiplies another signal, seen where
-        the forward pass can be traced) and whatever is inside recurrent, attention and transformer layers. A user's hooks on
-        a replaced activation rest until the change is undone.
+        the forward pass can be traced), calls in `forward` such as torch.tanh(x), and whatever is inside recurrent, attention
+        and transformer layers. A user's hooks on a replaced activation rest until the change is undone.
     Helps: a deep network of sigmoid or tanh units that loses its gradient in them: a sigmoid passes on at most a quarter.
         Together with he-init, since weights that suit sigmoid units let the signal of rectifiers die out.
     Harms: units may die (a unit that is never active gets no gradient), more so at a high learning rate. A network that relies on

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from unvanish.remedies.kinds import Kind, is_one_operation, kind_of, kind_of_call, op_name
-from unvanish.remedies.layout import Layout, Step
+from unvanish.remedies.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
+from unvanish.remedies.layout import PARAMETER, Layout, Step
 from unvanish.remedies.rehearsal import rehearse
 from unvanish.remedies.stand_in import stand_in, without_trace
 
@@ -24,13 +24,12 @@ def survey(network: nn.Module, inputs: Any = None) -> Layout:
     Raises UsageError where `inputs` are needed and do not fit.
     """
     if is_one_operation(network):
-        return _ordered(network, _registered(network))
+        return _registered(network)
     try:
         with without_trace():
             graph = _Tracer().trace(stand_in(network, shared=network.parameters()))
     except Exception:  # whatever the user's own forward raises when it meets a placeholder means only: cannot be traced
-        called = _registered(network) if inputs is None else (call.path for call in rehearse(network, inputs))
-        return _ordered(network, called)
+        return _registered(network) if inputs is None else _rehearsed(network, inputs)
     return _traced(graph, network)
 
 
@@ -60,11 +59,12 @@ def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module) -> Step:
         op = _called(node.target)
         kind = kind_of_call(op)
         signals = [source for source in node.all_input_nodes if source.op != "get_attr"]
-        if kind is Kind.PRODUCT and len(signals) < 2:  # times a number or a learned scale: no gate
+        if op in ARITHMETIC and len(signals) < 2:  # with a number or a learned scale: no second signal comes in
             kind = Kind.NEUTRAL
         return Step(_caller(node), op, kind, sources)
-    path = str(node.target) if node.op == "get_attr" else ""
-    return Step(path, op_name(node.op), Kind.OTHER, sources)
+    if node.op == "get_attr":
+        return Step(str(node.target), PARAMETER, Kind.OTHER, sources)
+    return Step("", op_name(node.op), Kind.OTHER, sources)
 
 
 def _called(target: Any) -> str:
@@ -77,13 +77,29 @@ def _caller(node: fx.Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-def _registered(network: nn.Module) -> Iterable[str]:
-    """Every module path, in order of registration; a shared module under each of its names."""
-    return (path for path, _ in network.named_modules(remove_duplicate=False))
+def _rehearsed(network: nn.Module, inputs: Any) -> Layout:
+    """The layout by the order in which modules run on an example batch."""
+    return Layout.of(_ordered(network, [call.path for call in rehearse(network, inputs)]), traced=False)
 
 
-def _ordered(network: nn.Module, paths: Iterable[str]) -> Layout:
-    """The layout of modules in a given order, of which only neighbours in nn.Sequential are known to be joined."""
+def _registered(network: nn.Module) -> Layout:
+    """The layout by the order in which modules were registered; a shared module counts under each of its names.
+
+    An activation that hangs beside the last weighted layer, or beside a module that holds it, may run after it wherever it was
+    registered, unless nn.Sequential fixes the order. It is doubtful.
+    """
+    steps = _ordered(network, [path for path, _ in network.named_modules(remove_duplicate=False)])
+    last = next((step.path for step in reversed(steps) if step.kind is Kind.WEIGHT), "")
+    loose = {path for path in ("", *_above(last)) if not isinstance(network.get_submodule(path), nn.Sequential)}
+    return Layout.of(
+        steps,
+        traced=False,
+        doubtful={i for i, s in enumerate(steps) if s.kind is Kind.ACTIVATION and s.path.rpartition(".")[0] in loose},
+    )
+
+
+def _ordered(network: nn.Module, paths: Iterable[str]) -> list[Step]:
+    """The modules that are one operation, in a given order, of which only neighbours in nn.Sequential are known to be joined."""
     modules = dict(network.named_modules(remove_duplicate=False))
     whole = {path for path, module in modules.items() if is_one_operation(module)}
     steps: list[Step] = []
@@ -96,7 +112,7 @@ def _ordered(network: nn.Module, paths: Iterable[str]) -> Layout:
         sources = (len(steps) - 1,) if steps and _in_sequence(last, path, network) else ()
         steps.append(Step(path, op_name(type(module).__name__), kind_of(module), sources, module))
         last = path
-    return Layout.of(steps, traced=False)
+    return steps
 
 
 def _above(path: str) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Operation
-from unvanish.remedies.kinds import SEALED, WEIGHTED, Kind, WeightedLayer
+from unvanish.remedies.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
 from unvanish.remedies.layout import Layout
 from unvanish.remedies.scale import LINEAR_GAIN, RECTIFIER_GAIN, gain_of
 from unvanish.remedies.surgery import Initialise
@@ -39,10 +39,10 @@ class Target:
 def targets(network: nn.Module, *, remedy: str) -> tuple[Target, ...]:
     """The weights to fill, in order of registration. Raises NotApplicable, in the name of `remedy`, where there are none."""
     foreign = {id(p) for module in network.modules() if not isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
-    sealed = {id(inner) for module in network.modules() if isinstance(module, SEALED) for inner in module.modules()}
+    fused = {id(inner) for module in network.modules() if isinstance(module, FUSED) for inner in module.modules()}
     found: list[Target] = []
     taken: set[int] = set(foreign)
-    layers = [(path, m) for path, m in network.named_modules() if isinstance(m, WEIGHTED) and id(m) not in sealed]
+    layers = [(path, m) for path, m in network.named_modules() if isinstance(m, WEIGHTED) and id(m) not in fused]
     for path, layer in layers:
         own = dict(layer.named_parameters(recurse=False))
         weight, bias = own.get("weight"), own.get("bias")

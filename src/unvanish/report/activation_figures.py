@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix, Run
 from unvanish.report import heatmap, numbers
-from unvanish.report.ladder import Columns, Ladder, columns, ladder, measured, over_steps
+from unvanish.report.ladder import Columns, Ladder, columns, ladder, measured, over_steps, shown_note
 from unvanish.report.palette import DIVERGING, SHARE
 from unvanish.report.picture import Picture
 
-STUCK = 0.05  # a share of stuck inputs that we do not speak of; the pictures show it all the same
+WORTH_DRAWING = 0.05  # an empty picture says less than a sentence: below this share everywhere, the sentence stands instead
 
 
 def spread_picture(run: Run) -> Picture | None:
@@ -22,78 +22,90 @@ def spread_picture(run: Run) -> Picture | None:
     rows = ladder(run, ~np.isnan(raw))
     if len(rows) < 2:
         return None
-    across = columns(run)
+    sites = list(rows.sites)
+    broken = _broken(run, sites)
     with np.errstate(divide="ignore"):
-        logs = np.log10(raw[:, list(rows.sites)])
+        logs = np.log10(np.where(broken | (raw[:, sites] == np.inf), np.nan, raw[:, sites]))
     middle = over_steps(logs)
-    values = np.where(logs == np.inf, np.nan, logs)[across.positions]
-    broken = ~np.isfinite(raw[:, list(rows.sites)])[across.positions] & (_lost(run, rows, "nonfinite_count")[across.positions] > 0)
+    across = columns(run, ~np.isnan(logs))
+    cells = heatmap.Cells(rows, across, logs[across.positions], broken[across.positions], _said)
+    scale = heatmap.symmetric(cells.values, DIVERGING, "log10 of the standard deviation")
     return Picture(
         name="spread",
         title=_spread_title(rows, middle),
-        caption="Standard deviation of each site's output. White is 1; blue is fainter, orange louder. "
-        "The title gives medians of the steps.",
+        caption=_spread_caption(run, shown_note(rows, across)),
         alternative=_alternative("standard deviation of the outputs", rows, across, [_said(float(v)) for v in middle]),
-        figure=heatmap.heatmap(
-            rows,
-            across,
-            values=values,
-            scale=heatmap.symmetric(values, DIVERGING, "log10 of the output's standard deviation (over 1)"),
-            say=_said,
-            broken=broken,
-            ends=("input", "output"),
-        ),
-        table=heatmap.table(rows, across, values=values, say=_said, broken=broken),
-        keys=heatmap.keys(values, broken),
+        figure=heatmap.heatmap(cells, scale, ends=("input", "output")),
+        table=heatmap.table(cells),
+        keys=heatmap.keys(cells),
     )
 
 
 def stuck_picture(run: Run) -> Picture | None:
-    """The share of every activation's inputs on flat ground, or of its outputs that are zero; None where neither was measured."""
-    flat, zero = measured(run, "saturated_fraction"), measured(run, "zero_fraction")
-    raw = np.where(np.isnan(flat), zero, flat) if flat.shape == zero.shape else flat
-    rows = ladder(run, ~np.isnan(raw), kind="activation")
-    if not len(rows):
+    """The share of every activation's inputs on flat ground, or of its outputs that are zero.
+
+    None where neither was measured, or no activation ever has a share worth drawing.
+    """
+    rows, shares = _stuck(run)
+    most = most_stuck(run)
+    if most is None or most < WORTH_DRAWING:
         return None
-    across = columns(run)
-    shares = raw[:, list(rows.sites)]
+    broken = _broken(run, list(rows.sites))
+    shares = np.where(broken, np.nan, shares)
     middle = over_steps(shares)
-    most = int(np.nanargmax(middle))
-    values = shares[across.positions]
+    across = columns(run, ~np.isnan(shares))
+    cells = heatmap.Cells(rows, across, shares[across.positions], broken[across.positions], _share)
+    worst = int(np.nanargmax(middle))
     return Picture(
         name="stuck",
-        title=_stuck_title(rows.labels[most], run.anatomy.sites[rows.sites[most]].op, float(middle[most])),
+        title=_stuck_title(rows.labels[worst], run.anatomy.sites[rows.sites[worst]].op, float(middle[worst])),
         caption="Share of each activation's inputs where its slope is under a twentieth of its steepest, so that hardly any "
-        "gradient passes. A ReLU is flat for every negative input: about a half is usual for it.",
+        f"gradient passes. A ReLU is flat for every negative input: about a half is usual for it.{shown_note(rows, across)}",
         alternative=_alternative("saturated or zero share", rows, across, [_share(float(v)) for v in middle]),
-        figure=heatmap.heatmap(
-            rows,
-            across,
-            values=values,
-            scale=heatmap.Scale(SHARE, 0.0, 1.0, "share of the activation's inputs on flat ground", "share"),
-            say=_share,
-            ends=("input", "output"),
-        ),
-        table=heatmap.table(rows, across, values=values, say=_share),
-        keys=heatmap.keys(values),
+        figure=heatmap.heatmap(cells, heatmap.Scale(SHARE, 0.0, 1.0, "share of inputs on flat ground"), ends=("input", "output")),
+        table=heatmap.table(cells),
+        keys=heatmap.keys(cells),
     )
 
 
+def most_stuck(run: Run) -> float | None:
+    """The largest share of any activation at any sampled step, or None where none was measured."""
+    rows, shares = _stuck(run)
+    shares = shares[~_broken(run, list(rows.sites)) & ~np.isnan(shares)]
+    return float(shares.max()) if shares.size else None
+
+
+def _stuck(run: Run) -> tuple[Ladder, Matrix]:
+    flat, zero = measured(run, "saturated_fraction"), measured(run, "zero_fraction")
+    raw = np.where(np.isnan(flat), zero, flat) if flat.shape == zero.shape else flat
+    rows = ladder(run, ~np.isnan(raw), kind="activation")
+    return rows, raw[:, list(rows.sites)]
+
+
+def _broken(run: Run, sites: list[int]) -> NDArray[np.bool_]:
+    """Where the output held NaN or infinite values; what else was measured there means nothing."""
+    counts = measured(run, "nonfinite_count")
+    return counts[:, sites] > 0 if counts.size else np.zeros((len(run.sampled), len(sites)), np.bool_)
+
+
 def _spread_title(rows: Ladder, log10_std: NDArray[np.float64]) -> str:
+    if np.isnan(log10_std).all():
+        return "The signal is not a number"
     low, high = int(np.nanargmin(log10_std)), int(np.nanargmax(log10_std))
     weakest, strongest = f"{rows.labels[low]} ({_said(log10_std[low])})", f"{rows.labels[high]} ({_said(log10_std[high])})"
     return f"The signal is weakest at {weakest} and strongest at {strongest}"
 
 
+def _spread_caption(run: Run, shown: str) -> str:
+    said = "Standard deviation of each site's output. White is 1; blue is fainter, orange louder. The title gives medians."
+    most = most_stuck(run)
+    if most is not None and most < WORTH_DRAWING:
+        said += f" No activation is flat for {'any' if not most else 'more than ' + _share(most)} of its inputs."
+    return said + shown
+
+
 def _stuck_title(label: str, op: str, share: float) -> str:
-    if share < STUCK:
-        return f"No activation is flat for more than {numbers.percent(share)} of its inputs"
     return f"At {label}, the {op} is flat for {numbers.percent(share)} of its inputs: the most of all activations"
-
-
-def _lost(run: Run, rows: Ladder, quantity: str) -> Matrix:
-    counts = measured(run, quantity)
-    return counts[:, list(rows.sites)] if counts.size else np.zeros((len(run.sampled), len(rows)))
 
 
 def _said(log10: float) -> str:

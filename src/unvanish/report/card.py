@@ -110,8 +110,8 @@ def _quiet(run: Run) -> Card:
         state, sentence = State.UNKNOWN, f"Nothing is wrong so far, but {steps} are too few to judge."
         meaning = "Let it train longer for a verdict."
     else:
-        state, sentence = State.HEALTHY, f"No problem was found in {steps}."
-        meaning = "The corrections reach every part of the network in good proportion."
+        state, sentence = State.HEALTHY, f"No problem found in {steps}."
+        meaning = "Nothing that was measured is out of order."
     return Card(state, sentence, meaning, "", "", None, _quiet_tiles(run), notes(run))
 
 
@@ -164,7 +164,7 @@ def _sick_tiles(run: Run, root: Finding) -> tuple[Tile, ...]:
     won = race_table.winner(run.race)
     tiles = _winner_tiles(won) if won is not None else [*_loss_tile(run)]
     change = lost(run, root)
-    if abs(change) >= WORTH_A_FIGURE:
+    if "gradient" in root.code and abs(change) >= WORTH_A_FIGURE:
         words = "decades of gradient lost on the way to the first layer" if change < 0 else "decades of gradient gained on the way"
         tiles.insert(1, Tile(numbers.decades(change) if math.isfinite(change) else "all", words))
     tiles.append(Tile(numbers.percent(root.confidence), "confidence in this verdict"))

@@ -10,7 +10,7 @@ from unvanish.record.finding import Finding
 from unvanish.record.run import Run
 from unvanish.report import heatmap, numbers
 from unvanish.report.gradient import Gradient, gradient
-from unvanish.report.ladder import Columns, columns
+from unvanish.report.ladder import Columns, columns, shown_note
 from unvanish.report.palette import DIVERGING
 from unvanish.report.picture import Picture
 
@@ -26,27 +26,19 @@ def gradient_picture(run: Run, root: Finding | None = None) -> Picture | None:
     found = gradient(run)
     if found is None:
         return None
-    across = columns(run)
-    values, broken = found.relative[across.positions], found.broken[across.positions]
+    across = columns(run, ~np.isnan(found.log10_rms))
+    cells = heatmap.Cells(found.rows, across, found.relative[across.positions], found.broken[across.positions], _say)
     marked = found.rows.rows_of(root.sites) if root is not None and root.severity.loud else []
-    label = root.code.replace("-", " ") if root is not None else ""
-    figure = heatmap.heatmap(
-        found.rows,
-        across,
-        values=values,
-        scale=heatmap.symmetric(values, DIVERGING, "log10 of the gradient's RMS over that of the site nearest the loss"),
-        say=_say,
-        broken=broken,
-        frames=heatmap.frames(marked, label),
-    )
+    label = root.code.replace("-", " ") if root is not None and marked else ""
+    scale = heatmap.symmetric(cells.values, DIVERGING, "log10 RMS, over the site nearest the loss")
     return Picture(
         name="gradient",
         title=title(found, run),
-        caption=_caption(found, across, framed=label if marked else ""),
+        caption=_caption(run, found, across, framed=label),
         alternative=_alternative(found, across),
-        figure=figure,
-        table=heatmap.table(found.rows, across, values=values, say=_say, broken=broken),
-        keys=heatmap.keys(values, broken),
+        figure=heatmap.heatmap(cells, scale, frames=heatmap.frames(marked, label)),
+        table=heatmap.table(cells),
+        keys=heatmap.keys(cells),
     )
 
 
@@ -72,18 +64,15 @@ def _say(value: float) -> str:
     return "exactly zero" if value == -math.inf else numbers.decades(value)
 
 
-def _caption(found: Gradient, across: Columns, *, framed: str) -> str:
-    sentences = ["Each row is a site of the network, each column a sampled step."]
+def _caption(run: Run, found: Gradient, across: Columns, *, framed: str) -> str:
+    sentences = [f"Each row is a site of the network, each column one of the {numbers.plural(len(run.sampled), 'sampled step')}."]
     if found.change() > FLAT:
         sentences.append("White is unchanged; the deeper the orange, the more it has grown.")
     else:
         sentences.append("White arrives in full; the deeper the blue, the less arrives.")
     if framed:
         sentences.append(f"Framed: the sites of the finding “{framed}”.")
-    shown = [note for note in (found.rows.note, across.note) if note]
-    if shown:
-        sentences.append(f"Shown: {', '.join(shown)}.")
-    return " ".join(sentences)
+    return " ".join(sentences) + shown_note(found.rows, across)
 
 
 def _alternative(found: Gradient, across: Columns) -> str:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix
+from unvanish.report import numbers
 from unvanish.report.ladder import Columns, Ladder, evenly
 from unvanish.report.palette import INK, QUIET, UNMEASURED
 from unvanish.report.picture import Table, canvas, titled
@@ -26,13 +27,12 @@ FRAME_SHARE = 0.4  # rows that alternate (weights, activations) are framed toget
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a value becomes a colour: colour stops, the values at their ends, the title of the colour bar, and its unit."""
+    """How a value becomes a colour: colour stops, the values at their ends (a share where `low` is 0, else decades), a title."""
 
     stops: tuple[tuple[float, str], ...]
     low: float
     high: float
     title: str
-    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +47,45 @@ class Frame:
 def symmetric(values: Matrix, stops: tuple[tuple[float, str], ...], title: str) -> Scale:
     """A scale in decades with white at 0, as wide as the values need, with one decade in reserve for exact zeros."""
     finite = np.abs(values[np.isfinite(values)])
-    reach = max(1.0, float(np.ceil(finite.max()))) if finite.size else 1.0
-    reach += float(np.any(values == -np.inf))
-    return Scale(stops, -reach, reach, title, "decades")
+    most = (float(finite.max()) if finite.size else 0.0) + float(np.any(values == -np.inf))
+    reach = max(2.0, 2.0 * np.ceil(most / 2))  # even, so that the bar's five ticks are whole decades
+    return Scale(stops, -reach, reach, title)
 
 
-def heatmap(
-    rows: Ladder,
-    columns: Columns,
-    *,
-    values: Matrix,
-    scale: Scale,
-    say: Callable[[float], str],
-    broken: NDArray[np.bool_] | None = None,
-    frames: tuple[Frame, ...] = (),
-    ends: tuple[str, str] = ("input", "loss"),
-) -> go.Figure:
-    """The figure. `values` and `broken` have shape (columns, rows); `say` puts a value in words for the reader's pointer."""
-    height = round(len(rows) * min(26.0, max(8.0, 520 / len(rows))))
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What is drawn: rows, columns, and for each cell (columns, rows) its value, whether it is no number, and how it is said."""
+
+    rows: Ladder
+    columns: Columns
+    values: Matrix
+    broken: NDArray[np.bool_]
+    say: Callable[[float], str]
+
+    def words(self, row: int, column: int) -> str:
+        """One cell in words."""
+        return "not a number" if self.broken[column, row] else self.say(float(self.values[column, row]))
+
+
+def heatmap(cells: Cells, scale: Scale, *, frames: tuple[Frame, ...] = (), ends: tuple[str, str] = ("input", "loss")) -> go.Figure:
+    """The figure, with the ends of the network named on its lowest and highest row."""
+    rows, across = cells.rows, cells.columns
     figure = canvas(
-        height + 118,
-        x={"title": titled("step"), "range": [columns.edges[0], columns.edges[-1]], "showgrid": False, "tickformat": ",d"}
-        | ({"tickvals": columns.steps.tolist()} if len(columns.steps) <= 4 else {"nticks": 8}),
+        round(len(rows) * min(26.0, max(8.0, 520 / len(rows)))) + 118,
+        x=_step_axis(across),
         y=_row_axis(rows, ends),
         plot_bgcolor=UNMEASURED,
         barmode="overlay",
         bargap=0,
     )
-    words = [
-        [("not a number" if broken is not None and broken[c, r] else say(values[c, r])) for c in range(len(values))]
-        for r in range(len(rows))
-    ]
     hover = [
-        [f"{label}, step {step:,}: {cell}" for step, cell in zip(columns.steps, line, strict=True)]
-        for label, line in zip(rows.labels, words, strict=True)
+        [f"{label}, step {step:,}: {numbers.typeset(cells.words(row, column))}" for column, step in enumerate(across.steps)]
+        for row, label in enumerate(rows.labels)
     ]
     figure.add_trace(
         go.Heatmap(
-            z=np.clip(values, scale.low, scale.high).T,
-            x=columns.edges,
+            z=np.clip(cells.values, scale.low, scale.high).T,
+            x=across.edges,
             y=np.arange(len(rows) + 1) - 0.5,
             text=hover,
             hovertemplate="%{text}<extra></extra>",
@@ -97,22 +97,30 @@ def heatmap(
             colorbar=_colour_bar(scale),
         )
     )
-    if broken is not None and broken.any():
-        figure.add_trace(_hatching(columns, broken))
+    if cells.broken.any():
+        figure.add_trace(_hatching(across, cells.broken))
     for frame in frames:
-        _add_frame(figure, columns, frame)
+        _add_frame(figure, frame, len(rows))
     return figure
 
 
+def _step_axis(across: Columns) -> dict[str, object]:
+    ticks = {"tickvals": across.steps.tolist()} if len(across.steps) <= 4 else {"nticks": 8, "tickformat": ",d"}
+    return {"title": titled("step"), "range": [across.edges[0], across.edges[-1]], "showgrid": False, "mirror": True, **ticks}
+
+
 def _row_axis(rows: Ladder, ends: tuple[str, str]) -> dict[str, object]:
-    shown = evenly(list(range(len(rows))), LABELS)
+    stride = -(-len(rows) // LABELS)
+    top = len(rows) - 1
+    shown = [row for row in range(0, top, stride) if top - row >= stride or row == 0] + ([top] if top else [])
     text = [shortened(rows.labels[row], LABEL_WIDTH) for row in shown]
     text[0] = f"{ends[0]} · {text[0]}"
     text[-1] = f"{ends[1]} · {text[-1]}"
-    return {"range": [-0.5, len(rows) - 0.5], "tickvals": shown, "ticktext": text, "showgrid": False}
+    return {"range": [-0.5, len(rows) - 0.5], "tickvals": shown, "ticktext": text, "showgrid": False, "mirror": True}
 
 
 def _colour_bar(scale: Scale) -> dict[str, object]:
+    ticks = [float(tick) for tick in np.linspace(scale.low, scale.high, 5)]
     return {
         "orientation": "h",
         "thickness": 10,
@@ -124,8 +132,8 @@ def _colour_bar(scale: Scale) -> dict[str, object]:
         "y": 0,
         "yanchor": "bottom",
         "yref": "container",
-        "nticks": 7,
-        "tickformat": ".0%" if scale.unit == "share" else "+d",
+        "tickvals": ticks,
+        "ticktext": [numbers.typeset(f"{tick:+g}" if tick else "0") if scale.low < 0 else f"{tick:.0%}" for tick in ticks],
         "title": {"text": scale.title, "side": "bottom", "font": {"color": QUIET, "size": 12}},
     }
 
@@ -160,21 +168,26 @@ def frames(marked: list[int], text: str) -> tuple[Frame, ...]:
     return tuple(Frame(part[0], part[-1], text if part is parts[-1] else "") for part in parts)
 
 
-def _add_frame(figure: go.Figure, columns: Columns, frame: Frame) -> None:
+def _add_frame(figure: go.Figure, frame: Frame, rows: int) -> None:
+    # In shares of the plot, not on its axes: a line on the axes would be cut in half at the plot's edge.
     figure.add_shape(
         type="rect",
-        x0=columns.edges[0],
-        x1=columns.edges[-1],
-        y0=frame.first - 0.5,
-        y1=frame.last + 0.5,
+        xref="paper",
+        yref="paper",
+        x0=0,
+        x1=1,
+        y0=frame.first / rows,
+        y1=(frame.last + 1) / rows,
         line={"color": INK, "width": 2.5},
         fillcolor="rgba(0,0,0,0)",
     )
     if frame.text:
         figure.add_annotation(
             text=frame.text,
-            x=columns.edges[-1],
-            y=frame.last + 0.5,
+            xref="paper",
+            yref="paper",
+            x=1,
+            y=(frame.last + 1) / rows,
             xanchor="right",
             yanchor="middle",
             showarrow=False,
@@ -187,25 +200,16 @@ def _add_frame(figure: go.Figure, columns: Columns, frame: Frame) -> None:
         )
 
 
-def table(
-    rows: Ladder, columns: Columns, *, values: Matrix, say: Callable[[float], str], broken: NDArray[np.bool_] | None = None
-) -> Table:
+def table(cells: Cells) -> Table:
     """The numbers of a heat map, output first as it is drawn, at up to ten of its steps."""
-    chosen = evenly(list(range(len(columns.steps))), TABLE_COLUMNS)
-    lines = [
-        (rows.labels[row], *("not a number" if broken is not None and broken[c, row] else say(values[c, row]) for c in chosen))
-        for row in reversed(range(len(rows)))
-    ]
-    note = (
-        ""
-        if len(chosen) == len(columns.steps)
-        else f"{len(chosen)} of the {len(columns.steps)} steps shown above; the run's file has all."
-    )
-    return Table(("site", *(f"step {columns.steps[c]:,}" for c in chosen)), tuple(lines), note)
+    total = len(cells.columns.steps)
+    chosen = evenly(list(range(total)), TABLE_COLUMNS)
+    lines = [(cells.rows.labels[row], *(cells.words(row, column) for column in chosen)) for row in reversed(range(len(cells.rows)))]
+    note = "" if len(chosen) == total else f"{len(chosen)} of the {total} steps shown above; the run's file has all."
+    return Table(("site", *(f"step {cells.columns.steps[column]:,}" for column in chosen)), tuple(lines), note)
 
 
-def keys(values: Matrix, broken: NDArray[np.bool_] | None = None) -> tuple[tuple[str, str], ...]:
-    """The marks that a heat map of these cells uses beside its colours, with their meaning."""
-    empty = np.isnan(values) if broken is None else np.isnan(values) & ~broken
-    hatched = (("hatched", "not a number (NaN or infinite)"),) if broken is not None and broken.any() else ()
-    return hatched + ((("unmeasured", "not measured"),) if empty.any() else ())
+def keys(cells: Cells) -> tuple[tuple[str, str], ...]:
+    """The marks that the picture uses beside its colours, with their meaning."""
+    hatched = (("hatched", "not a number (NaN or infinite)"),) if cells.broken.any() else ()
+    return hatched + ((("unmeasured", "not measured"),) if (np.isnan(cells.values) & ~cells.broken).any() else ())

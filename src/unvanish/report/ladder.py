@@ -84,18 +84,27 @@ class Columns:
     note: str
 
 
-def columns(run: Run) -> Columns:
-    """At most 200 sampled steps, evenly chosen; each column reaches half-way to its neighbours, so that the axis is true."""
+def columns(run: Run, known: NDArray[np.bool_]) -> Columns:
+    """At most 200 sampled steps, evenly chosen; each column reaches half-way to its neighbours, so that the axis is true.
+
+    `known`, of shape (sampled steps, rows), says where there is a number. Of a tail of steps that hold none, only as many are
+    kept as came before it: a network that broke down at once would else be a picture of nothing.
+    """
     total = len(run.sampled)
-    positions = np.array(evenly(list(range(total)), COLUMNS), np.int64)
+    last = max((int(step) for step in np.flatnonzero(known.any(axis=1))), default=total)
+    positions = np.array(evenly(list(range(min(total, 2 * last + 3))), COLUMNS), np.int64)
     steps = run.sampled[positions]
-    if total == 1:
-        edges = np.array([steps[0] - 0.5, steps[0] + 0.5])
-    else:
-        middles = (steps[1:] + steps[:-1]) / 2
-        edges = np.concatenate([[steps[0] - 0.5], middles, [steps[-1] + 0.5]])
-    note = f"{len(positions)} of {total} sampled steps" if len(positions) < total else ""
-    return Columns(positions, steps, edges, note)
+    middles = (steps[1:] + steps[:-1]) / 2
+    edges = np.concatenate([[steps[0] - 0.5], middles, [steps[-1] + 0.5]])
+    thinned = f"{len(positions)} of {total} sampled steps" if len(positions) < total else ""
+    cut = f"steps 1 to {steps[-1]:,}, as later ones hold no number" if positions[-1] < total - 1 else thinned
+    return Columns(positions, steps, edges, cut)
+
+
+def shown_note(rows: Ladder, across: Columns) -> str:
+    """What was chosen, as a sentence that follows another; nothing where all is shown."""
+    notes = [note for note in (rows.note, across.note) if note]
+    return f" Shown: {', '.join(notes)}." if notes else ""
 
 
 def over_steps(values: Matrix, reduce: Callable[[Matrix], float] = np.median) -> NDArray[np.float64]:

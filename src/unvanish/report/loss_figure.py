@@ -15,6 +15,7 @@ from unvanish.report.picture import Picture, Table, canvas, titled
 POINTS = 1000  # about as many as a screen has pixels across
 LOG_RANGE = 30.0  # a loss that spans more than this factor is drawn on a logarithmic axis
 TABLE_ROWS = 20
+HARDLY = 0.05  # a change by less than this share of the start is said to be hardly any; our choice of words, no verdict
 END_SHARE = 0.1  # the end of a run is its last tenth, as in a race
 
 
@@ -28,20 +29,17 @@ def loss_picture(run: Run) -> Picture | None:
     logarithmic = bool(finite.min() > 0 and finite.max() / finite.min() > LOG_RANGE)
     figure = canvas(
         260 if len(curves) == 1 else 300,
-        x={"title": titled("step"), "showgrid": False, "tickformat": ",d"},
-        y={"title": titled("loss (log axis)" if logarithmic else "loss"), "type": "log" if logarithmic else "linear"},
+        x={"title": titled("step"), "showgrid": False, "tickformat": ",d", "range": _range(run)},
+        y={
+            "title": titled("loss (log axis)" if logarithmic else "loss"),
+            "type": "log" if logarithmic else "linear",
+            "exponentformat": "power",
+        },
         showlegend=len(curves) > 1,
         legend={"orientation": "h", "y": -0.25, "x": 0},
     )
     for index, ((steps, values), name) in enumerate(zip(curves, names, strict=True)):
-        x, y = _thinned(steps, values)
-        style = {"color": CATEGORIES[index % 6], "dash": DASHES[index % 6], "width": 2}
-        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=name, line=style, hovertemplate="step %{x:,}: %{y:.4g}"))
-        broken = steps[np.isinf(values)]
-        if broken.size:
-            figure.add_vline(
-                x=int(broken[0]), line={"color": QUIET, "dash": "dot"}, annotation={"text": f"infinite from step {broken[0]:,}"}
-            )
+        _add_curve(figure, index, steps, values=values, name=name)
     stride = -(-len(run.steps) // POINTS)
     title = _title(*curves[0])
     return Picture(
@@ -53,6 +51,18 @@ def loss_picture(run: Run) -> Picture | None:
         figure=figure,
         table=_table(run, names),
     )
+
+
+def _add_curve(figure: go.Figure, index: int, steps: NDArray[np.int64], *, values: NDArray[np.float64], name: str) -> None:
+    x, y = _thinned(steps, values)
+    style = {"color": CATEGORIES[index % len(CATEGORIES)], "dash": DASHES[index % len(DASHES)], "width": 2}
+    figure.add_trace(
+        go.Scatter(x=x, y=y, mode="lines", name=name, line=style, hovertemplate="step %{x:,}: %{y:.4g}<extra></extra>")
+    )
+    broken = steps[np.isinf(values)]
+    if broken.size:
+        mark = {"text": f" not a number from step {broken[0]:,}", "xanchor": "left"}
+        figure.add_vline(x=int(broken[0]), line={"color": QUIET, "dash": "dot"}, annotation=mark)
 
 
 def ends(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -68,13 +78,22 @@ def _title(steps: NDArray[np.int64], values: NDArray[np.float64]) -> str:
     first, last = ends(values)
     if numbers.figure(first) == numbers.figure(last):
         return f"The loss ends where it began, at {numbers.figure(last)}"
-    course = f"{'falls' if last < first else 'rises'} from {numbers.figure(first)} to {numbers.figure(last)}"
-    return f"The loss {course} in {numbers.plural(int(steps[-1]), 'step')}"
+    course = f"from {numbers.figure(first)} to {numbers.figure(last)} in {numbers.plural(int(steps[-1]), 'step')}"
+    if abs(last - first) < HARDLY * abs(first):
+        return f"The loss hardly moves: {course}"
+    return f"The loss {'falls' if last < first else 'rises'} {course}"
 
 
 def _names(run: Run, number: int) -> list[str]:
     kinds = {group.optimizer: group.class_name for group in run.anatomy.groups}
     return [f"objective {i + 1}" + (f" ({kinds[i]})" if i in kinds else "") for i in range(number)]
+
+
+def _range(run: Run) -> list[float]:
+    """All steps, or as many after the last finite loss as there were before it."""
+    finite = np.flatnonzero(np.isfinite(run.losses).any(axis=1))
+    last = min(len(run.steps) - 1, 2 * int(finite[-1]) + 3)
+    return [float(run.steps[0]) - 0.5, float(run.steps[last]) + 0.5]
 
 
 def _thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[list[float], list[float | None]]:

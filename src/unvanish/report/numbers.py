@@ -43,10 +43,11 @@ def figure(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if 1e-4 <= abs(value) < 1e6:
-        places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        exponent = int(f"{value:.{digits - 1}e}".split("e")[1])  # of the rounded value: 0.9999 is "1.00"
+        places = max(0, digits - 1 - exponent)
         return f"{value:,.{places}f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    mantissa, power_of_ten = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(power_of_ten)}"
 
 
 def decades(value: float, *, signed: bool = True) -> str:
@@ -83,14 +84,14 @@ def percent(share: float) -> str:
 def signed_percent(ratio: float) -> str:
     """A ratio as the change that it makes: 1.01 is "+1 %", 1 is "0 %"."""
     if not math.isfinite(ratio):
-        return figure(ratio)
+        return "not measured"
     change = round((ratio - 1) * 100)
     return f"{change:+d} %" if change else "0 %"
 
 
 def ratio(value: float) -> str:
-    """A factor: "×1.18"."""
-    return f"×{value:.2f}" if math.isfinite(value) else figure(value)
+    """A factor: "×1.18"; "not measured" where there is none."""
+    return f"×{value:.2f}" if math.isfinite(value) else "not measured"
 
 
 def signed(value: float) -> str:
@@ -165,5 +166,5 @@ def duration(seconds: float) -> str:
 
 
 def typeset(text: str) -> str:
-    """The text with true minus signs before numbers. For the page; the terminal keeps what can be searched and copied."""
-    return _MINUS.sub("\u2212", text)
+    """The text with true minus signs, and with per cent kept beside its number. For the page; the terminal's can be copied."""
+    return _MINUS.sub("\u2212", text).replace(" %", "\u00a0%")

@@ -72,7 +72,7 @@ def _figure(compared: list[tuple[str, Outcome, Effect]], metric: str) -> go.Figu
     rows = list(range(len(compared)))[::-1]
     figure = canvas(
         90 + 40 * len(rows),
-        x={"title": titled(f"improvement in {metric} over the script as it is"), "zeroline": True, "zerolinecolor": QUIET},
+        x={"title": titled(f"improvement in {metric}"), "zeroline": True, "zerolinecolor": QUIET},
         y={
             "tickvals": rows,
             "ticktext": [shortened(name, LABEL) for name, _, _ in compared],

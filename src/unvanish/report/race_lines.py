@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unvanish.record.verdict import RaceResult
+from unvanish.record.verdict import Outcome, RaceResult
 from unvanish.report import numbers, race_table
 from unvanish.report.palette import NO_BETTER
 from unvanish.report.race_figure import COLOURS
@@ -32,6 +32,7 @@ class Line:
     bar: Bar | None
     value: str
     effect: str
+    interval: str
     step_time: str
     parameters: str
     memory: str
@@ -54,7 +55,7 @@ def lines(race: RaceResult) -> Lines:
     metric = next(iter(race_table.metrics(race)), "")
     values = [value for row in rows if (value := row.value(metric)) is not None and math.isfinite(value[0])]
     low, high = _axis([mean for mean, _ in values])
-    axis = f"{numbers.figure(low)} to {numbers.figure(high)}"
+    axis = f"{low:.3g} to {high:.3g}"
     return Lines(metric or "result", axis, tuple(_line(row, metric, low, high) for row in rows), race.sentence)
 
 
@@ -69,7 +70,7 @@ def _line(row: Row, metric: str, low: float, high: float) -> Line:
     value = row.value(metric)
     verdict, effect = row.verdict, row.effect
     words = f"{numbers.figure(value[0])} ± {numbers.figure(value[1], 1)}" if value else ""
-    cost = verdict.cost if verdict is not None else None
+    cost = verdict.cost if verdict is not None and verdict.outcome is not Outcome.FAILED else None
     return Line(
         name=row.name,
         winner=row.winner,
@@ -77,7 +78,8 @@ def _line(row: Row, metric: str, low: float, high: float) -> Line:
         colour=COLOURS[verdict.outcome] if verdict is not None else NO_BETTER,
         bar=_bar(*value, low, high) if value and all(map(math.isfinite, value)) else None,
         value=words,
-        effect=f"{numbers.signed(effect.effect)} {numbers.interval(*effect.interval)}" if effect is not None else "",
+        effect=numbers.signed(effect.effect) if effect is not None else "",
+        interval=numbers.interval(*effect.interval) if effect is not None else "",
         step_time=numbers.ratio(cost.step_time) if cost else "",
         parameters=numbers.signed_percent(cost.parameters) if cost else "",
         memory=numbers.ratio(cost.memory) if cost else "",

@@ -53,7 +53,7 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
 
 def render_race(race: RaceResult) -> RenderableType:
     """The race as a table, the control last, and its outcome in a sentence under it."""
-    return Group(RaceTable(race), "", Padding(Text(race.sentence), (0, 0, 0, 2)))
+    return Padding(Group(RaceTable(race), "", Text(race.sentence)), (0, 0, 0, 2))
 
 
 def live_line(step: int, loss: float, *, health: str = "", own_share: float, width: int) -> Text:
@@ -69,7 +69,7 @@ def live_line(step: int, loss: float, *, health: str = "", own_share: float, wid
 
 
 def _headline(verdict: Card, run: Run) -> RenderableType:
-    grid = Table.grid(padding=(0, 3, 0, 0), expand=False)
+    grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
@@ -89,15 +89,15 @@ def _headline(verdict: Card, run: Run) -> RenderableType:
 def _body(findings: Sequence[Finding], verdict: Card, script: str) -> Table:
     root = findings[0]
     grid = _sections()
-    grid.add_row("Why", root.why or verdict.plain)
+    grid.add_row("Why", Text(root.why or verdict.plain))
     if root.sites or root.location:
         where = Text(places.span(root.sites))
         if root.location is not None:
-            where.append("\n" if len(where) > 30 else "   " if root.sites else "")
+            where.append("\n" if root.sites else "")
             where.append(f"{places.line_of(root.location, script)}  {root.location.text}".rstrip(), style="cyan")
         grid.add_row("Where", where)
     for number, line in enumerate(_also(findings)):
-        grid.add_row("" if number else "Also", line)
+        grid.add_row("" if number else "Also", Text(line))
     return grid
 
 
@@ -154,7 +154,7 @@ def _bar_table(found: Gradient) -> Table:
         size = float(sizes[row])
         # The faintest site keeps a short bar, so that the length says order, and the figure beside it says how much.
         cells = 0 if math.isinf(size) else round(BAR_CELLS * (size - low + 1) / (high - low + 1))
-        grid.add_row(end, f"▏{places.shortened(found.rows.labels[row], 24)}", "▇" * cells, numbers.power(size))
+        grid.add_row(end, Text(f"▏{places.shortened(found.rows.labels[row], 24)}"), "▇" * cells, numbers.power(size))
     return grid
 
 

@@ -40,7 +40,7 @@ def _table(race: RaceResult, *, metrics: int, size: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("remedy", max_width=26)
     for metric in shown:
-        table.add_column(metric, no_wrap=True)
+        table.add_column(Text(metric), no_wrap=True)
     table.add_column("against as it is" if not size else "against the script as it is", no_wrap=True)
     table.add_column("step", no_wrap=True, justify="right")
     if size:
@@ -55,7 +55,7 @@ def _cells(row: Row, shown: list[str], *, size: bool) -> list[Text]:
     values = [row.value(metric) for metric in shown]
     said = [Text(f"{numbers.figure(v[0])} ± {numbers.figure(v[1], 1)}" if v else "") for v in values]
     cells = [Text(row.name, style="bold" if row.winner else ""), *said, _against(row)]
-    if row.verdict is None:
+    if row.verdict is None or row.verdict.outcome is Outcome.FAILED:
         return cells
     cost = row.verdict.cost
     cells.append(Text(numbers.ratio(cost.step_time)))

@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix, Run
-from unvanish.report import numbers
 from unvanish.report.ladder import Columns, columns, evenly, measured, over_steps
 from unvanish.report.palette import CATEGORIES, DASHES
 from unvanish.report.picture import Picture, Table, canvas, titled
@@ -17,7 +16,10 @@ from unvanish.report.places import shortened
 
 USUAL = -3.0  # A. Karpathy, CS231n notes, "Ratio of weights:updates": "this ratio should be somewhere around 1e-3"
 BAND = 1.0  # decades to either side that we shade; the notes give no width, so this one is ours
-BAND_SOURCE = "CS231n notes (A. Karpathy), “Ratio of weights:updates”: around one thousandth; the width of the band is ours"
+CAPTION = (
+    "RMS of one step's change to a weight matrix, over the RMS of the matrix. Shaded: the usual range (CS231n notes, A. Karpathy, "
+    "“Ratio of weights:updates”: around one thousandth; the width of the band is ours)."
+)
 
 
 def update_picture(run: Run) -> Picture | None:
@@ -32,7 +34,7 @@ def update_picture(run: Run) -> Picture | None:
     ]
     if not matrices:
         return None
-    across = columns(run)
+    across = columns(run, ~np.isnan(ratio[:, matrices]))
     shown = evenly(matrices, len(CATEGORIES))
     values = ratio[across.positions]
     title = _title(over_steps(ratio[:, matrices]), len(matrices))
@@ -40,10 +42,8 @@ def update_picture(run: Run) -> Picture | None:
     return Picture(
         name="updates",
         title=title,
-        caption=f"How far one step moves a weight matrix, over its own size. Shaded: the usual range ({BAND_SOURCE}).{chosen}",
-        alternative=f"Line chart of update over weight for {numbers.plural(len(shown), 'weight matrix')}. {title}.".replace(
-            "matrixs", "matrices"
-        ),
+        caption=f"{CAPTION}{chosen}",
+        alternative=f"Line chart of update over weight for {len(shown)} of {len(matrices)} weight matrices. {title}.",
         figure=_figure(run, across, values, shown),
         table=_table(run, across, values, matrices),
     )
@@ -53,7 +53,7 @@ def _figure(run: Run, across: Columns, values: Matrix, shown: list[int]) -> go.F
     figure = canvas(
         330,
         x={"title": titled("step"), "showgrid": False, "tickformat": ",d"},
-        y={"title": titled("log10 of update RMS over weight RMS"), "tickformat": "d"},
+        y={"title": titled("log10 of update over weight"), **_whole_decades(values[:, shown])},
         showlegend=True,
         legend={"orientation": "h", "y": -0.22, "x": 0, "yanchor": "top", "font": {"size": 12}},
     )
@@ -73,14 +73,22 @@ def _figure(run: Run, across: Columns, values: Matrix, shown: list[int]) -> go.F
     return figure
 
 
+def _whole_decades(values: Matrix) -> dict[str, int]:
+    finite = values[np.isfinite(values)]
+    return {"dtick": 1} if finite.size and np.ptp(finite) < 9 else {}
+
+
 def _title(middle: NDArray[np.float64], total: int) -> str:
     slow = int((middle < USUAL - BAND).sum())
     fast = int((middle > USUAL + BAND).sum())
     if not slow and not fast:
         return "Every step moves the weights by about a thousandth of their size, as is usual"
-    said = [f"{slow} of {total} weight matrices move less than a ten-thousandth of their size a step"] if slow else []
-    said += [f"{fast} of {total} move more than a hundredth" + ("" if slow else " of their size a step")] if fast else []
-    return ", ".join(said)
+    slowly, fast_too = "less than a ten-thousandth of their size", "more than a hundredth"
+    if not fast:
+        return f"{slow} of {total} weight matrices move {slowly} a step"
+    if not slow:
+        return f"{fast} of {total} weight matrices move {fast_too} of their size a step"
+    return f"Of {total} weight matrices, {slow} move {slowly} a step, {fast} {fast_too}"
 
 
 def _table(run: Run, across: Columns, values: Matrix, matrices: list[int]) -> Table:

@@ -71,9 +71,9 @@ def failure_line(exit_code: int, errors: str) -> str:
         name = signal.Signals(-exit_code).name
         return f"killed by {name}" + (": the machine may have run out of memory" if name == "SIGKILL" else "")
     _, _, after = errors.rpartition("Traceback (most recent call last):")
-    words = re.search(r"^[A-Za-z_][\w.]*(?:: .*)?$", after, re.MULTILINE)
+    words = re.search(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", after, re.MULTILINE)
     if words is not None and len(after) < len(errors):
-        return f"crashed: {words[0]}"
+        return f"not applied: {words['message']}" if words["kind"].startswith("unvanish.") else f"crashed: {words[0]}"
     lines = errors.strip().splitlines()
     return f"ended with exit code {exit_code}" + (f": {lines[-1].strip()}" if lines else "")
 

@@ -1,0 +1,5 @@
+"""`python -m unvanish`: the command line."""
+
+from unvanish.cli import main
+
+main()

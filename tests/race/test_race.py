@@ -1,0 +1,96 @@
+"""One real race on a sick script, from its untouched source to the line that cures it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from unvanish.errors import ScriptError, TrialError, UsageError
+from unvanish.race import race
+from unvanish.record.anatomy import Entry, Location
+from unvanish.record.finding import Finding, Severity
+from unvanish.record.run import Run
+from unvanish.record.verdict import Outcome, RaceResult
+from unvanish.trials import Script
+
+SICK = """\
+import torch
+from torch import nn
+torch.manual_seed(1)
+x = torch.randn(128, 8)
+y = (x[:, :4].sum(1) > 0).long()
+layers = [m for _ in range(8) for m in (nn.Linear(8, 8), nn.Sigmoid())]
+net = nn.Sequential(*layers, nn.Linear(8, 2))
+optimizer = torch.optim.Adam(
+    net.parameters(), lr=0.02)
+for step in range(60):
+    loss = nn.functional.cross_entropy(net(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+print(f"loss {loss.item():.3f}")
+"""
+
+
+def examine(run: Run) -> Sequence[Finding]:
+    """Sick is what has not halved its loss."""
+    losses = run.objective(0)[1]
+    return [Finding("stuck", Severity.CRITICAL, 1.0, "", "")] if losses[-1] > losses[0] / 2 else []
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("race") / "train.py"
+    path.write_text(SICK)
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(script: Path) -> RaceResult:
+    entry = Entry(Location(str(script), 9), "net")
+    candidates = [("relu", "he-init"), ("no-such-remedy",)]
+    return race(Script(script), entry, candidates, folder=script.parent / "trials", examine=examine, seeds=2)
+
+
+def test_the_cure_wins_and_its_line_is_handed_over(result: RaceResult) -> None:
+    assert result.winner == ("relu", "he-init")
+    assert result.verdicts[0].outcome is Outcome.CURED
+    assert result.line == 'import unvanish; unvanish.apply(net, "relu", "he-init")'
+    assert result.sentence == "One cure was found: relu + he-init."
+
+
+def test_a_remedy_that_cannot_be_applied_loses_with_the_reason(result: RaceResult) -> None:
+    failed = result.verdicts[-1]
+    assert (failed.remedies, failed.outcome) == (("no-such-remedy",), Outcome.FAILED)
+    assert "not applied: " in failed.reason
+
+
+def test_control_and_candidates_share_seeds_and_steps(result: RaceResult) -> None:
+    finished = [trial for trial in result.trials if trial.failure is None]
+    assert [(trial.remedies, trial.seed) for trial in finished] == [(r, s) for s in (0, 1) for r in ((), ("relu", "he-init"))]
+    assert {trial.steps for trial in finished} == {60}
+    assert finished[0].losses != finished[2].losses
+
+
+def test_the_users_file_is_not_touched(result: RaceResult, script: Path) -> None:
+    assert script.read_text() == SICK
+    assert {path.name for path in script.parent.iterdir()} == {"train.py", "trials"}
+
+
+def test_a_race_needs_a_candidate_and_a_seed(script: Path, tmp_path: Path) -> None:
+    entry = Entry(Location(str(script), 9), "net")
+    for candidates, seeds in (([], 3), ([("relu",)], 0)):
+        with pytest.raises(UsageError, match="at least one"):
+            race(Script(script), entry, candidates, folder=tmp_path, examine=examine, seeds=seeds)
+
+
+def test_a_source_that_cannot_be_edited_is_refused_before_anything_runs(script: Path, tmp_path: Path) -> None:
+    for entry, fault in (
+        (Entry(Location(str(script), 99), "net"), TrialError),
+        (Entry(Location(str(tmp_path / "gone.py"), 1), "net"), ScriptError),
+    ):
+        with pytest.raises(fault):
+            race(Script(script), entry, [("relu",)], folder=tmp_path / "trials", examine=examine)
+    assert not (tmp_path / "trials").exists()

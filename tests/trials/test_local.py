@@ -1,0 +1,247 @@
+"""Real trials in processes of their own: what they come to, how they fail, and that none outlives its race."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import unvanish
+from unvanish.errors import TrialError
+from unvanish.record.finding import Finding, Severity
+from unvanish.record.run import Run
+from unvanish.record.verdict import TrialResult
+from unvanish.trials import News, Script, Trial, run_trials
+
+TRAIN = """
+import sys
+import torch
+from torch import nn
+torch.manual_seed(0)
+x = torch.randn(32, 4)
+y = (x.sum(1) > 0).long()
+net = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 2))
+optimizer = torch.optim.SGD(net.parameters(), lr=RATE)
+for step in range(STEPS):
+    loss = nn.functional.cross_entropy(net(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(repr(loss.item()))
+"""
+
+# What each script is, and what it does after (or instead of) its training.
+TEXTS = {
+    "plain": TRAIN + "print('val_acc: 50%')",
+    "logs": TRAIN + "print('val_acc: 50%')\nimport unvanish\nunvanish.log(val_accuracy=0.75)",
+    "diverges": "RATE = 1e30\n" + TRAIN,
+    "raises": TRAIN
+    + """
+class Weak(nn.Module):
+    def forward(self, x):
+        return {}["lr"]
+nn.Sequential(nn.Identity(), Weak())(x)
+""",
+    "says its surroundings": TRAIN
+    + """
+import os, subprocess
+print(sys.argv, os.getcwd(), __name__, torch.get_num_threads(), os.environ["PYTHONHASHSEED"])
+print(subprocess.Popen(["sleep", "600"]).pid)
+""",
+    "without a step": "import torch\nprint(torch.ones(1))",
+    "without torch": "import sys\nprint({'numpy', 'torch'} & set(sys.modules))",
+    "exits": "import sys\nprint('no data', file=sys.stderr)\nsys.exit(3)",
+    "is killed": "import os\nos.kill(os.getpid(), 9)",
+    "is refused": "from unvanish.errors import NotApplicable\nraise NotApplicable('no sigmoid here')",
+    "asks": "name = input()\n",
+}
+
+
+def script(folder: Path, name: str) -> Script:
+    path = folder / f"{name.replace(' ', '_')}.py"
+    path.write_text("STEPS, RATE = 20, 0.5\n" + TEXTS[name])
+    return Script(path, arguments=("--lr", "1"))
+
+
+def examine(run: Run) -> Sequence[Finding]:
+    """A loud finding and a quiet one for every run."""
+    return [Finding(code, severity, 1.0, "", "") for code, severity in (("loud", Severity.WARNING), ("quiet", Severity.INFO))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trials")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[News]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path, told: list[News]) -> dict[str, TrialResult]:
+    """Every script run once, two at a time; and the plain one once more with another seed, an edit, and fewer steps."""
+    plain = script(folder, "plain")
+    trials = {name: Trial(script(folder, name), (), 0, folder / "out" / name) for name in TEXTS}
+    trials["shifted"] = Trial(plain, ("relu",), 1, folder / "out" / "shifted")
+    trials["edited"] = Trial(plain, ("elu",), 0, folder / "out" / "edited", edits=((plain.path or folder, EDIT),))
+    trials["short"] = Trial(plain, (), 0, folder / "out" / "short", max_steps=5)
+    ended = run_trials(list(trials.values()), examine=examine, jobs=2, progress=told.append)
+    return dict(zip(trials, ended, strict=True))
+
+
+EDIT = "STEPS, RATE = 20, 0.5\n" + TRAIN.replace("nn.Sigmoid()", "nn.ReLU()") + "print('val_acc: 100%')"
+
+
+def printed_losses(text: str) -> list[float]:
+    return [float(line) for line in text.splitlines() if line[0].isdigit()]
+
+
+def test_a_trial_has_the_losses_of_the_script_run_alone(results: dict[str, TrialResult], folder: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(folder / "plain.py")]
+    alone = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (folder / "out" / "plain" / "stdout.txt").read_text() == alone.stdout
+    assert list(results["plain"].losses) == pytest.approx(printed_losses(alone.stdout), abs=0)
+
+
+def test_a_result_tells_steps_loss_metrics_findings_and_cost(results: dict[str, TrialResult]) -> None:
+    plain = results["plain"]
+    assert (plain.failure, plain.remedies, plain.seed, plain.steps) == (None, (), 0, 20)
+    assert plain.final_loss == pytest.approx(sum(plain.losses[-2:]) / 2)
+    assert dict(plain.metrics) == {"val_accuracy": 0.5}
+    assert plain.findings == ("loud",)
+    assert plain.parameters == 4 * 4 + 4 + 4 * 2 + 2
+    assert plain.step_ms > 0
+    assert 50e6 < plain.memory_bytes < 5e9
+
+
+def test_a_logged_metric_wins_over_a_printed_one(results: dict[str, TrialResult]) -> None:
+    assert dict(results["logs"].metrics) == {"val_accuracy": 0.75}
+
+
+def test_a_shifted_seed_gives_another_training(results: dict[str, TrialResult]) -> None:
+    assert results["shifted"].losses != results["plain"].losses
+    assert results["shifted"].seed == 1
+
+
+def test_an_edit_is_what_runs_and_the_file_stays(results: dict[str, TrialResult], folder: Path) -> None:
+    assert dict(results["edited"].metrics) == {"val_accuracy": 1.0}
+    assert results["edited"].losses != results["plain"].losses
+    assert "ReLU" not in (folder / "plain.py").read_text()
+
+
+def test_a_trial_stops_at_its_last_step_without_failing(results: dict[str, TrialResult]) -> None:
+    short = results["short"]
+    assert (short.steps, short.failure) == (5, None)
+    assert short.losses == results["plain"].losses[:5]
+
+
+def test_a_training_that_diverges_is_a_result(results: dict[str, TrialResult]) -> None:
+    assert results["diverges"].failure is None
+    assert results["diverges"].final_loss > 1e10
+    assert not math.isnan(results["diverges"].final_loss)
+
+
+FAILURES = {
+    "raises": "crashed: KeyError: 'lr'",
+    "without a step": "the script made no training step",
+    "without torch": "the script ended before it imported torch",
+    "exits": "ended with exit code 3: no data",
+    "is killed": "killed by SIGKILL: the machine may have run out of memory",
+    "is refused": "not applied: no sigmoid here",
+    "asks": "crashed: EOFError: EOF when reading a line",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_trial_that_goes_wrong_says_why_in_one_line(name: str, results: dict[str, TrialResult]) -> None:
+    assert results[name].failure == FAILURES[name]
+
+
+def test_a_traceback_from_a_watched_network_has_no_frame_of_ours(results: dict[str, TrialResult], folder: Path) -> None:
+    assert results["raises"].failure is not None
+    errors = (folder / "out" / "raises" / "stderr.txt").read_text()
+    assert "in forward" in errors
+    assert str(Path(unvanish.__file__).parent) not in errors
+
+
+def test_a_failed_trial_keeps_what_it_had_shown(results: dict[str, TrialResult]) -> None:
+    assert results["raises"].losses == results["plain"].losses
+
+
+def test_a_script_finds_its_usual_surroundings_and_its_share_of_the_cores(results: dict[str, TrialResult], folder: Path) -> None:
+    assert results["says its surroundings"].failure is None
+    line = (folder / "out" / "says its surroundings" / "stdout.txt").read_text().splitlines()[-2]
+    assert line.startswith(f"['{folder}/says_its_surroundings.py', '--lr', '1'] {Path.cwd()} __main__ 1 0")
+
+
+def test_nothing_is_imported_before_the_script_asks_for_it(results: dict[str, TrialResult], folder: Path) -> None:
+    assert results["without torch"].steps == 0
+    assert (folder / "out" / "without torch" / "stdout.txt").read_text() == "set()\n"
+
+
+def test_what_a_script_leaves_running_ends_with_it(results: dict[str, TrialResult], folder: Path) -> None:
+    pid = int((folder / "out" / "says its surroundings" / "stdout.txt").read_text().splitlines()[-1])
+    assert gone(pid)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is dead; one that nobody has collected yet counts."""
+    for _ in range(100):
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_every_trial_is_told_of_at_its_start_and_end(results: dict[str, TrialResult], told: list[News]) -> None:
+    for number, result in enumerate(results.values(), start=1):
+        mine = [news for news in told if news.number == number]
+        assert (mine[0].step, mine[0].result) == (0, None)
+        assert (mine[-1].result, mine[-1].step) == (result, result.steps)
+        assert all(news.total == len(results) for news in mine)
+
+
+ENDLESS = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
+
+
+def test_ctrl_c_ends_what_runs_and_keeps_what_ended(tmp_path: Path) -> None:
+    (tmp_path / "quick.py").write_text("print(1)")
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    trials = [Trial(Script(tmp_path / f"{name}.py"), (), 0, tmp_path / name) for name in ("endless", "quick")]
+    trials.append(Trial(Script(tmp_path / "quick.py"), (), 1, tmp_path / "never"))
+
+    def interrupt(news: News) -> None:
+        output = tmp_path / "endless" / "stdout.txt"
+        while news.result is not None and not output.read_text():
+            time.sleep(0.05)
+        if news.result is not None:
+            raise KeyboardInterrupt
+
+    ended = run_trials(trials, examine=examine, jobs=2, progress=interrupt)
+    assert [result.failure for result in ended] == ["the script ended before it imported torch"]
+    assert gone(int((tmp_path / "endless" / "stdout.txt").read_text()))
+    assert not (tmp_path / "never").exists()
+
+
+def test_ctrl_c_before_the_first_result_is_passed_on(tmp_path: Path) -> None:
+    def interrupt(news: News) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    with pytest.raises(KeyboardInterrupt):
+        run_trials([Trial(Script(tmp_path / "endless.py"), (), 0, tmp_path / "out")], examine=examine, jobs=1, progress=interrupt)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrialError, match="choose another folder"):
+        run_trials([Trial(Script(tmp_path / "a.py"), (), 0, tmp_path / "file" / "out")], examine=examine, jobs=1)

@@ -1,0 +1,59 @@
+"""Numbers and words that a result is made of, on made-up endings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from unvanish.trials.outcome import CURVE_POINTS, failure_line, final_loss, thinned
+
+TRACEBACK = """some warning
+Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+    f()
+    ^^^
+ValueError: bad shape
+and a second line
+"""
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([1.0] * 90 + [0.5] * 10, 0.5),
+        ([3.0, 1.0], 1.0),
+        ([1.0, np.inf, np.inf], math.inf),
+        ([1.0] * 10 + [0.4, np.inf] * 5, 0.4),
+        ([], math.nan),
+    ],
+)
+def test_the_final_loss_is_the_mean_of_the_finite_ones_in_the_last_tenth(losses: list[float], expected: float) -> None:
+    assert final_loss(np.array(losses)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_long_curve_is_thinned_to_block_means() -> None:
+    curve = thinned(np.arange(1000.0))
+    assert len(curve) == CURVE_POINTS
+    assert curve[0] == 2.0
+    assert np.mean(curve) == pytest.approx(499.5)
+    assert thinned(np.array([1.0, 2.0])) == (1.0, 2.0)
+    assert thinned(np.zeros(0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "line"),
+    [
+        (1, TRACEBACK, "crashed: ValueError: bad shape"),
+        (1, TRACEBACK + "\nDuring handling ...\n\n" + TRACEBACK.replace("ValueError", "my.Fault"), "crashed: my.Fault: bad shape"),
+        (1, "Traceback (most recent call last):\n  File\nKeyboardInterrupt\n", "crashed: KeyboardInterrupt"),
+        (1, "Traceback (most recent call last):\n  File\nunvanish.errors.NotApplicable: no sigmoid\n", "not applied: no sigmoid"),
+        (2, "usage: train.py\ntrain.py: error: --data is missing\n", "ended with exit code 2: train.py: error: --data is missing"),
+        (3, "", "ended with exit code 3"),
+        (-15, "", "killed by SIGTERM"),
+        (-9, TRACEBACK, "killed by SIGKILL: the machine may have run out of memory"),
+    ],
+)
+def test_a_failure_is_told_in_one_line(code: int, errors: str, line: str) -> None:
+    assert failure_line(code, errors) == line
