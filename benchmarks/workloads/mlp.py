@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 torch.manual_seed(0)
+torch.set_num_threads(1)
 net = nn.Sequential(*(layer for _ in range(12) for layer in (nn.Linear(512, 512), nn.ReLU())), nn.Linear(512, 10))
 optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 inputs, labels = torch.randn(256, 512), torch.randint(10, (256,))

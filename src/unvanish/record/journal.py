@@ -51,11 +51,15 @@ class Journal:
             raise RecordError(f"{path} exists already and holds another run; choose another folder with --out")
         try:
             connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as fault:
+            raise _unwritable(path, fault) from fault
+        try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; only a power cut may lose it
             connection.executescript(_SCHEMA)
         except sqlite3.Error as fault:
-            raise RecordError(f"{path}: the run's file cannot be written ({fault}); choose another folder with --out") from fault
+            connection.close()
+            raise _unwritable(path, fault) from fault
         return cls(connection)
 
     def write(

@@ -5,7 +5,11 @@ This module imports torch, so a worker opens it only when the script has importe
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from unvanish.observe import Observer, Progress, Settings, facts_of
 from unvanish.record.journal import Journal
@@ -25,6 +29,7 @@ class Watching:
             facts_of(trial.script.name, trial.script.arguments),
             settings=Settings(max_steps=trial.max_steps),
             on_progress=lambda progress: write_progress(self._progress, progress),
+            clock=step_clock(),
         )
         self._observer.attach()
 
@@ -32,6 +37,14 @@ class Watching:
         """Ends watching and completes the journal."""
         self._observer.close(ending.exception or ending.how)
         self._journal.close()
+
+
+def step_clock() -> Callable[[], float]:
+    """The clock that steps are timed with: processor time, which trials that share a machine do not take from each other.
+
+    Where an accelerator does the work, that says nothing, and the wall's clock is used.
+    """
+    return time.perf_counter if torch.cuda.is_available() else time.process_time
 
 
 def write_progress(path: Path, progress: Progress) -> None:
