@@ -15,7 +15,7 @@ from unvanish.record.journal import load
 from unvanish.record.run import Run
 
 SERVER = """
-import gc, json, os, runpy, sys
+import gc, json, os, sys, types
 import torch
 import unvanish
 from unvanish.cli.main import main
@@ -44,7 +44,9 @@ for line in sys.stdin:
         if order["plain"]:
             sys.argv = order["arguments"]
             sys.path[0] = order["folder"]
-            runpy.run_path(sys.argv[0], run_name="__main__")
+            script = os.path.abspath(sys.argv[0])
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(compile(open(script).read(), script, "exec"), sys.modules["__main__"].__dict__)
             sys.exit(0)
         sys.argv = ["unvanish", *order["arguments"]]
         main()

@@ -42,7 +42,7 @@ def test_a_module_that_is_never_called_is_watched_by_its_parameters_or_refused_i
 
 
 WAYS_TO_FAIL = {
-    "in the script": ("1 / 0", ""),
+    "in the script": ("", "if step == 3: 1 / 0"),
     "in forward": (
         """
 class Net(nn.Module):
@@ -72,27 +72,31 @@ model = Net(nn.Linear(6, 2))
 """,
         "",
     ),
-    "in the optimizer": ("", "\n    if step == 3: model[0].weight.grad = None; optimizer.param_groups[0]['lr'] = 'fast'"),
+    "in the optimizer": ("", "if step == 3: model[0].weight.grad = None; optimizer.param_groups[0]['lr'] = 'fast'"),
     "in the user's own hook": ("model[0].register_forward_hook(lambda m, a, o: 1 / (3 - step))\n", ""),
-    "in a shape": ("", "\n    if step == 3: model(x[:, :2])"),
+    "in a shape": ("", "if step == 3: model(x[:, :2])"),
 }
 
 
 @pytest.mark.parametrize("way", WAYS_TO_FAIL, ids=WAYS_TO_FAIL.keys())
 def test_a_traceback_is_the_users_own_without_our_frames(way: str, tmp_path: Path, nursery: Nursery) -> None:
     before, after = WAYS_TO_FAIL[way]
-    body = STEP.replace("optimizer.step()", after.strip() + "\noptimizer.step()") if after else STEP
+    body = STEP.replace("optimizer.step()", after + "\noptimizer.step()") if after else STEP
     write(tmp_path / "train.py", loop(5, body, start=START + before + SGD))
     alone, watched = nursery.python(tmp_path, "train.py"), nursery.run(tmp_path, "--quiet", "train.py")
-    frames = [line for line in alone.lines[alone.lines.index(first_frame(alone.lines, tmp_path)) :] if "unvanish" not in line]
     assert watched.code == alone.code == 1
     assert watched.out == alone.out
-    assert watched.lines == ["Traceback (most recent call last):", *frames]
+    assert watched.lines[0] == "Traceback (most recent call last):"
+    assert "/unvanish/" not in watched.err
+    assert frames_of(watched.lines, tmp_path) == frames_of(alone.lines, tmp_path)
+    assert watched.lines[-1] == alone.lines[-1]
 
 
-def first_frame(lines: list[str], folder: Path) -> str:
-    """The first line of a traceback that is about the script itself."""
-    return next(line for line in lines if str(folder) in line)
+def frames_of(lines: list[str], folder: Path) -> list[str]:
+    """The script's own frames in a traceback. Those of torch differ on a step that is sampled: it goes by way of its hooks."""
+    frames = [line for line in lines if str(folder) in line]
+    assert frames
+    return frames
 
 
 def test_ctrl_c_ends_with_130_and_the_report_is_written(tmp_path: Path, nursery: Nursery) -> None:

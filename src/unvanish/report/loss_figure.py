@@ -13,7 +13,7 @@ from unvanish.report.palette import CATEGORIES, DASHES, QUIET
 from unvanish.report.picture import Picture, Table, canvas, titled
 
 POINTS = 1000  # about as many as a screen has pixels across
-LOG_RANGE = 30.0  # a loss that spans more than this factor is drawn on a logarithmic axis
+LOG10_RANGE = 1.5  # a loss that spans more decades than this is drawn on a logarithmic axis
 TABLE_ROWS = 20
 HARDLY = 0.05  # a change by less than this share of the start is said to be hardly any; our choice of words, no verdict
 END_SHARE = 0.1  # the end of a run is its last tenth, as in a race
@@ -26,7 +26,7 @@ def loss_picture(run: Run) -> Picture | None:
         return None
     names = _names(run, len(curves))
     finite = np.concatenate([values[np.isfinite(values)] for _, values in curves])
-    logarithmic = bool(finite.min() > 0 and finite.max() / finite.min() > LOG_RANGE)
+    logarithmic = bool(finite.min() > 0 and np.log10(finite.max()) - np.log10(finite.min()) > LOG10_RANGE)
     figure = canvas(
         260 if len(curves) == 1 else 300,
         x={"title": titled("step"), "showgrid": False, "tickformat": ",d", "range": _range(run)},
@@ -69,7 +69,8 @@ def ends(values: NDArray[np.float64]) -> tuple[float, float]:
     """The first loss and the mean of the last tenth; NaN where there is none, infinite where one of them was not a number."""
     if not values.size:
         return float("nan"), float("nan")
-    return float(values[0]), float(values[-max(1, round(len(values) * END_SHARE)) :].mean())
+    last = values[-max(1, round(len(values) * END_SHARE)) :]
+    return float(values[0]), float(last.mean()) if np.isfinite(last).all() else float("inf")
 
 
 def _title(steps: NDArray[np.int64], values: NDArray[np.float64]) -> str:

@@ -28,7 +28,7 @@ def update_picture(run: Run) -> Picture | None:
     size = measured(run, "log10_weight_rms")
     if not moved.size or moved.shape != size.shape:
         return None
-    ratio = np.where(np.isfinite(size), moved - size, np.nan)
+    ratio = np.where(np.isfinite(size) & (moved < np.inf), moved - np.where(np.isfinite(size), size, 0), np.nan)
     matrices = [
         i for i, p in enumerate(run.anatomy.parameters[: ratio.shape[1]]) if len(p.shape) > 1 and not np.isnan(ratio[:, i]).all()
     ]

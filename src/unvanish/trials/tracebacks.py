@@ -10,6 +10,9 @@ from pathlib import Path
 from types import TracebackType
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_OBSERVE = _PACKAGE + "observe" + os.sep
+# Functions of the observer that stand around a callable of torch's and hand its exceptions on: what ends in one is never ours.
+_PASSING = frozenset({"__torch_function__", "backward", "init", "scale"})
 _EXAMPLES = _PACKAGE + "examples" + os.sep  # in an installed copy the example scripts lie inside the package, and are scripts
 
 
@@ -41,7 +44,7 @@ def show(fault: BaseException, *, quote_edits: bool) -> SystemExit | None:
 
 def users_part(head: TracebackType | None) -> TracebackType | None:
     """The traceback without our frames, save those after the last of the user's: there a fault of ours would show."""
-    links = list(_links(head))
+    links = [link for link in _links(head) if not _passes_on(link)]
     users = [link for link in links if not _is_ours(link)]
     kept = users + links[links.index(users[-1]) + 1 :] if users else []
     head = None
@@ -64,6 +67,11 @@ def flush() -> None:
 def _is_ours(link: TracebackType) -> bool:
     file = link.tb_frame.f_code.co_filename
     return file.startswith(_PACKAGE) and not file.startswith(_EXAMPLES)
+
+
+def _passes_on(link: TracebackType) -> bool:
+    code = link.tb_frame.f_code
+    return code.co_name in _PASSING and code.co_filename.startswith(_OBSERVE)
 
 
 def _links(head: TracebackType | None) -> Iterator[TracebackType]:

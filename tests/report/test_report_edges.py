@@ -1,0 +1,73 @@
+"""Odd runs, each of which happens: none may break the report, whatever was or was not measured."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from report_runs import FACTS, RACE, SCRIPT, VANISHING, broken_run, make_run
+from rich.console import Console
+
+from unvanish.record.anatomy import Anatomy
+from unvanish.record.run import Run
+from unvanish.report import json_document, page, terminal
+
+NOTHING = Run(FACTS, Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
+ODD: dict[str, Callable[[], Run]] = {
+    "nothing at all": lambda: NOTHING,
+    "no sampled step": lambda: replace(make_run(), sampled=np.zeros(0, np.int64), readings={}),
+    "one step": lambda: make_run(steps=1, sampled=[1]),
+    "one layer": lambda: make_run(depth=1),
+    "no readings": lambda: replace(make_run(), readings={}),
+    "no loss": lambda: replace(make_run(), losses=np.zeros((300, 0))),
+    "two losses": lambda: replace(make_run(), losses=np.column_stack([np.linspace(2, 1, 300), np.full(300, np.nan)])),
+    "broken at once": lambda: broken_run(at=1),
+    "losses beyond measure": lambda: make_run(losses=lambda step: np.where(step > 200, 1e300, 1e-300)),
+    "anatomy larger than the readings": lambda: replace(make_run(depth=4), anatomy=make_run(depth=9).anatomy),
+    "race that nothing won": lambda: replace(make_run(), race=replace(RACE, winner=None)),
+    "race of failures": lambda: replace(make_run(), race=replace(RACE, winner=None, verdicts=RACE.verdicts[3:], control=())),
+    "race of nobody": lambda: replace(make_run(), race=replace(RACE, winner=None, verdicts=())),
+}
+
+
+def report(run: Run) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    for findings in (
+        [],
+        [VANISHING],
+        [replace(VANISHING, sites=(), evidence=(), location=None, cause=None, remedies=(), advice="")],
+    ):
+        console.print(terminal.render(run, findings, script=SCRIPT))
+        json.loads(json_document.dumps(json_document.diagnosis(run, findings)))
+        text = page.html(run, findings)
+    return text
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_runs_have_a_report(name: str) -> None:
+    assert report(ODD[name]()).endswith("</html>\n")
+
+
+def test_no_steps_are_not_called_healthy() -> None:
+    assert "There was no training" in page.html(NOTHING, [])
+
+
+VALUES = st.sampled_from([0.0, -3.5, 2.0, 1e30, np.nan, np.inf, -np.inf])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_reading_has_a_report(data: st.DataObject) -> None:
+    run = make_run(depth=3, steps=30, sampled=[1, 2, 3, 10, 30])
+    readings = {
+        name: data.draw(arrays(np.float64, values.shape, elements=VALUES), label=name) for name, values in run.readings.items()
+    }
+    losses = data.draw(arrays(np.float64, (30, 1), elements=VALUES))
+    report(replace(run, readings=readings, losses=losses))
