@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.output import terminal, write_json
+from unvanish.cli.output import put_json, terminal
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def demo(
         checkup = race_cures(Script(path=example()), folder=folder, seeds=SEEDS, progress=_Board(bars).show)
     console.print(render(checkup.run, checkup.findings, script=f"examples/{SCRIPT}", report_path=checkup.page))
     if json is not None:
-        write_json(json, checkup.run, checkup.findings)
+        from unvanish.report.json_document import diagnosis
+
+        put_json(json, diagnosis(checkup.run, checkup.findings))
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from unvanish.cli import demo, report, run
+from unvanish.cli import demo, explain, report, run
 from unvanish.errors import UnvanishError
 
 OUR_ERROR = 2
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 app.command("run", context_settings={"allow_interspersed_args": False})(run.run)
 app.command("report")(report.report)
+app.command("explain")(explain.explain)
+app.command("list")(explain.listing)
 app.command("demo")(demo.demo)
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from unvanish.record.finding import Finding
-    from unvanish.record.run import Run
 
 
 def terminal() -> Console:
@@ -23,14 +19,14 @@ def terminal() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def write_json(place: str, run: Run, findings: Sequence[Finding]) -> None:
-    """The diagnosis as JSON in a file, or on standard output where `place` is "-".
+def put_json(place: str, document: Any) -> None:
+    """Writes a document as JSON to a file, or to standard output where `place` is "-".
 
     Raises UsageError where the file cannot be written.
     """
     from unvanish.report import json_document
 
-    text = json_document.dumps(json_document.diagnosis(run, findings))
+    text = json_document.dumps(document)
     if place == "-":
         print(text, file=sys.stdout, flush=True)
         return

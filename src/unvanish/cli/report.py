@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import terminal, write_json
+from unvanish.cli.output import put_json, terminal
 
 
 def report(
@@ -29,5 +29,7 @@ def report(
     if not quiet:
         terminal().print(render(record, findings, script=record.facts.script, report_path=html))
     if json is not None:
-        write_json(json, record, findings)
+        from unvanish.report.json_document import diagnosis
+
+        put_json(json, diagnosis(record, findings))
     return 0

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import terminal, write_json
+from unvanish.cli.output import put_json, terminal
 from unvanish.errors import ScriptFailed, UsageError
 
 RUNS = Path("unvanish-runs")
@@ -67,5 +67,7 @@ def run(
 
         terminal().print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
     if json is not None:
-        write_json(json, checkup.run, checkup.findings)
+        from unvanish.report.json_document import diagnosis
+
+        put_json(json, diagnosis(checkup.run, checkup.findings))
     return checkup.ending.code

@@ -34,7 +34,7 @@ def diagnosis(run: Run, findings: Sequence[Finding], *, patch: str | None = None
     return document
 
 
-def dumps(document: dict[str, Any]) -> str:
+def dumps(document: Any) -> str:
     """The document as text, two spaces deep, the same for the same document; it ends without a line break."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
 
