@@ -72,8 +72,9 @@ model = Net(nn.Linear(6, 2))
 """,
         "",
     ),
-    "in the optimizer": ("", "if step == 3: model[0].weight.grad = None; optimizer.param_groups[0]['lr'] = 'fast'"),
-    "in the user's own hook": ("model[0].register_forward_hook(lambda m, a, o: 1 / (3 - step))\n", ""),
+    "in the optimizer": ("", "if step == 3: optimizer.register_step_pre_hook(lambda *_: 1 / 0)"),
+    "in the user's own hook": ("model[0].register_forward_hook(lambda *_: 1 / (3 - step) and None)\n", ""),
+    "in a loss that is no scalar": ("", "if step == 3: model(x).backward()"),
     "in a shape": ("", "if step == 3: model(x[:, :2])"),
 }
 

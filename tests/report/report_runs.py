@@ -105,7 +105,7 @@ VANISHING = Finding(
     symptoms=("loss-not-decreasing",),
     remedies=("relu + he-init", "batchnorm", "elu"),
     began=1,
-    location=Location(f"/home/ann/work/{SCRIPT}", 21, "nn.Sigmoid()"),
+    location=Location(f"/home/ann/code/{SCRIPT}", 21, "nn.Sigmoid()"),
 )
 NOTED = Finding("dead-units", Severity.INFO, 0.6, "A few units of net.3 are silent.", "4 % of them.", sites=("net.3",))
 

@@ -87,8 +87,8 @@ def test_minus_signs_are_typeset_before_numbers_only() -> None:
 
 
 def test_source_lines_are_named_as_the_user_would() -> None:
-    assert places.line_of(Location("/home/a/work/examples/net.py", 21), "examples/net.py") == "examples/net.py:21"
-    assert places.line_of(Location("/home/a/work/models/mlp.py", 3), "/home/a/work/train.py") == "models/mlp.py:3"
+    assert places.line_of(Location("/home/a/code/examples/net.py", 21), "examples/net.py") == "examples/net.py:21"
+    assert places.line_of(Location("/home/a/code/models/mlp.py", 3), "/home/a/code/train.py") == "models/mlp.py:3"
     assert places.line_of(Location("/opt/other/lib/mlp.py", 3), "train.py") == "lib/mlp.py:3"
 
 

@@ -63,7 +63,7 @@ def listing(
 
 def _paragraphs(card: str) -> list[str]:
     """A card's text, a paragraph for each of its headings, without the line breaks of the source."""
-    parts = re.split(r"\n\n|(?:(?<=\.)\s+|\n)(?=(?:%s):)" % "|".join(HEADINGS), card)
+    parts = re.split(rf"\n\n|(?:(?<=\.)\s+|\n)(?=(?:{'|'.join(HEADINGS)}):)", card)
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 

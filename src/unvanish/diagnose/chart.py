@@ -94,6 +94,7 @@ class Chart:
         return int(self.run.sampled[rows[0]]) if len(rows) else None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a loss that diverges may leave float64 on the way
 def course_of(losses: Row) -> Course:
     """The course of a series of at least five losses."""
     finite = bool(np.isfinite(losses).all())
@@ -105,7 +106,7 @@ def course_of(losses: Row) -> Course:
     middle = kept[len(kept) // 3 : 2 * len(kept) // 3]
     start, end = float(np.median(head)), float(np.median(tail))
     lowest = min(float(np.median(part)) for part in np.array_split(kept, min(20, len(kept) // 3 or 1)))
-    size = max(abs(start), np.finfo(float).tiny)
+    size = max(abs(start), float(np.finfo(float).tiny))
     # The noise of a median of n values is 1.25 sd / sqrt(n); differences of neighbours give the sd free of any trend.
     deviation = 1.4826 * float(np.median(np.abs(np.diff(kept)))) / np.sqrt(2)
     noise = 1.25 * deviation * float(np.hypot(len(tail) ** -0.5, len(head) ** -0.5)) / size

@@ -15,11 +15,11 @@ def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding
     """The findings that a person should act on, most severe and nearest to the root first; each with its symptoms' codes.
 
     A finding explains another one when its rule says so, it is at least as severe (a remark explains no illness), and it did
-    not begin later.
+    not begin later. What a symptom explained before becomes a symptom of the same root, so that no code is lost.
     """
     ordered = sorted(findings, key=lambda f: (_WEIGHT[f.severity], rules[f.code].rank, -f.confidence))
     by_rank = sorted(ordered, key=lambda f: rules[f.code].rank)
-    explained: dict[str, list[str]] = {}
+    explained: dict[int, list[str]] = {}
     hidden: set[int] = set()
     for root in by_rank:
         if id(root) in hidden:
@@ -28,9 +28,13 @@ def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding
             follows = other.code in rules[root.code].explains and id(other) not in hidden and other is not root
             if follows and _WEIGHT[root.severity] <= _WEIGHT[other.severity] and _not_after(root, other):
                 hidden.add(id(other))
-                explained.setdefault(root.code, []).append(other.code)
+                explained.setdefault(id(root), []).extend([other.code, *explained.pop(id(other), [])])
     kept = [f for f in ordered if id(f) not in hidden]
-    return [replace(f, symptoms=tuple(dict.fromkeys((*f.symptoms, *explained.get(f.code, ()))))) for f in kept]
+    return [replace(f, symptoms=_each_once((*f.symptoms, *explained.get(id(f), ())), but=f.code)) for f in kept]
+
+
+def _each_once(codes: Iterable[str], *, but: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(code for code in codes if code != but))
 
 
 def _not_after(root: Finding, other: Finding) -> bool:

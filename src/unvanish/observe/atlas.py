@@ -140,14 +140,11 @@ class Atlas:
             self.changed = True
         return objective
 
-    def learning_rates(self) -> list[tuple[int, float]]:
-        """The present learning rate of every group of every living optimizer, as (group index, rate)."""
-        rates: list[tuple[int, float]] = []
-        for optimizer, (_, groups) in list(self._optimizers.items()):
-            for index, group in zip(groups, optimizer.param_groups, strict=False):
-                if not isinstance(group.get("lr"), Tensor):
-                    rates.append((index, float(group.get("lr", float("nan")))))
-        return rates
+    def learning_rates(self, optimizer: Optimizer) -> list[tuple[int, float]]:
+        """The present learning rate of every group of a known optimizer, as (group index, rate)."""
+        _, groups = self._optimizers[optimizer]
+        rates = [(index, group.get("lr")) for index, group in zip(groups, optimizer.param_groups, strict=True)]
+        return [(index, float(rate)) for index, rate in rates if isinstance(rate, int | float)]
 
     def living_parameters(self) -> list[Tensor]:
         """Every known parameter that still exists."""

@@ -61,6 +61,7 @@ class Capture:
         self._produced: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._modules: list[nn.Module] = []  # held for the length of the step, so that ids stay theirs
         self.movements: dict[int, Movement] = {}
+        self.rates: dict[int, float] = {}  # optimizer group -> learning rate
 
     def sight(self, call: SiteCall) -> Sighting:
         """The sighting of the site that a call belongs to."""
@@ -89,7 +90,7 @@ class Capture:
         known = self._produced.get(id(tensor))
         return known[1] if known is not None and known[0]() is tensor else None
 
-    def reading(self, rates: Sequence[tuple[int, float]], *, own_s: float) -> Reading:
+    def reading(self, *, own_s: float) -> Reading:
         """All numbers of the step as packed vectors, read back from the device at once. `own_s`: what watching it cost."""
         sites, parameters, groups = self._atlas.sizes
         values = {
@@ -97,7 +98,7 @@ class Capture:
             Axis.PARAMETER: self._parameter_values(parameters),
             Axis.GROUP: np.full((1, groups), np.nan, np.float32),
         }
-        for index, rate in rates:
+        for index, rate in self.rates.items():
             values[Axis.GROUP][0, index] = rate
         return Reading(self.step, own_s * 1e3, values)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
+
+# torch warns that hooks fire once more for the wrapper of a compiled module: ours know that, and the script did not set them.
+WARNING = r"Using `torch\.compile\(module\)` when there are global hooks on modules"
 
 
 class EagerStance:
@@ -11,9 +15,13 @@ class EagerStance:
 
     def __init__(self) -> None:
         self._stance: Any = None
+        self._filter: Any = None
 
     def enter(self) -> None:
-        """Compiled code runs eagerly from here on. Does nothing until the compiler is loaded: that takes seconds."""
+        """Compiled code runs eagerly from here on. The compiler is not loaded for that, since it takes seconds."""
+        if self._filter is None:
+            warnings.filterwarnings("ignore", WARNING, UserWarning)
+            self._filter = warnings.filters[0]
         if self._stance is None and "torch._dynamo.eval_frame" in sys.modules:
             import torch
 
@@ -22,6 +30,9 @@ class EagerStance:
 
     def leave(self) -> None:
         """Compiled code runs compiled again."""
+        if self._filter in warnings.filters:  # not where the script has set filters of its own since
+            warnings.filters.remove(self._filter)
+        self._filter = None
         if self._stance is not None:
             self._stance.__exit__(None, None, None)
             self._stance = None

@@ -63,7 +63,9 @@ class ForwardWatch:
         self._thread = 0
 
     def install(self) -> None:
-        """Hooks on, for the thread that calls."""
+        """Hooks on, for the thread that calls. What an interrupted forward pass left behind is forgotten."""
+        self._leave_mode()
+        self._stack.clear()
         if not self._handles:
             self._thread = threading.get_ident()
             self._handles = [

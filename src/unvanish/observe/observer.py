@@ -58,10 +58,13 @@ class Observer:
         self._journal, self._facts, self._settings = journal, facts, settings
         self._on_progress, self._warn, self._clock = on_progress, warn, clock
         self._began = clock() if began is None else began
-        self._members = {id(m) for network in networks for m in network.modules()}
+        members = [m for network in networks for m in network.modules()]
+        self._members = {id(m) for m in members}
         self._owned = {id(p) for network in networks for p in network.parameters()}
         self._process = os.getpid()
         self._schedule, self._atlas, self._marks = Schedule(settings), Atlas(), Marks()
+        for module in members:
+            self._atlas.born(module, None)
         self._patches, self._stance = Patches(), EagerStance()
         self._forward = ForwardWatch(
             lambda: None if self._backwards else self._capture,
@@ -72,6 +75,7 @@ class Observer:
             clock=clock,
         )
         self._handles: list[Any] = []
+        self._watching = False
         self._token: Token[Any] | None = None
         self._capture: Capture | None = None
         self._updates: UpdateWatch | None = None
@@ -97,6 +101,7 @@ class Observer:
             register_optimizer_step_post_hook(self._after_step),
         ]
         self._token = METRIC_SINK.set(self._metric)
+        self._watching = True
         self._arm()
 
     def close(self, ending: str) -> Facts:
@@ -105,6 +110,8 @@ class Observer:
             return self._facts
         self._guarded(self._finish_last_step)
         self._let_go()
+        for handle in self._handles:
+            handle.remove()
         METRIC_SINK.reset(self._token)
         self._token = None
         self._facts = replace(self._facts, wall_s=self._clock() - self._began, own_s=self._own_s, ending=ending)
@@ -130,7 +137,8 @@ class Observer:
         """An optimizer was made."""
 
         def note() -> None:
-            self._pulse.built(optimizer)
+            if self._owns(optimizer):
+                self._pulse.built(optimizer)
             self._atlas.optimizer_built(frame)
 
         self._guarded(note)
@@ -167,6 +175,7 @@ class Observer:
             self._fingerprint = []
             self._atlas.optimizer(optimizer)
             if self._capture is not None:
+                self._capture.rates.update(self._atlas.learning_rates(optimizer))
                 self._updates = UpdateWatch(self._capture, self._atlas)
                 self._updates.before(p for group in optimizer.param_groups for p in group["params"])
 
@@ -245,7 +254,7 @@ class Observer:
                 self._journal.write(marks=self._marks.take(self._atlas.objectives))
             return
         own_s = self._own_s - self._own_before
-        reading = capture.reading(self._atlas.learning_rates(), own_s=own_s)
+        reading = capture.reading(own_s=own_s)
         anatomy = self._atlas.anatomy() if self._atlas.changed else None
         self._atlas.changed = False
         self._journal.write(reading=reading, anatomy=anatomy, marks=self._marks.take(self._atlas.objectives))
@@ -268,7 +277,7 @@ class Observer:
 
     def _stop_if_asked(self) -> None:
         limit = self._settings.max_steps
-        if limit is not None and self._between and self._step >= limit and os.getpid() == self._process and self._handles:
+        if limit is not None and self._between and self._step >= limit and os.getpid() == self._process and self._watching:
             raise StopTraining
 
     # Hooks on and off
@@ -282,10 +291,9 @@ class Observer:
         self._stance.leave()
 
     def _let_go(self) -> None:
+        """All but the optimizer hooks, which do nothing from here on: torch may be going through them at this moment."""
+        self._watching = False
         self._disarm()
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
         self._patches.remove()
         self._updates = None
         self._fingerprint = []
@@ -302,7 +310,7 @@ class Observer:
     # Faults
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        if os.getpid() != self._process or not self._handles:
+        if os.getpid() != self._process or not self._watching:
             return
         began = self._clock()
         try:
@@ -315,6 +323,8 @@ class Observer:
         self._own_s += seconds
 
     def _fail(self, fault: Exception) -> None:
+        if not self._watching:  # a gradient's hook of the step that failed
+            return
         self._let_go()
         self._capture = None
         line = f"{type(fault).__name__}: {fault}"

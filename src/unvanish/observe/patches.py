@@ -42,36 +42,45 @@ class Listener(Protocol):
         ...
 
 
+Hearer = Callable[[], Listener | None]  # who is told at present, if anybody is
+
+
 class Patches:
     """Owner of the replaced callables."""
 
     def __init__(self) -> None:
         self._replaced: list[tuple[Any, str, Any, Any]] = []
+        self._listener: Listener | None = None
 
     def install(self, listener: Listener) -> None:
         """Replaces them all."""
-        self._replace(torch.autograd, "backward", lambda original: _backward(original, listener))
-        self._replace(nn.Module, "__init__", lambda original: _module_init(original, listener))
-        self._replace(Optimizer, "__init__", lambda original: _optimizer_init(original, listener))
-        self._replace(torch.amp.grad_scaler.GradScaler, "scale", lambda original: _scale(original, listener))
+        self._listener = listener
+        self._replace(torch.autograd, "backward", _backward)
+        self._replace(nn.Module, "__init__", _module_init)
+        self._replace(Optimizer, "__init__", _optimizer_init)
+        self._replace(torch.amp.grad_scaler.GradScaler, "scale", _scale)
 
     def remove(self) -> None:
         """Puts back what still stands; where somebody else wrapped ours since, that is left, and ours only passes through."""
+        self._listener = None
         for owner, name, original, replacement in reversed(self._replaced):
             if getattr(owner, name) is replacement:
                 setattr(owner, name, original)
         self._replaced.clear()
 
-    def _replace(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+    def _replace(self, owner: Any, name: str, wrap: Callable[[Any, Hearer], Any]) -> None:
         original = getattr(owner, name)
-        replacement = wrap(original)
+        replacement = wrap(original, lambda: self._listener)
         setattr(owner, name, replacement)
         self._replaced.append((owner, name, original, replacement))
 
 
-def _backward(original: Any, listener: Listener) -> Any:
+def _backward(original: Any, hearer: Hearer) -> Any:
     @functools.wraps(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        listener = hearer()
+        if listener is None:
+            return original(tensors, *args, **kwargs)
         listener.backward_begins(tensors)
         try:
             return original(tensors, *args, **kwargs)
@@ -81,29 +90,31 @@ def _backward(original: Any, listener: Listener) -> Any:
     return backward
 
 
-def _module_init(original: Any, listener: Listener) -> Any:
+def _module_init(original: Any, hearer: Hearer) -> Any:
     @functools.wraps(original)
     def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        listener.module_born(self, source.built_at(self))
+        if (listener := hearer()) is not None:
+            listener.module_born(self, source.built_at(self))
 
     return init
 
 
-def _optimizer_init(original: Any, listener: Listener) -> Any:
+def _optimizer_init(original: Any, hearer: Hearer) -> Any:
     @functools.wraps(original)
     def init(self: Optimizer, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        listener.optimizer_built(self, inspect.currentframe())
+        if (listener := hearer()) is not None:
+            listener.optimizer_built(self, inspect.currentframe())
 
     return init
 
 
-def _scale(original: Any, listener: Listener) -> Any:
+def _scale(original: Any, hearer: Hearer) -> Any:
     @functools.wraps(original)
     def scale(self: Any, outputs: Any) -> Any:
         scaled = original(self, outputs)
-        if isinstance(outputs, Tensor):
+        if isinstance(outputs, Tensor) and (listener := hearer()) is not None:
             listener.loss_scaled(scaled, outputs)
         return scaled
 

@@ -40,7 +40,7 @@ def norm(tensor: Tensor) -> Number:
     tensor = dense(tensor)
     if tensor.device.type != "cpu":
         return torch.linalg.vector_norm(tensor, dtype=torch.float64)
-    quick = torch.linalg.vector_norm(tensor).item()
+    quick = torch.linalg.vector_norm(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)).item()
     if SMALLEST_NORM < quick < LARGEST_NORM:
         return quick
     return torch.linalg.vector_norm(tensor, dtype=torch.float64).item()

@@ -72,12 +72,15 @@ class Journal:
         marks: Iterable[StepMark] = (),
         metrics: Iterable[Metric] = (),
     ) -> None:
-        """Writes all that is given in one transaction. Cost: about 50 microseconds on a local disk."""
+        """Writes all that is given in one transaction. Cost: about 50 microseconds on a local disk.
+
+        Raises RecordError where the file cannot take it; then none of it was written.
+        """
         documents = {"anatomy": anatomy, "facts": facts, "race": race}
         rows = [(name, json.dumps(to_plain(value))) for name, value in documents.items() if value is not None]
         execute = self._connection.executemany
-        self._connection.execute("BEGIN")
         try:
+            self._connection.execute("BEGIN")
             execute("INSERT OR REPLACE INTO document VALUES (?, ?)", rows)
             if reading is not None:
                 blobs = [reading.values[axis].astype(np.float32).tobytes() for axis in Axis]
@@ -88,9 +91,11 @@ class Journal:
             )
             execute("INSERT INTO metric VALUES (?, ?, ?)", [(m.step, m.name, m.value) for m in metrics])
             self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+        except sqlite3.Error as fault:
+            raise RecordError(f"the run's file cannot be written ({fault}); is its disk full, or another run writing to it?") from fault
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def read(self) -> Run:
         """Everything that was written so far."""
@@ -112,7 +117,7 @@ def load(path: Path) -> Run:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
             _require_ours(connection, path)
             return _read(connection)
-    except sqlite3.Error as fault:
+    except (sqlite3.Error, ValueError, TypeError) as fault:
         raise RecordError(f"{path}: not a readable run ({fault}); the file is foreign, damaged or cut short") from fault
 
 
@@ -124,6 +129,10 @@ def attach_race(path: Path, race: RaceResult) -> None:
         journal.write(race=race)
     finally:
         journal.close()
+
+
+def _unwritable(path: Path | None, fault: sqlite3.Error) -> RecordError:
+    return RecordError(f"{path}: the run's file cannot be written ({fault}); choose another folder with --out")
 
 
 def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
