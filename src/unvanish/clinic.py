@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from unvanish.trials import News
 
 RUN_FILE, PAGE = "run.sqlite", "report.html"
-# A look at the findings while a script runs may take a fiftieth of the time since the last one.
-LIVE_SHARE = 50
+# A look at the findings while a script runs waits for two seconds at first, then for two hundred times what the last one took.
+LIVE_FIRST_S = 2.0
+LIVE_SHARE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ def _with_health(journal: Journal, tell: Callable[[Progress, str], None]) -> Cal
     """Progress with the leading finding's code, looked for as often as a small share of the time allows."""
     from unvanish.diagnose import diagnose
 
-    state: dict[str, Any] = {"code": "", "next": 0.0}
+    state: dict[str, Any] = {"code": "", "next": time.perf_counter() + LIVE_FIRST_S}
 
     def on_progress(progress: Progress) -> None:
         now = time.perf_counter()

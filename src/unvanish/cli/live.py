@@ -15,7 +15,6 @@ class LiveLine:
     """The foot line. The script's output scrolls above it, in a scroll region of its own, as in a package manager's progress."""
 
     def __init__(self) -> None:
-        self._active = sys.stderr.isatty()
         self._rows = 0
 
     def __enter__(self) -> LiveLine:
@@ -27,9 +26,7 @@ class LiveLine:
             self._rows = 0
 
     def show(self, progress: Progress, health: str) -> None:
-        """Rewrites the line. Does nothing where standard error is not a terminal."""
-        if not self._active:
-            return
+        """Rewrites the line."""
         from rich.console import Console
 
         from unvanish.report.terminal import live_line

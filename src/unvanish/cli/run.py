@@ -52,7 +52,7 @@ def run(
     folder = out or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{module or Path(rest[0]).stem}"
     settings = Settings(budget=budget / 100, every=every, max_steps=max_steps)
     try:
-        if quiet:
+        if quiet or not sys.stderr.isatty():
             checkup = watch_script(script, folder=folder, settings=settings)
         else:
             from unvanish.cli.live import LiveLine
