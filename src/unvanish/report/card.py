@@ -69,11 +69,16 @@ def card(run: Run, findings: Sequence[Finding]) -> Card:
         sentence=root.summary,
         plain=_plain(run, root),
         advice=_advice(run, root),
-        call=call(root.remedies),
+        call=call(_proved(run) or root.remedies),
         confidence=root.confidence,
         tiles=_sick_tiles(run, root),
         notes=notes(run),
     )
+
+
+def _proved(run: Run) -> tuple[str, ...]:
+    """The winner of the race as people write it, alone; nothing where nothing won."""
+    return (" + ".join(run.race.winner),) if run.race is not None and run.race.winner else ()
 
 
 def call(remedies: Sequence[str]) -> str:

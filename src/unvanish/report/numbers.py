@@ -31,6 +31,7 @@ _MULTIPLES = (
 )
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d|inf)")
+ROUNDING = 1e-12  # the spread of equal values after summing them
 SAME_SPEED = 0.05  # a difference in time per step that a shared machine cannot tell from none; our choice
 
 
@@ -48,6 +49,11 @@ def figure(value: float, digits: int = 3) -> str:
         return f"{value:,.{places}f}"
     mantissa, power_of_ten = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(power_of_ten)}"
+
+
+def spread(value: float, deviation: float) -> str:
+    """A deviation with one significant digit; "0" where it is only the rounding of equal values."""
+    return "0" if deviation <= ROUNDING * max(1.0, abs(value)) else figure(deviation, 1)
 
 
 def decades(value: float, *, signed: bool = True) -> str:

@@ -69,7 +69,7 @@ def _axis(means: list[float]) -> tuple[float, float]:
 def _line(row: Row, metric: str, low: float, high: float) -> Line:
     value = row.value(metric)
     verdict, effect = row.verdict, row.effect
-    words = f"{numbers.figure(value[0])} ± {numbers.figure(value[1], 1)}" if value else ""
+    words = f"{numbers.figure(value[0])} ± {numbers.spread(*value)}" if value else ""
     cost = verdict.cost if verdict is not None and verdict.outcome is not Outcome.FAILED else None
     return Line(
         name=row.name,

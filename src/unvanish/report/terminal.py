@@ -42,7 +42,8 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
         bars = _bars(run)
         if bars is not None:
             parts += ["", Padding(bars, (0, 0, 0, 4))]
-        parts += ["", Padding(_next(findings[0]), (0, 0, 0, 2))]
+        if run.race is None or not run.race.winner:
+            parts += ["", Padding(_next(findings[0]), (0, 0, 0, 2))]
     parts += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in verdict.notes]
     if run.race is not None:
         parts += ["", render_race(run.race)]
@@ -52,8 +53,11 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
 
 
 def render_race(race: RaceResult) -> RenderableType:
-    """The race as a table, the control last, and its outcome in a sentence under it."""
-    return Padding(Group(RaceTable(race), "", Text(race.sentence)), (0, 0, 0, 2))
+    """The race as a table, the control last, its outcome in a sentence under it, and the winner's line of Python."""
+    said = [Text(race.sentence)]
+    if race.line is not None:
+        said += [Text("Put this line before the one that builds the optimizer:"), Text(f"  {race.line}", style="bold")]
+    return Padding(Group(RaceTable(race), "", *said), (0, 0, 0, 2))
 
 
 def live_line(step: int, loss: float, *, health: str = "", own_share: float, width: int) -> Text:

@@ -53,7 +53,7 @@ def _table(race: RaceResult, *, metrics: int, size: bool) -> Table:
 
 def _cells(row: Row, shown: list[str], *, size: bool) -> list[Text]:
     values = [row.value(metric) for metric in shown]
-    said = [Text(f"{numbers.figure(v[0])} ± {numbers.figure(v[1], 1)}" if v else "") for v in values]
+    said = [Text(f"{numbers.figure(v[0])} ± {numbers.spread(*v)}" if v else "") for v in values]
     cells = [Text(row.name, style="bold" if row.winner else ""), *said, _against(row)]
     if row.verdict is None or row.verdict.outcome is Outcome.FAILED:
         return cells
