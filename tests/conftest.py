@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +50,7 @@ def open_runs() -> set[str]:
     targets: set[str] = set()
     for link in folder.iterdir():
         if link.is_symlink():
-            target = os.readlink(link) if link.exists() else ""
+            target = str(link.readlink()) if link.exists() else ""
             if ".sqlite" in target:
                 targets.add(target)
     return targets

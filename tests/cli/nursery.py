@@ -39,8 +39,8 @@ for line in sys.stdin:
     if child == 0:
         os.chdir(order["folder"])
         os.environ.update(order["environment"])
-        for number, (name, flags) in enumerate((("/dev/null", os.O_RDONLY), *((n, os.O_WRONLY | os.O_CREAT) for n in order["outputs"]))):
-            os.dup2(os.open(name, flags), number)
+        for number, name in enumerate([os.devnull, *order["outputs"]]):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
         if order["plain"]:
             sys.argv = order["arguments"]
             sys.path[0] = order["folder"]
@@ -112,7 +112,8 @@ class Nursery:
 
 def environment() -> dict[str, str]:
     """The environment of a person at a shell: nothing of the test runner's."""
-    kept = {k: v for k, v in os.environ.items() if k == "PYTHONPATH" or not k.startswith(("PYTHON", "PYTEST", "NO_COLOR", "FORCE_COLOR", "COLUMNS"))}
+    foreign = ("PYTHON", "PYTEST", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
 
 

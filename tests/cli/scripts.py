@@ -146,7 +146,8 @@ with torch.no_grad():
     print(model(x).sum().item().hex())
 model.train()
 """,
-    start=START + "model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))\n"
+    start=START
+    + "model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Tanh(), nn.Linear(8, 2))\n"
     "optimizer = torch.optim.AdamW(model.parameters())",
 )
 
@@ -178,13 +179,13 @@ SPAWN_WORKERS = LOADER + "\nif __name__ == '__main__':\n    train('spawn')\n"
 
 BESIDE = loop(
     6,
-    STEP.replace("model(x)", "model(x) + sum(p(x) for p in others) * 0") + "print(sorted(vars(model)), x.grad_fn, len(model._forward_hooks))",
+    STEP.replace("model(x)", "model(x) + sum(p(x) for p in others) * 0")
+    + "print(sorted(vars(model)), x.grad_fn, len(model._forward_hooks))",
     start=START + SGD + "\nothers = [nn.Linear(6, 2) for _ in range(2)]",
 )
 
 CASES = {
     "a plain loop": Case(loop(12), 12),
-    "a single activation": Case(loop(2, start=START + "model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))\n" + SGD), 2),
     "a GAN": Case(GAN, 6, networks=2),
     "accumulation": Case(ACCUMULATION, 6),
     "LBFGS with a closure": Case(LBFGS, 4),

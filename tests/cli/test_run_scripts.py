@@ -124,7 +124,8 @@ def test_a_module_runs_by_its_name_with_options_of_its_own(tmp_path: Path, nurse
     write(tmp_path / "pkg" / "sizes.py", "")
     for options in ((), ("--every", "1")):
         folder = f"run{len(options)}"
-        ended = nursery.unvanish(tmp_path, "run", "--out", folder, *options, "-m", "pkg.train", "--out", "mine", "--lr", "0.1", "-m", "x")
+        theirs = ("--out", "mine", "--lr", "0.1", "-m", "x")
+        ended = nursery.unvanish(tmp_path, "run", "--out", folder, *options, "-m", "pkg.train", *theirs)
         assert ended.code == 0, ended.err
-        assert ended.out.decode().splitlines()[-1] == f"{['--out', 'mine', '--lr', '0.1', '-m', 'x']} pkg"
+        assert ended.out.decode().splitlines()[-1] == f"{list(theirs)} pkg"
         assert (tmp_path / folder / "run.sqlite").exists()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from small_networks import Checkpointed, Encoder, Functional, LastOfLSTM, small_mlp
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
@@ -90,10 +91,6 @@ def supervised(
     return outcome(losses, [network], [optimizer])
 
 
-def small_mlp(*, inplace: bool = False) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=inplace), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 4))
-
-
 def mlp() -> Outcome:
     seeded()
     network = small_mlp()
@@ -113,30 +110,9 @@ def cnn() -> Outcome:
     return supervised(network, (5, 2, 6, 6))
 
 
-class LastOfLSTM(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(3, 5, num_layers=2, batch_first=True, dropout=0.2)
-        self.head = nn.Linear(5, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.lstm(x)[0][:, -1])
-
-
 def lstm() -> Outcome:
     seeded()
     return supervised(LastOfLSTM(), (4, 6, 3))
-
-
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2)
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.encoder(x).mean(1))
 
 
 def transformer() -> Outcome:
@@ -150,24 +126,6 @@ def frozen_encoder() -> Outcome:
     network = Encoder()
     network.encoder.eval().requires_grad_(False)
     return supervised(network, (4, 5, 8), optimizer=torch.optim.SGD(network.head.parameters(), lr=0.1))
-
-
-class Functional(nn.Module):
-    """Functional activations, a shared layer, a layer that never runs, and one that is kept in a plain list."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(6, 8)
-        self.shared = nn.Linear(8, 8)
-        self.never = nn.Linear(8, 8)
-        self.hidden = [nn.Linear(8, 8)]
-        self.last = nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.first(x))
-        x = self.shared(torch.tanh(self.shared(x)))
-        x = self.hidden[0](x.relu())
-        return self.last(F.dropout(x, 0.2))
 
 
 def functional() -> Outcome:
@@ -275,18 +233,6 @@ def through_data(parameter: Tensor) -> None:
 def under_no_grad(parameter: Tensor) -> None:
     assert parameter.grad is not None
     parameter.sub_(0.1 * parameter.grad)
-
-
-class Checkpointed(nn.Module):
-    def __init__(self, *, reentrant: bool) -> None:
-        super().__init__()
-        self.first = nn.Linear(6, 8)
-        self.block = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 8))
-        self.last = nn.Linear(8, 4)
-        self.reentrant = reentrant
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.silu(checkpoint(self.block, self.first(x), use_reentrant=self.reentrant)))
 
 
 def checkpointed(*, reentrant: bool) -> Outcome:

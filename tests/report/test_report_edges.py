@@ -27,6 +27,7 @@ ODD: dict[str, Callable[[], Run]] = {
     "no sampled step": lambda: replace(make_run(), sampled=np.zeros(0, np.int64), readings={}),
     "one step": lambda: make_run(steps=1, sampled=[1]),
     "one layer": lambda: make_run(depth=1),
+    "one activation, saturated": lambda: make_run(depth=2, saturated=0.9),
     "no readings": lambda: replace(make_run(), readings={}),
     "no loss": lambda: replace(make_run(), losses=np.zeros((300, 0))),
     "two losses": lambda: replace(make_run(), losses=np.column_stack([np.linspace(2, 1, 300), np.full(300, np.nan)])),

@@ -49,9 +49,9 @@ def demo(
 def example() -> Path:
     """The script of the demo: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "examples", package.parents[1] / "examples"):
-        if (folder / SCRIPT).is_file():
-            return folder / SCRIPT
+    for script in (package / "examples" / SCRIPT, package.parents[1] / "examples" / SCRIPT):
+        if script.is_file():
+            return script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
     raise UsageError(f"{SCRIPT} is not where it was installed ({package / 'examples'}); install unvanish again")
 
 

@@ -114,6 +114,12 @@ def course_of(losses: Row) -> Course:
     return Course(len(losses), start, end, lowest, (start - end) / size, late, noise, finite)
 
 
+def log_ratio(over: Matrix, under: Matrix) -> Matrix:
+    """log10 of a ratio from two log10 values; NaN where both are exactly zero or both infinite."""
+    with np.errstate(invalid="ignore"):
+        return over - under
+
+
 def nanmedian(rows: Matrix) -> Row:
     """Median over rows without the missing values; NaN in columns that have none. Infinite values take part."""
     if rows.size == 0:

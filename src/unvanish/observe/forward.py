@@ -27,6 +27,8 @@ from unvanish.observe.capture import Capture, Sighting, SiteCall
 from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, has_fast_path, kind_of
 from unvanish.observe.statistics import SlopeSample
 
+TURNS = 256  # equal operations within one module call that are told apart; further ones count as the last
+
 
 @dataclass(slots=True)
 class Call:
@@ -142,15 +144,20 @@ class ForwardWatch:
         if capture is None or tensor is None or not self._stack or not worth_seeing(tensor):
             return
         owner = self._stack[-1]
-        turn = owner.counts[name]
-        owner.counts[name] += 1
         holder = self._stack[-2].module if len(self._stack) > 1 else None
         functional = not type(owner.module).__module__.startswith("torch.nn.modules.activation")
+        turn = self._turn(name, owner) if functional else self._turn(f"{id(owner.module)}", self._stack[-2:][0])
         outermost = self._stack[0].module
         call = SiteCall(owner.module, holder, outermost, name, "activation", turn, functional, inspect.currentframe())
         sighting = self._see(capture, call, tensor)
         if slopes is not None:
             sighting.slopes.append(slopes)
+
+    def _turn(self, name: str, call: Call) -> int:
+        """How often this was seen before within a module call: a shared activation is another site at each place."""
+        turn = call.counts[name]
+        call.counts[name] += 1
+        return min(turn, TURNS - 1)
 
     def _see(self, capture: Capture, call: SiteCall, tensor: Tensor) -> Sighting:
         sighting = capture.sight(call)
@@ -209,10 +216,11 @@ class FunctionWatch(TorchFunctionMode):
         kwargs = kwargs or {}
         began = self._watch.clock()
         name = functional_activations().get(func)
-        if name is None or not args or not isinstance(args[0], Tensor) or not torch.is_grad_enabled():
+        inputs = args[0] if args else kwargs.get("input")
+        if name is None or not isinstance(inputs, Tensor) or not torch.is_grad_enabled():
             self._watch.charge_since(began)
             return func(*args, **kwargs)
-        sample = self._sample(name, func, args, kwargs)
+        sample = self._sample(name, func, inputs, args[1:], kwargs)
         self._watch.charge_since(began)
         output = func(*args, **kwargs)
         began = self._watch.clock()
@@ -223,13 +231,12 @@ class FunctionWatch(TorchFunctionMode):
         self._watch.charge_since(began)
         return output
 
-    def _sample(self, name: str, func: Any, args: Any, kwargs: Any) -> SlopeSample | None:
+    def _sample(self, name: str, func: Any, inputs: Tensor, rest: Any, kwargs: Any) -> SlopeSample | None:
         """Inputs of an elementwise activation, taken before the call since it may work in place."""
         try:
-            inputs, rest = args[0], args[1:]
             if name not in ELEMENTWISE or not inputs.is_floating_point() or inputs.numel() == 0:
                 return None
-            kwargs = {key: value for key, value in kwargs.items() if key != "out"}  # that is the user's own memory
+            kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "out")}  # `out` is the user's memory
             form = f"{name} {rest} {kwargs}"
             return SlopeSample(form, statistics.slope_sample(inputs.detach()), lambda z: func(z, *rest, **kwargs))
         except Exception as fault:

@@ -83,7 +83,8 @@ class Observer:
         self._step = 0
         self._between = True
         self._wanted = True
-        self._backwards = 0  # how many backward calls are in progress: one within another recomputes a checkpoint
+        # The backward calls in progress: one within another recomputes a checkpoint. Appending is atomic, where counting is not.
+        self._backwards: list[None] = []
         self._stepping = False
         self._own_s = self._own_before = 0.0
         self._last_write = self._last_progress = self._began
@@ -155,14 +156,14 @@ class Observer:
             self._marks.loss(loss)
             self.backward_calls += 1
 
-        if self._backwards == 0:
+        if not self._backwards:
             self._guarded(note)
-        self._backwards += 1
+        self._backwards.append(None)
 
     def backward_ended(self) -> None:
         """That pass is over."""
-        self._backwards -= 1
-        if self._backwards == 0 and not self._pulse.known and not self._stepping:
+        self._backwards.pop()
+        if not self._backwards and not self._pulse.known and not self._stepping:
             self._guarded(self._prepare_by_hand)
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:

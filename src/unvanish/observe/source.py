@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import linecache
 import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,11 +43,25 @@ def place(frame: FrameType | None) -> tuple[str, int] | None:
     return None
 
 
+def locals_of(frame: FrameType) -> dict[str, Any]:
+    """A copy of the local variables of a frame.
+
+    Before Python 3.13 a function's frame keeps the snapshot that it makes for us: what the script deletes would live on
+    until that function ends. It is emptied, unless the script holds it too, by a call of `locals()`.
+    """
+    snapshot = frame.f_locals
+    names = dict(snapshot)
+    ours_alone = sys.getrefcount(snapshot) == 3  # the frame's, ours, and the one passed to getrefcount
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED and ours_alone:
+        snapshot.clear()
+    return names
+
+
 def built_at(module: nn.Module) -> tuple[str, int] | None:
     """File and line of the expression that is building `module`: the first user frame outside its own `__init__` chain."""
     for frame in user_frames(inspect.currentframe()):
         code = frame.f_code
-        inside = code.co_name == "__init__" and code.co_varnames and frame.f_locals.get(code.co_varnames[0]) is module
+        inside = code.co_name == "__init__" and code.co_varnames and locals_of(frame).get(code.co_varnames[0]) is module
         if not inside:
             return code.co_filename, frame.f_lineno
     return None
@@ -57,24 +73,28 @@ def location(place: tuple[str, int] | None) -> Location | None:
 
 
 def names_in(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that a frame can name, with the expression that does: locals, then attributes of `self`, then globals."""
-    for name, value in frame.f_locals.items():
+    """The modules that a frame names, with the expression that does: locals, attributes of `self`, globals that its code uses."""
+    variables = locals_of(frame)
+    for name, value in variables.items():
         if isinstance(value, nn.Module):
             yield name, value
-    owner = frame.f_locals.get("self")
+    owner = variables.get("self")
     if owner is not None and not isinstance(owner, nn.Module):
         for name, value in getattr(owner, "__dict__", {}).items():
             if isinstance(value, nn.Module):
                 yield f"self.{name}", value
-    for name, value in frame.f_globals.items():
-        if isinstance(value, nn.Module):
+    for name in frame.f_code.co_names:
+        if isinstance(value := frame.f_globals.get(name), nn.Module):
             yield name, value
 
 
 def name_of(module: nn.Module, frame: FrameType | None) -> str | None:
     """The expression by which the user's frames, innermost first, name `module`; "self" and private names last."""
+    fallback = None
     for user_frame in user_frames(frame):
         names = [name for name, value in names_in(user_frame) if value is module]
-        if names:
-            return min(names, key=lambda n: (n == "self", n.startswith("_")))
-    return None
+        others = [name for name in names if name != "self"]
+        if others:
+            return min(others, key=lambda name: name.startswith("_"))
+        fallback = "self" if names else fallback
+    return fallback

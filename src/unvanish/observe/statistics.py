@@ -148,9 +148,9 @@ class SlopeSample:
 def slopes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """The size of the local derivative of an elementwise function at a flat float64 sample; same shape.
 
-    The smaller one of the two one-sided differences: at a kink it is what torch's own backward uses (selu's excepted), and beside a jump
-    (hardshrink, threshold) the side without it. No autograd: inside a checkpointed region the tensors that it would save
-    would break the user's own backward pass.
+    The smaller one of the two one-sided differences: at a kink it is what torch's own backward uses (selu's excepted), and
+    beside a jump (hardshrink, threshold) the side without it. No autograd: inside a checkpointed region the tensors that it
+    would save would break the user's own backward pass.
     """
     with torch.no_grad():
         step = DIFFERENCE * inputs.abs().clamp_min(1)

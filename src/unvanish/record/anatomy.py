@@ -40,8 +40,9 @@ class Site:
     """One operation in a network's forward pass.
 
     `path` is the module path of the module that ran it ("" is the network itself), `op` the operation in lower case
-    ("linear", "sigmoid", "batchnorm1d"), `occurrence` counts equal functional calls within one call of that module, from 0.
-    `kind` is one of activation, weight, normalisation, recurrence, attention, pooling, embedding, merge, other.
+    ("linear", "sigmoid", "batchnorm1d"), `occurrence` counts equal functional calls within one call of that module, from 0, and
+    the places at which its holder uses one activation module. `kind` is one of activation, weight, normalisation, recurrence,
+    attention, pooling, embedding, merge, other.
     `order` is the position in the forward pass in which the site was first seen. `parameters` are indices into
     `Anatomy.parameters`. `functional` tells a call such as `F.relu(x)` from a module such as `nn.ReLU()`.
     """
@@ -109,9 +110,8 @@ class Anatomy:
         """
         site = self.sites[index]
         place = self._within(site.network, site.path)
-        if not site.functional:
-            return place
-        return f"{place}:{site.op}" + (f"#{site.occurrence + 1}" if site.occurrence else "")
+        operation = f"{place}:{site.op}" if site.functional else place
+        return f"{operation}#{site.occurrence + 1}" if site.occurrence else operation
 
     def parameter_label(self, index: int) -> str:
         """The parameter's dotted name, with its network's name in front where there are several."""

@@ -92,7 +92,7 @@ class Journal:
             execute("INSERT INTO metric VALUES (?, ?, ?)", [(m.step, m.name, m.value) for m in metrics])
             self._connection.execute("COMMIT")
         except sqlite3.Error as fault:
-            raise RecordError(f"the run's file cannot be written ({fault}); is its disk full, or another run writing to it?") from fault
+            raise RecordError(f"the run's file cannot be written ({fault}); is its disk full, or another run at it?") from fault
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -114,7 +114,9 @@ def load(path: Path) -> Run:
     if not path.is_file():
         raise RecordError(f"{path}: no such run; give a run's folder or its run.sqlite")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+        address = f"{path.resolve().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            connection.execute("BEGIN")  # one view of the file, whatever a writer adds meanwhile
             _require_ours(connection, path)
             return _read(connection)
     except (sqlite3.Error, ValueError, TypeError) as fault:

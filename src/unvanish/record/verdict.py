@@ -20,9 +20,10 @@ class Outcome(StrEnum):
 class TrialResult:
     """One run of the script with one candidate and one seed.
 
-    `remedies` is empty for the control. `final_loss` is the mean loss over the last tenth of the steps. `metrics` are
-    the last values of what the script logged or printed. `findings` are the codes of the loud findings of this trial.
-    `step_ms` is the median time of a step (processor time on a CPU), `memory_bytes` the process's peak, `failure` says what went wrong.
+    `remedies` is empty for the control. `final_loss` is the mean loss over the last tenth of the steps. `metrics` are the
+    last values of what the script logged or printed. `findings` are the codes of the loud findings of this trial.
+    `step_ms` is the median time of a step (processor time on a CPU), `memory_bytes` the process's peak, `failure` what went
+    wrong.
     """
 
     remedies: tuple[str, ...]

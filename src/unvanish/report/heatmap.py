@@ -112,10 +112,11 @@ def _step_axis(across: Columns) -> dict[str, object]:
 def _row_axis(rows: Ladder, ends: tuple[str, str]) -> dict[str, object]:
     stride = -(-len(rows) // LABELS)
     top = len(rows) - 1
-    shown = [row for row in range(0, top, stride) if top - row >= stride or row == 0] + ([top] if top else [])
+    shown = [*(row for row in range(0, top, stride) if top - row >= stride or row == 0), top]
     text = [shortened(rows.labels[row], LABEL_WIDTH) for row in shown]
-    text[0] = f"{ends[0]} · {text[0]}"
-    text[-1] = f"{ends[1]} · {text[-1]}"
+    if len(text) > 1:
+        text[0] = f"{ends[0]} · {text[0]}"
+        text[-1] = f"{ends[1]} · {text[-1]}"
     return {"range": [-0.5, len(rows) - 0.5], "tickvals": shown, "ticktext": text, "showgrid": False, "mirror": True}
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, Chart, Course
+from unvanish.diagnose.chart import EARLY_ROWS, Chart, Course, log_ratio
 from unvanish.diagnose.rule import Rule
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -90,7 +90,7 @@ def _grew(losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
 
 def _largest_relative_update(chart: Chart) -> float:
     """The largest, over weight matrices, of the median log10 of update over weight in the first samples."""
-    rows = (chart.values("log10_update_rms") - chart.values("log10_weight_rms"))[:EARLY_ROWS]
+    rows = log_ratio(chart.values("log10_update_rms"), chart.values("log10_weight_rms"))[:EARLY_ROWS]
     matrices = [i for i, p in enumerate(chart.anatomy.parameters) if len(p.shape) > 1]
     values = rows[:, matrices]
     values = np.where(np.isfinite(values), values, np.nan)

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.chart import Chart, log_ratio
 from unvanish.diagnose.rule import Rule
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -41,7 +41,7 @@ class LearningRateTooLow(Rule):
                 for i, p in enumerate(chart.anatomy.parameters)
                 if len(p.shape) > 1 and p.group is not None and chart.anatomy.groups[p.group].optimizer == chain.objective
             ]
-            ratio = (chart.late("log10_update_rms") - chart.late("log10_weight_rms"))[owned]
+            ratio = log_ratio(chart.late("log10_update_rms"), chart.late("log10_weight_rms"))[owned]
             ratio = ratio[np.isfinite(ratio)]
             if course is None or not len(ratio) or course.steps < MANY_STEPS:
                 continue

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart
+from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, log_ratio
 from unvanish.diagnose.profile import SATURATING, activation_share, has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -82,7 +82,7 @@ class VanishingGradient(Rule):
         where = next((i for i in chain.activations if chart.site(i).op in SATURATING), starved[0])
         return Finding(
             self.code,
-            Severity.CRITICAL if stuck else Severity.WARNING,
+            _severity(lost, stuck=stuck),
             _confidence(lost, stuck=stuck),
             f"{words.first_of(len(starved), len(chain.layers))} are not learning.".replace("layer are", "layer is"),
             self._why(chart, chain, cause, share, lost),
@@ -141,11 +141,18 @@ class VanishingGradient(Rule):
 
 def _relative_updates(chart: Chart, chain: Chain) -> float | None:
     """The median log10 of update over weight, over the chain's weight matrices at the last samples."""
-    ratio = chart.late("log10_update_rms") - chart.late("log10_weight_rms")
+    ratio = log_ratio(chart.late("log10_update_rms"), chart.late("log10_weight_rms"))
     owned = [i for i in chain.layers for i in chart.site(i).parameters if len(chart.parameter(i).shape) > 1]
     values = ratio[owned] if owned else np.array([])
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else None
+
+
+def _severity(lost: float, *, stuck: bool) -> Severity:
+    """A loss that falls shows that a moderate ratio does no harm."""
+    if stuck:
+        return Severity.CRITICAL
+    return Severity.WARNING if lost <= SURE else Severity.INFO
 
 
 def _confidence(lost: float, *, stuck: bool) -> float:

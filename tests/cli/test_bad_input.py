@@ -1,0 +1,133 @@
+"""What cannot be used is said in one clear line on standard error, with exit code 2; a script that fails keeps its own."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nursery import Nursery, environment, write
+from scripts import START, loop
+
+
+def nothing(_: Path) -> None:
+    """A folder without anything in it."""
+
+
+def script(text: str) -> Callable[[Path], None]:
+    return lambda folder: write(folder / "train.py", text)
+
+
+def a_run_already(folder: Path) -> None:
+    write(folder / "train.py", loop(1))
+    write(folder / "run" / "run.sqlite", "")
+
+
+def a_file_in_the_way(folder: Path) -> None:
+    write(folder / "train.py", loop(1))
+    write(folder / "run", "")
+
+
+def cut_short(folder: Path) -> None:
+    connection = sqlite3.connect(folder / "run.sqlite")
+    connection.execute("CREATE TABLE numbers (n INTEGER)")
+    connection.executemany("INSERT INTO numbers VALUES (?)", ((n,) for n in range(5000)))
+    connection.execute("PRAGMA application_id = 0x756E7661")
+    connection.commit()
+    connection.close()
+    with (folder / "run.sqlite").open("r+b") as file:
+        file.truncate(8192)
+
+
+def another_database(folder: Path) -> None:
+    connection = sqlite3.connect(folder / "run.sqlite")
+    connection.execute("CREATE TABLE numbers (n INTEGER)")
+    connection.commit()
+    connection.close()
+
+
+def no_database(folder: Path) -> None:
+    write(folder / "run.sqlite", "this is a letter to my aunt\n" * 50)
+
+
+RUN = ("run", "--out", "run")
+# What is there, the command line, and words that the line must hold: what was wrong, and what to do.
+REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], tuple[str, ...]]] = {
+    "no such script": (nothing, (*RUN, "train.py"), ("train.py: no such file", "check the name")),
+    "a folder": (lambda folder: (folder / "src").mkdir(), (*RUN, "src"), ("src is a folder", "give the training script")),
+    "no script named": (nothing, RUN, ("name the script", "unvanish run train.py")),
+    "no such module": (nothing, (*RUN, "-m", "nowhere"), ("-m nowhere", "no module")),
+    "an unknown option": (script(loop(1)), ("run", "--fast", "train.py"), ("--fast",)),
+    "an unknown verb": (nothing, ("cure", "train.py"), ("cure",)),
+    "a budget that is no number": (script(loop(1)), (*RUN, "--budget", "much", "train.py"), ("--budget", "valid number")),
+    "a budget over all": (script(loop(1)), (*RUN, "--budget", "101", "train.py"), ("--budget", "100")),
+    "each zeroth step": (script(loop(1)), (*RUN, "--every", "0", "train.py"), ("--every", "or equal to 1")),
+    "no steps at all": (script(loop(1)), (*RUN, "--max-steps", "0", "train.py"), ("--max-steps", "or equal to 1")),
+    "an option without its value": (script(loop(1)), ("run", "--out"), ("--out",)),
+    "a file where the folder should be": (a_file_in_the_way, (*RUN, "train.py"), ("run cannot be written", "--out")),
+    "a folder that cannot be made": (script(loop(1)), ("run", "--out", "/proc/run", "train.py"), ("/proc/run", "--out")),
+    "a folder that holds a run": (a_run_already, (*RUN, "train.py"), ("run holds another run", "--out")),
+    "no backward": (script(START + "model(x)"), (*RUN, "train.py"), ("never called backward", "unvanish run train.py")),
+    "no module": (
+        script("import torch\nw = torch.ones(3, requires_grad=True)\nw.sum().backward()"),
+        (*RUN, "train.py"),
+        ("no module",),
+    ),
+    "an early end": (script("import torch, sys\nsys.exit()"), (*RUN, "train.py"), ("train.py", "nothing to watch")),
+    "no such run": (nothing, ("report", "nowhere"), ("nowhere: no such run", "run.sqlite")),
+    "a folder without a run": (nothing, ("report", "."), ("run.sqlite: no such run",)),
+    "a run cut short": (cut_short, ("report", "."), ("run.sqlite",)),
+    "another program's database": (another_database, ("report", "."), ("not a run of unvanish",)),
+    "no database at all": (no_database, ("report", "run.sqlite"), ("not a readable run",)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_cannot_be_used_is_said_in_one_line_with_exit_code_2(name: str, tmp_path: Path, nursery: Nursery) -> None:
+    prepare, arguments, words = REFUSALS[name]
+    prepare(tmp_path)
+    ended = nursery.unvanish(tmp_path, *arguments)
+    assert (ended.code, ended.out) == (2, b"")
+    (line,) = ended.lines
+    assert line.startswith("unvanish: ")
+    for word in words:
+        assert word in line
+
+
+def test_a_script_without_torch_runs_to_its_end_and_is_refused_then(tmp_path: Path) -> None:
+    write(tmp_path / "train.py", "print('done')")
+    command = [str(Path(sys.executable).with_name("unvanish")), "run", "train.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment(), timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "done\n")
+    (line,) = ended.stderr.splitlines()
+    assert "train.py ended without importing torch" in line
+
+
+FAILURES = {
+    "an exception": ("import torch\n1 / 0", 1, "ZeroDivisionError: division by zero"),
+    "a usage message": ("import sys\nsys.exit('usage: train.py --data DIR')", 1, "usage: train.py --data DIR"),
+    "a code": ("import torch, argparse\nargparse.ArgumentParser().parse_args(['--fast'])", 2, "unrecognized arguments: --fast"),
+    "a syntax error": ("if True print()", 1, "SyntaxError: invalid syntax"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_script_that_fails_before_its_first_step_keeps_its_code_and_words(name: str, tmp_path: Path, nursery: Nursery) -> None:
+    text, code, words = FAILURES[name]
+    write(tmp_path / "train.py", text)
+    ended = nursery.run(tmp_path, "train.py")
+    assert ended.code == code
+    *theirs, ours = ended.lines
+    assert theirs[-1].endswith(words)
+    assert not any("unvanish" in line for line in theirs)
+    assert ours == f"unvanish: train.py ended with exit code {code} before its first training step"
+
+
+def test_a_json_file_that_cannot_be_written_is_said_in_the_last_line(tmp_path: Path, nursery: Nursery) -> None:
+    write(tmp_path / "train.py", loop(1))
+    ended = nursery.run(tmp_path, "--json", "nowhere/out.json", "train.py")
+    assert ended.code == 2
+    assert ended.lines[-1].startswith("unvanish: nowhere/out.json cannot be written")

@@ -1,0 +1,328 @@
+"""Healthy trainings of many kinds, some of which look suspicious. Each takes under three seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from tasks import (
+    Attentive,
+    Bag,
+    Block,
+    Experts,
+    Gated,
+    Reader,
+    Variational,
+    draw,
+    fit,
+    he,
+    images,
+    mlp,
+    points,
+    sequences,
+    texts,
+    waves,
+)
+from torch import Tensor, nn
+
+import unvanish
+from unvanish.clinic import Watched
+
+
+def deep_relu_with_he() -> Watched:
+    model = draw(mlp((20, *[32] * 12, 4), nn.ReLU), he)
+    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
+
+
+def residual_network_with_batchnorm() -> Watched:
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), *[Block(8) for _ in range(4)], nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 2)
+    )
+    return fit(model, images, steps=80, optimizer=torch.optim.SGD(model.parameters(), 0.05, momentum=0.9))
+
+
+def convolutions_with_pooling() -> Watched:
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten()),
+        *(nn.Dropout(0.3), nn.Linear(144, 2)),
+    )
+    return fit(model, images, steps=100)
+
+
+def long_short_term_memory() -> Watched:
+    return fit(Reader(nn.LSTM(3, 16, num_layers=2, batch_first=True)), sequences, steps=150)
+
+
+def gated_recurrent_unit() -> Watched:
+    return fit(Reader(nn.GRU(3, 16, batch_first=True)), sequences, steps=150)
+
+
+def transformer() -> Watched:
+    return fit(Attentive(), texts, steps=150)
+
+
+def embedding_with_rare_words() -> Watched:
+    model = Bag()
+    return fit(model, texts, optimizer=torch.optim.Adam(model.parameters(), 0.01))
+
+
+def adversarial_pair() -> Watched:
+    generator, critic = mlp((4, 24, 24, 2), nn.ReLU), mlp((2, 24, 24, 1), lambda: nn.LeakyReLU(0.2))
+    g_opt, d_opt = (torch.optim.Adam(m.parameters(), 1e-3, betas=(0.5, 0.999)) for m in (generator, critic))
+    with unvanish.watch(generator, critic) as run:
+        for _ in range(150):
+            real, fake = torch.randn(64, 2) + 2, generator(torch.randn(64, 4))
+            d_opt.zero_grad()
+            (F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()).backward()
+            d_opt.step()
+            g_opt.zero_grad()
+            F.softplus(-critic(fake)).mean().backward()
+            g_opt.step()
+    return run
+
+
+def siamese_twins() -> Watched:
+    model = mlp((20, 32, 32, 8), nn.ReLU)
+
+    def contrastive(ours: Tensor, y: Tensor) -> Tensor:
+        same = (y[:32] == y[32:]).float()
+        apart = (ours[:32] - ours[32:]).norm(dim=1)
+        return (same * apart.square() + (1 - same) * F.relu(2 - apart).square()).mean()
+
+    return fit(model, points, loss=contrastive)
+
+
+def called_once_for_each_twin() -> Watched:
+    model = mlp((20, 32, 8), nn.Tanh)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    with unvanish.watch(model) as run:
+        for step in range(150):
+            (a, p), (b, q) = points(2 * step), points(2 * step + 1)
+            optimizer.zero_grad()
+            F.cosine_embedding_loss(model(a), model(b), (p == q).float() * 2 - 1).backward()
+            optimizer.step()
+    return run
+
+
+def fine_tuning_with_frozen_layers() -> Watched:
+    model = draw(mlp((20, 48, 48, 48, 4), nn.ReLU), he)
+    for parameter in model[:4].parameters():
+        parameter.requires_grad_(False)
+    return fit(model, points, optimizer=torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 2e-3))
+
+
+def fine_tuning_of_the_head_alone() -> Watched:
+    model = draw(mlp((20, 48, 48, 4), nn.ReLU), he)
+    return fit(model, points, optimizer=torch.optim.SGD(model[-1].parameters(), 0.05))
+
+
+def converged_long_ago() -> Watched:
+    model = mlp((20, 32, 4), nn.ReLU)
+    x, y = points(0)
+    return fit(model, lambda _: (x, y), steps=600, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
+
+
+def tiny_gradients_with_adam() -> Watched:
+    model = mlp((20, 32, 32, 4), nn.ReLU)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3, eps=1e-16)
+    return fit(model, points, loss=lambda out, y: 1e-6 * F.cross_entropy(out, y), optimizer=optimizer)
+
+
+def sparse_relu_with_l1() -> Watched:
+    encoder, decoder = nn.Sequential(nn.Linear(20, 128), nn.ReLU()), nn.Linear(128, 20)
+    model = nn.Sequential(encoder, decoder)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with unvanish.watch(model) as run:
+        for step in range(250):
+            x, _ = points(step)
+            optimizer.zero_grad()
+            code = encoder(x)
+            (F.mse_loss(decoder(code), x) + 0.02 * code.abs().mean()).backward()
+            optimizer.step()
+    return run
+
+
+def autoencoder() -> Watched:
+    model = nn.Sequential(mlp((20, 32, 4), nn.GELU), mlp((4, 32, 20), nn.GELU))
+    return fit(model, lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
+
+
+def variational_autoencoder() -> Watched:
+    return fit(Variational(), lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
+
+
+def accumulation_over_four_parts() -> Watched:
+    model = mlp((20, 32, 32, 4), nn.SiLU)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    with unvanish.watch(model) as run:
+        for step in range(100):
+            optimizer.zero_grad()
+            for part in range(4):
+                x, y = points(4 * step + part, batch=16)
+                (F.cross_entropy(model(x), y) / 4).backward()
+            optimizer.step()
+    return run
+
+
+def regression_with_small_targets() -> Watched:
+    model = mlp((1, 32, 32, 1), nn.Tanh)
+    return fit(model, lambda step: waves(step, size=1e-3), loss=F.mse_loss, steps=300)
+
+
+def regression_with_large_targets() -> Watched:
+    model = mlp((1, 64, 64, 1), nn.ReLU)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    return fit(model, lambda step: waves(step, size=100.0), loss=F.mse_loss, steps=300, optimizer=optimizer)
+
+
+def layernorm_in_a_deep_gelu_network() -> Watched:
+    return fit(mlp((20, *[32] * 8, 4), nn.GELU, between=nn.LayerNorm), points)
+
+
+def two_sigmoid_layers() -> Watched:
+    model = mlp((20, 32, 32, 4), nn.Sigmoid)
+    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
+
+
+def warm_up_and_decay() -> Watched:
+    model = mlp((20, 32, 32, 4), nn.ReLU)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=200)
+    optimizer.register_step_post_hook(lambda *_: schedule.step())
+    return fit(model, points, optimizer=optimizer)
+
+
+def labels_that_are_partly_wrong() -> Watched:
+    def noisy(step: int) -> tuple[Tensor, Tensor]:
+        x, y = points(step)
+        return x, torch.where(torch.rand(len(y)) < 0.3, torch.randint(0, 4, y.shape), y)
+
+    return fit(mlp((20, 32, 32, 4), nn.ReLU), noisy)
+
+
+def an_output_that_is_squashed() -> Watched:
+    model = nn.Sequential(mlp((20, 32, 1), nn.ReLU), nn.Sigmoid())
+    return fit(model, points, loss=lambda out, y: F.binary_cross_entropy(out[:, 0], (y > 1).float()))
+
+
+def a_short_run() -> Watched:
+    return fit(mlp((20, 32, 32, 4), nn.ReLU), points, steps=15)
+
+
+def residual_branches_that_start_at_zero() -> Watched:
+    return fit(nn.Sequential(nn.Linear(20, 32), *[Gated(32) for _ in range(12)], nn.Linear(32, 4)), points)
+
+
+def mixture_of_experts() -> Watched:
+    return fit(Experts(), points)
+
+
+def autocast_in_bfloat16() -> Watched:
+    model = mlp((20, 64, 64, 4), nn.ReLU)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    with unvanish.watch(model) as run:
+        for step in range(120):
+            x, y = points(step)
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+    return run
+
+
+def policy_gradient() -> Watched:
+    def surprise(out: Tensor, y: Tensor) -> Tensor:
+        choice = torch.distributions.Categorical(logits=out)
+        action = choice.sample()
+        reward = (action == y).float()
+        return -(choice.log_prob(action) * (reward - reward.mean())).mean()
+
+    return fit(mlp((20, 32, 32, 4), nn.Tanh), points, loss=surprise)
+
+
+def critic_with_gradient_penalty() -> Watched:
+    generator, critic = mlp((4, 32, 2), nn.ReLU), mlp((2, 32, 1), lambda: nn.LeakyReLU(0.2))
+    g_opt, c_opt = (torch.optim.Adam(m.parameters(), 1e-3, betas=(0.0, 0.9)) for m in (generator, critic))
+    with unvanish.watch(generator, critic) as run:
+        for _ in range(100):
+            real, fake = torch.randn(32, 2) + 2, generator(torch.randn(32, 4)).detach()
+            between = torch.lerp(real, fake, torch.rand(32, 1)).requires_grad_()
+            (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+            c_opt.zero_grad()
+            (critic(fake).mean() - critic(real).mean() + 10 * (slope.norm(dim=1) - 1).square().mean()).backward()
+            c_opt.step()
+            g_opt.zero_grad()
+            (-critic(generator(torch.randn(32, 4))).mean()).backward()
+            g_opt.step()
+    return run
+
+
+def deep_tanh_with_glorot() -> Watched:
+    model = draw(mlp((20, *[32] * 15, 4), nn.Tanh), nn.init.xavier_normal_)
+    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
+
+
+def a_long_warm_up() -> Watched:
+    model = mlp((20, 32, 32, 4), nn.ReLU)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 1000))
+    optimizer.register_step_post_hook(lambda *_: schedule.step())
+    return fit(model, points, optimizer=optimizer)
+
+
+def quasi_newton_with_closures() -> Watched:
+    model = mlp((1, 16, 1), nn.Tanh)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=5)
+    x, y = waves(0)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        return loss
+
+    with unvanish.watch(model) as run:
+        for _ in range(60):
+            optimizer.step(closure)
+    return run
+
+
+HEALTHY: tuple[Callable[[], Watched], ...] = (
+    deep_relu_with_he,
+    residual_network_with_batchnorm,
+    convolutions_with_pooling,
+    long_short_term_memory,
+    gated_recurrent_unit,
+    transformer,
+    embedding_with_rare_words,
+    adversarial_pair,
+    siamese_twins,
+    called_once_for_each_twin,
+    fine_tuning_with_frozen_layers,
+    fine_tuning_of_the_head_alone,
+    converged_long_ago,
+    tiny_gradients_with_adam,
+    sparse_relu_with_l1,
+    autoencoder,
+    variational_autoencoder,
+    accumulation_over_four_parts,
+    regression_with_small_targets,
+    regression_with_large_targets,
+    layernorm_in_a_deep_gelu_network,
+    two_sigmoid_layers,
+    warm_up_and_decay,
+    labels_that_are_partly_wrong,
+    an_output_that_is_squashed,
+    a_short_run,
+    residual_branches_that_start_at_zero,
+    mixture_of_experts,
+    autocast_in_bfloat16,
+    policy_gradient,
+    critic_with_gradient_penalty,
+    deep_tanh_with_glorot,
+    a_long_warm_up,
+    quasi_newton_with_closures,
+)

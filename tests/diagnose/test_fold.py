@@ -1,0 +1,117 @@
+"""Findings in order, the root first: what another one explains is folded under it, and no code is ever lost."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from patients import flat, healthy, kinds, reading, slope
+
+from unvanish.diagnose import diagnose
+from unvanish.diagnose.fold import fold
+from unvanish.diagnose.rules import built_in
+from unvanish.record.finding import Finding, Severity
+
+RULES = {rule.code: rule for rule in built_in()}
+CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
+
+
+def finding(code: str, severity: Severity = CRITICAL, *, began: int | None = None, confidence: float = 0.9) -> Finding:
+    return Finding(code, severity, confidence, "summary.", "why", began=began)
+
+
+def told(*findings: Finding) -> list[tuple[str, tuple[str, ...]]]:
+    return [(f.code, f.symptoms) for f in fold(findings, RULES)]
+
+
+def test_a_symptom_is_listed_under_its_root_alone() -> None:
+    assert told(finding("loss-not-decreasing", WARNING), finding("vanishing-gradient")) == [
+        ("vanishing-gradient", ("loss-not-decreasing",))
+    ]
+
+
+def test_what_began_later_is_no_cause() -> None:
+    late, early = finding("dead-units", began=40), finding("vanishing-gradient", began=1)
+    assert told(late, early) == [("vanishing-gradient", ("dead-units",))]
+    assert told(finding("dead-units", began=1), finding("vanishing-gradient", began=40)) == [
+        ("dead-units", ("vanishing-gradient",))
+    ]
+
+
+def test_of_two_that_explain_each_other_the_one_nearer_to_the_root_stays() -> None:
+    assert told(finding("vanishing-gradient"), finding("dead-units")) == [("dead-units", ("vanishing-gradient",))]
+
+
+def test_a_remark_explains_no_illness() -> None:
+    assert told(finding("vanishing-gradient", INFO), finding("loss-not-decreasing", WARNING)) == [
+        ("loss-not-decreasing", ()),
+        ("vanishing-gradient", ()),
+    ]
+
+
+def test_what_a_symptom_had_explained_goes_to_the_root() -> None:
+    found = told(
+        finding("dead-units", began=40), finding("vanishing-gradient", began=1), finding("learning-rate-too-low", began=50)
+    )
+    assert [code for code, _ in found] == ["vanishing-gradient"]
+    assert set(found[0][1]) == {"dead-units", "learning-rate-too-low"}
+
+
+def test_two_networks_with_one_illness_keep_their_own_symptoms() -> None:
+    first, second = finding("vanishing-gradient", began=1), finding("vanishing-gradient", began=90)
+    found = told(first, second, finding("dead-units", WARNING, began=40))
+    assert sorted(found) == [("vanishing-gradient", ()), ("vanishing-gradient", ("dead-units",))]
+
+
+def test_the_severe_come_first_then_the_root_then_the_sure() -> None:
+    found = fold(
+        [
+            finding("loss-not-decreasing", INFO),
+            finding("disconnected-parameter", WARNING, confidence=0.5),
+            finding("exploding-gradient", began=9, confidence=0.8),
+            finding("exploding-gradient", began=9, confidence=0.9),
+        ],
+        RULES,
+    )
+    assert [(f.code, f.confidence) for f in found] == [
+        ("exploding-gradient", 0.9),
+        ("exploding-gradient", 0.8),
+        ("disconnected-parameter", 0.5),
+    ]
+
+
+FINDINGS = st.builds(
+    finding,
+    st.sampled_from(sorted(RULES)),
+    st.sampled_from(list(Severity)),
+    began=st.none() | st.integers(1, 5),
+    confidence=st.sampled_from([0.5, 0.7, 0.9]),
+)
+
+
+@given(st.lists(FINDINGS, max_size=8))
+def test_no_code_is_lost_and_none_is_its_own_symptom(findings: list[Finding]) -> None:
+    found = fold(findings, RULES)
+    named = {f.code for f in found} | {code for f in found for code in f.symptoms}
+    assert named == {f.code for f in findings}
+    assert bool(found) == bool(findings)
+    loudest = [f.severity for f in found]
+    assert loudest == sorted(loudest, key=list(reversed(Severity)).index)
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_the_order_in_which_rules_speak_changes_nothing(order: tuple[int, ...]) -> None:
+    findings = [finding("vanishing-gradient"), finding("symmetric-init"), finding("loss-not-decreasing", WARNING)]
+    expected = [("symmetric-init", ("vanishing-gradient", "loss-not-decreasing"))]
+    assert told(*(findings[i] for i in order)) == expected
+
+
+def test_a_run_with_one_root_and_its_consequences_has_one_finding() -> None:
+    stuck = slope(healthy(losses=flat()), -7.0)
+    stuck = reading(stuck, "log10_update_rms", -7.0)
+    stuck = reading(stuck, "silent_fraction", 1.0, of=kinds(stuck, "activation")[:1], since=40)
+    (found,) = diagnose(stuck)
+    assert found.code == "vanishing-gradient"
+    assert set(found.symptoms) == {"dead-units", "learning-rate-too-low", "loss-not-decreasing"}

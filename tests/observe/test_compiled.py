@@ -1,0 +1,103 @@
+"""Compiled networks: a sampled step runs eagerly and shows its sites, every other step runs compiled as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from trainings import Outcome, draw, outcome, seeded
+from watching import ALL, labels, observed, watching
+
+from unvanish.observe import Settings
+
+STEPS = 12
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiler_is_loaded() -> None:
+    """Loading it wraps `nn.Module.__init__` for good, which is torch's own doing."""
+    torch.compile(nn.Identity(), backend="eager")(torch.ones(1))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x)))
+
+
+def train(backend: str, *, in_place: bool = False, warm: bool = False) -> Outcome:
+    seeded()
+    network = Net()
+    if in_place:
+        network.compile(backend=backend)
+    model = network if in_place else torch.compile(network, backend=backend)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    losses = []
+    for _ in range(STEPS):
+        inputs, targets = draw(5, 6), torch.randint(4, (5,))
+        loss = F.cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return outcome(losses, [network], [optimizer])
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("settings", [ALL, Settings()], ids=["every step", "default"])
+def test_compiled_training_is_bit_identical_and_its_sites_are_seen(backend: str, in_place: bool, settings: Settings) -> None:
+    alone = train(backend, in_place=in_place)
+    torch._dynamo.reset()
+    outcomes: list[Outcome] = []
+    run = observed(lambda: outcomes.append(train(backend, in_place=in_place)), settings)
+    assert outcomes[0] == alone
+    np.testing.assert_allclose(run.losses, alone.losses, rtol=1e-6)
+    assert labels(run) == ["first", "network:relu", "last"]
+    seen = run.readings["log10_gradient_rms"]
+    assert len(seen) == len(run.sampled)
+    assert np.isfinite(seen).all()
+
+
+def test_what_was_compiled_before_the_watching_is_seen_and_runs_compiled_between_samples() -> None:
+    runs: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, _: list[Tensor]) -> object:
+        def run(*args: Tensor) -> object:
+            runs.append(1)
+            return graph(*args)
+
+        return run
+
+    network = Net()
+    model = torch.compile(network, backend=counting)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def step() -> None:
+        model(torch.ones(5, 6)).square().mean().backward()
+        optimizer.step()
+
+    step()
+    assert len(runs) == 1
+    with watching(Settings(every=3), networks=(network,)) as watched:
+        for _ in range(6):
+            step()
+    assert watched.run.sampled.tolist() == [1, 3, 6]
+    assert labels(watched.run) == ["first", "network:relu", "last"]
+    assert len(runs) == 1 + 3  # steps 2, 4 and 5
+    step()
+    assert len(runs) == 5

@@ -1,0 +1,156 @@
+"""Numbers about tensors: right at the edges of float32, in half precision, and where they wait on a device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from trainings import TRAININGS
+from watching import at_parameter, at_site, observed
+
+from unvanish.observe import capture, marks, statistics
+from unvanish.record.reading import QUANTITIES
+
+ordinary = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def one_step(scale: float, *, dtype: torch.dtype = torch.float32) -> Any:
+    """The record of one step of a small network, whose loss is multiplied by `scale`."""
+
+    def train() -> None:
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).to(dtype)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        (network(torch.randn(6, 4, dtype=dtype)).square().mean() * scale).backward()
+        optimizer.step()
+
+    return observed(train)
+
+
+@ordinary
+@given(st.floats(-20, 20))
+def test_a_loss_times_k_shifts_every_gradient_by_log10_k(exponent: float) -> None:
+    plain, scaled = one_step(1.0), one_step(10.0**exponent)
+    for quantity in ("log10_gradient_rms", "log10_weight_gradient_rms"):
+        np.testing.assert_allclose(scaled.readings[quantity], plain.readings[quantity] + exponent, atol=1e-4)
+    for quantity in ("activation_mean", "activation_std", "log10_slope_rms", "example_cosine", "log10_weight_rms"):
+        np.testing.assert_array_equal(scaled.readings[quantity], plain.readings[quantity])
+
+
+@pytest.mark.parametrize("exponent", [-30, 30])
+def test_gradients_that_float32_cannot_square_are_measured(exponent: int) -> None:
+    plain, scaled = one_step(1.0), one_step(10.0**exponent)
+    gradients = at_site(scaled, "log10_gradient_rms", "0")
+    np.testing.assert_allclose(gradients, at_site(plain, "log10_gradient_rms", "0") + exponent, atol=1e-3)
+    np.testing.assert_allclose(
+        at_parameter(scaled, "log10_weight_gradient_rms", "0.weight"),
+        at_parameter(plain, "log10_weight_gradient_rms", "0.weight") + exponent,
+        atol=1e-3,
+    )
+
+
+def test_a_gradient_of_zero_is_minus_infinity_and_none_is_nan() -> None:
+    run = one_step(0.0)
+    assert at_site(run, "log10_gradient_rms", "0").tolist() == [-math.inf]
+    assert at_parameter(run, "log10_update_rms", "0.weight").tolist() == [-math.inf]
+
+    def without_backward() -> None:
+        nn.Linear(2, 2)(torch.ones(3, 2))
+
+    assert np.isnan(observed(without_backward).readings["log10_gradient_rms"]).all()
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e25])
+def test_outputs_are_described_whatever_their_size(size: float) -> None:
+    torch.manual_seed(2)
+    sample = torch.randn(6, 9)
+    ((mean, spread, zeros, cosine),) = statistics.describe([sample])
+    ((scaled_mean, scaled_spread, scaled_zeros, scaled_cosine),) = statistics.describe([sample * size])
+    assert (scaled_mean / size, scaled_spread / size) == pytest.approx((mean, spread), rel=1e-5)
+    assert (scaled_zeros, scaled_cosine) == pytest.approx((zeros, cosine), abs=1e-6)
+
+
+def test_a_cosine_needs_two_rows_that_are_not_zero() -> None:
+    one, none = torch.zeros(4, 3), torch.zeros(4, 3)
+    one[0] = torch.tensor([1.0, 2.0, 3.0])
+    assert all(math.isnan(row[3]) for row in statistics.describe([one, none]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_norms_of_other_precisions_are_those_of_their_values(dtype: torch.dtype) -> None:
+    torch.manual_seed(4)
+    tensor = (torch.randn(300, dtype=torch.float64) * 3000).to(dtype)
+    assert statistics.norm(tensor) == pytest.approx(tensor.double().norm().item(), rel=1e-6)
+
+
+def test_norms_see_through_sparse_and_complex_tensors() -> None:
+    sparse = torch.sparse_coo_tensor(torch.tensor([[1, 1, 3]]), torch.tensor([1.0, 2.0, 4.0]), (5,), check_invariants=True)
+    assert statistics.norm(sparse) == pytest.approx(5.0)  # the two values at 1 are one element
+    assert statistics.norm(torch.tensor([3 + 4j, 0j])) == pytest.approx(5.0)
+
+
+@ordinary
+@given(st.lists(st.tuples(st.floats(1e-300, 1e300), st.integers(1, 10**6)), min_size=1, max_size=6))
+def test_an_rms_over_several_tensors_is_exact_at_any_size(parts: list[tuple[float, int]]) -> None:
+    from decimal import Decimal, localcontext
+
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = 50, -9999, 9999
+        square = sum(Decimal(n) ** 2 for n, _ in parts) / sum(size for _, size in parts)
+        expected = float(square.log10() / 2)
+    assert statistics.log10_rms([n for n, _ in parts], [s for _, s in parts]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_rms_of_nothing_or_of_nan_is_nan() -> None:
+    assert math.isnan(statistics.log10_rms([], []))
+    assert math.isnan(statistics.log10_rms([1.0, math.nan], [1, 1]))
+    assert statistics.log10_rms([math.inf, 1.0], [1, 1]) == math.inf
+
+
+def test_nonfinite_values_are_counted_and_a_large_sum_is_none() -> None:
+    assert statistics.nonfinite(torch.tensor([1.0, math.inf, math.nan, -math.inf])) == 3
+    assert statistics.nonfinite(torch.full((10,), 3e38)) == 0  # the sum is infinite, no element is
+
+
+def test_a_subsample_is_even_small_and_a_copy() -> None:
+    output = torch.arange(100 * 1000.0).reshape(100, 10, 100)
+    sample = statistics.subsample(output)
+    assert sample.shape[0] <= statistics.EXAMPLES
+    assert sample.shape[1] < 2 * statistics.FEATURES
+    assert set(sample[:, 0].tolist()) == {float(1000 * row) for row in range(0, 100, 4)}
+    kept = output.clone()
+    sample.zero_()
+    assert torch.equal(output, kept)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lbfgs with a closure", "gan", "autocast and gradient scaler"])
+def test_numbers_that_wait_on_a_device_give_the_same_record(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator: every number stays a tensor until it is read back with all the others."""
+    at_once = observed(TRAININGS[kind].run)
+    reads: list[int] = []
+
+    def waiting(take: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+        return lambda tensor: torch.as_tensor(take(tensor), dtype=torch.float64)
+
+    def counted(numbers: Any) -> list[float]:
+        reads.append(sum(isinstance(n, Tensor) for n in numbers))
+        return settle(numbers)
+
+    settle = statistics.settle
+    monkeypatch.setattr(statistics, "number", waiting(statistics.number))
+    monkeypatch.setattr(marks, "number", waiting(marks.number))
+    monkeypatch.setattr(statistics, "norm", waiting(statistics.norm))
+    monkeypatch.setattr(capture, "settle", counted)
+    later = observed(TRAININGS[kind].run)
+    assert max(reads) > 10
+    assert len(reads) == 2 * len(later.sampled)  # once for the sites and once for the parameters of a step
+    for quantity in QUANTITIES:
+        np.testing.assert_allclose(later.readings[quantity.name], at_once.readings[quantity.name], rtol=1e-6)
+    np.testing.assert_allclose(later.losses, at_once.losses, rtol=1e-6)

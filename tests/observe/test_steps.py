@@ -1,0 +1,282 @@
+"""When a step begins and ends, what exists between sampled steps, and what a script may do meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_networks import small_mlp
+from torch import nn
+from torch.nn.modules import module as module_hooks
+from trainings import TRAININGS, draw
+from watching import ALL, at_parameter, at_site, observed, watching
+
+import unvanish
+from unvanish.observe import Progress, Settings, StopTraining
+
+
+def train(steps: int, between: Callable[[int], None] = lambda step: None) -> None:
+    network = small_mlp()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        network(draw(4, 6)).square().mean().backward()
+        optimizer.step()
+        between(step)
+
+
+def test_hooks_exist_on_sampled_steps_only() -> None:
+    present: dict[int, tuple[int, int]] = {}
+
+    class Probe(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hooks = len(module_hooks._global_forward_pre_hooks) + len(module_hooks._global_forward_hooks)
+            present[len(present) + 1] = (hooks, torch.overrides._len_torch_function_stack())
+            return x
+
+    def probed() -> None:
+        network = nn.Sequential(nn.Linear(6, 4), Probe())
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        for _ in range(9):
+            network(draw(4, 6)).square().mean().backward()
+            optimizer.step()
+
+    run = observed(probed, Settings(every=4))
+    assert run.sampled.tolist() == [1, 4, 8]
+    assert {step for step, seen in present.items() if seen == (2, 1)} == {1, 4, 8}
+    assert {step for step, seen in present.items() if seen == (0, 0)} == {2, 3, 5, 6, 7, 9}
+
+
+def test_a_fake_clock_keeps_the_budget() -> None:
+    """Each look at the clock takes a millisecond, so that observing has a cost, and each step half a second."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.001
+        return now[0]
+
+    def pass_time(step: int) -> None:
+        now[0] += 0.5
+
+    with watching(Settings(budget=0.01), clock=clock) as watched:
+        train(120, pass_time)
+    run = watched.run
+    assert run.sampled.tolist()[:10] == list(range(1, 11))
+    assert {20, 40, 80} <= set(run.sampled.tolist())
+    assert len(run.sampled) < 60
+    assert 0 < run.overhead < 0.06
+    assert run.facts.wall_s == pytest.approx(now[0], abs=0.1)
+    assert run.step_ms().min() >= 500
+
+
+def test_what_a_step_cost_does_not_count_the_writing_of_the_one_before() -> None:
+    """The clock stands still but while a step is written, which takes a second."""
+    now = [0.0]
+    with watching(clock=lambda: now[0]) as watched:
+        write = watched.journal.write
+
+        def slowly(**rows: object) -> None:
+            now[0] += 1.0
+            write(**rows)  # type: ignore[arg-type]
+
+        watched.observer._journal = type("Slow", (), {"write": staticmethod(slowly)})()
+        costs: list[float] = []
+        train(5, lambda step: costs.append(watched.observer._own_s - watched.observer._own_before))
+    assert costs == [0.0] * 5
+    assert watched.run.facts.own_s == pytest.approx(5.0)  # the last one is the close
+
+
+@pytest.mark.parametrize("settings", [Settings(every=1, max_steps=4), Settings(max_steps=12), Settings(every=3, max_steps=7)])
+def test_training_stops_at_max_steps(settings: Settings) -> None:
+    done: list[int] = []
+    with pytest.raises(StopTraining), watching(settings) as watched:
+        train(100, done.append)
+    assert len(done) == settings.max_steps - 1  # the last step ends within the optimizer's own
+    assert watched.run.step_count == settings.max_steps
+    assert watched.run.sampled[-1] <= settings.max_steps
+
+
+@pytest.mark.parametrize("settings", [Settings(every=1, max_steps=4), Settings(every=3, max_steps=4)])
+@pytest.mark.parametrize("kind", ["by hand through .data", "by hand under no_grad"])
+def test_training_by_hand_stops_at_max_steps(kind: str, settings: Settings) -> None:
+    with pytest.raises(StopTraining), watching(settings) as watched:
+        TRAININGS[kind].run()
+    assert watched.run.steps.tolist() == [1, 2, 3, 4]
+    assert watched.run.sampled[-1] <= 4
+
+
+def test_the_update_by_hand_is_measured() -> None:
+    run = observed(TRAININGS["by hand under no_grad"].run)
+    gradient = at_parameter(run, "log10_weight_gradient_rms", "0.weight")
+    np.testing.assert_allclose(at_parameter(run, "log10_update_rms", "0.weight"), gradient - 1, atol=1e-3)
+
+
+def test_progress_is_told_now_and_then() -> None:
+    now, told = [0.0], list[Progress]()
+
+    def pass_time(step: int) -> None:
+        now[0] += 0.1
+
+    with watching(clock=lambda: now[0], on_progress=told.append) as watched:
+        train(10, pass_time)
+    assert [progress.step for progress in told] == [4, 7, 10]
+    losses = dict(zip(watched.run.steps.tolist(), watched.run.losses[:, 0].tolist(), strict=True))
+    assert [progress.loss for progress in told] == [losses[progress.step] for progress in told]
+
+
+def test_groups_that_join_an_optimizer_later_are_taken_in() -> None:
+    """As in fine-tuning, where layers are unfrozen one after the other."""
+
+    def fine_tune() -> None:
+        network = small_mlp()
+        head = torch.optim.SGD(network[4].parameters(), lr=0.1)
+        other = torch.optim.Adam(network[2].parameters(), lr=0.2)
+        for step in range(4):
+            if step == 2:
+                head.add_param_group({"params": network[0].parameters(), "lr": 0.3})
+            network(draw(4, 6)).square().mean().backward()
+            head.step()
+            other.step()
+
+    run = observed(fine_tune)
+    assert [(group.optimizer, group.class_name, group.setting("lr")) for group in run.anatomy.groups] == [
+        (0, "SGD", 0.1),
+        (1, "Adam", 0.2),
+        (0, "SGD", 0.3),
+    ]
+    owners = {run.anatomy.parameter_label(i): p.group for i, p in enumerate(run.anatomy.parameters)}
+    assert [owners[f"{layer}.weight"] for layer in (0, 2, 4)] == [2, 1, 0]
+    np.testing.assert_allclose(run.readings["learning_rate"], [[0.1, 0.2, np.nan]] * 2 + [[0.1, 0.2, 0.3]] * 2, rtol=1e-6)
+
+
+def test_the_learning_rate_is_the_one_that_the_step_used() -> None:
+    def scheduled() -> None:
+        network = small_mlp()
+        optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+        for _ in range(4):
+            network(draw(4, 6)).square().mean().backward()
+            optimizer.step()
+            scheduler.step()
+
+    assert observed(scheduled).readings["learning_rate"].tolist() == [[1.0], [0.5], [0.25], [0.125]]
+
+
+def test_log_outside_a_run_does_nothing() -> None:
+    unvanish.log(val_accuracy=0.9)
+
+
+def test_log_is_recorded_with_its_step() -> None:
+    def report(step: int) -> None:
+        if step % 2 == 0:
+            unvanish.log(accuracy=torch.tensor(step / 10), epoch=step)
+
+    run = observed(lambda: train(4, report))
+    assert [(m.step, m.name, pytest.approx(m.value)) for m in run.metrics] == [
+        (2, "accuracy", 0.2),
+        (2, "epoch", 2.0),
+        (4, "accuracy", 0.4),
+        (4, "epoch", 4.0),
+    ]
+
+
+def test_runs_nest_and_log_belongs_to_the_inner_one() -> None:
+    outer_network, inner_network = small_mlp(), small_mlp()
+    with watching(networks=(outer_network,)) as outer:
+        unvanish.log(a=1)
+        with watching(networks=(inner_network,)) as inner:
+            unvanish.log(b=2)
+            inner_network(torch.ones(2, 6)).sum().backward()
+        unvanish.log(c=3)
+    assert [m.name for m in outer.run.metrics] == ["a", "c"]
+    assert [m.name for m in inner.run.metrics] == ["b"]
+
+
+def test_only_the_networks_asked_for_are_watched() -> None:
+    asked, other = small_mlp(), small_mlp()
+    with watching(networks=(asked,)) as watched:
+        for network in (other, asked):
+            optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+            for _ in range(3):
+                network(torch.ones(2, 6)).square().mean().backward()
+                optimizer.step()
+    assert len(watched.run.anatomy.networks) == 1
+    assert len(watched.run.anatomy.parameters) == 6
+    assert watched.run.losses.shape == (watched.run.step_count, 1)
+    assert np.isfinite(at_site(watched.run, "log10_gradient_rms", "0")).sum() == 3
+
+
+def test_a_thread_that_trains_a_network_of_its_own_is_not_disturbed() -> None:
+    results: list[float] = []
+    thread = threading.Thread(target=lambda: results.append(plain_loss()))
+    expected = plain_loss()
+    with watching(ALL, networks=(small_mlp(),)) as watched:
+        thread.start()
+        thread.join()
+    assert results == [expected]
+    assert watched.warnings == []
+
+
+def plain_loss() -> float:
+    generator = torch.Generator().manual_seed(5)
+    weight = torch.randn(3, 3, generator=generator).requires_grad_()
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = torch.tanh(weight @ weight).square().sum()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[2])
+from small_networks import small_mlp
+from unvanish.observe import Observer, Settings, facts_of
+from unvanish.record.journal import Journal, load
+
+torch.set_num_threads(1)
+path = Path(sys.argv[1])
+observer = Observer(Journal.create(path), facts_of("fork.py"), settings=Settings(every=1, max_steps=6), warn=print)
+observer.attach()
+network = small_mlp()
+optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+def step():
+    network(torch.ones(2, 6)).square().mean().backward()
+    optimizer.step()
+
+for _ in range(3):
+    step()
+child = os.fork()
+if child == 0:
+    for _ in range(20):  # far beyond max_steps: the child is no training of ours
+        step()
+    observer.close("finished")
+    sys.exit(7)
+assert os.waitpid(child, 0)[1] == 7 << 8
+step()
+observer.close("finished")
+run = load(path)
+assert run.steps.tolist() == run.sampled.tolist() == [1, 2, 3, 4], run.steps
+assert run.facts.faults == ()
+print("as it should be")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system cannot fork")
+def test_in_a_forked_child_the_observer_does_nothing(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", textwrap.dedent(FORKED), str(tmp_path / "run.sqlite"), str(Path(__file__).parent)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("as it should be\n", 0), done.stderr

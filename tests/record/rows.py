@@ -1,0 +1,75 @@
+"""Rows of a made-up run, and the comparison of what was written with what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unvanish.record.anatomy import Anatomy, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.journal import Journal
+from unvanish.record.reading import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
+from unvanish.record.run import Facts, Run
+
+SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3e38)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one transaction writes."""
+
+    reading: Reading
+    marks: tuple[StepMark, ...]
+    metrics: tuple[Metric, ...]
+
+
+def row(step: int, widths: tuple[int, int, int] = (4, 3, 1), *, objectives: int = 1) -> Row:
+    """The row of a step, the same for the same arguments; its values hold NaN, infinities and extremes."""
+    random = np.random.default_rng([step, *widths])
+    values = {}
+    for axis, width in zip(Axis, widths, strict=True):
+        drawn = random.normal(size=(len(quantities(axis)), width)).astype(np.float32)
+        odd = random.random(drawn.shape) < 0.2
+        drawn[odd] = random.choice(np.array(SPECIAL, np.float32), odd.sum())
+        values[axis] = drawn
+    losses = tuple(random.choice([np.nan, np.inf, 2.5, 1e-300], objectives).tolist())
+    metrics = (Metric(step, "accuracy", float(random.normal())), Metric(step, "odd", float("nan")))
+    return Row(Reading(step, step / 7, values), (StepMark(step, step * 0.1, losses),), metrics)
+
+
+def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1) -> Anatomy:
+    """A structure of that size."""
+    return Anatomy(
+        (Network("net", "Sequential"),),
+        tuple(Site(0, str(i), "linear", "weight", i) for i in range(sites)),
+        tuple(Parameter(0, f"{i}.weight", (2, 3), group=0) for i in range(parameters)),
+        tuple(OptimizerGroup(0, "SGD", (("lr", 0.1),)) for _ in range(groups)),
+    )
+
+
+def write(journal: Journal, rows: Sequence[Row]) -> None:
+    """One transaction a row, with facts and anatomy before them."""
+    journal.write(facts=Facts(script="train.py"), anatomy=anatomy())
+    for r in rows:
+        journal.write(reading=r.reading, marks=r.marks, metrics=r.metrics)
+
+
+def assert_holds(run: Run, rows: Sequence[Row]) -> None:
+    """The run is exactly these rows, late columns padded with NaN."""
+    assert run.sampled.tolist() == run.steps.tolist() == [r.reading.step for r in rows]
+    for axis in Axis:
+        width = max((r.reading.values[axis].shape[1] for r in rows), default=0)
+        for index, quantity in enumerate(quantities(axis)):
+            expected = np.full((len(rows), width), np.nan)
+            for line, r in zip(expected, rows, strict=True):
+                line[: r.reading.values[axis].shape[1]] = r.reading.values[axis][index]
+            np.testing.assert_array_equal(run.readings[quantity.name], expected)
+    assert len(run.readings) == len(QUANTITIES)
+    width = max((len(r.marks[0].losses) for r in rows), default=0)
+    losses = np.full((len(rows), width), np.nan)
+    for line, r in zip(losses, rows, strict=True):
+        line[: len(r.marks[0].losses)] = r.marks[0].losses
+    np.testing.assert_array_equal(run.losses, losses)
+    np.testing.assert_array_equal(run.ended_s, [r.marks[0].ended_s for r in rows])
+    assert repr(run.metrics) == repr(tuple(m for r in rows for m in r.metrics))
