@@ -35,12 +35,12 @@ LIVE_SHARE = 200
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """A watched script: how it ended, its record, what was found, and the page that tells it."""
+    """A watched script: how it ended, its record, what was found, and the page that tells it (None: it could not be drawn)."""
 
     ending: Ending
     run: Run
     findings: list[Finding]
-    page: Path
+    page: Path | None
 
 
 class Watched:
@@ -182,8 +182,12 @@ def _conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
     from unvanish.report import page
 
     findings = diagnose(run)
-    page.write(folder / PAGE, run, findings)
-    return Checkup(ending, run, findings, folder / PAGE)
+    try:
+        written: Path | None = page.write(folder / PAGE, run, findings)
+    except Exception as fault:  # the script's own answer and the rest of ours are not lost over a picture
+        written = None
+        _say(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")
+    return Checkup(ending, run, findings, written)
 
 
 def _make(folder: Path) -> None:

@@ -184,6 +184,7 @@ BESIDE = loop(
     start=START + SGD + "\nothers = [nn.Linear(6, 2) for _ in range(2)]",
 )
 
+ONE_ACTIVATION = "nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))"
 CASES = {
     "a plain loop": Case(loop(12), 12),
     "a GAN": Case(GAN, 6, networks=2),
@@ -195,6 +196,7 @@ CASES = {
     "double backward": Case(DOUBLE_BACKWARD, 6),
     "a compiled model": Case(COMPILED, 12),
     "other modules beside": Case(BESIDE, 6, networks=3),
+    "a single activation": Case(loop(2, start=f"{START}model = {ONE_ACTIVATION}\n{SGD}"), 2),
     "fork workers": Case(LOADER + "\ntrain('fork')", 8),
     "an exit code of its own": Case(loop(4, end="sys.exit(3)"), 4, code=3, ending="SystemExit"),
     "an exit with words": Case(loop(4, end="sys.exit('no more data')"), 4, code=1, ending="SystemExit"),

@@ -126,8 +126,8 @@ def test_a_script_that_fails_before_its_first_step_keeps_its_code_and_words(name
     assert ours == f"unvanish: train.py ended with exit code {code} before its first training step"
 
 
-def test_a_json_file_that_cannot_be_written_is_said_in_the_last_line(tmp_path: Path, nursery: Nursery) -> None:
-    write(tmp_path / "train.py", loop(1))
+def test_a_json_file_that_cannot_be_written_is_said_before_the_script_starts(tmp_path: Path, nursery: Nursery) -> None:
+    write(tmp_path / "train.py", "print('never printed')")
     ended = nursery.run(tmp_path, "--json", "nowhere/out.json", "train.py")
-    assert ended.code == 2
-    assert ended.lines[-1].startswith("unvanish: nowhere/out.json cannot be written")
+    assert (ended.code, ended.out) == (2, b"")
+    assert ended.lines == ["unvanish: nowhere/out.json cannot be written; give --json another file"]

@@ -131,7 +131,7 @@ SICK = {
         reading(STUCK, "unit_spread", 0.0, of=[1]), "symmetric-init", "symmetric-init", ("2",), evidence="unit_spread"
     ),
     "a loss that rises": Sick(
-        healthy(losses=RISING), "learning-rate-too-high", "learning-rate-too-high", LAYERS, began=35, evidence="relative update"
+        healthy(losses=RISING), "learning-rate-too-high", "learning-rate-too-high", LAYERS, began=35, evidence="loss at the end"
     ),
     "steps too small to matter": Sick(
         reading(STUCK, "log10_update_rms", -6.0),

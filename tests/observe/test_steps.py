@@ -171,7 +171,12 @@ def test_the_learning_rate_is_the_one_that_the_step_used() -> None:
 
 
 def test_log_outside_a_run_does_nothing() -> None:
-    unvanish.log(val_accuracy=0.9)
+    assert unvanish.log(val_accuracy=0.9) is None
+
+
+def test_log_refuses_what_is_no_number() -> None:
+    with watching(), pytest.raises(unvanish.UnvanishError, match="takes a number"):
+        unvanish.log(accuracy="high")
 
 
 def test_log_is_recorded_with_its_step() -> None:

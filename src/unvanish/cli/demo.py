@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, terminal
+from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def demo(
     from unvanish.report.terminal import render
     from unvanish.trials import Script
 
+    require_place(json)
     if importlib.util.find_spec("sklearn") is None:
         raise UsageError("the demo trains on scikit-learn's digits: pip install scikit-learn")
     console = terminal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,15 @@ def terminal() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def require_place(place: str | None) -> None:
+    """Refuses a file that cannot be written, before any work is done for it. Raises UsageError."""
+    if place is None or place == "-":
+        return
+    path = Path(place)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{place} cannot be written; give --json another file")
 
 
 def put_json(place: str, document: Any) -> None:

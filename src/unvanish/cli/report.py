@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, terminal
+from unvanish.cli.output import put_json, require_place, terminal
 
 
 def report(
@@ -22,6 +22,7 @@ def report(
     from unvanish.report import page
     from unvanish.report.terminal import render
 
+    require_place(json)
     record = load(run / "run.sqlite" if run.is_dir() else run)
     findings = diagnose(record)
     if html is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, terminal
+from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.errors import ScriptFailed, UsageError
 
 RUNS = Path("unvanish-runs")
@@ -45,6 +45,7 @@ def run(
     from unvanish.observe import Settings
     from unvanish.trials import Script
 
+    require_place(json)
     if not command and module is None:
         raise UsageError("name the script to run: unvanish run train.py [its arguments]")
     rest = tuple(command or ())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,9 @@ class Journal:
         return _read(self._connection)
 
     def close(self) -> None:
-        """Folds the write-ahead log into the file and lets go of it."""
+        """Folds the write-ahead log into the file and lets go of it. The file then opens from a read-only folder too."""
+        with suppress(sqlite3.OperationalError):  # somebody is reading it at this moment: it stays in WAL mode, and whole
+            self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
 
 

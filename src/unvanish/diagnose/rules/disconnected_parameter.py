@@ -25,7 +25,8 @@ class DisconnectedParameter(Rule):
     Sees: parameters of every network that ran, the gradient each one holds when the optimizer steps, and which optimizer
     owns it. Why it matters: these weights stay as they were born. Known problems: freezing layers by leaving them out of the
     optimizer is common and sound, so layers before the first trained one are left alone, and so is a network of which no
-    weight is trained. References: PyTorch documentation, "Autograd mechanics" (detach) and `nn.ModuleList`.
+    weight is trained; a head that runs but is in no loss is
+    worth a remark only. References: PyTorch documentation, "Autograd mechanics" (detach) and `nn.ModuleList`.
     """
 
     code: ClassVar[str] = "disconnected-parameter"
@@ -98,9 +99,10 @@ class DisconnectedParameter(Rule):
         share = size / max(1, total)
         sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(found)]
         names = [chart.anatomy.parameter_label(i) for i in found]
+        loud = Severity.CRITICAL if share >= SMALL_PART else Severity.WARNING
         return Finding(
             self.code,
-            Severity.CRITICAL if share >= SMALL_PART else Severity.WARNING,
+            loud if _learning_depends_on(chart, sites, found) else Severity.INFO,
             0.95,
             f"{words.percent(share)} of the network's weights {what}, so they never change.",
             f"{words.span(names)} ({size:,} weights): {why[0].lower()}{why[1:]}",
@@ -111,3 +113,16 @@ class DisconnectedParameter(Rule):
             began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
             location=chart.location(sites[0]) if sites else None,
         )
+
+
+def _learning_depends_on(chart: Chart, sites: list[int], found: list[int]) -> bool:
+    """Whether a layer that learns comes after these ones, or none learns at all; an unused head at the end holds nobody up."""
+    gradients = chart.values("log10_weight_gradient_rms")
+    learning = {
+        i
+        for i in np.flatnonzero(np.isfinite(gradients).any(axis=0))
+        if i not in found and chart.parameter(int(i)).group is not None
+    }
+    after = [chart.site(s).order for s in range(len(chart.anatomy.sites)) if learning & set(chart.site(s).parameters)]
+    owned = all(chart.parameter(i).group is None for i in found)
+    return owned or not after or min(chart.site(s).order for s in sites) < max(after)

@@ -58,8 +58,8 @@ class LearningRateTooHigh(Rule):
             sites=chart.labels(chart.chains[0].layers),
             cause=Cause("learning-rate-too-high"),
             evidence=(
+                Evidence("loss at the end", course.end, "1", ROSE * float(losses[0]), "twice the loss of the first step"),
                 Evidence("relative update", relative, "log10", VIOLENT, USUAL),
-                Evidence("loss at the end", course.end, "1", None, f"the loss started at {words.quantity(float(losses[0]))}"),
             ),
             began=int(steps[np.argmax(np.where(np.isfinite(losses), losses, np.inf) > 0.5 * (1 + SPIKE) * abs(losses[0]))]),
         )
