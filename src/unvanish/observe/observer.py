@@ -250,7 +250,7 @@ class Observer:
         capture, self._capture = self._capture, None
         now = self._clock()
         if capture is None:
-            if self._marks.ready and now - self._last_write >= WRITE_EVERY_S:
+            if now - self._last_write >= WRITE_EVERY_S and self._marks.ready:
                 self._last_write = now
                 self._journal.write(marks=self._marks.take(self._atlas.objectives))
             return
