@@ -137,9 +137,9 @@ def watch_script(
     observer.close(ending.exception or ending.how)
     run = journal.read()
     journal.close()
-    if not run.step_count:
-        seen = "no module of it ran" if observer.backward_calls else "it never called backward"
-        raise _nothing_seen(script, ending, f"made no training step: {seen}")
+    if not run.step_count or not run.anatomy.sites:
+        seen = "no module of it ran with gradients" if observer.backward_calls else "it never called backward"
+        raise _nothing_seen(script, ending, f"made no training step that can be watched: {seen}")
     return _conclude(ending, run, folder)
 
 

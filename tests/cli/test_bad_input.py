@@ -76,6 +76,14 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], tuple[str, ..
         (*RUN, "train.py"),
         ("no module",),
     ),
+    "bare tensors and an optimizer": (
+        script(
+            "import torch\nw = torch.ones(3, requires_grad=True)\nsgd = torch.optim.SGD([w], lr=0.1)\n"
+            "for _ in range(3):\n    w.sum().backward()\n    sgd.step()"
+        ),
+        (*RUN, "train.py"),
+        ("no module",),
+    ),
     "an early end": (script("import torch, sys\nsys.exit()"), (*RUN, "train.py"), ("train.py", "nothing to watch")),
     "no such run": (nothing, ("report", "nowhere"), ("nowhere: no such run", "run.sqlite")),
     "a folder without a run": (nothing, ("report", "."), ("run.sqlite: no such run",)),

@@ -246,7 +246,7 @@ def test_a_tensor_with_our_hook_can_be_saved_without_a_word() -> None:
         torch.save(output, io.BytesIO())
         output.sum().backward()
 
-    observed(train)
+    assert observed(train).anatomy.sites
 
 
 def test_the_memory_that_a_call_writes_to_is_left_alone() -> None:

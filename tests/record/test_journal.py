@@ -176,7 +176,7 @@ def test_a_damaged_file_never_ends_in_another_error(
     start = int(place * (len(whole) - len(junk)))
     path.write_bytes(whole[:start] + junk + whole[start + len(junk) :])
     with np.errstate(invalid="ignore"):  # damaged values may be signalling NaNs
-        loaded_or_refused(path)
+        assert isinstance(loaded_or_refused(path), Run | None)
 
 
 def other_database(path: Path) -> None:

@@ -79,4 +79,4 @@ def test_any_reading_has_a_report(data: st.DataObject) -> None:
         for name, values in run.readings.items()
     }
     losses = data.draw(arrays(np.float64, (12, 1), elements=LOGARITHM))
-    report(replace(run, readings=readings, losses=losses), VANISHING)
+    assert report(replace(run, readings=readings, losses=losses), VANISHING).endswith("</html>\n")

@@ -123,11 +123,6 @@ class Observer:
         )
         return self._facts
 
-    @property
-    def anatomy_seen(self) -> bool:
-        """Whether any module ran with gradients on."""
-        return self._atlas.sizes[0] > 0
-
     # What torch tells us
 
     def module_born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
