@@ -9,12 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unvanish.errors import ObservationError, ScriptFailed, UsageError
+from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.trials import Ending, Script, execute, when_imported
 
@@ -111,7 +111,18 @@ def watch_script(
     `on_progress` gets the progress and the code of the leading finding ("" if there is none). Raises UsageError where the
     folder cannot be written, and ObservationError where there was nothing to watch although the script ended well.
     """
-    _make(folder)
+    made = _make(folder)
+    try:
+        return _watch(script, folder, settings, on_progress)
+    except UnvanishError:
+        (folder / RUN_FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # the script may keep files of its own there
+            for each in made:
+                each.rmdir()
+        raise
+
+
+def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callable[[Progress, str], None] | None) -> Checkup:
     watches: list[tuple[Observer, Journal]] = []
     began = time.perf_counter()
 
@@ -190,8 +201,9 @@ def _conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
     return Checkup(ending, run, findings, written)
 
 
-def _make(folder: Path) -> None:
-    """The folder, ready to be written to and without a run in it."""
+def _make(folder: Path) -> list[Path]:
+    """The folders that had to be made, innermost first, so that `folder` can be written to; it must hold no run yet."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -200,6 +212,7 @@ def _make(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
     if (folder / RUN_FILE).exists():
         raise UsageError(f"{folder} holds another run already; choose another folder with --out")
+    return made
 
 
 def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError:

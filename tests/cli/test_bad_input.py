@@ -139,3 +139,11 @@ def test_a_json_file_that_cannot_be_written_is_said_before_the_script_starts(tmp
     ended = nursery.run(tmp_path, "--json", "nowhere/out.json", "train.py")
     assert (ended.code, ended.out) == (2, b"")
     assert ended.lines == ["unvanish: nowhere/out.json cannot be written; give --json another file"]
+
+
+def test_a_run_that_saw_nothing_leaves_no_folder_behind_and_removes_none_that_was_there(tmp_path: Path, nursery: Nursery) -> None:
+    (tmp_path / "mine").mkdir()
+    assert nursery.unvanish(tmp_path, *RUN[:1], "--out", "mine/new/run", "missing.py").code == 2
+    assert nursery.unvanish(tmp_path, *RUN[:1], "missing.py").code == 2
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert not (tmp_path / "unvanish-runs").exists()
