@@ -115,7 +115,8 @@ def watch_script(
     try:
         return _watch(script, folder, settings, on_progress)
     except UnvanishError:
-        (folder / RUN_FILE).unlink(missing_ok=True)
+        for file in folder.glob(f"{RUN_FILE}*"):
+            file.unlink()
         with suppress(OSError):  # the script may keep files of its own there
             for each in made:
                 each.rmdir()
@@ -138,14 +139,17 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         watches.append((observer, journal))
 
     forget = when_imported("torch", attach)
+    how = "failed"
     try:
         ending = execute(script, stop=(StopTraining,))
+        how = ending.exception or ending.how
     finally:
         forget()
+        for observer, _ in watches:
+            observer.close(how)
     if not watches:
         raise _nothing_seen(script, ending, "ended without importing torch")
     observer, journal = watches[0]
-    observer.close(ending.exception or ending.how)
     run = journal.read()
     journal.close()
     if not run.step_count or not run.anatomy.sites:
