@@ -152,8 +152,8 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
     observer, journal = watches[0]
     run = journal.read()
     journal.close()
-    if not run.step_count or not run.anatomy.sites:
-        seen = "no module of it ran with gradients" if observer.backward_calls else "it never called backward"
+    if not run.step_count or not observer.modules_born:
+        seen = "it has no torch.nn.Module" if observer.backward_calls else "it never called backward"
         raise _nothing_seen(script, ending, f"made no training step that can be watched: {seen}")
     return _conclude(ending, run, folder)
 

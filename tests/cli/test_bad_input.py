@@ -74,7 +74,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], tuple[str, ..
     "no module": (
         script("import torch\nw = torch.ones(3, requires_grad=True)\nw.sum().backward()"),
         (*RUN, "train.py"),
-        ("no module",),
+        ("no torch.nn.Module",),
     ),
     "bare tensors and an optimizer": (
         script(
@@ -82,7 +82,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], tuple[str, ..
             "for _ in range(3):\n    w.sum().backward()\n    sgd.step()"
         ),
         (*RUN, "train.py"),
-        ("no module",),
+        ("no torch.nn.Module",),
     ),
     "an early end": (script("import torch, sys\nsys.exit()"), (*RUN, "train.py"), ("train.py", "nothing to watch")),
     "no such run": (nothing, ("report", "nowhere"), ("nowhere: no such run", "run.sqlite")),

@@ -38,6 +38,7 @@ class Atlas:
 
     def __init__(self) -> None:
         self.changed = False
+        self.modules_born = False
         self._networks: list[Network] = []
         self._sites: dict[tuple[int, SiteKey], int] = {}
         self._site_records: list[Site] = []
@@ -57,6 +58,7 @@ class Atlas:
     def born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
         """Takes note of a module under construction. Cost: a walk up the frames, about a microsecond each."""
         self._born[module] = place
+        self.modules_born = True
 
     def optimizer_built(self, frame: FrameType | None) -> None:
         """Takes note of how the frames that build an optimizer name the modules they can see: a change can enter there."""

@@ -123,6 +123,11 @@ class Observer:
         )
         return self._facts
 
+    @property
+    def modules_born(self) -> bool:
+        """Whether the program has made any module."""
+        return self._atlas.modules_born
+
     # What torch tells us
 
     def module_born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
