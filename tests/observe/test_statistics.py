@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from trainings import TRAININGS
 from watching import at_parameter, at_site, observed
 
 from unvanish.observe import capture, marks, statistics
+from unvanish.observe.forward import first_tensor
 from unvanish.record.reading import QUANTITIES
 
 ordinary = settings(max_examples=25, deadline=None, derandomize=True)
@@ -154,3 +156,25 @@ def test_numbers_that_wait_on_a_device_give_the_same_record(kind: str, monkeypat
     for quantity in QUANTITIES:
         np.testing.assert_allclose(later.readings[quantity.name], at_once.readings[quantity.name], rtol=1e-6)
     np.testing.assert_allclose(later.losses, at_once.losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("packing", ["tensor", "tuple", "nested", "dict", "data class", "packed sequence", "nothing"])
+def test_the_tensor_that_stands_for_an_output_is_found_in_whatever_holds_it(packing: str) -> None:
+    @dataclass
+    class Output:
+        loss: None
+        logits: Tensor
+
+    tensor = torch.ones(2, 3, 1)
+    packed = nn.utils.rnn.pack_padded_sequence(tensor, torch.tensor([3, 2]), batch_first=True)
+    outputs: dict[str, object] = {
+        "tensor": tensor,
+        "tuple": (tensor, torch.zeros(1)),
+        "nested": [None, (tensor,)],
+        "dict": {"logits": tensor},
+        "data class": Output(None, tensor),
+        "packed sequence": packed,
+        "nothing": object(),
+    }
+    wanted = {"packed sequence": packed.data, "nothing": None}.get(packing, tensor)
+    assert first_tensor(outputs[packing]) is wanted

@@ -11,7 +11,7 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -250,10 +250,10 @@ def first_tensor(output: Any) -> Tensor | None:
         return output
     if isinstance(output, dict):
         output = tuple(output.values())
-    if isinstance(output, tuple | list):
-        return next((t for t in map(first_tensor, output) if t is not None), None)
-    packed = getattr(output, "data", None)
-    return packed if isinstance(packed, Tensor) else None
+    elif is_dataclass(output) and not isinstance(output, type):
+        output = tuple(getattr(output, f.name) for f in fields(output))
+    parts = output if isinstance(output, tuple | list) else ()
+    return next((t for t in map(first_tensor, parts) if t is not None), None)
 
 
 def worth_seeing(tensor: Tensor) -> bool:
