@@ -34,7 +34,7 @@ class LearningRateTooHigh(Rule):
     code: ClassVar[str] = "learning-rate-too-high"
     rank: ClassVar[int] = 25
     explains: ClassVar[frozenset[str]] = frozenset(
-        {"loss-not-decreasing", "dead-units", "non-finite", "saturated-activation", "vanishing-gradient"}
+        {"loss-not-decreasing", "dead-units", "non-finite", "saturated-activation", "vanishing-gradient", "learning-rate-too-low"}
     )
 
     def examine(self, chart: Chart) -> Iterator[Finding]:
