@@ -66,7 +66,9 @@ def run(
     if not quiet:
         from unvanish.report.terminal import render
 
-        terminal().print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
+        console = terminal()
+        console.print()  # the script may have left its last line open
+        console.print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
     if json is not None:
         from unvanish.report.json_document import diagnosis
 
