@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 NOT_COUNTED = math.nan
+BILLION = 9  # decades
 _PARTS = ("all", "a tenth", "a hundredth", "a thousandth", "a ten-thousandth", "a hundred-thousandth", "a millionth")
 
 
@@ -16,9 +17,9 @@ def part_of(decades: float) -> str:
     lost = max(0, round(-decades))
     if lost < len(_PARTS):
         return _PARTS[lost]
-    if lost < 9:
-        return f"{10 ** (9 - lost)} billionths" if lost < 9 else "a billionth"
-    return "a billionth" if lost == 9 else "less than a billionth"
+    if lost < BILLION:
+        return f"{10 ** (BILLION - lost)} billionths"
+    return "a billionth" if lost == BILLION else "less than a billionth"
 
 
 def decades(value: float) -> str:
@@ -33,11 +34,11 @@ def span(names: Sequence[str]) -> str:
     return f"{names[0]} and {names[1]}" if len(names) == 2 else f"{names[0]} … {names[-1]}"
 
 
-def first_of(count: int, total: int) -> str:
-    """ "The first layer", "The first 7 of 10 layers", "None of the 10 layers" is not for this: `count` is at least one."""
-    if count == 1:
-        return f"The first of {total} layers" if total > 1 else "The only layer"
-    return f"All {total} layers" if count >= total else f"The first {count} of {total} layers"
+def first_layers_are(count: int, total: int) -> str:
+    """The beginning of a sentence about the first `count` (at least one) of `total` layers, up to its verb."""
+    if count >= total:
+        return f"All {total} layers are" if total > 1 else "The only layer is"
+    return f"The first {count} of {total} layers are" if count > 1 else f"The first of {total} layers is"
 
 
 def percent(share: float) -> str:

@@ -84,7 +84,7 @@ class VanishingGradient(Rule):
             self.code,
             _severity(lost, stuck=stuck),
             _confidence(lost, stuck=stuck),
-            f"{words.first_of(len(starved), len(chain.layers))} are not learning.".replace("layer are", "layer is"),
+            f"{words.first_layers_are(len(starved), len(chain.layers))} not learning.",
             self._why(chart, chain, cause, share, lost),
             advice=_advice(cause),
             sites=chart.labels(starved),
