@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -285,3 +286,23 @@ def test_in_a_forked_child_the_observer_does_nothing(tmp_path: Path) -> None:
     script = [sys.executable, "-c", textwrap.dedent(FORKED), str(tmp_path / "run.sqlite"), str(Path(__file__).parent)]
     done = subprocess.run(script, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("as it should be\n", 0), done.stderr
+
+
+def test_nothing_of_a_sampled_step_is_kept_although_the_script_keeps_its_loss() -> None:
+    network = small_mlp()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    kept: list[torch.Tensor] = []
+
+    def alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+    with watching(Settings(every=1)):
+        counts: list[int] = []
+        for _ in range(4):
+            kept.append(network(torch.ones(2, 6)).square().mean())
+            optimizer.zero_grad()
+            kept[-1].backward()
+            optimizer.step()
+            counts.append(alive())
+    assert counts[3] - counts[2] == counts[2] - counts[1] == 1  # the loss that the script kept

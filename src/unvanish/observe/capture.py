@@ -125,6 +125,8 @@ class Capture:
             numbers["gradient_nonfinite"] = sum(not math.isfinite(n) for n in norms) if norms else math.nan
             for name, value in numbers.items():
                 values[rows[name], s.index] = value
+            s.samples.clear()  # the hooks on the step's graph hold the sighting for as long as the script holds its loss
+            s.slopes.clear()
         return values
 
     def _parameter_values(self, count: int) -> Vector:
