@@ -22,7 +22,7 @@ SEEDS = 3
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder for the run (unvanish-runs/<time>-demo).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in unvanish-runs.")] = None,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write verdicts as JSON; - is standard output.")] = None,
 ) -> int:
     """A deep sigmoid network on real digits: why it does not learn, and which of four cures wins. Takes about two minutes."""

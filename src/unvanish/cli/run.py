@@ -33,7 +33,7 @@ def with_module_set_apart(arguments: list[str]) -> list[str]:
 def run(
     command: Annotated[list[str] | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="The script and its arguments.")] = None,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run (unvanish-runs/<time>-<script>).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in unvanish-runs.")] = None,
     budget: Annotated[float, typer.Option(help="Time that watching may take, in per cent.", min=0.0, max=100.0)] = 1.0,
     every: Annotated[int | None, typer.Option(help="Sample each N-th step, whatever it costs.", min=1)] = None,
     max_steps: Annotated[int | None, typer.Option(help="End the script after so many steps.", min=1)] = None,
