@@ -1,4 +1,4 @@
-"""The names that the world may use: four, sorted, each resolved when it is first asked for."""
+"""The names that the world may use: six, sorted, each resolved when it is first asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import unvanish
 
-NAMES = ["UnvanishError", "apply", "log", "watch"]
+NAMES = ["UnvanishError", "apply", "check", "log", "trace", "watch"]
 
 
 def test_the_public_names_are_these_and_sorted() -> None:

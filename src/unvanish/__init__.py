@@ -1,6 +1,8 @@
 """Tells you why a deep network has stopped learning, applies the cheapest change that cures it, and proves the cure.
 
 with unvanish.watch(model) as run: ...       the loop untouched; then run.findings, run.report("out.html")
+unvanish.trace(model, inputs, loss)          one exact look: which operation took how much of the gradient
+unvanish.check(model, inputs, loss)          that, what theory says, and what is wrong, before any training
 unvanish.apply(model, "relu", "he-init")     remedies by name, in place; returns the Change, which undoes
 unvanish.log(val_accuracy=0.93)              a metric of the run; outside a run, nothing
 
@@ -13,18 +15,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unvanish.clinic import watch
+    from unvanish.clinic import check, trace, watch
     from unvanish.errors import UnvanishError
     from unvanish.observe import log
     from unvanish.remedies import apply
 
-__all__ = ["UnvanishError", "apply", "log", "watch"]
+__all__ = ["UnvanishError", "apply", "check", "log", "trace", "watch"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "UnvanishError": "unvanish.errors",
     "apply": "unvanish.remedies",
+    "check": "unvanish.clinic",
     "log": "unvanish.observe",
+    "trace": "unvanish.clinic",
     "watch": "unvanish.clinic",
 }
 

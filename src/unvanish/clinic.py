@@ -1,4 +1,5 @@
-"""What a person asks for, put together from the rooms: watch a script or a loop, and race cures on it. The rooms do the work.
+"""What a person asks for, put together from the rooms: watch a script or a loop, trace and check a network, race cures. The rooms
+do it.
 
 This is the only file that knows every room. Nothing here imports torch before the user's script has done so.
 """
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from unvanish.observe import Observer
+    from unvanish.observe.first_look import Seen
+    from unvanish.record.anatomy import Location
+    from unvanish.record.examination import Examination
     from unvanish.record.finding import Finding
+    from unvanish.record.flow import GradientFlow
     from unvanish.record.journal import Journal
+    from unvanish.record.prediction import Prediction
     from unvanish.record.run import Run
     from unvanish.trials import News
 
@@ -41,6 +47,48 @@ class Checkup:
     run: Run
     findings: list[Finding]
     page: Path | None
+
+
+class Checked:
+    """A network as it stands before training: what is wrong with it, the flow of its gradient, and what theory had said."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong, the root first; empty where nothing speaks against training."""
+        from unvanish.diagnose import diagnose
+
+        return diagnose(self.run)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no finding is a warning or worse."""
+        return not any(finding.severity.loud for finding in self.findings)
+
+    @property
+    def examination(self) -> Examination:
+        """The flow, the forecast and the Jacobian's spectrum as records."""
+        assert self.run.examination is not None
+        return self.run.examination
+
+    @property
+    def flow(self) -> GradientFlow:
+        """The gradient's way from the output to the input, as `trace` gives it."""
+        return self.examination.flow
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """What theory said of it."""
+        return self.examination.prediction
+
+    def report(self, path: str | Path) -> Path:
+        """Writes the page that tells it all to `path`, and says where it is."""
+        from unvanish.report import page
+
+        page.write(Path(path), self.run, self.findings)
+        return Path(path)
 
 
 class Watched:
@@ -86,7 +134,12 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
             raise UsageError(f"watch needs torch.nn.Module objects, and was given {type(model).__name__}; pass the network itself")
     journal = Journal.create(None)
     observer = Observer(
-        journal, facts_of(Path(sys.argv[0]).name), settings=Settings(budget=budget, every=every), networks=models, warn=_say
+        journal,
+        facts_of(Path(sys.argv[0]).name),
+        settings=Settings(budget=budget, every=every),
+        networks=models,
+        warn=_say,
+        look=_first_look,
     )
     observer.attach()
     ending = "finished"
@@ -97,6 +150,124 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
         raise
     finally:
         observer.close(ending)
+
+
+def trace(model: nn.Module, inputs: Any, loss: Any, *, to: str | None = None) -> GradientFlow:
+    """Where the gradient goes between the output and the input, or the parameter named by `to`, operation by operation.
+
+    `flow.total` is log10 of the gradient's RMS at the input over that at the output. `flow.shares(by)`, by "op", "module", "kind"
+    or "block", adds up to it exactly; `flow.table()` is text, `flow.plot()` a figure. `inputs` is a tensor, a tuple of positional
+    or a dict of keyword arguments; `loss` takes the outputs and returns one number, or is a tensor of targets. The network is left
+    bit for bit as it was. Raises UsageError for what cannot be used, TraceError where no finite gradient arrives.
+    """
+    from unvanish.trace import trace as traced
+
+    return _with_pen(traced(model, inputs, loss, to=to))
+
+
+def check(model: nn.Module, inputs: Any, loss: Any) -> Checked:
+    """The network before any training: traced, compared with theory, and looked over by every rule that needs no training.
+
+    Arguments as for `trace`. Cost: a few training steps, and up to some seconds for the Jacobian. Raises what `trace` raises.
+    """
+    from unvanish.observe.single import watching_one_step
+    from unvanish.record.journal import Journal
+
+    journal = Journal.create(None)
+    try:
+        with watching_one_step(journal, script=Path(sys.argv[0]).name):
+            _step(model, inputs, loss)
+        return Checked(_examined(journal, model, inputs, loss, lambda _: None))
+    finally:
+        journal.close()
+
+
+def check_factory(address: str, *, folder: Path) -> Checkup:
+    """The network that FILE.py:FACTORY builds, checked; its record and page are in `folder`, which is made.
+
+    FACTORY() returns the network, its inputs, and a loss or targets. Raises UsageError where the folder cannot be written,
+    ScriptError where the factory cannot be used, and what `trace` raises.
+    """
+    from unvanish.observe.single import watching_one_step
+    from unvanish.record.journal import Journal
+    from unvanish.trials.factory import built, load_factory
+
+    path, factory = load_factory(address)
+    made = _make(folder)
+    journal = Journal.create(folder / RUN_FILE)
+    try:
+        with watching_one_step(journal, script=path.name):
+            model, inputs, loss = built(path, factory)
+            _step(model, inputs, loss)
+        run = _examined(journal, model, inputs, loss, _births(journal.read(), model))
+    except UnvanishError:
+        journal.close()
+        _unmake(folder, made)
+        raise
+    journal.close()
+    return _conclude(Ending(0, "finished"), run, folder)
+
+
+def _step(model: Any, inputs: Any, loss: Any) -> None:
+    """One step, observed, that leaves the network as it was."""
+    from torch import nn
+
+    from unvanish.observe.single import take_step
+    from unvanish.trace.calm import calm
+    from unvanish.trace.ends import fed, loss_of, one_number
+
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"check needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")
+    given, judge = fed(inputs), loss_of(loss)
+    with calm(model):
+        take_step(model, lambda: one_number(judge(model(*given.args, **given.kwargs))))
+
+
+def _examined(journal: Journal, model: nn.Module, inputs: Any, loss: Any, births: Callable[[nn.Module], Location | None]) -> Run:
+    """The journal's run with the exact look, which the journal gets too."""
+    from unvanish.diagnose.prediction import predict
+    from unvanish.record.examination import Examination
+    from unvanish.trace import orthogonal_weights, spectra
+    from unvanish.trace import trace as traced
+
+    flow = _with_pen(traced(model, inputs, loss, births=births))
+    seen = Examination(flow, predict(flow, orthogonal=orthogonal_weights(model)), spectra(model, inputs, flow))
+    journal.write(examination=seen)
+    return replace(journal.read(), examination=seen)
+
+
+def _first_look(seen: Seen) -> Examination | None:
+    """The network of a training's first step, traced with the gradient that really came; None where that cannot be had.
+
+    It works on a copy, so that a network that keeps things from call to call finds them as they were, and what the copy prints
+    is not printed twice.
+    """
+    from unvanish.trace import Unlookable, look_again
+
+    try:
+        flow, orthogonal = look_again(
+            seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, lambda path: seen.births.get(path)
+        )
+    except (Unlookable, UnvanishError):
+        return None
+    from unvanish.diagnose.prediction import predict
+    from unvanish.record.examination import Examination
+
+    return Examination(flow, predict(flow, orthogonal=orthogonal))
+
+
+def _births(run: Run, model: nn.Module) -> Callable[[nn.Module], Location | None]:
+    """The lines that built the modules, as the observer saw them."""
+    lines = {site.path: site.location for site in run.anatomy.sites if not site.functional}
+    paths = {module: path for path, module in model.named_modules()}
+    return lambda module: lines.get(paths.get(module, ""))
+
+
+def _with_pen(flow: GradientFlow) -> GradientFlow:
+    """The flow, able to draw itself."""
+    from unvanish.report.flow_figures import flow_figure
+
+    return replace(flow, draw=flow_figure)
 
 
 def watch_script(
@@ -115,11 +286,7 @@ def watch_script(
     try:
         return _watch(script, folder, settings, on_progress)
     except UnvanishError:
-        for file in folder.glob(f"{RUN_FILE}*"):
-            file.unlink()
-        with suppress(OSError):  # the script may keep files of its own there
-            for each in made:
-                each.rmdir()
+        _unmake(folder, made)
         raise
 
 
@@ -134,7 +301,7 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         journal = Journal.create(folder / RUN_FILE)
         tell = _with_health(journal, on_progress) if on_progress else None
         facts = facts_of(script.name, script.arguments)
-        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=_say, began=began)
+        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=_say, began=began, look=_first_look)
         observer.attach()
         watches.append((observer, journal))
 
@@ -217,6 +384,15 @@ def _make(folder: Path) -> list[Path]:
     if (folder / RUN_FILE).exists():
         raise UsageError(f"{folder} holds another run already; choose another folder with --out")
     return made
+
+
+def _unmake(folder: Path, made: list[Path]) -> None:
+    """Takes back the folders that were made for a run that came to nothing."""
+    for file in folder.glob(f"{RUN_FILE}*"):
+        file.unlink()
+    with suppress(OSError):  # the script may keep files of its own there
+        for each in made:
+            each.rmdir()
 
 
 def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError:

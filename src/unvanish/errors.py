@@ -6,6 +6,7 @@
     ├── RecordError           a run's file is foreign, truncated, or newer than this version
     ├── ObservationError      nothing can be observed: no module, no backward pass
     │   └── ScriptFailed      the script itself failed before there was anything to see
+    ├── TraceError            a network cannot be traced: no gradient, a loss that is no number, values that are not finite
     ├── RemedyError           a remedy cannot do what was asked
     │   ├── UnknownRemedy     no remedy has that name
     │   ├── NotApplicable     the remedy cannot act on this network; the reason is in the message
@@ -44,6 +45,10 @@ class ScriptFailed(ObservationError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class TraceError(UnvanishError):
+    """A network cannot be traced; the message says where the gradient ends or stops being a number."""
 
 
 class RemedyError(UnvanishError):

@@ -53,7 +53,14 @@ def profile(chart: Chart, chain: Chain) -> Profile | None:
 
 
 def activation_share(chart: Chart, chain: Chain, lost: float, rows: NDArray[np.intp] | slice) -> float:
-    """The share of `lost` decades (negative) that saturating activations took: their own local slopes, summed over depth."""
+    """The share of `lost` decades (negative) that saturating activations took.
+
+    Exact where the network was traced; otherwise from their own local slopes, summed over depth.
+    """
+    if chart.run.examination is not None and -np.inf < chart.run.examination.flow.total < 0:
+        flow = chart.run.examination.flow
+        taken = sum(op.decades for op in flow.ops if op.visits and op.op in SATURATING)
+        return min(max(taken / flow.total, 0.0), 1.0)
     saturating = [i for i in chain.activations if chart.site(i).op in SATURATING]
     if not saturating or not lost < 0:
         return 0.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 NOT_COUNTED = math.nan
 BILLION = 9  # decades
+_MULTIPLES = ("one", "ten", "a hundred", "a thousand", "ten thousand", "a hundred thousand", "a million")
 _PARTS = ("all", "a tenth", "a hundredth", "a thousandth", "a ten-thousandth", "a hundred-thousandth", "a millionth")
 
 
@@ -20,6 +21,14 @@ def part_of(decades: float) -> str:
     if lost < BILLION:
         return f"{10 ** (BILLION - lost)} billionths"
     return "a billionth" if lost == BILLION else "less than a billionth"
+
+
+def multiple_of(decades: float) -> str:
+    """What so many decades are gained come to (a positive number): "a thousand times its size", "10^24 times its size"."""
+    if math.isinf(decades):
+        return "infinity"
+    gained = max(0, round(decades))
+    return f"{_MULTIPLES[gained]} times its size" if gained < len(_MULTIPLES) else f"10^{gained} times its size"
 
 
 def decades(value: float) -> str:

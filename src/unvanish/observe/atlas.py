@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
+from unvanish import callsite
 from unvanish.observe import source
 from unvanish.observe.catalogue import unwrapped
 from unvanish.record.anatomy import Anatomy, Entry, Network, OptimizerGroup, Parameter, Site
@@ -62,7 +63,7 @@ class Atlas:
 
     def optimizer_built(self, frame: FrameType | None) -> None:
         """Takes note of how the frames that build an optimizer name the modules they can see: a change can enter there."""
-        for user_frame in source.user_frames(frame):
+        for user_frame in callsite.user_frames(frame):
             names: dict[int, str] = {}
             modules: Any = WeakIdKeyDictionary()
             for name, module in source.names_in(user_frame):
@@ -106,7 +107,7 @@ class Atlas:
             for name, p in module.named_parameters(recurse=False)
             if not key.functional
         )
-        where = source.location(built or source.place(frame))
+        where = callsite.location(built or callsite.place(frame))
         self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, where, owned, key.functional))
         self.changed = True
         return index
@@ -208,7 +209,7 @@ class Atlas:
     def _entry_of(self, root: nn.Module) -> Entry | None:
         for place, names, modules in self._entries:
             for module in list(modules.keys()):
-                where = source.location(place)
+                where = callsite.location(place)
                 if unwrapped(module) is root and where is not None:
                     return Entry(where, names[id(module)])
         return None

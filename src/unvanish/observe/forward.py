@@ -49,6 +49,7 @@ class ForwardWatch:
         guard: Callable[[Exception], None],
         includes: Callable[[nn.Module], bool],
         on_begin: Callable[[], None],
+        on_network: Callable[[nn.Module, Any, Any, Any], None],
         charge: Callable[[float], None],
         clock: Callable[[], float],
     ) -> None:
@@ -56,6 +57,7 @@ class ForwardWatch:
         self._guard = guard
         self._includes = includes
         self._on_begin = on_begin
+        self._on_network = on_network
         self._charge = charge
         self.clock = clock
         self._stack: list[Call] = []
@@ -72,13 +74,15 @@ class ForwardWatch:
             self._thread = threading.get_ident()
             self._handles = [
                 hooks.register_module_forward_pre_hook(self._before),
-                hooks.register_module_forward_hook(self._after, always_call=True),
+                hooks.register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
             ]
 
     def remove(self) -> None:
         """Hooks off."""
         for handle in self._handles:
             handle.remove()
+            # torch forgets this entry, and would then take its modules for watched ever after.
+            hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)  # pyright: ignore[reportPrivateUsage]
         self._handles = []
         self._leave_mode()
         self._stack.clear()
@@ -107,7 +111,7 @@ class ForwardWatch:
         finally:
             self.charge_since(began)
 
-    def _after(self, module: nn.Module, _args: Any, output: Any) -> None:
+    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if threading.get_ident() != self._thread or not self._stack or self._stack[-1].module is not module:
             return
         began = self.clock()
@@ -121,6 +125,8 @@ class ForwardWatch:
                 raise self._fault
             capture = self._capture()
             tensor = first_tensor(output)
+            if capture is not None and not self._stack and torch.is_grad_enabled():
+                self._on_network(module, args, kwargs, output)
             if capture is not None and tensor is not None and worth_seeing(tensor) and capture.producer(tensor) is None:
                 self._see_module(capture, module, tensor)
         except Exception as fault:

@@ -21,6 +21,7 @@ from unvanish.observe.active import METRIC_SINK
 from unvanish.observe.atlas import Atlas
 from unvanish.observe.capture import Capture
 from unvanish.observe.eager import EagerStance
+from unvanish.observe.first_look import FirstLook, Look
 from unvanish.observe.forward import ForwardWatch
 from unvanish.observe.marks import Marks
 from unvanish.observe.patches import Patches
@@ -41,6 +42,7 @@ class Observer:
 
     `networks` restricts it to these modules and the optimizers that own their parameters. `began` is the clock's reading
     at the start of the run, if that was earlier. `warn` is called at most once, with one line, when observing had to stop.
+    `look` is called once, before the first update, with the network that ran; what it finds is written to the journal.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Observer:
         warn: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         began: float | None = None,
+        look: Look | None = None,
     ) -> None:
         self._journal, self._facts, self._settings = journal, facts, settings
         self._on_progress, self._warn, self._clock = on_progress, warn, clock
@@ -61,6 +64,7 @@ class Observer:
         members = [m for network in networks for m in network.modules()]
         self._members = {id(m) for m in members}
         self._owned = {id(p) for network in networks for p in network.parameters()}
+        self._look, self._first_look = look, FirstLook()
         self._process = os.getpid()
         self._schedule, self._atlas, self._marks = Schedule(settings), Atlas(), Marks()
         for module in members:
@@ -71,6 +75,7 @@ class Observer:
             guard=self._fail,
             includes=self._includes,
             on_begin=self._begin_if_between,
+            on_network=self._network_ran,
             charge=self._charge,
             clock=clock,
         )
@@ -179,6 +184,7 @@ class Observer:
                 self._capture.rates.update(self._atlas.learning_rates(optimizer))
                 self._updates = UpdateWatch(self._capture, self._atlas)
                 self._updates.before(p for group in optimizer.param_groups for p in group["params"])
+            self._look_once()
 
         self._guarded(note)
 
@@ -198,6 +204,27 @@ class Observer:
 
         self._guarded(note)
         self._stop_if_asked()
+
+    def _network_ran(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._look is not None:
+            self._first_look.called(model, args, kwargs, output)
+
+    def _look_once(self) -> None:
+        """The first update is about to be made: the last moment to look at the network as it was built."""
+        look, self._look = self._look, None
+        seen = self._first_look.take() if look is not None else None
+        if look is None or seen is None:
+            return
+        sites = self._atlas.anatomy().sites
+        seen.births = {site.path: site.location for site in sites if not site.functional and not site.network}
+        self._disarm()
+        try:
+            with self._patches.silenced():
+                examination = look(seen)
+        finally:
+            self._arm()
+        if examination is not None:
+            self._journal.write(examination=examination)
 
     def _metric(self, name: str, value: float) -> None:
         self._guarded(lambda: self._journal.write(metrics=[Metric(self._step, name, value)]))

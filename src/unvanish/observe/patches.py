@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -59,6 +60,15 @@ class Patches:
         self._replace(nn.Module, "__init__", _module_init)
         self._replace(Optimizer, "__init__", _optimizer_init)
         self._replace(torch.amp.grad_scaler.GradScaler, "scale", _scale)
+
+    @contextmanager
+    def silenced(self) -> Generator[None]:
+        """Nobody is told of what happens inside."""
+        listener, self._listener = self._listener, None
+        try:
+            yield
+        finally:
+            self._listener = listener
 
     def remove(self) -> None:
         """Puts back what still stands; where somebody else wrapped ours since, that is left, and ours only passes through."""

@@ -1,46 +1,16 @@
-"""Which line of the user's program led here, and how the program names a module. It reads frames and alters nothing."""
+"""How the user's program names a module, and where it built it. It reads frames and alters nothing."""
 
 from __future__ import annotations
 
 import inspect
-import linecache
-import os
 import sys
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
-import torch
 from torch import nn
 
-from unvanish.record.anatomy import Location
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_FOREIGN = tuple(f"{root}{os.sep}" for root in (Path(torch.__file__).resolve().parent, _PACKAGE))
-_EXAMPLES = f"{_PACKAGE / 'examples'}{os.sep}"  # they ship with us, and are a user's scripts all the same
-
-
-@cache
-def is_users(code: CodeType) -> bool:
-    """Whether a piece of code is the user's: neither torch's nor ours, and from a file."""
-    return code.co_filename.startswith(_EXAMPLES) or not code.co_filename.startswith(("<", *_FOREIGN))
-
-
-def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of the user's own code, innermost first."""
-    while frame is not None:
-        if is_users(frame.f_code):
-            yield frame
-        frame = frame.f_back
-
-
-def place(frame: FrameType | None) -> tuple[str, int] | None:
-    """File and line of the innermost user frame from `frame` outwards."""
-    for user_frame in user_frames(frame):
-        return user_frame.f_code.co_filename, user_frame.f_lineno
-    return None
+from unvanish.callsite import user_frames
 
 
 def locals_of(frame: FrameType) -> dict[str, Any]:
@@ -65,11 +35,6 @@ def built_at(module: nn.Module) -> tuple[str, int] | None:
         if not inside:
             return code.co_filename, frame.f_lineno
     return None
-
-
-def location(place: tuple[str, int] | None) -> Location | None:
-    """A place with the text of its line."""
-    return Location(*place, linecache.getline(*place).strip()) if place else None
 
 
 def names_in(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:

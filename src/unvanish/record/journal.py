@@ -18,6 +18,7 @@ import numpy as np
 from unvanish.errors import RecordError
 from unvanish.record.anatomy import Anatomy
 from unvanish.record.document import from_plain, to_plain
+from unvanish.record.examination import Examination
 from unvanish.record.reading import Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Matrix, Run
 from unvanish.record.verdict import RaceResult
@@ -68,6 +69,7 @@ class Journal:
         anatomy: Anatomy | None = None,
         facts: Facts | None = None,
         race: RaceResult | None = None,
+        examination: Examination | None = None,
         reading: Reading | None = None,
         marks: Iterable[StepMark] = (),
         metrics: Iterable[Metric] = (),
@@ -76,7 +78,7 @@ class Journal:
 
         Raises RecordError where the file cannot take it; then none of it was written.
         """
-        documents = {"anatomy": anatomy, "facts": facts, "race": race}
+        documents = {"anatomy": anatomy, "facts": facts, "race": race, "examination": examination}
         rows = [(name, json.dumps(to_plain(value))) for name, value in documents.items() if value is not None]
         execute = self._connection.executemany
         try:
@@ -167,6 +169,7 @@ def _read(connection: sqlite3.Connection) -> Run:
         losses=_stack(losses),
         metrics=tuple(Metric(step, name, float("nan") if value is None else value) for step, name, value in metrics),
         race=from_plain(RaceResult, documents["race"]) if "race" in documents else None,
+        examination=from_plain(Examination, documents["examination"]) if "examination" in documents else None,
     )
 
 

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unvanish.record.anatomy import Anatomy
+from unvanish.record.examination import Examination
 from unvanish.record.reading import Metric
 from unvanish.record.verdict import RaceResult
+
+CHECKED = "checked"  # the ending of a run that was no training: a network looked at before it
 
 Matrix = NDArray[np.float64]
 Steps = NDArray[np.int64]
@@ -19,7 +22,7 @@ Steps = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Where and how a run was made. `own_s` is the time that observing took out of `wall_s`. `ending` is "running" until
-    the run is closed, then "finished", "interrupted", "stopped" (by --max-steps) or the exception's name."""
+    the run is closed, then "finished", "interrupted", "stopped" (by --max-steps), CHECKED or the exception's name."""
 
     script: str = ""
     arguments: tuple[str, ...] = ()
@@ -51,11 +54,17 @@ class Run:
     losses: Matrix
     metrics: tuple[Metric, ...] = ()
     race: RaceResult | None = field(default=None)
+    examination: Examination | None = field(default=None)
 
     @property
     def step_count(self) -> int:
         """Number of the last step."""
         return int(self.steps[-1]) if len(self.steps) else 0
+
+    @property
+    def checked(self) -> bool:
+        """Whether this is no training, but one look at a network before it."""
+        return self.facts.ending == CHECKED
 
     @property
     def overhead(self) -> float:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from unvanish.record.finding import Finding, Severity
-from unvanish.record.run import Run
+from unvanish.record.run import CHECKED, Run
 from unvanish.record.verdict import Effect, Verdict
 from unvanish.report import numbers, plain, race_table
 from unvanish.report.gradient import gradient
 from unvanish.report.loss_figure import ends
 
 FEW_STEPS = 20  # too few to see a trend: the first ten are sampled one by one, and a loss needs as many again to show a course
-WELL_ENDED = frozenset({"running", "finished", "interrupted", "stopped"})
+WELL_ENDED = frozenset({"running", "finished", "interrupted", "stopped", CHECKED})
 PERCENT_METRICS = ("acc", "accuracy", "precision", "recall", "f1")
 WORTH_A_FIGURE = 0.5  # decades; less is the ordinary difference between two layers
 
@@ -97,6 +97,8 @@ def notes(run: Run) -> tuple[str, ...]:
         said.append(f"The run was interrupted at step {run.step_count:,}.")
     elif ending not in WELL_ENDED:
         said.append(f"The script ended with {ending} at step {run.step_count:,}.")
+    if run.checked:
+        return tuple(run.examination.flow.notes) if run.examination is not None else ()
     if 0 < run.step_count < FEW_STEPS:
         said.append(f"Only {numbers.plural(run.step_count, 'step')} could be seen: too few for a trend to show.")
     said += [f"Watching was limited: {fault}" for fault in run.facts.faults]
@@ -105,6 +107,19 @@ def notes(run: Run) -> tuple[str, ...]:
 
 def _quiet(run: Run) -> Card:
     steps = numbers.plural(run.step_count, "step")
+    if run.checked and run.examination is not None:
+        flow = run.examination.flow
+        change = f"{'loses' if flow.total < 0 else 'gains'} {numbers.decades(abs(flow.total))} decades"
+        return Card(
+            State.HEALTHY,
+            f"Nothing speaks against training: the gradient {change} on its way to the input.",
+            "Enough of the signal that corrects the layers reaches the first one.",
+            "",
+            "",
+            None,
+            (Tile(numbers.decades(flow.total), "decades between the output and the input"),),
+            notes(run),
+        )
     if not run.step_count:
         state, sentence, meaning = (
             State.UNKNOWN,
@@ -196,6 +211,8 @@ def _quiet_tiles(run: Run) -> tuple[Tile, ...]:
 def _loss_tile(run: Run) -> tuple[Tile, ...]:
     _, losses = run.objective()
     first, last = ends(losses)
+    if run.checked:
+        return (Tile(numbers.figure(first), "loss, before any training"),) if not math.isnan(first) else ()
     if math.isnan(first):
         return ()
     end = numbers.figure(last) if math.isfinite(last) else "not a number"

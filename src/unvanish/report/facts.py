@@ -13,10 +13,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Script", " ".join((known.script, *known.arguments)).strip()),
         ("Started", known.started.replace("T", " ")),
         ("Ended", known.ending),
-        ("Steps", numbers.count(run.step_count)),
-        ("Steps sampled", numbers.count(len(run.sampled))),
+        ("Steps", "" if run.checked else numbers.count(run.step_count)),
+        ("Steps sampled", "" if run.checked else numbers.count(len(run.sampled))),
         ("Time taken", numbers.duration(known.wall_s) if known.wall_s > 0 else ""),
-        ("Own overhead", f"{numbers.percent(run.overhead)} ({numbers.duration(known.own_s)})" if known.wall_s > 0 else ""),
+        ("Own overhead", f"{numbers.percent(run.overhead)} ({numbers.duration(known.own_s)})" if _timed(run) else ""),
         ("Networks", ", ".join(f"{network.name} ({network.class_name})" for network in run.anatomy.networks)),
         ("Parameters", numbers.count(sum(parameter.size for parameter in run.anatomy.parameters))),
         ("Machine", known.machine),
@@ -28,8 +28,13 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [(name, value) for name, value in listed if value]
 
 
+def _timed(run: Run) -> bool:
+    return run.facts.wall_s > 0 and not run.checked
+
+
 def masthead(run: Run) -> list[str]:
     """The same in one line: steps, day, own cost."""
     day = run.facts.started[:10]
     cost = f"own cost {numbers.percent(run.overhead)}" if run.facts.wall_s > 0 else ""
-    return [part for part in (numbers.plural(run.step_count, "step"), day, cost) if part]
+    parts = ("before any training", day) if run.checked else (numbers.plural(run.step_count, "step"), day, cost)
+    return [part for part in parts if part]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
 from unvanish.report.activation_figures import spread_picture, stuck_picture
+from unvanish.report.flow_figures import flow_gallery
 from unvanish.report.gradient_figure import gradient_picture
 from unvanish.report.loss_figure import loss_picture
 from unvanish.report.picture import Picture
@@ -20,21 +21,24 @@ class Gallery:
     """The pictures of one run by the part of the page that they belong to; what was not measured is not there."""
 
     gradient: tuple[Picture, ...]
+    flow: tuple[Picture, ...]
     course: tuple[Picture, ...]
     race: tuple[Picture, ...]
 
     def every(self) -> tuple[Picture, ...]:
         """All pictures, from the top of the page to its end."""
-        return self.gradient + self.course + self.race
+        return self.gradient + self.flow + self.course + self.race
 
 
 def gallery(run: Run, findings: Sequence[Finding] = ()) -> Gallery:
     """The pictures that the run has readings for; the sites of the first finding are framed in that of the gradient."""
     root = findings[0] if findings else None
-    readings = len(run.sampled) > 0
+    seen = run.examination
+    readings = len(run.sampled) > 0 and not run.checked  # one step has no course
     return Gallery(
+        flow=flow_gallery(seen.flow, seen.prediction, seen.spectra) if seen is not None else (),
         gradient=_present(gradient_picture(run, root) if readings else None),
-        course=_present(loss_picture(run), *((spread_picture(run), stuck_picture(run), update_picture(run)) if readings else ())),
+        course=() if run.checked else _present(loss_picture(run), *((spread_picture(run), stuck_picture(run), update_picture(run)) if readings else ())),
         race=_present(race_picture(run)),
     )
 

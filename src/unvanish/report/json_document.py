@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from unvanish.record.examination import Examination
 from unvanish.record.finding import Evidence, Finding
 from unvanish.record.run import Run
 from unvanish.record.verdict import Verdict
@@ -27,6 +28,8 @@ def diagnosis(run: Run, findings: Sequence[Finding], *, patch: str | None = None
         "overhead": rounded(run.overhead),
         "findings": [_finding(finding) for finding in findings],
     }
+    if run.examination is not None:
+        document |= _examination(run.examination)
     if run.race is not None:
         document["verdicts"] = [_verdict(verdict) for verdict in run.race.verdicts]
         document["winner"] = list(run.race.winner) if run.race.winner is not None else None
@@ -44,6 +47,51 @@ def rounded(value: float | None) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{DIGITS}g}")
+
+
+def _examination(seen: Examination) -> dict[str, Any]:
+    """The exact look: totals and shares in decades, what theory said, the recurrences, the Jacobians."""
+    flow, told = seen.flow, seen.prediction
+    return {
+        "flow": {
+            "source": flow.source,
+            "target": flow.target,
+            "total": rounded(flow.total),
+            "loss": rounded(flow.log10_source_rms),
+            "kinds": {name: rounded(decades) for name, decades in flow.shares("kind").items()},
+            "blocks": {name: rounded(decades) for name, decades in flow.shares("block").items()},
+        },
+        "prediction": None
+        if told is None
+        else {
+            "decades": rounded(told.decades),
+            "scatter": rounded(told.scatter),
+            "phase": told.phase or None,
+            "trainable_depth": rounded(told.trainable_depth),
+            "weight_scale": rounded(told.sw),
+            "critical_weight_scale": rounded(told.critical_sw),
+            "reason": told.reason or None,
+        },
+        "recurrences": [
+            {
+                "name": time.name,
+                "steps": time.steps,
+                "decades_per_step": rounded(time.decades_per_step),
+                "horizon": rounded(time.horizon),
+            }
+            for time in flow.times
+        ],
+        "jacobians": [
+            {
+                "layer": spectrum.layer,
+                "log10_largest": rounded(spectrum.log10_largest),
+                "log10_smallest": rounded(spectrum.log10_smallest),
+                "mean_log10": rounded(spectrum.mean_log10),
+                "exact": spectrum.exact,
+            }
+            for spectrum in seen.spectra
+        ],
+    }
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

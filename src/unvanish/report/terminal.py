@@ -23,6 +23,7 @@ from unvanish.report import numbers, places
 from unvanish.report.card import Card, State, call, card
 from unvanish.report.gradient import Gradient, gradient
 from unvanish.report.ladder import evenly, over_steps
+from unvanish.report.terminal_flow import render_flow
 from unvanish.report.terminal_race import RaceTable
 
 STYLES = {State.SICK: "bold red", State.UNWELL: "bold yellow", State.HEALTHY: "bold green", State.UNKNOWN: "bold"}
@@ -39,17 +40,26 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
     parts: list[RenderableType] = [_headline(verdict, run)]
     if verdict.confidence is not None:
         parts += ["", Padding(_body(findings, verdict, script), (0, 0, 0, 2))]
-        bars = _bars(run)
+        parts += _flow(run)
+        bars = _bars(run) if not run.checked else None
         if bars is not None:
             parts += ["", Padding(bars, (0, 0, 0, 4))]
         if run.race is None or not run.race.winner:
             parts += ["", Padding(_next(findings[0]), (0, 0, 0, 2))]
+    if verdict.confidence is None:
+        parts += _flow(run)
     parts += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in verdict.notes]
     if run.race is not None:
         parts += ["", render_race(run.race)]
     if report_path is not None:
         parts += ["", _footer(report_path, findings[0].code if verdict.confidence is not None else "")]
     return Group(*parts)
+
+
+def _flow(run: Run) -> list[RenderableType]:
+    """The exact look in full, where it is what was asked for; of a training the page has it."""
+    seen = run.examination
+    return ["", render_flow(seen.flow, seen.prediction)] if seen is not None and run.checked else []
 
 
 def render_race(race: RaceResult) -> RenderableType:
@@ -81,7 +91,7 @@ def _headline(verdict: Card, run: Run) -> RenderableType:
     if verdict.confidence is not None:
         aside = f"confidence {numbers.percent(verdict.confidence)}"
     else:
-        aside = f"own cost {numbers.percent(run.overhead)}" if run.step_count else ""
+        aside = f"own cost {numbers.percent(run.overhead)}" if run.step_count and not run.checked else ""
     sentence = verdict.sentence
     if verdict.confidence is None and verdict.tiles and "→" in verdict.tiles[0].figure:
         sentence = f"{sentence} Loss {verdict.tiles[0].figure}."

@@ -1,0 +1,18 @@
+"""One exact look at a network: the flow of its gradient, what theory said of it, how its Jacobian stretches. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unvanish.record.flow import GradientFlow
+from unvanish.record.prediction import Prediction
+from unvanish.record.spectrum import JacobianSpectrum
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A network looked at before its first update. `spectra` has one entry for each layer whose Jacobian was measured."""
+
+    flow: GradientFlow
+    prediction: Prediction | None = None
+    spectra: tuple[JacobianSpectrum, ...] = ()

@@ -1,0 +1,10 @@
+"""One exact look at a network: where its gradient goes between the loss and the input, operation by operation, and how its Jacobian
+stretches. One forward and one backward pass; nothing here trains, and the network is left as it was."""
+
+from __future__ import annotations
+
+from unvanish.trace.look import orthogonal_weights, spectra
+from unvanish.trace.replay import Unlookable, look_again
+from unvanish.trace.tracer import trace
+
+__all__ = ["Unlookable", "look_again", "orthogonal_weights", "spectra", "trace"]

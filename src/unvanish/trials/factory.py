@@ -1,0 +1,72 @@
+"""A function of the user's that builds a network: FILE.py:FACTORY, loaded from its own folder and run when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from unvanish.errors import ScriptError, UsageError
+
+PARTS = ("the network", "its inputs", "a loss or targets")
+
+
+def load_factory(address: str) -> tuple[Path, Callable[[], Any]]:
+    """The file and the function that FILE.py:FACTORY names. The file's folder joins sys.path, as when the file is run.
+
+    Raises UsageError for another form, ScriptError where the file cannot be read or has no such function.
+    """
+    file, colon, name = address.rpartition(":")
+    if not colon or not name.isidentifier() or not file:
+        raise UsageError(
+            f"{address}: name the file and the function in it that returns the network, its inputs and a loss: model.py:make"
+        )
+    path = Path(file)
+    if not path.is_file():
+        raise ScriptError(f"{file}: no such file")
+    module = _loaded(path)
+    made = module.__dict__.get(name)
+    if made is None:
+        functions = [key for key, value in module.__dict__.items() if callable(value) and not key.startswith("_")]
+        near = difflib.get_close_matches(name, functions, n=1)
+        raise ScriptError(f"{file} has no function {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    if not callable(made):
+        raise ScriptError(f"{name} in {file} is {type(made).__name__}, not a function that returns the network")
+    return path, made
+
+
+def built(path: Path, factory: Callable[[], Any]) -> tuple[Any, Any, Any]:
+    """What the factory returns: network, inputs, loss or targets. Raises ScriptError where it fails or returns something else."""
+    name = getattr(factory, "__name__", "the factory")
+    try:
+        made = factory()
+    except Exception as fault:
+        raise ScriptError(f"{name}() failed: {type(fault).__name__}: {fault}{_line_in(path, fault)}") from fault
+    if not isinstance(made, tuple | list) or len(cast(Sequence[Any], made)) != len(PARTS):
+        raise ScriptError(f"{name}() must return three things, {', '.join(PARTS)}; it returned {type(made).__name__}")
+    network, inputs, loss = cast(Sequence[Any], made)
+    return network, inputs, loss
+
+
+def _loaded(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ScriptError(f"{path} cannot be loaded as a Python file; give a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as fault:
+        raise ScriptError(f"{path} cannot be loaded: {type(fault).__name__}: {fault}{_line_in(path, fault)}") from fault
+    return module
+
+
+def _line_in(path: Path, fault: BaseException) -> str:
+    """The last line of the user's file that led to the fault."""
+    inside = [frame for frame in traceback.extract_tb(fault.__traceback__) if Path(frame.filename).resolve() == path.resolve()]
+    return f" ({path}:{inside[-1].lineno}  {inside[-1].line})" if inside else ""
