@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
+from unvanish.examine import births, examine, first_look, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.trials import Ending, Script, execute, when_imported
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from unvanish.observe import Observer
-    from unvanish.observe.first_look import Seen
     from unvanish.record.anatomy import Location
     from unvanish.record.examination import Examination
     from unvanish.record.finding import Finding
@@ -139,7 +139,7 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
         settings=Settings(budget=budget, every=every),
         networks=models,
         warn=_say,
-        look=_first_look,
+        look=first_look,
     )
     observer.attach()
     ending = "finished"
@@ -162,7 +162,7 @@ def trace(model: nn.Module, inputs: Any, loss: Any, *, to: str | None = None) ->
     """
     from unvanish.trace import trace as traced
 
-    return _with_pen(traced(model, inputs, loss, to=to))
+    return with_pen(traced(model, inputs, loss, to=to))
 
 
 def check(model: nn.Module, inputs: Any, loss: Any) -> Checked:
@@ -199,7 +199,7 @@ def check_factory(address: str, *, folder: Path) -> Checkup:
         with watching_one_step(journal, script=path.name):
             model, inputs, loss = built(path, factory)
             _step(model, inputs, loss)
-        run = _examined(journal, model, inputs, loss, _births(journal.read(), model))
+        run = _examined(journal, model, inputs, loss, births(journal.read(), model))
     except UnvanishError:
         journal.close()
         _unmake(folder, made)
@@ -223,51 +223,11 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
         take_step(model, lambda: one_number(judge(model(*given.args, **given.kwargs))))
 
 
-def _examined(journal: Journal, model: nn.Module, inputs: Any, loss: Any, births: Callable[[nn.Module], Location | None]) -> Run:
+def _examined(journal: Journal, model: nn.Module, inputs: Any, loss: Any, lines: Callable[[nn.Module], Location | None]) -> Run:
     """The journal's run with the exact look, which the journal gets too."""
-    from unvanish.diagnose.prediction import predict
-    from unvanish.record.examination import Examination
-    from unvanish.trace import orthogonal_weights, spectra
-    from unvanish.trace import trace as traced
-
-    flow = _with_pen(traced(model, inputs, loss, births=births))
-    seen = Examination(flow, predict(flow, orthogonal=orthogonal_weights(model)), spectra(model, inputs, flow))
+    seen = examine(model, inputs, loss, births=lines)
     journal.write(examination=seen)
     return replace(journal.read(), examination=seen)
-
-
-def _first_look(seen: Seen) -> Examination | None:
-    """The network of a training's first step, traced with the gradient that really came; None where that cannot be had.
-
-    It works on a copy, so that a network that keeps things from call to call finds them as they were, and what the copy prints
-    is not printed twice.
-    """
-    from unvanish.trace import Unlookable, look_again
-
-    try:
-        flow, orthogonal = look_again(
-            seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, lambda path: seen.births.get(path)
-        )
-    except (Unlookable, UnvanishError):
-        return None
-    from unvanish.diagnose.prediction import predict
-    from unvanish.record.examination import Examination
-
-    return Examination(flow, predict(flow, orthogonal=orthogonal))
-
-
-def _births(run: Run, model: nn.Module) -> Callable[[nn.Module], Location | None]:
-    """The lines that built the modules, as the observer saw them."""
-    lines = {site.path: site.location for site in run.anatomy.sites if not site.functional}
-    paths = {module: path for path, module in model.named_modules()}
-    return lambda module: lines.get(paths.get(module, ""))
-
-
-def _with_pen(flow: GradientFlow) -> GradientFlow:
-    """The flow, able to draw itself."""
-    from unvanish.report.flow_figures import flow_figure
-
-    return replace(flow, draw=flow_figure)
 
 
 def watch_script(
@@ -301,7 +261,7 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         journal = Journal.create(folder / RUN_FILE)
         tell = _with_health(journal, on_progress) if on_progress else None
         facts = facts_of(script.name, script.arguments)
-        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=_say, began=began, look=_first_look)
+        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=_say, began=began, look=first_look)
         observer.attach()
         watches.append((observer, journal))
 

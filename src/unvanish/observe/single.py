@@ -16,7 +16,6 @@ from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED
 
 
-
 class Still(torch.optim.Optimizer):
     """An optimizer that moves nothing: it only says which parameters would be trained, and that the step is over."""
 

@@ -38,9 +38,13 @@ def gallery(run: Run, findings: Sequence[Finding] = ()) -> Gallery:
     return Gallery(
         flow=flow_gallery(seen.flow, seen.prediction, seen.spectra) if seen is not None else (),
         gradient=_present(gradient_picture(run, root) if readings else None),
-        course=() if run.checked else _present(loss_picture(run), *((spread_picture(run), stuck_picture(run), update_picture(run)) if readings else ())),
+        course=() if run.checked else _present(loss_picture(run), *_activity(run, readings=readings)),
         race=_present(race_picture(run)),
     )
+
+
+def _activity(run: Run, *, readings: bool) -> tuple[Picture | None, ...]:
+    return (spread_picture(run), stuck_picture(run), update_picture(run)) if readings else ()
 
 
 def _present(*pictures: Picture | None) -> tuple[Picture, ...]:

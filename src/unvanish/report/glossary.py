@@ -37,12 +37,30 @@ TERMS: tuple[Term, ...] = (
         "starts at the loss and travels back through every layer to the input.",
     ),
     Term(
+        "horizon",
+        "horizon",
+        ("horizons", "horizon"),
+        "How many steps of a sequence back the correcting signal reaches before less than a thousandth of it is left.",
+    ),
+    Term(
         "initialisation",
         "initialisation",
         ("initialisation", "initial weights", "he-init", "glorot-init"),
         "The values, usually random, that the weights have before training begins.",
     ),
     Term("interval", "interval", ("95 % interval", "intervals", "interval"), "Where the true figure lies, with 95 % certainty."),
+    Term(
+        "interference",
+        "interference",
+        ("interference",),
+        "What happens where signals from several paths meet: they may cancel, or add to each other.",
+    ),
+    Term(
+        "jacobian",
+        "Jacobian",
+        ("Jacobians", "Jacobian"),
+        "The table of how much each output changes with each input; its singular values say how strongly, in every direction.",
+    ),
     Term(
         "layer", "layer", ("layers", "layer"), "One stage of the network: it takes numbers, weighs them, and passes the result on."
     ),
@@ -79,12 +97,30 @@ TERMS: tuple[Term, ...] = (
     Term(
         "site", "site", ("sites", "site"), "A place in the network where something is calculated, named as in the program: net.0."
     ),
+    Term(
+        "singular-value",
+        "singular value",
+        ("singular values", "singular value"),
+        "By how much a network stretches a small change of its input, in one of its independent directions.",
+    ),
+    Term(
+        "split",
+        "split",
+        ("split",),
+        "Where one result is used in several places, the signals that come back from there add up to more than their mean.",
+    ),
     Term("standard-deviation", "standard deviation", ("standard deviation",), "How far numbers typically lie from their mean."),
     Term(
         "step",
         "step",
         ("training steps", "training step", "steps", "step"),
         "One round of training: look at a batch, measure the loss, correct the weights.",
+    ),
+    Term(
+        "theory",
+        "theory",
+        ("mean-field theory", "theory"),
+        "What mathematics expects of a network of that depth and width with such random weights, before any data is seen.",
     ),
     Term(
         "weight",

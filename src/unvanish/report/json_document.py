@@ -9,6 +9,7 @@ from typing import Any
 
 from unvanish.record.examination import Examination
 from unvanish.record.finding import Evidence, Finding
+from unvanish.record.prediction import Prediction
 from unvanish.record.run import Run
 from unvanish.record.verdict import Verdict
 
@@ -61,17 +62,7 @@ def _examination(seen: Examination) -> dict[str, Any]:
             "kinds": {name: rounded(decades) for name, decades in flow.shares("kind").items()},
             "blocks": {name: rounded(decades) for name, decades in flow.shares("block").items()},
         },
-        "prediction": None
-        if told is None
-        else {
-            "decades": rounded(told.decades),
-            "scatter": rounded(told.scatter),
-            "phase": told.phase or None,
-            "trainable_depth": rounded(told.trainable_depth),
-            "weight_scale": rounded(told.sw),
-            "critical_weight_scale": rounded(told.critical_sw),
-            "reason": told.reason or None,
-        },
+        "prediction": _prediction(told) if told is not None else None,
         "recurrences": [
             {
                 "name": time.name,
@@ -91,6 +82,18 @@ def _examination(seen: Examination) -> dict[str, Any]:
             }
             for spectrum in seen.spectra
         ],
+    }
+
+
+def _prediction(told: Prediction) -> dict[str, Any]:
+    return {
+        "decades": rounded(told.decades),
+        "scatter": rounded(told.scatter),
+        "phase": told.phase or None,
+        "trainable_depth": rounded(told.trainable_depth),
+        "weight_scale": rounded(told.sw),
+        "critical_weight_scale": rounded(told.critical_sw),
+        "reason": told.reason or None,
     }
 
 

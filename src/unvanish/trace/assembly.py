@@ -149,25 +149,27 @@ def _operations(passed: Passed) -> Ops:
 
 
 def _from_parameters(passed: Passed) -> list[bool]:
-    """Whether a node depends on parameters alone, such as a transposed weight."""
+    """Whether a node depends on parameters alone, such as a transposed weight. What is looked up in an embedding is a signal."""
     own = {passed.leaves[id(p)] for p in passed.network.parameters() if id(p) in passed.leaves}
+    found = [passed.graph.port(*port) for port, _ in passed.recorder.embedded]
+    signals = {port[0] for port in found if port is not None}
     derived = [False] * len(passed.graph.nodes)
     for node in range(len(derived) - 1, -1, -1):
         ports = [port for port in passed.graph.inputs[node] if port is not None]
-        derived[node] = node in own or (bool(ports) and all(derived[port[0]] for port in ports))
+        derived[node] = node in own or (node not in signals and bool(ports) and all(derived[port[0]] for port in ports))
     return derived
 
 
 def _behind(passed: Passed, nodes: Sequence[int], names: Mapping[int, str]) -> set[str]:
     """The parameters from which the nodes are derived."""
-    found: set[str] = set()
+    seen: set[int] = set()
     stack = list(nodes)
     while stack:
         node = stack.pop()
-        if node in names:
-            found.add(names[node])
-        stack.extend(port[0] for port in passed.graph.inputs[node] if port is not None)
-    return found
+        if node not in seen:
+            seen.add(node)
+            stack.extend(port[0] for port in passed.graph.inputs[node] if port is not None)
+    return {names[node] for node in seen if node in names}
 
 
 def _flow_ops(passed: Passed, ops: Ops, found: Attribution, blocks: Mapping[OpKey, str], *, in_loss: bool) -> tuple[FlowOp, ...]:

@@ -106,8 +106,8 @@ class VanishingGradient(Rule):
         )
         if cause == "saturating-activation":
             limits = "; ".join(STEEPEST[op] for op in ops if op in STEEPEST)
-            return f"{taken}: the {' and '.join(ops)} takes {words.percent(share)} of them. {limits or REASONS[cause]}."
-        return f"{taken}. {REASONS[cause]}."
+            return f"{taken}: the {' and '.join(ops)} takes {words.percent(share)} of them. {limits or REASONS[cause]}.{_foretold(chart)}"
+        return f"{taken}. {REASONS[cause]}.{_foretold(chart)}"
 
     def _through_another_network(self, chart: Chart, chain: Chain) -> Finding | None:
         """A network that learns through another one stands still once that one's output saturates, as a GAN's generator does."""
@@ -137,6 +137,15 @@ class VanishingGradient(Rule):
                 location=chart.location(output),
             )
         return None
+
+
+def _foretold(chart: Chart) -> str:
+    """What theory expected, as one more sentence."""
+    seen = chart.run.examination
+    told = seen.prediction if seen is not None else None
+    if told is None or told.decades is None:
+        return ""
+    return f" Theory expects {words.decades(told.decades)} between the output and the input at this depth and initialisation."
 
 
 def _relative_updates(chart: Chart, chain: Chain) -> float | None:

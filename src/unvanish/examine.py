@@ -1,0 +1,68 @@
+"""The exact look, put together: the trace, what theory says of it, the Jacobian. It weighs nothing, and trains nothing.
+
+Nothing here imports torch before the user's script has done so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from unvanish.errors import UnvanishError
+from unvanish.record.examination import Examination
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unvanish.observe.first_look import Seen
+    from unvanish.record.anatomy import Location
+    from unvanish.record.flow import GradientFlow
+    from unvanish.record.run import Run
+
+
+def examine(
+    model: nn.Module, inputs: Any, loss: Any, *, births: Callable[[nn.Module], Location | None] = lambda _: None
+) -> Examination:
+    """The flow of a network as it stands, the forecast for it, and its Jacobians. `births` gives the line that built a module.
+
+    Raises what `trace` raises. Cost: some training steps, and about a second for the Jacobians.
+    """
+    from unvanish.diagnose.prediction import predict
+    from unvanish.trace import orthogonal_weights, spectra, trace
+
+    flow = with_pen(trace(model, inputs, loss, births=births))
+    return Examination(flow, predict(flow, orthogonal=orthogonal_weights(model)), spectra(model, inputs, flow))
+
+
+def first_look(seen: Seen) -> Examination | None:
+    """The network of a training's first step, traced with the gradient that really came; None where that cannot be had.
+
+    It works on a copy, so that a network that keeps things from call to call finds them as they were, and what the copy prints
+    is not printed twice.
+    """
+    from unvanish.trace import Unlookable, look_again
+
+    try:
+        flow, orthogonal = look_again(
+            seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, lambda path: seen.births.get(path)
+        )
+    except (Unlookable, UnvanishError):
+        return None
+    from unvanish.diagnose.prediction import predict
+
+    return Examination(flow, predict(flow, orthogonal=orthogonal))
+
+
+def births(run: Run, model: nn.Module) -> Callable[[nn.Module], Location | None]:
+    """The lines that built the modules, as the observer saw them."""
+    lines = {site.path: site.location for site in run.anatomy.sites if not site.functional}
+    paths = {module: path for path, module in model.named_modules()}
+    return lambda module: lines.get(paths.get(module, ""))
+
+
+def with_pen(flow: GradientFlow) -> GradientFlow:
+    """The flow, able to draw itself."""
+    from unvanish.report.flow_figures import flow_figure
+
+    return replace(flow, draw=flow_figure)
