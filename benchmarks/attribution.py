@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Iterator
 
 import torch
-
 from tests.trace.networks import SUBJECTS, subject
 from tests.trace.planting import BRANCHES, Trial, branch_trial, trial
 
@@ -15,7 +14,7 @@ TRIALS = 200
 
 
 def measure(trials: int = TRIALS, *, seed: int = 0) -> dict[str, list[Trial]]:
-    """The trials of each sort: a factor of 0.1 or 10 on one operation's gradient, the same on its values too, and 30 on a branch."""
+    """The trials of each sort: a factor of 0.1 or 10 on one operation's gradient, the same on its values too, 30 on a branch."""
     torch.set_num_threads(1)
     sorts: dict[str, tuple[tuple[str, ...], Callable[..., Trial]]] = {
         "0.1 or 10 on a gradient": (tuple(SUBJECTS), lambda *case: trial(*case, silent=True)),
@@ -43,7 +42,8 @@ def table(sorts: dict[str, list[Trial]]) -> str:
             f"{unseen} places out of every target's sight were drawn again"
         )
         lines += [
-            f"    missed: {t.network}, {t.factor:g} at {t.place}, to {t.target}: {t.planted:+.2f} beside {t.rival} {t.rival_decades:+.2f}"
+            f"    missed: {t.network}, {t.factor:g} at {t.place}, to {t.target}: "
+            f"{t.planted:+.2f} beside {t.rival} {t.rival_decades:+.2f}"
             for t in missed
         ]
     return "\n".join(lines)

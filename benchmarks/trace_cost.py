@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import gc
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from unvanish.trace import trace
 BATCH, CLASSES = 64, 10
 SHAPES = ((12, 512), (1_000, 32), (2_000, 32), (5_000, 32), (10_000, 32))  # layers, width
 MEMORY_SHAPE = (10_000, 32)
-KIBIBYTE = 1 / 1024  # of a mebibyte; ru_maxrss counts in KiB on Linux
+KIBIBYTE = 1 / 1024  # in MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class Cost:
 def network(layers: int, width: int) -> nn.Sequential:
     """A plain tanh network."""
     torch.manual_seed(0)
-    return nn.Sequential(*(layer for _ in range(layers) for layer in (nn.Linear(width, width), nn.Tanh())), nn.Linear(width, CLASSES))
+    return nn.Sequential(
+        *(layer for _ in range(layers) for layer in (nn.Linear(width, width), nn.Tanh())), nn.Linear(width, CLASSES)
+    )
 
 
 def data(width: int) -> tuple[Tensor, Tensor]:
@@ -77,7 +80,7 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 def peak_ratio() -> tuple[float, float, float]:
-    """Peak memory of a trace over that of a plain step at MEMORY_SHAPE, each in a process of its own, and both in MiB, the model aside."""
+    """Peak memory of a trace over that of a plain step, each in a process of its own; and both in MiB, the model aside."""
     peaks = [_peak(kind) for kind in ("plain", "trace")]
     return peaks[1] / peaks[0], peaks[0], peaks[1]
 
@@ -98,9 +101,14 @@ def _peak_here(kind: str) -> float:
     if kind == "plain":
         inputs.requires_grad_()
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest()
     step(model, inputs, labels)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * KIBIBYTE
+    return (_highest() - before) * KIBIBYTE
+
+
+def _highest() -> int:
+    """KiB that this process has held at most. Not from getrusage, where a child begins with the peak of its parent."""
+    return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
 
 
 def table(rows: list[Cost], memory: tuple[float, float, float]) -> str:
@@ -109,11 +117,15 @@ def table(rows: list[Cost], memory: tuple[float, float, float]) -> str:
     for row in rows:
         middle, low, high = row.ratio
         ratio = f"{middle:5.2f} ({low:5.2f}, {high:5.2f})"
-        lines.append(f"{f'{row.layers:,} x {row.width}':>16s} {row.seconds:13.3f} {ratio:>30s} {1e3 * row.seconds / row.layers:13.3f}")
+        lines.append(
+            f"{f'{row.layers:,} x {row.width}':>16s} {row.seconds:13.3f} {ratio:>30s} {1e3 * row.seconds / row.layers:13.3f}"
+        )
     deep = [row for row in rows if row.width == MEMORY_SHAPE[1]]
     growth = (deep[-1].seconds / deep[-1].layers) / (deep[0].seconds / deep[0].layers)
     lines.append(f"cost per layer at {deep[-1].layers:,} over that at {deep[0].layers:,} layers: {growth:.2f}")
-    lines.append(f"peak memory at {MEMORY_SHAPE[0]:,} layers over plain: {memory[0]:.2f} ({memory[2]:.0f} over {memory[1]:.0f} MiB)")
+    lines.append(
+        f"peak memory at {MEMORY_SHAPE[0]:,} layers over plain: {memory[0]:.2f} ({memory[2]:.0f} over {memory[1]:.0f} MiB)"
+    )
     return "\n".join(lines)
 
 

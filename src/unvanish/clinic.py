@@ -190,7 +190,7 @@ def check_factory(address: str, *, folder: Path) -> Checkup:
     """
     from unvanish.observe.single import watching_one_step
     from unvanish.record.journal import Journal
-    from unvanish.trials.factory import built, load_factory
+    from unvanish.trials.factory import built, load_factory, user_code
 
     path, factory = load_factory(address)
     made = _make(folder)
@@ -198,9 +198,10 @@ def check_factory(address: str, *, folder: Path) -> Checkup:
     try:
         with watching_one_step(journal, script=path.name):
             model, inputs, loss = built(path, factory)
-            _step(model, inputs, loss)
+            with user_code(path, "one step of the network"):
+                _step(model, inputs, loss)
         run = _examined(journal, model, inputs, loss, births(journal.read(), model))
-    except UnvanishError:
+    except BaseException:
         journal.close()
         _unmake(folder, made)
         raise
@@ -218,6 +219,10 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
 
     if not isinstance(model, nn.Module):
         raise UsageError(f"check needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(
+            f"every parameter of {type(model).__name__} is frozen (requires_grad is off), so there is nothing to train"
+        )
     given, judge = fed(inputs), loss_of(loss)
     with calm(model):
         take_step(model, lambda: one_number(judge(model(*given.args, **given.kwargs))))

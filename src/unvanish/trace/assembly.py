@@ -214,11 +214,8 @@ def _outgoing(passed: Passed, ops: Ops, key: OpKey, call: Call) -> float:
     backward, graph = passed.backward, passed.graph
     ports = [port for node, number in call.outputs if (port := graph.port(node, number)) is not None]
     if call.composite:
-        ports = [
-            port
-            for port in backward.totals
-            if ops.of_node.get(port[0]) == key and any(ops.of_node.get(user) != key for user, _ in passed.consumers.get(port, ()))
-        ]
+        numbered = ((node, number) for node in ops.nodes[key] for number in range(len(graph.nodes[node]._input_metadata)))
+        ports = [port for port in numbered if any(ops.of_node.get(user) != key for user, _ in passed.consumers.get(port, ()))]
     sizes = [(backward.totals[port], backward.elements[port]) for port in ports if port in backward.totals]
     return joint(sizes) if sizes else math.nan
 

@@ -6,11 +6,12 @@ import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from unvanish.errors import ScriptError, UsageError
+from unvanish.errors import ScriptError, UnvanishError, UsageError
 
 PARTS = ("the network", "its inputs", "a loss or targets")
 
@@ -42,14 +43,23 @@ def load_factory(address: str) -> tuple[Path, Callable[[], Any]]:
 def built(path: Path, factory: Callable[[], Any]) -> tuple[Any, Any, Any]:
     """What the factory returns: network, inputs, loss or targets. Raises ScriptError where it fails or returns something else."""
     name = getattr(factory, "__name__", "the factory")
-    try:
+    with user_code(path, f"{name}()"):
         made = factory()
-    except Exception as fault:
-        raise ScriptError(f"{name}() failed: {type(fault).__name__}: {fault}{_line_in(path, fault)}") from fault
     if not isinstance(made, tuple | list) or len(cast(Sequence[Any], made)) != len(PARTS):
         raise ScriptError(f"{name}() must return three things, {', '.join(PARTS)}; it returned {type(made).__name__}")
     network, inputs, loss = cast(Sequence[Any], made)
     return network, inputs, loss
+
+
+@contextmanager
+def user_code(path: Path, what: str) -> Generator[None]:
+    """Turns what the user's code raises inside into a ScriptError that says `what` failed, why, and at which line of the file."""
+    try:
+        yield
+    except UnvanishError:
+        raise
+    except Exception as fault:
+        raise ScriptError(f"{what} failed: {type(fault).__name__}: {fault}{_line_in(path, fault)}") from fault
 
 
 def _loaded(path: Path) -> Any:
@@ -59,10 +69,8 @@ def _loaded(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     sys.path.insert(0, str(path.resolve().parent))
-    try:
+    with user_code(path, f"loading {path}"):
         spec.loader.exec_module(module)
-    except Exception as fault:
-        raise ScriptError(f"{path} cannot be loaded: {type(fault).__name__}: {fault}{_line_in(path, fault)}") from fault
     return module
 
 

@@ -42,6 +42,8 @@ class OffCriticalInit(Rule):
         told = seen.prediction if seen is not None else None
         if seen is None or told is None or told.decades is None or told.sw is None or told.critical_sw is None:
             return
+        if not told.phase:  # normalised: the scale of the weights is of no consequence
+            return
         if abs(told.decades) < THRESHOLD or abs(told.sw / told.critical_sw - 1.0) < NEAR or _saturates(seen):
             return
         lost = told.decades < 0

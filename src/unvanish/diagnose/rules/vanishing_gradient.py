@@ -106,7 +106,8 @@ class VanishingGradient(Rule):
         )
         if cause == "saturating-activation":
             limits = "; ".join(STEEPEST[op] for op in ops if op in STEEPEST)
-            return f"{taken}: the {' and '.join(ops)} takes {words.percent(share)} of them. {limits or REASONS[cause]}.{_foretold(chart)}"
+            whose = f"the {' and '.join(ops)} takes {words.percent(share)} of them"
+            return f"{taken}: {whose}. {limits or REASONS[cause]}.{_foretold(chart)}"
         return f"{taken}. {REASONS[cause]}.{_foretold(chart)}"
 
     def _through_another_network(self, chart: Chart, chain: Chain) -> Finding | None:
