@@ -223,3 +223,9 @@ def test_blocks_in_a_row_begin_with_their_weights() -> None:
     assert block_names(chain) == ["a … b", "a … b", "c"]
     assert common_path(["net.0.a", "net.0.b"]) == "net.0"
     assert common_path([]) == common_path(["a", "b"]) == ""
+
+
+def test_layers_and_directions_of_a_stacked_recurrence_are_told_apart() -> None:
+    found = set(ops(traced(subject("stacked bidirectional lstm"))))
+    assert {f"body:{op}_l{layer}{way}" for op in ("sigmoid", "mul") for layer in (0, 1) for way in ("", "_reverse")} <= found
+    assert "body:cat" in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,12 +16,15 @@ from unvanish.trace.attribution import Attribution, Sizes, attribute, joint
 from unvanish.trace.backward import Backward, Edge
 from unvanish.trace.blocks import Member, block_names, common_path, cuts
 from unvanish.trace.graph import Graph, Port
-from unvanish.trace.kinds import graph_operation, kind_of
+from unvanish.trace.kinds import RECURRENCES, graph_operation, kind_of
 from unvanish.trace.magnitude import log10_rms
 from unvanish.trace.recorder import Call, Recorder, labels
 from unvanish.trace.recurrence import Recurrence, horizon, rate
 
-OpKey = tuple[int, str]  # place of the call, and which of its operations
+OpKey = tuple[int, str, str]  # place of the call, which of its operations, and of which layer of a recurrence ("_l0_reverse")
+
+
+LAYER = re.compile(r"_l\d+(_reverse)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +128,19 @@ def _operations(passed: Passed) -> Ops:
     ops = Ops()
     owner = passed.recorder.owner
     place = {id(call): i for i, call in enumerate(passed.recorder.calls)}
+    derived = _from_parameters(passed)
+    names = {passed.leaves[id(p)]: n for n, p in passed.network.named_parameters() if id(p) in passed.leaves}
+    layers = _layers(passed, derived, names)
     for i, node in enumerate(passed.graph.nodes):
         call = owner.get(node)
         if call is None or id(call) not in place or passed.graph.leaves[i]:
             continue
-        key = (place[id(call)], graph_operation(node.name()) if call.composite else call.operation)
+        key = (place[id(call)], graph_operation(node.name()) if call.composite else call.operation, layers.get(i, ""))
         ops.of_node[i] = key
         ops.nodes.setdefault(key, []).append(i)
-    derived = _from_parameters(passed)
-    names = {passed.leaves[id(p)]: n for n, p in passed.network.named_parameters() if id(p) in passed.leaves}
     name: Callable[[Call, str], str] = labels(passed.recorder.visits, type(passed.network).__name__)
     for key in sorted(ops.nodes, key=lambda k: (k[0], -ops.nodes[k][-1])):
-        ops.label[key] = name(passed.recorder.calls[key[0]], key[1])
+        ops.label[key] = name(passed.recorder.calls[key[0]], key[1] + key[2])
         outside = {
             port
             for node in ops.nodes[key]
@@ -158,6 +163,29 @@ def _from_parameters(passed: Passed) -> list[bool]:
         ports = [port for port in passed.graph.inputs[node] if port is not None]
         derived[node] = node in own or (node not in signals and bool(ports) and all(derived[port[0]] for port in ports))
     return derived
+
+
+def _layers(passed: Passed, derived: Sequence[bool], names: Mapping[int, str]) -> dict[int, str]:
+    """Of every node within a stacked recurrence, its layer and direction as torch ends the names of the weights: "_l1_reverse".
+
+    An operation with weights belongs to theirs, any other to that of what it is fed; what joins several belongs to none.
+    """
+    if not any(name.endswith(("_l1", "_l0_reverse")) for name in names.values()):
+        return {}  # one layer and one direction need not be told apart
+    layers: dict[int, str] = {}
+    for node in range(len(passed.graph.nodes) - 1, -1, -1):
+        call = passed.recorder.owner.get(passed.graph.nodes[node])
+        if node in names and (found := LAYER.search(names[node])):
+            layers[node] = found[0]
+        if not derived[node] and (call is None or call.operation not in RECURRENCES):
+            continue
+        fed = {port[0] for port in passed.graph.inputs[node] if port is not None}
+        weights = {layers[i] for i in fed if derived[i] and i in layers}
+        within = (i for i in fed if not derived[i] and passed.recorder.owner.get(passed.graph.nodes[i]) is call)
+        signals = {layers.get(i, "") for i in within}
+        if len(own := weights or signals) == 1:
+            layers.setdefault(node, own.pop())
+    return layers
 
 
 def _behind(passed: Passed, nodes: Sequence[int], names: Mapping[int, str]) -> set[str]:
