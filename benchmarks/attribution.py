@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 
 import torch
-from tests.trace.networks import SUBJECTS, subject
-from tests.trace.planting import BRANCHES, Trial, branch_trial, trial
+from tests.tracing.networks import SUBJECTS, subject
+from tests.tracing.planting import BRANCHES, Trial, branch_trial, trial
 
 TRIALS = 200
 

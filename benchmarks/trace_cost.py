@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 BATCH, CLASSES = 64, 10
 SHAPES = ((12, 512), (1_000, 32), (2_000, 32), (5_000, 32), (10_000, 32))  # layers, width

@@ -1,6 +1,6 @@
 """Six networks of different kinds, as they are before training: `unvanish check examples/networks.py:sigmoid`, and so on.
 
-Each function returns the network, its inputs, and a loss or targets. Real digits, which come with scikit-learn, or made-up sequences.
+Each function returns the network, its inputs, and a loss or targets. The data are digits from scikit-learn, or made up.
 """
 
 import torch

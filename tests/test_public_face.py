@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,8 @@ def test_logging_needs_no_torch_and_outside_a_run_does_nothing() -> None:
     code = "import sys, unvanish; assert unvanish.log(val_accuracy=0.93) is None; assert 'torch' not in sys.modules"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_no_room_has_the_name_of_a_public_function_and_would_take_its_place_once_imported() -> None:
+    rooms = {path.stem for path in Path(unvanish.__file__).parent.iterdir()}
+    assert rooms.isdisjoint(NAMES)

@@ -160,7 +160,7 @@ def trace(model: nn.Module, inputs: Any, loss: Any, *, to: str | None = None) ->
     or a dict of keyword arguments; `loss` takes the outputs and returns one number, or is a tensor of targets. The network is left
     bit for bit as it was. Raises UsageError for what cannot be used, TraceError where no finite gradient arrives.
     """
-    from unvanish.trace import trace as traced
+    from unvanish.tracing import trace as traced
 
     return with_pen(traced(model, inputs, loss, to=to))
 
@@ -214,8 +214,8 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
     from torch import nn
 
     from unvanish.observe.single import take_step
-    from unvanish.trace.calm import calm
-    from unvanish.trace.ends import fed, loss_of, one_number
+    from unvanish.tracing.calm import calm
+    from unvanish.tracing.ends import fed, loss_of, one_number
 
     if not isinstance(model, nn.Module):
         raise UsageError(f"check needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")

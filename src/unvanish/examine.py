@@ -29,7 +29,7 @@ def examine(
     Raises what `trace` raises. Cost: some training steps, and about a second for the Jacobians.
     """
     from unvanish.diagnose.prediction import predict
-    from unvanish.trace import orthogonal_weights, spectra, trace
+    from unvanish.tracing import orthogonal_weights, spectra, trace
 
     flow = with_pen(trace(model, inputs, loss, births=births))
     return Examination(flow, predict(flow, orthogonal=orthogonal_weights(model)), spectra(model, inputs, flow))
@@ -41,7 +41,7 @@ def first_look(seen: Seen) -> Examination | None:
     It works on a copy, so that a network that keeps things from call to call finds them as they were, and what the copy prints
     is not printed twice.
     """
-    from unvanish.trace import Unlookable, look_again
+    from unvanish.tracing import Unlookable, look_again
 
     try:
         flow, orthogonal = look_again(

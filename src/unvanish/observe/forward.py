@@ -111,7 +111,8 @@ class ForwardWatch:
         finally:
             self.charge_since(began)
 
-    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _after(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        *keywords, output = rest  # torch leaves the keyword arguments out where the forward pass has raised
         if threading.get_ident() != self._thread or not self._stack or self._stack[-1].module is not module:
             return
         began = self.clock()
@@ -125,8 +126,8 @@ class ForwardWatch:
                 raise self._fault
             capture = self._capture()
             tensor = first_tensor(output)
-            if capture is not None and not self._stack and torch.is_grad_enabled():
-                self._on_network(module, args, kwargs, output)
+            if capture is not None and keywords and not self._stack and torch.is_grad_enabled():
+                self._on_network(module, args, keywords[0], output)
             if capture is not None and tensor is not None and worth_seeing(tensor) and capture.producer(tensor) is None:
                 self._see_module(capture, module, tensor)
         except Exception as fault:

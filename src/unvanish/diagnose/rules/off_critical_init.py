@@ -10,7 +10,6 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.profile import SATURATING
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.rules.through_time import learned
 from unvanish.record.examination import Examination
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.prediction import Prediction
@@ -50,7 +49,7 @@ class OffCriticalInit(Rule):
         verb = "lose" if lost else "gain"
         yield Finding(
             self.code,
-            Severity.INFO if learned(chart) else Severity.WARNING,
+            Severity.WARNING if chart.course() is None else Severity.INFO,  # of a training, its gradient tells the harm
             0.9,
             f"The initial weights are too {'small' if told.sw < told.critical_sw else 'large'} for {len(told.layers)} layers.",
             f"At this depth and initialisation the gradient should {verb} {words.decades(told.decades)} between the output and the "

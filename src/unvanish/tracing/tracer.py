@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from unvanish.errors import TraceError, UsageError
 from unvanish.record.anatomy import Location
 from unvanish.record.flow import GradientFlow
-from unvanish.trace.assembly import Passed, flow_of
-from unvanish.trace.backward import Backward, Scaled, propagate, seed
-from unvanish.trace.calm import calm, within_engine
-from unvanish.trace.ends import Fed, fed, loss_of, one_number, tensors_in
-from unvanish.trace.graph import Graph, Port, graph_behind
-from unvanish.trace.recorder import Break, Call, Recorder
-from unvanish.trace.recurrence import Recurrence, recurrences
+from unvanish.tracing.assembly import Passed, flow_of
+from unvanish.tracing.backward import Backward, Scaled, propagate, seed
+from unvanish.tracing.calm import calm, within_engine
+from unvanish.tracing.ends import Fed, fed, loss_of, one_number, tensors_in
+from unvanish.tracing.graph import Graph, Port, graph_behind
+from unvanish.tracing.recorder import Break, Call, Recorder
+from unvanish.tracing.recurrence import Recurrence, recurrences
 
 CLOSED = 1e-6  # decades by which the terms may miss the total; rounding of their sum stays far below
 WRAPPED = ("_orig_mod", "module")  # how torch.compile and the data-parallel wrappers name the network inside

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import TraceError, UnvanishError, UsageError
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 0])

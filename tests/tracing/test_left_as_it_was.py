@@ -16,7 +16,7 @@ from networks import SUBJECTS, Block, subject
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 0])

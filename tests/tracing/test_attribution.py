@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from unvanish.trace.attribution import Attribution, Edge, Port, Sizes, attribute, joint
+from unvanish.tracing.attribution import Attribution, Edge, Port, Sizes, attribute, joint
 
 EXACT = 1e-10
 

@@ -10,7 +10,7 @@ import torch
 from networks import SUBJECTS, subject
 from planting import BRANCH_FACTOR, BRANCHES, Fault, branch_trial, in_module, planted_in, trial
 
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 # The one that may be missed is outdone by an operation that truly takes more: the gates of stacked LSTMs, all steps and layers
 # together. `python -m benchmarks.attribution` measures it over 200 faults of each sort.

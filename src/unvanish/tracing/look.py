@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from unvanish.errors import UnvanishError
 from unvanish.record.flow import GradientFlow
 from unvanish.record.spectrum import JacobianSpectrum
-from unvanish.trace.calm import calm
-from unvanish.trace.spectrum import jacobian_spectrum
+from unvanish.tracing.calm import calm
+from unvanish.tracing.spectrum import jacobian_spectrum
 
 LARGEST_SIDE = 2048  # a matrix of that many rows is multiplied with itself in a tenth of a second
 SAME = 0.05  # relative spread of squared singular values: 0 for an orthogonal matrix, about 1 for a square Gaussian one

@@ -21,9 +21,9 @@ from torch.overrides import TorchFunctionMode
 
 from unvanish import callsite
 from unvanish.record.anatomy import Location
-from unvanish.trace.graph import Node, is_leaf
-from unvanish.trace.kinds import LOSSES, RECURRENCES, canonical, graph_operation
-from unvanish.trace.magnitude import mean_and_std
+from unvanish.tracing.graph import Node, is_leaf
+from unvanish.tracing.kinds import LOSSES, RECURRENCES, canonical, graph_operation
+from unvanish.tracing.magnitude import mean_and_std
 
 COMPOSITES = RECURRENCES | LOSSES | {"multi_head_attention_forward"}  # one call of many operations, which the graph tells apart
 IN_PLACE = frozenset({"setitem", "index_put"})

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from unvanish.record.anatomy import Location
 from unvanish.record.flow import FlowOp, GradientFlow
-from unvanish.trace import kinds, trace
-from unvanish.trace.blocks import Member, block_names, common_path, cuts
+from unvanish.tracing import kinds, trace
+from unvanish.tracing.blocks import Member, block_names, common_path, cuts
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 

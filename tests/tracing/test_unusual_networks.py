@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from unvanish.record.flow import GROUPINGS, GradientFlow
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 0])

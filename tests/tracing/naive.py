@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unvanish.record.flow import GradientFlow
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 
 @dataclass(frozen=True)

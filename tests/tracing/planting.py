@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from unvanish.record.flow import FlowOp, GradientFlow
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 if TYPE_CHECKING:
     from networks import Subject

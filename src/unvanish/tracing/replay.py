@@ -15,9 +15,9 @@ from torch.utils import _pytree as pytree
 
 from unvanish.record.anatomy import Location
 from unvanish.record.flow import GradientFlow
-from unvanish.trace.ends import Arguments
-from unvanish.trace.look import orthogonal_weights
-from unvanish.trace.tracer import trace
+from unvanish.tracing.ends import Arguments
+from unvanish.tracing.look import orthogonal_weights
+from unvanish.tracing.tracer import trace
 
 LARGEST_BYTES = 2**30  # of parameters: a larger network is not copied beside itself
 

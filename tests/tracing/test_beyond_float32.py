@@ -14,7 +14,7 @@ from networks import Subject
 from torch import Tensor, nn
 
 from unvanish.record.flow import GROUPINGS
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 WIDTH = 8
 CLASSES = torch.randint(0, 5, (16,), generator=torch.Generator().manual_seed(1))

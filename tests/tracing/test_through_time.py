@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unvanish.record.flow import GradientFlow, TimeProfile
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 EXACT = 1e-9
 STEPS, HIDDEN = 12, 6

@@ -14,7 +14,7 @@ from networks import SUBJECTS, subject
 from torch import Tensor, nn
 
 from unvanish.record.flow import GROUPINGS
-from unvanish.trace import trace
+from unvanish.tracing import trace
 
 EXACT = 1e-10
 CHAINS = ("mlp", "vgg", "checkpoints", "reentrant checkpoints")
