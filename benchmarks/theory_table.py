@@ -15,6 +15,7 @@ from unvanish.theory.layers import Scheme, plain_network, scheme_scale
 from unvanish.theory.nonlinearity import Nonlinearity, names, nonlinearity
 
 WIDTH = 64
+NETWORKS = 60  # simulated for each row
 DEPTHS = (10, 20, 30, 50)
 LARGE_MISS = 0.2  # decades; single networks scatter by more
 
@@ -98,17 +99,27 @@ def summary(rows: list[Loss]) -> str:
     return "\n".join(lines)
 
 
+def report(networks: int = NETWORKS) -> str:
+    """Both tables, simulated."""
+    rows = [row for name in names() for scheme in Scheme for row in losses(name, scheme, networks=networks)]
+    points = [(name, sw2) for name, grid in depth_scales.GRID for sw2 in grid]
+    measured = [depth_scales.measure(name, sw2, seed=seed) for seed, (name, sw2) in enumerate(points)]
+    return "\n\n".join(
+        (
+            f"Decades of gradient lost from the last layer to the first, width {WIDTH}: predicted, measured (one network's scatter)",
+            table(rows),
+            summary(rows),
+            f"Depth scales in layers, width {depth_scales.WIDTH}, sb2 = {depth_scales.BIAS}: predicted, measured",
+            depth_scales.table(measured),
+        )
+    )
+
+
 def main() -> None:
     """Simulates and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=60, help="simulated networks for each row of the first table")
-    networks = parser.parse_args().networks
-    print(f"Decades of gradient lost from the last layer to the first, width {WIDTH}: predicted, measured (scatter of one network)")
-    rows = [row for name in names() for scheme in Scheme for row in losses(name, scheme, networks=networks)]
-    print(table(rows), summary(rows), sep="\n\n")
-    print(f"\nDepth scales in layers, width {depth_scales.WIDTH}, sb2 = {depth_scales.BIAS}: predicted, measured")
-    points = [(name, sw2) for name, grid in depth_scales.GRID for sw2 in grid]
-    print(depth_scales.table([depth_scales.measure(name, sw2, seed=seed) for seed, (name, sw2) in enumerate(points)]))
+    parser.add_argument("--networks", type=int, default=NETWORKS, help="simulated networks for each row of the first table")
+    print(report(parser.parse_args().networks))
 
 
 if __name__ == "__main__":

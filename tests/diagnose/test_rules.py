@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from examinations import flow, recurrence, scaled, through_time, told
 from patients import anatomy, falling, flat, healthy, kinds, opponents, owned, reading, slope
 
 from unvanish.diagnose import diagnose
@@ -31,6 +33,7 @@ LAYERS = tuple(str(i) for i in range(0, 11, 2))
 SIGMOIDS = anatomy(op="sigmoid")
 TANH = anatomy(op="tanh")
 STUCK = healthy(losses=flat())
+STEADY = healthy(losses=falling(end=2.0))
 RISING = np.concatenate([np.linspace(2.3, 9.0, 100), np.full(100, 9.0)])
 BROKEN = np.concatenate([falling(100), np.full(100, np.inf)])
 
@@ -143,6 +146,37 @@ SICK = {
     "nothing is learned, for no reason that shows": Sick(
         STUCK, "loss-not-decreasing", None, (), Severity.WARNING, began=None, evidence="fall of the loss"
     ),
+    "a recurrence that forgets, in a training that stands still": Sick(
+        through_time(recurrence(-6.0), STUCK),
+        "vanishing-through-time",
+        "recurrence-without-gate",
+        ("body",),
+        evidence="gain through time",
+    ),
+    "a recurrence that forgets, before any training": Sick(
+        through_time(recurrence(-6.0)), "vanishing-through-time", "recurrence-without-gate", ("body",), Severity.WARNING
+    ),
+    "gates that stay half closed": Sick(
+        through_time(recurrence(-6.0, gated=True), STUCK), "vanishing-through-time", "off-critical-init", ("body",)
+    ),
+    "a recurrence of the network itself": Sick(
+        through_time(recurrence(-6.0, path=""), STUCK),
+        "vanishing-through-time",
+        "recurrence-without-gate",
+        ("body.weight_hh_l0",),
+    ),
+    "a recurrence that multiplies": Sick(
+        through_time(recurrence(6.0)), "exploding-through-time", "off-critical-init", ("body",), evidence="gain through time"
+    ),
+    "a recurrence that multiplies, although the loss falls": Sick(
+        through_time(recurrence(6.0), healthy()), "exploding-through-time", "off-critical-init", ("body",)
+    ),
+    "weights that theory calls too small": Sick(
+        scaled(told(-7.0)), "off-critical-init", "off-critical-init", ("0", "2", "4"), Severity.WARNING, evidence="predicted gain"
+    ),
+    "weights that theory calls too large": Sick(
+        scaled(told(7.0, scale=3.0)), "off-critical-init", "off-critical-init", ("0", "2", "4"), Severity.WARNING
+    ),
 }
 
 LEFT_ALONE = {
@@ -171,6 +205,18 @@ LEFT_ALONE = {
     "a run too short to judge": healthy(losses=flat(20), sampled=range(1, 11)),
     "two opponents": healthy(opponents(), losses=np.stack([flat(), flat(level=0.7)], axis=1)),
     "a loss below zero that falls": healthy(losses=-falling(start=0.2, end=2.3)),
+    "gates that may still open": through_time(recurrence(-6.0, gated=True)),
+    "a recurrence that learns all the same": through_time(recurrence(-6.0), healthy()),
+    "a recurrence of which every step is read": through_time(recurrence(-6.0, own=-0.5)),
+    "two and a half decades forgotten": through_time(recurrence(-2.5), STEADY),
+    "two and a half decades gained through time": through_time(recurrence(2.5), STEADY),
+    "a recurrence through which nothing comes": through_time(recurrence(math.nan)),
+    "two and a half decades that theory expects": scaled(told(-2.5)),
+    "weights at the critical scale": scaled(told(-7.0, scale=1.40)),
+    "a network that theory does not speak of": scaled(told(None)),
+    "an activation without a critical scale": scaled(told(-7.0, critical=None)),
+    "activations that take most of it": scaled(told(-7.0), taken=flow(-5.0, -2.0, activation="sigmoid")),
+    "weights that theory calls too small, in a training that works": scaled(told(-7.0), healthy()),
 }
 
 
@@ -196,8 +242,8 @@ def test_a_finding_says_what_why_and_what_to_do_with_sources(case: Sick) -> None
 
 
 # On which side of its threshold the leading evidence of a finding stands.
-BELOW = {"vanishing-gradient", "symmetric-init", "learning-rate-too-low", "loss-not-decreasing"}
-ABOVE = {"exploding-gradient", "saturated-activation", "dead-units", "non-finite"}
+BELOW = {"vanishing-gradient", "vanishing-through-time", "symmetric-init", "learning-rate-too-low", "loss-not-decreasing"}
+ABOVE = {"exploding-gradient", "exploding-through-time", "saturated-activation", "dead-units", "non-finite"}
 
 
 @pytest.mark.parametrize("case", [c for c in SICK.values() if c.code in BELOW | ABOVE], ids=lambda case: case.code)
