@@ -106,7 +106,7 @@ def report(networks: int = NETWORKS) -> str:
     measured = [depth_scales.measure(name, sw2, seed=seed) for seed, (name, sw2) in enumerate(points)]
     return "\n\n".join(
         (
-            f"Decades of gradient lost from the last layer to the first, width {WIDTH}: predicted, measured (one network's scatter)",
+            f"Decades of gradient lost from the last layer to the first, width {WIDTH}: predicted, measured (its scatter)",
             table(rows),
             summary(rows),
             f"Depth scales in layers, width {depth_scales.WIDTH}, sb2 = {depth_scales.BIAS}: predicted, measured",
