@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unvanish.record.flow import ENDS, INTERFERENCE, ROOT, SIZE, SPLIT, FlowOp, GradientFlow
+from unvanish.record.flow import ENDS, ROOT, SIZE, FlowOp, GradientFlow, junction_terms
 from unvanish.report import places
 
 HALVINGS = 60  # of the interval in which the fold's limit is sought; beyond this float64 has no more digits
@@ -75,7 +75,7 @@ def pieces(flow: GradientFlow) -> list[Piece]:
         if junction.visits:
             # The tensor lies after its origin, so on the way back it is met before it.
             at = position.get(junction.origin, -1.0) + 0.5
-            for rank, (term, decades) in enumerate(((INTERFERENCE, junction.interference), (SPLIT, junction.split))):
+            for rank, (term, decades) in enumerate(reversed(junction_terms(junction))):
                 label = f"{term} after {junction.origin}"
                 found.append((at, rank, Piece(label, term, term, junction.block or ROOT, decades, "")))
     found.sort(key=lambda entry: entry[:2], reverse=True)

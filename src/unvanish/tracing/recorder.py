@@ -121,7 +121,7 @@ class Recorder(TorchFunctionMode):
             if operation.startswith("embedding"):
                 indices = next((t.untyped_storage().data_ptr() for t in given if not t.is_floating_point()), 0)
                 self.embedded.extend(((tensor.grad_fn, tensor.output_nr), indices) for tensor in made)
-        elif signals and not self._inside_custom and (operation in ENDS_GRADIENT or not torch.is_grad_enabled()):
+        elif self._ends_gradient(operation, signals):
             self._note_break(operation, result)
         return result
 
@@ -184,6 +184,11 @@ class Recorder(TorchFunctionMode):
         if tensor.grad_fn is not None:
             self.tensor_hooks.setdefault((tensor.grad_fn, tensor.output_nr), []).append(hook)
         return func(*args, **kwargs)
+
+    def _ends_gradient(self, operation: str, signals: list[Tensor]) -> bool:
+        """Whether a gradient was on its way through one of the tensors; what is done to bare parameters is upkeep."""
+        under_way = any(tensor.grad_fn is not None for tensor in signals) and not self._inside_custom
+        return under_way and (operation in ENDS_GRADIENT or not torch.is_grad_enabled())
 
     def _note_break(self, operation: str, result: Any) -> None:
         if any(tensor.is_floating_point() and not tensor.requires_grad for tensor in tensors((result,))) or operation == "argmax":

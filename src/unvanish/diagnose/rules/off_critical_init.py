@@ -43,7 +43,9 @@ class OffCriticalInit(Rule):
             return
         if not told.phase:  # normalised: the scale of the weights is of no consequence
             return
-        if abs(told.decades) < THRESHOLD or abs(told.sw / told.critical_sw - 1.0) < NEAR or _saturates(seen):
+        if not THRESHOLD <= abs(told.decades) < math.inf or not told.sw > 0.0:  # zeros are at no scale
+            return
+        if abs(told.sw / told.critical_sw - 1.0) < NEAR or _saturates(seen):
             return
         lost = told.decades < 0
         verb = "lose" if lost else "gain"
