@@ -24,10 +24,14 @@ def _foreign() -> tuple[str, ...]:
     return ("<", *(f"{root}{os.sep}" for root in roots))
 
 
-@cache
 def is_users(code: CodeType) -> bool:
     """Whether a piece of code is the user's: neither torch's nor ours, and from a file."""
-    return code.co_filename.startswith(_EXAMPLES) or not code.co_filename.startswith(_foreign())
+    return _is_users_file(code.co_filename)
+
+
+@cache  # by name: pieces of code that look alike are equal, whatever file they come from
+def _is_users_file(name: str) -> bool:
+    return name.startswith(_EXAMPLES) or not name.startswith(_foreign())
 
 
 def user_frames(frame: FrameType | None) -> Iterator[FrameType]:

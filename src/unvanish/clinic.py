@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
-from unvanish.examine import births, examine, first_look, with_pen
+from unvanish.examine import births, examine, first_look, foretold, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.trials import Ending, Script, execute, when_imported
 
@@ -100,7 +100,7 @@ class Watched:
     @property
     def run(self) -> Run:
         """The record so far."""
-        return self._journal.read()
+        return foretold(self._journal.read())
 
     @property
     def findings(self) -> list[Finding]:
@@ -282,7 +282,9 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
     if not watches:
         raise _nothing_seen(script, ending, "ended without importing torch")
     observer, journal = watches[0]
-    run = journal.read()
+    run = foretold(journal.read())
+    if run.examination is not None:
+        journal.write(examination=run.examination)
     journal.close()
     if not run.step_count or not observer.modules_born:
         seen = "it has no torch.nn.Module" if observer.backward_calls else "it never called backward"
@@ -312,7 +314,7 @@ def race_cures(
         (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
         if result.failure:
             raise ObservationError(f"{script.name} failed, so there is nothing to race: {result.failure}")
-        run = load(first.folder / RUN_FILE)
+        run = foretold(load(first.folder / RUN_FILE))
         findings = diagnose(run)
         candidates = [tuple(name.split(" + ")) for name in (findings[0].remedies if findings else ())]
         entry = next((n.entry for n in run.anatomy.networks if n.entry is not None), None)

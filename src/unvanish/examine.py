@@ -29,29 +29,34 @@ def examine(
     Raises what `trace` raises. Cost: some training steps, and about a second for the Jacobians.
     """
     from unvanish.diagnose.prediction import predict
-    from unvanish.tracing import orthogonal_weights, spectra, trace
+    from unvanish.tracing import spectra, trace, with_orthogonality
 
-    flow = with_pen(trace(model, inputs, loss, births=births))
-    return Examination(flow, predict(flow, orthogonal=orthogonal_weights(model)), spectra(model, inputs, flow))
+    flow = with_pen(with_orthogonality(trace(model, inputs, loss, births=births), model))
+    return Examination(flow, predict(flow), spectra(model, inputs, flow))
 
 
 def first_look(seen: Seen) -> Examination | None:
     """The network of a training's first step, traced with the gradient that really came; None where that cannot be had.
 
     It works on a copy, so that a network that keeps things from call to call finds them as they were, and what the copy prints
-    is not printed twice.
+    is not printed twice. Theory is asked later, by `foretold`.
     """
     from unvanish.tracing import Unlookable, look_again
 
     try:
-        flow, orthogonal = look_again(
-            seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, lambda path: seen.births.get(path)
-        )
+        return Examination(look_again(seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, seen.births.get))
     except (Unlookable, UnvanishError):
         return None
+
+
+def foretold(run: Run) -> Run:
+    """The run with what theory says of its network, which a training in progress does not wait for."""
+    seen = run.examination
+    if seen is None or seen.prediction is not None:
+        return run
     from unvanish.diagnose.prediction import predict
 
-    return Examination(flow, predict(flow, orthogonal=orthogonal))
+    return replace(run, examination=replace(seen, prediction=predict(seen.flow)))
 
 
 def births(run: Run, model: nn.Module) -> Callable[[nn.Module], Location | None]:

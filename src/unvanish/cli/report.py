@@ -18,12 +18,13 @@ def report(
 ) -> int:
     """Show the report of a stored run again."""
     from unvanish.diagnose import diagnose
+    from unvanish.examine import foretold
     from unvanish.record.journal import load
     from unvanish.report import page
     from unvanish.report.terminal import render
 
     require_place(json)
-    record = load(run / "run.sqlite" if run.is_dir() else run)
+    record = foretold(load(run / "run.sqlite" if run.is_dir() else run))
     findings = diagnose(record)
     if html is not None:
         page.write(html, record, findings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unvanish.errors import UsageError
@@ -38,15 +38,15 @@ class _OffTheMap(Exception):
     """Theory does not speak of this network; the message says why."""
 
 
-def predict(flow: GradientFlow, *, orthogonal: Collection[str] = ()) -> Prediction:
+def predict(flow: GradientFlow) -> Prediction:
     """The decades that theory expects this network to lose, layer by layer, from its own initial weights; no data but the input's
     size.
 
-    `orthogonal` names the parameters that are orthogonal matrices. Cost: some milliseconds a layer until the length settles.
+    Cost: some milliseconds a layer until the length settles.
     """
     try:
         links = _links(flow)
-        layers = [_layer(flow, link, orthogonal) for link in links]
+        layers = [_layer(flow, link) for link in links]
     except _OffTheMap as reason:
         return Prediction(None, reason=str(reason))
     told = forecast(layers, q=_input_length(links[0], layers[0]))
@@ -127,7 +127,7 @@ def _plain_name(op: FlowOp) -> str:
     return op.op
 
 
-def _layer(flow: GradientFlow, link: Link, orthogonal: Collection[str]) -> Layer:
+def _layer(flow: GradientFlow, link: Link) -> Layer:
     """A weight operation as theory wants it: how many weights enter and leave a unit, and how large they are."""
     own = [parameter for parameter in flow.parameters if parameter.name in link.op.parameters]
     weights = [parameter for parameter in own if len(parameter.shape) > 1]
@@ -140,7 +140,7 @@ def _layer(flow: GradientFlow, link: Link, orthogonal: Collection[str]) -> Layer
         raise _OffTheMap(f"theory has no number for {link.op.label} ({link.op.op})")
     fan_out = fan_in * 10.0 ** (2.0 * link.op.size)  # as many connections leave the inputs as enter the outputs
     scale = Scale(fan_in * 10.0 ** (2.0 * weight.log10_rms), 10.0 ** (2.0 * biases[0].log10_rms) if biases else 0.0)
-    kind = Weights.ORTHOGONAL if weight.name in orthogonal else Weights.GAUSSIAN
+    kind = Weights.ORTHOGONAL if weight.orthogonal else Weights.GAUSSIAN
     return Layer(link.phi, fan_in, fan_out, scale, kind, link.normalisation)
 
 

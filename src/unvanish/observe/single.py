@@ -40,14 +40,17 @@ def watching_one_step(journal: Journal, *, script: str) -> Generator[None]:
 def take_step(model: nn.Module, value: Callable[[], Tensor]) -> None:
     """One forward and backward pass of what `value` computes, and the end of a step in which no weight moves.
 
-    Gradients that the parameters held are theirs again afterwards; buffers and random state are the caller's to keep.
+    Gradients that the parameters held are theirs again afterwards; buffers and random state are the caller's to keep. A value that
+    carries no gradient has no backward pass; to say why is the trace's business.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     held = [parameter.grad for parameter in parameters]
     optimizer = Still(parameters)
     optimizer.zero_grad()
     try:
-        value().backward()
+        loss = value()
+        if loss.requires_grad:
+            loss.backward()
         optimizer.step()
     finally:
         for parameter, gradient in zip(parameters, held, strict=True):

@@ -78,12 +78,16 @@ class Junction:
 
 @dataclass(frozen=True, slots=True)
 class FlowParameter:
-    """One parameter's RMS and the RMS of its gradient, as log10; -inf for an exact zero, NaN where no gradient reaches it."""
+    """One parameter's RMS and the RMS of its gradient, as log10; -inf for an exact zero, NaN where no gradient reaches it.
+
+    `orthogonal` says whether it stretches all directions alike, as a matrix of shape (outputs, inputs); False where nobody looked.
+    """
 
     name: str
     shape: tuple[int, ...]
     log10_rms: float
     log10_gradient_rms: float
+    orthogonal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,15 +16,24 @@ from unvanish.record.spectrum import JacobianSpectrum
 from unvanish.tracing.calm import calm
 from unvanish.tracing.spectrum import jacobian_spectrum
 
-LARGEST_SIDE = 2048  # a matrix of that many rows is multiplied with itself in a tenth of a second
-SAME = 0.05  # relative spread of squared singular values: 0 for an orthogonal matrix, about 1 for a square Gaussian one
+SAME = 0.05  # share of a random vector's image that is turned: 0 for an orthogonal matrix, about 0.7 for a square Gaussian one
+FEWEST_SIDES = 4  # in fewer dimensions a random vector may be kept by chance
 SHOWN = 4  # layers besides the output
 LARGEST_WORK = 20_000  # operations run backwards, some ten microseconds each in a small network: about a second
 
 
+def with_orthogonality(flow: GradientFlow, model: nn.Module) -> GradientFlow:
+    """The flow, whose parameters say whether they are orthogonal."""
+    names = orthogonal_weights(model)
+    return replace(flow, parameters=tuple(replace(each, orthogonal=each.name in names) for each in flow.parameters))
+
+
 @torch.no_grad()
 def orthogonal_weights(model: nn.Module) -> frozenset[str]:
-    """The names of the weights whose singular values are all alike, seen as matrices of shape (outputs, inputs)."""
+    """The names of the weights whose singular values are all alike, seen as matrices of shape (outputs, inputs).
+
+    Cost: two products of a vector with each, from a random generator of its own.
+    """
     return frozenset(name for name, weight in model.named_parameters() if weight.dim() > 1 and _is_orthogonal(weight.flatten(1)))
 
 
@@ -70,10 +80,12 @@ def _outputs(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[st
 
 
 def _is_orthogonal(matrix: Tensor) -> bool:
-    rows, columns = matrix.shape
-    if min(rows, columns) < 2 or max(rows, columns) > LARGEST_SIDE:
+    """Whether W W^T (on its smaller side) turns no vector, to within SAME; a Gaussian matrix turns any by a right angle or so."""
+    small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    if len(small) < FEWEST_SIDES:
         return False
-    small = matrix if rows <= columns else matrix.T
-    gram = (small @ small.T).double()
-    mean = gram.trace() / len(gram)
-    return bool(mean > 0) and float((gram @ gram).trace() / len(gram) / mean**2) - 1.0 < SAME
+    draw = torch.Generator().manual_seed(0)
+    probe = torch.randn(len(small), generator=draw).to(small)
+    image = small @ (small.T @ probe)
+    kept = torch.dot(probe, image) / torch.dot(probe, probe)
+    return bool(kept > 0) and float(torch.linalg.vector_norm(image - kept * probe) / torch.linalg.vector_norm(image)) < SAME

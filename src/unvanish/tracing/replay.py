@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from unvanish.record.anatomy import Location
 from unvanish.record.flow import GradientFlow
 from unvanish.tracing.ends import Arguments
-from unvanish.tracing.look import orthogonal_weights
+from unvanish.tracing.look import with_orthogonality
 from unvanish.tracing.tracer import trace
 
 LARGEST_BYTES = 2**30  # of parameters: a larger network is not copied beside itself
@@ -33,8 +33,8 @@ def look_again(
     seeds: Mapping[int, Tensor],
     casts: Sequence[tuple[str, torch.dtype]],
     births: Callable[[str], Location | None],
-) -> tuple[GradientFlow, frozenset[str]]:
-    """The flow of the step, and the names of the orthogonal weights.
+) -> GradientFlow:
+    """The flow of the step.
 
     `seeds` are the gradients at the output's tensors by their place among them, `casts` the automatic casts of the step by device
     type, `births` the lines that built modules, by path. Raises Unlookable where the network cannot be copied or run again, and
@@ -56,7 +56,7 @@ def look_again(
         stack.enter_context(redirect_stderr(io.StringIO()))
         flow = _traced(twin, Arguments(args, kwargs), seeds, lambda module: births(paths.get(module, "")))
     # The loss was only a stand-in; its own operations say nothing about the script's.
-    return replace(flow, loss_ops=(), loss_junctions=(), loss_ends=0.0), orthogonal_weights(twin)
+    return with_orthogonality(replace(flow, loss_ops=(), loss_junctions=(), loss_ends=0.0), twin)
 
 
 def _traced(

@@ -45,9 +45,11 @@ def built(path: Path, factory: Callable[[], Any]) -> tuple[Any, Any, Any]:
     name = getattr(factory, "__name__", "the factory")
     with user_code(path, f"{name}()"):
         made = factory()
-    if not isinstance(made, tuple | list) or len(cast(Sequence[Any], made)) != len(PARTS):
-        raise ScriptError(f"{name}() must return three things, {', '.join(PARTS)}; it returned {type(made).__name__}")
-    network, inputs, loss = cast(Sequence[Any], made)
+    parts = cast(Sequence[Any], made) if isinstance(made, tuple | list) else None
+    if parts is None or len(parts) != len(PARTS):
+        got = type(made).__name__ if parts is None else f"{len(parts)}"
+        raise ScriptError(f"{name}() must return three things, {', '.join(PARTS)}; it returned {got}")
+    network, inputs, loss = parts
     return network, inputs, loss
 
 
