@@ -1,0 +1,140 @@
+"""A watched training is traced once, before its first update, and never notices."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import unvanish
+from unvanish.clinic import trace
+
+
+class Talkative(nn.Module):
+    """Counts its calls, says so, drops out, normalises, and is called by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.body = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 16), nn.Tanh())
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, *, scale: float = 1.0) -> Tensor:
+        self.calls += 1
+        print("forward", self.calls)
+        return self.head(self.body(x * scale))
+
+
+class Stateful(nn.Module):
+    """Keeps a tensor with a graph from call to call, so that it cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+        self.last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = self.layer(x)
+        return self.last
+
+
+INPUTS, LABELS = torch.randn(12, 6, generator=torch.Generator().manual_seed(5)), torch.arange(12) % 3
+
+
+def trained(model: nn.Module, steps: int = 4, **keywords: float) -> list[float]:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses: list[float] = []
+    for _ in range(steps):
+        loss = F.cross_entropy(model(INPUTS, **keywords), LABELS)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_training_and_what_it_prints_are_as_without_the_look(capsys: pytest.CaptureFixture[str]) -> None:
+    results: list[tuple[list[float], dict[str, Tensor], Tensor, int, str]] = []
+    for watched in (False, True):
+        torch.manual_seed(3)
+        model = Talkative()
+        if watched:
+            with unvanish.watch(model) as run:
+                losses = trained(model, scale=0.5)
+            assert run.run.examination is not None
+        else:
+            losses = trained(model, scale=0.5)
+        results.append((losses, model.state_dict(), torch.get_rng_state(), model.calls, capsys.readouterr().out))
+    (plain, weights, state, calls, said), (seen, *others) = results
+    assert seen == plain
+    assert all(torch.equal(weights[name], others[0][name]) for name in weights)
+    assert torch.equal(state, others[1])
+    assert (calls, said) == tuple(others[2:])
+
+
+def test_the_look_is_the_trace_of_the_network_before_its_first_update() -> None:
+    torch.manual_seed(0)
+    layers = [layer for _ in range(8) for layer in (nn.Linear(6, 6), nn.Sigmoid())]
+    model = nn.Sequential(*layers, nn.Linear(6, 3)).double()
+    wide = INPUTS.double()
+    expected = trace(model, wide, LABELS)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with unvanish.watch(model) as run:
+        for _ in range(3):
+            loss = F.cross_entropy(model(wide), LABELS)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    seen = run.run.examination
+    assert seen is not None
+    assert seen.prediction is not None
+    assert seen.flow.total == pytest.approx(expected.total, abs=1e-12)
+    assert seen.flow.log10_source_rms == pytest.approx(expected.log10_source_rms, abs=1e-12)
+    assert seen.flow.shares("op") == pytest.approx(expected.shares("op"), abs=1e-12)
+    assert math.isfinite(seen.flow.total)
+    assert seen.flow.loss_ops == ()
+
+
+def test_a_network_that_cannot_be_copied_is_watched_without_a_look() -> None:
+    model = Stateful()
+    with unvanish.watch(model) as run:
+        trained(model)
+    assert run.run.examination is None
+    assert run.run.step_count == 4
+    assert run.run.facts.faults == ()
+
+
+def test_of_two_networks_the_one_that_got_a_gradient_first_is_looked_at() -> None:
+    torch.manual_seed(0)
+    critic, maker = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), nn.Linear(2, 4)
+    optimizers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (critic, maker)]
+    with unvanish.watch(critic, maker) as run:
+        for _ in range(3):
+            made = maker(torch.randn(5, 2))
+            for optimizer, sign in zip(optimizers, (1.0, -1.0), strict=True):
+                optimizer.zero_grad()
+                (sign * critic(made if sign < 0 else made.detach()).mean()).backward()
+                optimizer.step()
+    seen = run.run.examination
+    assert seen is not None
+    assert [op.op for op in seen.flow.ops] == ["linear", "relu", "linear"]
+
+
+def test_mixed_precision_is_looked_at_in_the_precision_that_the_step_had() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with unvanish.watch(model) as run:
+        for _ in range(2):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = F.cross_entropy(model(INPUTS), LABELS)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    seen = run.run.examination
+    assert seen is not None
+    assert {"linear", "tanh"} <= {op.op for op in seen.flow.ops}
+    assert math.isfinite(seen.flow.total)
