@@ -12,7 +12,7 @@ from unvanish.record.flow import FlowOp, GradientFlow, TimeProfile
 from unvanish.record.prediction import PredictedLayer, Prediction
 from unvanish.record.run import CHECKED, Run
 
-LINE = Location("/home/person/net.py", 7, "self.body = nn.RNN(2, 64)")
+LINE = Location("/srv/net.py", 7, "self.body = nn.RNN(2, 64)")
 LAYERS = ("0", "2", "4")
 CRITICAL_SCALE = 1.41
 
@@ -47,9 +47,7 @@ def told(
 def recurrence(
     across: float, *, own: float | None = None, gated: bool = False, steps: int = 101, path: str = "body"
 ) -> TimeProfile:
-    """A recurrence that carries `across` decades over its sequence; `own` decades (else as many) lie between its largest and its first
-    gradient.
-    """
+    """A recurrence that carries `across` decades in all; `own`, else as many, lie between its largest gradient and its first."""
     slope = across / (steps - 1)
     carried = tuple(slope * (steps - 2 - i) for i in range(steps - 1))
     first = across if own is None else own

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from examinations import flow, recurrence, told
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from patients import SAMPLED, anatomy, falling, flat, healthy, opponents, owned, reading, slope
 
 from unvanish.diagnose import diagnose
 from unvanish.record.anatomy import Anatomy, Network
+from unvanish.record.examination import Examination
 from unvanish.record.run import Run
 
 BAD = (np.nan, np.inf, -np.inf, 0.0, 1.0, -7.0, 1e30)
@@ -30,6 +33,19 @@ STRUCTURES = (
     replace(anatomy(4), groups=(), parameters=tuple(replace(p, group=None) for p in anatomy(4).parameters)),
 )
 
+DECADES = st.sampled_from([0.0, -7.0, 7.0, math.nan, math.inf, -math.inf])
+EXAMINATIONS = st.builds(
+    Examination,
+    st.builds(
+        flow,
+        DECADES,
+        DECADES,
+        activation=st.sampled_from(["relu", "tanh"]),
+        times=st.lists(st.builds(recurrence, DECADES, own=st.none() | DECADES, gated=st.booleans()), max_size=2).map(tuple),
+    ),
+    st.none() | st.builds(told, st.none() | DECADES, scale=st.sampled_from([0.0, 1.0, math.nan, math.inf])),
+)
+
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
@@ -44,7 +60,7 @@ def runs(draw: st.DrawFn) -> Run:
     run = healthy(structure, losses=spoilt(losses, share, generator), sampled=SAMPLED[:samples])
     bad = {name: BAD_COUNTS if name in COUNTS else BAD for name in run.readings}
     readings = {name: spoilt(matrix, share, generator, bad[name]) for name, matrix in run.readings.items()}
-    return replace(run, readings=readings)
+    return replace(run, readings=readings, examination=draw(st.none() | EXAMINATIONS))
 
 
 def spoilt(matrix: np.ndarray, share: float, generator: np.random.Generator, bad: Sequence[float] = BAD) -> np.ndarray:

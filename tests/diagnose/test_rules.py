@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -213,6 +213,7 @@ LEFT_ALONE = {
     "a recurrence through which nothing comes": through_time(recurrence(math.nan)),
     "two and a half decades that theory expects": scaled(told(-2.5)),
     "weights at the critical scale": scaled(told(-7.0, scale=1.40)),
+    "a normalised network": scaled(replace(told(-7.0), phase="")),
     "a network that theory does not speak of": scaled(told(None)),
     "an activation without a critical scale": scaled(told(-7.0, critical=None)),
     "activations that take most of it": scaled(told(-7.0), taken=flow(-5.0, -2.0, activation="sigmoid")),
