@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -89,8 +90,18 @@ def test_what_is_wrong_is_named_first_with_its_cause(make: Callable[[], Made], c
     assert not checked.healthy
 
 
-def test_a_network_of_zeros_is_not_let_through() -> None:
-    assert not unvanish.check(*check_networks.zeros()).healthy
+def test_a_network_of_zeros_is_symmetric() -> None:
+    assert [finding.code for finding in unvanish.check(*check_networks.zeros()).findings] == ["symmetric-init"]
+
+
+def test_a_head_that_starts_at_zero_mends_itself_with_the_first_step_and_is_no_finding() -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(16, 3)
+    nn.init.zeros_(head.weight)
+    model = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), head)
+    checked = unvanish.check(model, torch.randn(8, 16), torch.arange(8) % 3)
+    assert checked.healthy
+    assert checked.flow.total == -math.inf
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluating"])
@@ -239,7 +250,7 @@ def test_theory_foretells_what_is_measured(name: str) -> None:
     [
         (check_networks.resnet, "paths part"),
         (check_networks.rnn, "paths part"),
-        (check_networks.transformer, "floating-point input"),
+        (check_networks.transformer, "inputs are integers"),
         (lambda: check_networks.mlp(nn.Hardshrink, 3), "no formula for hardshrink"),
         (lambda: (nn.Linear(32, 5), *check_networks.points()), "too few layers"),
     ],

@@ -318,8 +318,8 @@ def test_a_folder_of_the_users_is_kept_after_a_refusal(tmp_path: Path, nursery: 
 
 
 def test_a_file_in_another_folder_imports_its_neighbours(tmp_path: Path, nursery: Nursery) -> None:
-    write(tmp_path / "models" / "net.py", "from networks import healthy\n")
-    write(tmp_path / "models" / "networks.py", NETWORKS)
+    write(tmp_path / "models" / "net.py", "from beside_net import healthy\n")
+    write(tmp_path / "models" / "beside_net.py", NETWORKS)
     ended = nursery.unvanish(tmp_path, "check", "--out", "run", "models/net.py:healthy")
     assert (ended.code, ended.err.count("Traceback")) == (0, 0)
-    assert sys.modules.get("networks") is None
+    assert sys.modules.get("beside_net") is None

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unvanish.diagnose import words
 from unvanish.errors import UsageError
 from unvanish.record.flow import FlowOp, GradientFlow
 from unvanish.record.prediction import PredictedLayer, Prediction
@@ -90,10 +91,12 @@ def _prediction(links: Sequence[Link], layers: Sequence[Layer], told: Forecast) 
 def _links(flow: GradientFlow) -> list[Link]:
     """The chain, from the input to the output. Raises _OffTheMap where the network is none."""
     if flow.target != "input":
-        raise _OffTheMap("theory speaks of the way from the output to a floating-point input, not of a part of it")
+        raise _OffTheMap("the flow ends at an embedding, since the inputs are integers, and theory speaks of the whole way")
+    if not math.isfinite(flow.total):
+        raise _OffTheMap("no gradient arrives at all, which random weights do not do")
     on_the_way = [op for op in flow.ops if op.visits]
     if flow.junctions:
-        raise _OffTheMap(f"theory speaks of plain chains, and here the paths part behind {flow.junctions[0].origin!r}")
+        raise _OffTheMap(f"theory speaks of plain chains, and here the paths part behind {words.named(flow.junctions[0].origin)}")
     links: list[Link] = []
     phi = nonlinearity("linear")
     for op in on_the_way:

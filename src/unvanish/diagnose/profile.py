@@ -69,6 +69,22 @@ def activation_share(chart: Chart, chain: Chain, lost: float, rows: NDArray[np.i
     return float(np.clip(taken / lost, 0.0, 1.0)) if np.isfinite(lost) else float(taken < -1)
 
 
+def mends_itself(chart: Chart) -> bool:
+    """Whether nothing arrives only because a weight starts at zero, whose own gradient will move it with the first update.
+
+    Heads and the ends of residual branches are often started so. Known from a trace alone.
+    """
+    seen = chart.run.examination
+    if seen is None or seen.flow.total != -np.inf:
+        return False
+    named = {parameter.name: parameter for parameter in seen.flow.parameters}
+    ends = [op for op in seen.flow.ops if op.decades == -np.inf]
+    weights = [named[name] for op in ends for name in op.parameters if name in named and len(named[name].shape) > 1]
+    others = [each for each in named.values() if len(each.shape) > 1 and each not in weights]
+    zero = all(weight.log10_rms == -np.inf and weight.log10_gradient_rms > -np.inf for weight in weights)
+    return bool(weights) and len(ends) <= len(weights) and zero and all(other.log10_rms > -np.inf for other in others)
+
+
 def normalised(chart: Chart, chain: Chain) -> bool:
     """Whether the chain has normalisation layers."""
     return any(chart.site(i).kind == "normalisation" for i in chain.sites)

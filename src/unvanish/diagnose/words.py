@@ -31,6 +31,11 @@ def multiple_of(decades: float) -> str:
     return f"{_MULTIPLES[gained]} times its size" if gained < len(_MULTIPLES) else f"10^{gained} times its size"
 
 
+def named(label: str) -> str:
+    """A place in the network in a sentence: "net.3", and "module 3" where the label is a bare number."""
+    return f"module {label}" if label.isdigit() else label
+
+
 def decades(value: float) -> str:
     """A log10 as a person reads it: "6.1 decades"; "everything" where nothing is left."""
     return "everything" if math.isinf(value) else f"{abs(value):.1f} decades"

@@ -109,11 +109,16 @@ def _quiet(run: Run) -> Card:
     steps = numbers.plural(run.step_count, "step")
     if run.checked and run.examination is not None:
         flow = run.examination.flow
-        change = f"{'loses' if flow.total < 0 else 'gains'} {numbers.decades(abs(flow.total))} decades"
+        change = f"{'loses' if flow.total < 0 else 'gains'} {numbers.decades(abs(flow.total), signed=False)} decades"
+        told = f"the gradient {change} on its way to the input."
+        meaning = "Enough of the signal that corrects the layers reaches the first one."
+        if math.isinf(flow.total):
+            told = "a weight that starts at zero stops the gradient for the first step alone."
+            meaning = "The first step moves that weight, and from then on the signal passes."
         return Card(
             State.HEALTHY,
-            f"Nothing speaks against training: the gradient {change} on its way to the input.",
-            "Enough of the signal that corrects the layers reaches the first one.",
+            f"Nothing speaks against training: {told}",
+            meaning,
             "",
             "",
             None,

@@ -61,7 +61,7 @@ def _title(spectrum: JacobianSpectrum) -> str:
 
 
 def _ten(log10: float) -> str:
-    return numbers.figure(10.0**log10, 2) if abs(log10) < 4 else f"1e{log10:.1f}"
+    return numbers.figure(10.0**log10, 2) if abs(log10) < 4 else f"10 to the {log10:.1f}"
 
 
 def _smallest(spectrum: JacobianSpectrum) -> float:

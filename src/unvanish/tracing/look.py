@@ -47,11 +47,12 @@ def spectra(model: nn.Module, inputs: Any, flow: GradientFlow) -> tuple[Jacobian
     layers = list(dict.fromkeys(op.path for op in flow.ops if op.kind == "weight" and op.visits and op.path == op.label))
     chosen = [layers[i * (len(layers) - 1) // SHOWN] for i in range(SHOWN)] if len(layers) > SHOWN else layers[:-1]
     sides = _outputs(model, inputs, [*chosen, ""])
+    mixed = any("batchnorm" in op.op or "batch_norm" in op.op for op in flow.ops)  # one example's Jacobian takes the whole batch
     found: dict[str, JacobianSpectrum] = {}
     work = 0
     for layer in ("", *chosen):
         side = min(sides.get(layer, LARGEST_WORK), inputs[0].numel())
-        work += side * len(flow.ops)
+        work += side * len(flow.ops) * (len(inputs) if mixed else 1)
         if work > LARGEST_WORK:
             break
         if side > 1:  # a single singular value makes no spectrum

@@ -25,8 +25,8 @@ class SymmetricInit(Rule):
 
     Sees: how far the rows of each weight matrix differ, over the matrix's RMS. Why it matters: units with equal weights get
     equal gradients, so a layer of a hundred units can do no more than one unit. Known problems: a matrix of zeros is not
-    symmetric in this sense (residual branches start so on purpose), and neither is a layer of one unit. References:
-    Goodfellow, Bengio and Courville 2016, section 8.4.
+    symmetric in this sense (heads and residual branches start so on purpose) unless all are, nor is a layer of one unit.
+    References: Goodfellow, Bengio and Courville 2016, section 8.4.
     """
 
     code: ClassVar[str] = "symmetric-init"
@@ -39,15 +39,27 @@ class SymmetricInit(Rule):
         spread = chart.values("unit_spread")
         if not len(spread):
             return
+        yield from self._all_zero(chart)
         later = spread[min(CHECKED_ROW, len(spread) - 1)]
         alike = [
             i for i in range(spread.shape[1]) if spread[0, i] <= THRESHOLD and later[i] <= STILL and chart.parameter(i).trainable
         ]
         if not alike:
             return
+        yield self._finding(chart, alike, float(np.nanmax(later[alike])))
+
+    def _all_zero(self, chart: Chart) -> Iterator[Finding]:
+        """Where every matrix is zero none but the last can be moved, and that only once the others have been."""
+        sizes = chart.values("log10_weight_rms")
+        matrices = [i for i, p in enumerate(chart.anatomy.parameters[: sizes.shape[1]]) if len(p.shape) > 1 and p.trainable]
+        last = sizes[min(CHECKED_ROW, len(sizes) - 1)]
+        if len(matrices) > 1 and bool((sizes[0, matrices] == -np.inf).all()) and int((last[matrices] > -np.inf).sum()) <= 1:
+            yield self._finding(chart, matrices, 0.0)
+
+    def _finding(self, chart: Chart, alike: list[int], spread: float) -> Finding:
         names = [chart.anatomy.parameter_label(i) for i in alike]
         sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(alike)]
-        yield Finding(
+        return Finding(
             self.code,
             Severity.CRITICAL,
             0.98,
@@ -56,9 +68,7 @@ class SymmetricInit(Rule):
             advice="Draw the initial weights at random.",
             sites=chart.labels(sites),
             cause=Cause("symmetric-init"),
-            evidence=(
-                Evidence("unit_spread", float(np.nanmax(later[alike])), "ratio", STILL, "the size of ten updates", names[0]),
-            ),
+            evidence=(Evidence("unit_spread", spread, "ratio", STILL, "the size of ten updates", names[0]),),
             remedies=("he-init", "glorot-init"),
             began=int(chart.run.sampled[0]),
             location=chart.location(sites[0]) if sites else None,

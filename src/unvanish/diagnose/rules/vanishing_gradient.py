@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, log_ratio
-from unvanish.diagnose.profile import SATURATING, activation_share, has_paths_around, normalised, profile
+from unvanish.diagnose.profile import SATURATING, activation_share, has_paths_around, mends_itself, normalised, profile
 from unvanish.diagnose.rule import Rule
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -68,7 +68,7 @@ class VanishingGradient(Rule):
             return None
         late = seen.late
         lost = seen.at_input(late)
-        if not lost <= THRESHOLD:
+        if not lost <= THRESHOLD or (chart.run.checked and mends_itself(chart)):
             return None
         starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= THRESHOLD]
         rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= THRESHOLD else slice(-3, None)
@@ -102,7 +102,8 @@ class VanishingGradient(Rule):
         first = chart.labels(chain.layers[:1])[0]
         ops = sorted({chart.site(i).op for i in chain.activations if chart.site(i).op in SATURATING})
         taken = (
-            f"Between the last layers and {first}, {words.decades(lost)} of the gradient are lost ({words.part_of(lost)} arrives)"
+            f"Between the last layers and {words.named(first)}, {words.decades(lost)} of the gradient "
+            f"{'is' if np.isinf(lost) else 'are'} lost ({words.part_of(lost)} arrives)"
         )
         if cause == "saturating-activation":
             limits = "; ".join(STEEPEST[op] for op in ops if op in STEEPEST)

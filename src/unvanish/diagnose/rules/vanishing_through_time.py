@@ -37,7 +37,9 @@ class VanishingThroughTime(Rule):
             self.code,
             _severity(time, fell=fell),
             0.95 if fell is False and -time.across >= SURE else 0.85 if fell is False or not time.gated else 0.6,
-            f"What happened more than {time.horizon:.0f} of {time.steps} time steps ago cannot be learned.",
+            f"What happened more than {time.horizon:.0f} of {time.steps} time steps ago cannot be learned."
+            if fell is not None or not time.gated
+            else f"At the start the gradient reaches {time.horizon:.0f} of {time.steps} time steps back; gates may change that.",
             f"In {place(time)} the gradient loses {-time.decades_per_step:.2f} decades with every step back, "
             f"{words.decades(time.across)} over the whole sequence: {words.part_of(time.across)} of it arrives at the first step. "
             f"{_reason(time)}",
