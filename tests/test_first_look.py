@@ -138,3 +138,43 @@ def test_mixed_precision_is_looked_at_in_the_precision_that_the_step_had() -> No
     assert seen is not None
     assert {"linear", "tanh"} <= {op.op for op in seen.flow.ops}
     assert math.isfinite(seen.flow.total)
+
+
+class Lazy(nn.Module):
+    """Runs once while it is built, so that its lazy layers take shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.body, self.head = nn.Linear(6, 8), nn.LazyLinear(8), nn.LazyLinear(3)
+        self(torch.zeros(1, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.body(torch.relu(self.first(x)))))
+
+
+def test_lazy_layers_are_watched_and_have_their_shapes_in_the_record() -> None:
+    with unvanish.watch() as run:
+        trained(Lazy())
+    assert run.run.facts.faults == ()
+    shapes = {p.name: p.shape for p in run.run.anatomy.parameters}
+    assert shapes["body.weight"] == (8, 8)
+    assert shapes["head.weight"] == (3, 8)
+
+
+def test_layers_made_of_bare_parameters_are_found_by_the_trace() -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = nn.ParameterList([torch.randn(6, 6) / 3 for _ in range(30)])
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for weight in self.weights:
+                x = torch.sigmoid(x @ weight)
+            return self.head(x)
+
+    torch.manual_seed(0)
+    (finding,) = unvanish.check(Bare(), INPUTS, LABELS).findings
+    assert finding.code == "vanishing-gradient"
+    assert finding.cause is not None
+    assert finding.cause.code == "saturating-activation"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unvanish.cli.output import put_json, require_place, terminal
-from unvanish.cli.run import RUNS
+from unvanish.cli.run import new_folder
 
 
 def check(
@@ -25,7 +24,7 @@ def check(
 
     require_place(json)
     stem = Path(factory.rpartition(":")[0]).stem
-    folder = out or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-check-{stem}"
+    folder = out or new_folder(f"check-{stem}")
     checkup = check_factory(factory, folder=folder)
     if not quiet:
         from unvanish.report.terminal import render

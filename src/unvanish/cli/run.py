@@ -30,6 +30,16 @@ def with_module_set_apart(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def new_folder(name: str) -> Path:
+    """A folder among the runs that does not exist yet, named after the time and what is run."""
+    wanted = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    folder, turn = wanted, 1
+    while folder.exists():
+        turn += 1
+        folder = wanted.with_name(f"{wanted.name}-{turn}")
+    return folder
+
+
 def run(
     command: Annotated[list[str] | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="The script and its arguments.")] = None,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
@@ -50,7 +60,7 @@ def run(
         raise UsageError("name the script to run: unvanish run train.py [its arguments]")
     rest = tuple(command or ())
     script = Script(module=module, arguments=rest) if module else Script(path=Path(rest[0]), arguments=rest[1:])
-    folder = out or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{module or Path(rest[0]).stem}"
+    folder = out or new_folder(module or Path(rest[0]).stem)
     settings = Settings(budget=budget / 100, every=every, max_steps=max_steps)
     try:
         if quiet or not sys.stderr.isatty():

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
@@ -43,6 +44,7 @@ class Atlas:
         self._networks: list[Network] = []
         self._sites: dict[tuple[int, SiteKey], int] = {}
         self._site_records: list[Site] = []
+        self._unformed: dict[int, Tensor] = {}
         self._parameters: list[Parameter] = []
         self._groups: list[OptimizerGroup] = []
         self._network_of: Any = WeakIdKeyDictionary()  # root module, or a module called in its place -> index
@@ -123,7 +125,10 @@ class Atlas:
             network = self._loose_network()
             name = f"{LOOSE}.{sum(p.network == network for p in self._parameters)}"
         index = self._parameter_of[tensor] = len(self._parameters)
-        self._parameters.append(Parameter(network, name, tuple(tensor.shape), tensor.requires_grad, None, registered))
+        if is_lazy(tensor):
+            self._unformed[index] = tensor
+        shape = () if is_lazy(tensor) else tuple(tensor.shape)
+        self._parameters.append(Parameter(network, name, shape, tensor.requires_grad, None, registered))
         self.changed = True
         return index
 
@@ -163,8 +168,16 @@ class Atlas:
         """How many optimizers have stepped; at least one, since updates by hand are an objective too."""
         return max(1, self._optimizer_count)
 
+    def _form(self) -> None:
+        """Lazy parameters get their shape with their module's first call."""
+        for index, tensor in list(self._unformed.items()):
+            if not is_lazy(tensor):
+                self._parameters[index] = replace(self._parameters[index], shape=tuple(tensor.shape))
+                del self._unformed[index]
+
     def anatomy(self) -> Anatomy:
         """The record of all that is known."""
+        self._form()
         return Anatomy(tuple(self._networks), tuple(self._site_records), tuple(self._parameters), tuple(self._groups))
 
     def path_of(self, module: nn.Module, network: int, holder: nn.Module | None) -> str:

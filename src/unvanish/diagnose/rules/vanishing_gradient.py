@@ -23,6 +23,9 @@ STUCK = 0.25  # a loss that fell by less than this share of its start has learne
 STANDSTILL = -4.5
 SATURATED_OUTPUT = 0.95
 
+# What only arranges numbers, such as taking one time step or spreading a mean, is no illness.
+ARRANGEMENT = frozenset({"size", "pooling", "other", "embedding", "loss"})
+
 REMEDIES = {
     "saturating-activation": ("relu + he-init", "batchnorm", "elu", "glorot-init"),
     "off-critical-init": ("he-init", "glorot-init", "batchnorm"),
@@ -61,6 +64,8 @@ class VanishingGradient(Rule):
             found = self._through_depth(chart, chain) or self._through_another_network(chart, chain)
             if found is not None:
                 yield found
+        if all(profile(chart, chain) is None for chain in chart.chains):
+            yield from self._through_the_flow(chart)
 
     def _through_depth(self, chart: Chart, chain: Chain) -> Finding | None:
         seen = profile(chart, chain)
@@ -96,6 +101,34 @@ class VanishingGradient(Rule):
             remedies=REMEDIES[cause],
             began=chart.sampled_step(below),
             location=chart.location(where if cause == "saturating-activation" else starved[0]),
+        )
+
+    def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
+        """Where weights are bare parameters of one module, only the trace knows the layers."""
+        seen, course = chart.run.examination, chart.course()
+        if seen is None or seen.flow.times or mends_itself(chart) or not (course is None or course.fall < STUCK):
+            return
+        flow = seen.flow
+        shares = flow.shares("kind")
+        lost = sum(decades for kind, decades in shares.items() if kind not in ARRANGEMENT)
+        if not lost <= THRESHOLD:
+            return
+        taken = sum(op.decades for op in flow.ops if op.visits and op.op in SATURATING)
+        share = min(max(taken / lost, 0.0), 1.0) if np.isfinite(lost) else 0.0
+        cause = "saturating-activation" if share >= 0.5 else "off-critical-init"
+        yield Finding(
+            self.code,
+            _severity(lost, stuck=True),
+            _confidence(lost, stuck=True),
+            "The first layers are not learning.",
+            f"Between the output and the input, {words.decades(lost)} of the gradient are lost ({words.part_of(lost)} arrives). "
+            f"{REASONS[cause]}.",
+            advice=_advice(cause),
+            cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
+            evidence=(Evidence("gain", lost, "log10", THRESHOLD, SOURCE),),
+            remedies=REMEDIES[cause],
+            began=int(chart.run.sampled[0]),
+            location=next((op.location for op in flow.ops if op.visits and op.kind in ("weight", "activation")), None),
         )
 
     def _why(self, chart: Chart, chain: Chain, cause: str, share: float, lost: float) -> str:
