@@ -1,10 +1,14 @@
-"""`python -m benchmarks [--pairs N]`: all tables, in about ten minutes on two cores."""
+"""`python -m benchmarks [--pairs N]`: all tables, in about twenty minutes on two cores."""
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 
 from benchmarks import attribution, overhead, startup, theory_table, trace_cost
+from benchmarks.diagnosis import __main__ as diagnosis
+from benchmarks.diagnosis.corpus import default_folders
 
 
 def main() -> None:
@@ -21,6 +25,9 @@ def main() -> None:
     print(attribution.table(attribution.measure()))
     print()
     print(theory_table.report())
+    print("\nDiagnosis on labelled trainings, beside the peers; `python -m benchmarks.diagnosis --help` has variations and more")
+    with tempfile.TemporaryDirectory() as store:
+        print(diagnosis.report(default_folders(), store=Path(store), each=-1, jobs=2, short=True, cross=False))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
 from unvanish.examine import births, examine, first_look, foretold, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
-from unvanish.trials import Ending, Script, execute, when_imported
+from unvanish.trials import Ending, Script, execute, hearing, printed_metrics, when_imported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +58,7 @@ class Checked:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong, the root first; empty where nothing speaks against training."""
-        from unvanish.diagnose import diagnose
+        from unvanish.plugins import diagnose
 
         return diagnose(self.run)
 
@@ -105,7 +105,7 @@ class Watched:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong, the root first; empty where nothing is, or nothing was seen yet."""
-        from unvanish.diagnose import diagnose
+        from unvanish.plugins import diagnose
 
         return diagnose(self.run)
 
@@ -270,10 +270,15 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         observer.attach()
         watches.append((observer, journal))
 
+    def hear(text: str) -> None:
+        if watches and (found := printed_metrics(text)):
+            watches[0][0].note(found)
+
     forget = when_imported("torch", attach)
     how = "failed"
     try:
-        ending = execute(script, stop=(StopTraining,))
+        with hearing(hear):
+            ending = execute(script, stop=(StopTraining,))
         how = ending.exception or ending.how
     finally:
         forget()
@@ -303,9 +308,10 @@ def race_cures(
 
     Raises ObservationError where there is nothing to treat: no finding, or none with a remedy on the shelf.
     """
-    from unvanish.diagnose import diagnose
+    from unvanish.plugins import diagnose
     from unvanish.race import race
     from unvanish.record.journal import attach_race, load
+    from unvanish.record.treatment import on_shelf
     from unvanish.trials import Trial, run_trials
 
     _make(folder)
@@ -316,7 +322,7 @@ def race_cures(
             raise ObservationError(f"{script.name} failed, so there is nothing to race: {result.failure}")
         run = foretold(load(first.folder / RUN_FILE))
         findings = diagnose(run)
-        candidates = [tuple(name.split(" + ")) for name in (findings[0].remedies if findings else ())]
+        candidates = [tuple(name.split(" + ")) for name in on_shelf(findings[0].remedies if findings else ())]
         entry = next((n.entry for n in run.anatomy.networks if n.entry is not None), None)
         if not candidates or entry is None:
             raise ObservationError(f"{script.name}: there is no finding with a remedy to race")
@@ -327,7 +333,7 @@ def race_cures(
 
 
 def _conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
-    from unvanish.diagnose import diagnose
+    from unvanish.plugins import diagnose
     from unvanish.report import page
 
     findings = diagnose(run)
@@ -373,7 +379,7 @@ def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError
 
 def _with_health(journal: Journal, tell: Callable[[Progress, str], None]) -> Callable[[Progress], None]:
     """Progress with the leading finding's code, looked for as often as a small share of the time allows."""
-    from unvanish.diagnose import diagnose
+    from unvanish.diagnose import diagnose  # the built-in rules alone: no plugin is loaded amid a training
 
     state: dict[str, Any] = {"code": "", "next": time.perf_counter() + LIVE_FIRST_S}
 

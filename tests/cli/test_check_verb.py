@@ -141,6 +141,7 @@ def leaves():
 """
 
 FINDING_KEYS = {"code", "severity", "confidence", "summary", "sites", "cause", "evidence", "symptoms", "remedies"}
+FINDING_KEYS |= {"began", "trend"}
 
 
 def check(nursery: Nursery, folder: Path, name: str, *options: str, **variables: str) -> Ended:

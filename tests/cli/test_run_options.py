@@ -26,7 +26,7 @@ for step in range(150):
     optimizer.step()
 print("last line of the script", end="")
 """
-KEYS = {"code", "severity", "confidence", "summary", "sites", "cause", "evidence", "symptoms", "remedies"}
+KEYS = {"code", "severity", "confidence", "summary", "sites", "cause", "evidence", "symptoms", "remedies"} | {"began", "trend"}
 
 
 @pytest.fixture(scope="module")

@@ -1,122 +1,37 @@
-"""Runs made by hand: a plain chain of layers whose readings are those of a healthy training, and ways to make it sick."""
+"""Runs made by hand, as `unvanish.testing.records` offers them to everybody: healthy ones, and ways to make them sick."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from unvanish.testing.records import (
+    HEALTHY,
+    LAYERS,
+    SAMPLED,
+    STEPS,
+    WIDTH,
+    anatomy,
+    falling,
+    flat,
+    healthy,
+    kinds,
+    opponents,
+    owned,
+    reading,
+    slope,
+)
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from unvanish.record.anatomy import Anatomy, Location, Network, OptimizerGroup, Parameter, Site
-from unvanish.record.reading import QUANTITIES, Axis
-from unvanish.record.run import Facts, Run
-
-SAMPLED = (*range(1, 11), 20, 40, 80, 160)
-STEPS = 200
-LAYERS = 6
-WIDTH = 16
-
-# What a healthy training reads at every sample. Quantities that only activations have are NaN elsewhere.
-HEALTHY: Mapping[str, float] = {
-    "activation_mean": 0.1,
-    "activation_std": 1.0,
-    "zero_fraction": 0.5,
-    "silent_fraction": 0.05,
-    "saturated_fraction": 0.1,
-    "log10_slope_rms": -0.15,
-    "nonfinite_count": 0.0,
-    "example_cosine": 0.3,
-    "log10_gradient_rms": -3.0,
-    "gradient_nonfinite": 0.0,
-    "log10_weight_rms": -1.0,
-    "log10_weight_gradient_rms": -3.0,
-    "log10_update_rms": -4.0,
-    "unit_spread": 1.0,
-    "learning_rate": 0.1,
-}
-OF_ACTIVATIONS = ("silent_fraction", "saturated_fraction", "log10_slope_rms")
-
-
-def falling(steps: int = STEPS, *, start: float = 2.3, end: float = 0.2) -> NDArray[np.float64]:
-    """A loss that falls, quickly first and slowly then, with a little noise."""
-    noise = 0.01 * np.random.default_rng(0).standard_normal(steps)
-    return end + (start - end) * np.exp(-6 * np.arange(steps) / steps) + noise
-
-
-def flat(steps: int = STEPS, level: float = 2.3) -> NDArray[np.float64]:
-    """A loss that stays where it is, with a little noise."""
-    return level + 0.01 * np.random.default_rng(1).standard_normal(steps)
-
-
-def anatomy(layers: int = LAYERS, op: str = "relu", *, normalised: bool = False, merges: int = 0) -> Anatomy:
-    """`layers` linear layers with an activation behind each but the last; one optimizer owns all of their weights."""
-    sites: list[Site] = []
-    parameters: list[Parameter] = []
-
-    def add(name: str, kind: str, owned: tuple[int, ...] = ()) -> None:
-        line = Location("/home/person/train.py", 10 + len(sites), name)
-        sites.append(Site(0, str(len(sites)), name, kind, len(sites), location=line, parameters=owned))
-
-    for layer in range(layers):
-        parameters.append(Parameter(0, f"{len(sites)}.weight", (WIDTH, WIDTH), group=0))
-        add("linear", "weight", (layer,))
-        if normalised:
-            add("batchnorm1d", "normalisation")
-        if layer < layers - 1:
-            add(op, "activation")
-        if layer < merges:
-            add("block", "merge")
-    return Anatomy((Network("net", "Net"),), tuple(sites), tuple(parameters), (OptimizerGroup(0, "SGD", (("lr", 0.1),)),))
-
-
-def opponents() -> Anatomy:
-    """Two networks of three layers, each with an optimizer of its own."""
-    one = anatomy(3)
-    sites = [replace(site, network=1, parameters=tuple(i + 3 for i in site.parameters)) for site in one.sites]
-    parameters = [replace(parameter, network=1, group=1) for parameter in one.parameters]
-    networks = (Network("generator", "Net"), Network("critic", "Net"))
-    groups = tuple(OptimizerGroup(i, "Adam", (("lr", 0.1),)) for i in range(2))
-    return Anatomy(networks, (*one.sites, *sites), (*one.parameters, *parameters), groups)
-
-
-def healthy(structure: Anatomy | None = None, *, losses: ArrayLike | None = None, sampled: Sequence[int] = SAMPLED) -> Run:
-    """A run of that structure with nothing wrong. `losses` has shape (steps,) or (steps, objectives)."""
-    built = anatomy() if structure is None else structure
-    lengths = {Axis.SITE: len(built.sites), Axis.PARAMETER: len(built.parameters), Axis.GROUP: len(built.groups)}
-    course = np.asarray(falling() if losses is None else losses, np.float64)
-    course = course[:, None] if course.ndim == 1 else course
-    readings = {q.name: np.full((len(sampled), lengths[q.axis]), HEALTHY[q.name]) for q in QUANTITIES}
-    others = [i for i, site in enumerate(built.sites) if site.kind != "activation"]
-    for name in OF_ACTIVATIONS:
-        readings[name][:, others] = np.nan
-    steps = np.arange(1, len(course) + 1)
-    return Run(Facts(ending="finished"), built, np.array(sampled, np.int64), readings, steps, steps / 100.0, course)
-
-
-def reading(run: Run, name: str, values: ArrayLike, *, of: Sequence[int] | slice = slice(None), since: int = 1) -> Run:
-    """The run with other values of a quantity, at those indices of its axis, from step `since` on."""
-    matrix = run.readings[name].copy()
-    rows = np.flatnonzero(run.sampled >= since)
-    block = matrix[rows]
-    block[:, of] = values
-    matrix[rows] = block
-    return replace(run, readings={**run.readings, name: matrix})
-
-
-def kinds(run: Run, kind: str) -> list[int]:
-    """Indices of the sites of a kind."""
-    return [i for i, site in enumerate(run.anatomy.sites) if site.kind == kind]
-
-
-def slope(run: Run, decades: float) -> Run:
-    """The run with a gradient that is `decades` larger at the input than at the output, evenly over the depth."""
-    return reading(run, "log10_gradient_rms", -3.0 + np.linspace(decades, 0.0, len(run.anatomy.sites)))
-
-
-def owned(run: Run, group: int | None, *, of: Sequence[int], registered: bool = True) -> Run:
-    """The run with other owners of these parameters."""
-    parameters = tuple(
-        replace(p, group=group, registered=registered) if i in of else p for i, p in enumerate(run.anatomy.parameters)
-    )
-    return replace(run, anatomy=replace(run.anatomy, parameters=parameters))
+__all__ = [
+    "HEALTHY",
+    "LAYERS",
+    "SAMPLED",
+    "STEPS",
+    "WIDTH",
+    "anatomy",
+    "falling",
+    "flat",
+    "healthy",
+    "kinds",
+    "opponents",
+    "owned",
+    "reading",
+    "slope",
+]

@@ -102,5 +102,5 @@ SICK: tuple[tuple[Callable[[], Watched], str, set[str | None]], ...] = (
     (steps_that_overshoot, "learning-rate-too-high", {"learning-rate-too-high"}),
     (adam_with_a_rate_of_one, "learning-rate-too-high", {"learning-rate-too-high"}),
     (steps_that_lead_nowhere, "learning-rate-too-low", {"learning-rate-too-low"}),
-    (labels_drawn_by_lot, "loss-not-decreasing", {None}),
+    (labels_drawn_by_lot, "degenerate-labels", {"degenerate-labels"}),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from examinations import flow, recurrence, scaled, through_time, told
+from judged_records import JUDGED_BEGAN, JUDGED_LEFT_ALONE, JUDGED_SICK
 from patients import anatomy, falling, flat, healthy, kinds, opponents, owned, reading, slope
 
 from unvanish.diagnose import diagnose
@@ -33,6 +34,7 @@ LAYERS = tuple(str(i) for i in range(0, 11, 2))
 SIGMOIDS = anatomy(op="sigmoid")
 TANH = anatomy(op="tanh")
 STUCK = healthy(losses=flat())
+LARGE = reading(STUCK, "log10_weight_rms", 0.0)
 STEADY = healthy(losses=falling(end=2.0))
 RISING = np.concatenate([np.linspace(2.3, 9.0, 100), np.full(100, 9.0)])
 BROKEN = np.concatenate([falling(100), np.full(100, np.inf)])
@@ -81,7 +83,7 @@ SICK = {
         reading(STUCK, "log10_gradient_rms", -np.inf, of=range(5)), "vanishing-gradient", "off-critical-init", ("0", "2", "4")
     ),
     "large weights blow the gradient up": Sick(
-        slope(STUCK, 4.0), "exploding-gradient", "off-critical-init", LAYERS, evidence="gain"
+        slope(LARGE, 4.0), "exploding-gradient", "off-critical-init", LAYERS, evidence="gain"
     ),
     "blocks that nothing brings back to size": Sick(
         slope(healthy(anatomy(merges=3), losses=flat()), 5.0),
@@ -91,19 +93,23 @@ SICK = {
         evidence="gain",
     ),
     "a signal that runs away, with no gradient to measure": Sick(
-        reading(reading(STUCK, "activation_std", np.logspace(0, 6, 11)), "log10_gradient_rms", np.nan),
+        reading(reading(LARGE, "activation_std", np.logspace(0, 6, 11)), "log10_gradient_rms", np.nan),
         "exploding-gradient",
         "off-critical-init",
         LAYERS,
         evidence="signal growth",
     ),
     "units stuck at their ends": Sick(
-        stuck_at_ends(healthy(TANH, losses=flat()), 0.9),
+        reading(stuck_at_ends(healthy(TANH, losses=flat()), 0.9), "log10_weight_rms", 0.0),
         "saturated-activation",
         "off-critical-init",
         ("1", "3", "5"),
         evidence="saturated_fraction",
     ),
+    "units whose activation is too steep for sound weights": Sick(
+        stuck_at_ends(healthy(TANH, losses=flat()), 0.9), "saturated-activation", "saturating-activation", ("1", "3", "5")
+    ),
+    "an activation that enlarges a sound signal": Sick(slope(STUCK, 4.0), "exploding-gradient", "exploding-gradient", LAYERS),
     "units dead from the start": Sick(dying(STUCK, 1), "dead-units", "dead-units", ("3", "5"), evidence="silent_fraction"),
     "units that died": Sick(dying(STUCK, 20), "dead-units", "learning-rate-too-high", ("3", "5"), began=20),
     "a graph that is cut": Sick(
@@ -221,6 +227,13 @@ LEFT_ALONE = {
 }
 
 
+SICK |= {
+    name: Sick(run, code, cause, sites, began=JUDGED_BEGAN.get(name, 1), evidence=evidence)
+    for name, (run, code, cause, sites, evidence) in JUDGED_SICK.items()
+}
+LEFT_ALONE |= JUDGED_LEFT_ALONE
+
+
 @pytest.mark.parametrize("case", SICK.values(), ids=SICK.keys())
 def test_a_sick_record_is_named_with_its_cause_and_place(case: Sick) -> None:
     (found,) = diagnose(case.run)
@@ -244,7 +257,10 @@ def test_a_finding_says_what_why_and_what_to_do_with_sources(case: Sick) -> None
 
 # On which side of its threshold the leading evidence of a finding stands.
 BELOW = {"vanishing-gradient", "vanishing-through-time", "symmetric-init", "learning-rate-too-low", "loss-not-decreasing"}
-ABOVE = {"exploding-gradient", "exploding-through-time", "saturated-activation", "dead-units", "non-finite"}
+ABOVE = {"exploding-gradient", "exploding-through-time", "saturated-activation", "dead-units", "non-finite", "stale-gradient"}
+BELOW |= {"gradient-noise", "clipping-dominates", "degenerate-labels", "batch-too-small", "representation-collapse"}
+BELOW |= {"shattered-gradient"}
+ABOVE |= {"gradient-underflow", "optimizer-epsilon", "weight-decay-dominates", "running-stats-drift", "underfitting", "overfitting"}
 
 
 @pytest.mark.parametrize("case", [c for c in SICK.values() if c.code in BELOW | ABOVE], ids=lambda case: case.code)

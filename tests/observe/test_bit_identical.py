@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from odd_trainings import ODD_TRAININGS
 from trainings import STEPS, TRAININGS, Outcome, Training
 from watching import ALL, labels, observed
 
+import unvanish
 from unvanish.observe import Settings
 from unvanish.record.run import Run
 
-CASES = [pytest.param(training, id=name) for name, training in TRAININGS.items()]
-SETTINGS = [pytest.param(ALL, id="every step"), pytest.param(Settings(), id="default")]
+SETTINGS = (("every step", ALL), ("default", Settings()))
+CASES = [pytest.param(training, settings, id=f"{name}-{how}") for name, training in TRAININGS.items() for how, settings in SETTINGS]
+CASES += [pytest.param(training, ALL, id=name) for name, training in ODD_TRAININGS.items()]
+UNKNOWN = pytest.mark.xfail(reason="the exact look knows no complex numbers, and its fault ends the watching")
+ODD = [
+    pytest.param(training, id=name, marks=[UNKNOWN] if name.startswith("complex") else [])
+    for name, training in ODD_TRAININGS.items()
+]
 
 
 def watched(training: Training, settings: Settings) -> tuple[Outcome, Run]:
@@ -20,8 +28,7 @@ def watched(training: Training, settings: Settings) -> tuple[Outcome, Run]:
     return outcomes[0], run
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("training", CASES)
+@pytest.mark.parametrize(("training", "settings"), CASES)
 def test_training_is_bit_identical_and_faithfully_recorded(training: Training, settings: Settings) -> None:
     alone = training.run()
     outcome, run = watched(training, settings)
@@ -35,3 +42,14 @@ def test_training_is_bit_identical_and_faithfully_recorded(training: Training, s
         assert run.sampled.tolist() == run.steps.tolist()
     if training.sites is not None:
         assert labels(run) == list(training.sites)
+
+
+@pytest.mark.parametrize("training", ODD)
+def test_a_loop_that_is_watched_and_looked_at_is_bit_identical_too(training: Training) -> None:
+    alone = training.run()
+    with unvanish.watch(every=1) as run:
+        outcome = training.run()
+    assert run.run.facts.faults == ()
+    assert run.run.step_count == STEPS
+    assert outcome.state == alone.state
+    assert isinstance(run.findings, list)

@@ -101,3 +101,20 @@ def test_what_was_compiled_before_the_watching_is_seen_and_runs_compiled_between
     assert len(runs) == 1 + 3  # steps 2, 4 and 5
     step()
     assert len(runs) == 5
+
+
+def test_what_judges_a_compiled_network_is_read_as_of_another() -> None:
+    heads = []
+    for compiled in (False, True):
+        network = Net()
+        model = torch.compile(network, backend="eager") if compiled else network
+
+        def steps() -> None:
+            optimizer = torch.optim.SGD(network.parameters(), lr=0.1)  # noqa: B023
+            for _ in range(3):
+                F.mse_loss(torch.tanh(model(draw(5, 6))), torch.zeros(5, 4)).backward()  # noqa: B023
+                optimizer.step()
+
+        run = observed(steps, Settings(every=2))
+        heads.append([(h.criterion, h.squash, run.anatomy.parameter_label(h.parameter or 0)) for h in run.anatomy.heads])
+    assert heads[0] == heads[1] == [("squared", ("tanh",), "last.weight")]

@@ -55,6 +55,8 @@ def outcome(losses: list[Any], modules: list[nn.Module], optimizers: list[Optimi
 
 def bits(value: Any) -> Any:
     """A value with its tensors and arrays as type, shape and bytes."""
+    if isinstance(value, Tensor) and value.is_sparse:
+        return bits([value.coalesce().indices(), value.coalesce().values(), value._nnz()])
     if isinstance(value, Tensor):
         return value.dtype, tuple(value.shape), value.detach().clone().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
     if isinstance(value, np.ndarray):

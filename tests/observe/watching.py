@@ -54,7 +54,7 @@ def observed(train: Callable[[], Any], settings: Settings = ALL) -> Run:
     """The record of one training that must be observed without a fault."""
     with watching(settings) as watched:
         train()
-    assert watched.warnings == []
+    assert watched.warnings == [], watched.warnings
     assert watched.run.facts.faults == ()
     return watched.run
 

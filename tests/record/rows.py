@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unvanish.record.anatomy import Anatomy, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.anatomy import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.journal import Journal
 from unvanish.record.reading import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Run
@@ -24,8 +24,8 @@ class Row:
     metrics: tuple[Metric, ...]
 
 
-def row(step: int, widths: tuple[int, int, int] = (4, 3, 1), *, objectives: int = 1) -> Row:
-    """The row of a step, the same for the same arguments; its values hold NaN, infinities and extremes."""
+def row(step: int, widths: tuple[int, ...] = (4, 3, 1, 1, 2), *, objectives: int = 1) -> Row:
+    """The row of a step, the same for the same arguments; its values hold NaN, infinities and extremes. `widths` by axis."""
     random = np.random.default_rng([step, *widths])
     values = {}
     for axis, width in zip(Axis, widths, strict=True):
@@ -38,13 +38,14 @@ def row(step: int, widths: tuple[int, int, int] = (4, 3, 1), *, objectives: int 
     return Row(Reading(step, step / 7, values), (StepMark(step, step * 0.1, losses),), metrics)
 
 
-def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1) -> Anatomy:
+def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1, heads: int = 2) -> Anatomy:
     """A structure of that size."""
     return Anatomy(
         (Network("net", "Sequential"),),
         tuple(Site(0, str(i), "linear", "weight", i) for i in range(sites)),
         tuple(Parameter(0, f"{i}.weight", (2, 3), group=0) for i in range(parameters)),
         tuple(OptimizerGroup(0, "SGD", (("lr", 0.1),)) for _ in range(groups)),
+        tuple(Head(0, "squared", ("tanh", "scaled"), 3, 0, turn=i, location=Location("train.py", 7)) for i in range(heads)),
     )
 
 

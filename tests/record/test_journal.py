@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from rows import anatomy, assert_holds, row, write
 
 from unvanish.errors import RecordError
-from unvanish.record.journal import VERSION, Journal, attach_race, load
-from unvanish.record.reading import StepMark
+from unvanish.record.journal import APPLICATION_ID, VERSION, Journal, attach_race, load
+from unvanish.record.reading import Axis, StepMark
 from unvanish.record.run import Facts, Run
 from unvanish.record.verdict import RaceResult
 
@@ -76,9 +77,9 @@ def test_a_run_in_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2), st.integers(1, 3)), max_size=8))
-def test_sites_that_join_late_are_not_measured_before(widths: list[tuple[int, int, int, int]]) -> None:
-    rows = [row(step, (a, b, c), objectives=o) for step, (a, b, c, o) in enumerate(widths, start=1)]
+@given(st.lists(st.tuples(st.tuples(*(st.integers(0, 4) for _ in Axis)), st.integers(1, 3)), max_size=8))
+def test_what_joins_late_on_any_axis_is_not_measured_before(widths: list[tuple[tuple[int, ...], int]]) -> None:
+    rows = [row(step, wide, objectives=o) for step, (wide, o) in enumerate(widths, start=1)]
     journal = Journal.create(None)
     write(journal, rows)
     assert_holds(journal.read(), rows)
@@ -186,10 +187,27 @@ def other_database(path: Path) -> None:
     connection.close()
 
 
-def newer_run(path: Path) -> None:
-    Journal.create(path).close()
+def run_of_format(version: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        Journal.create(path).close()
+        connection = sqlite3.connect(path)
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.close()
+
+    return make
+
+
+def first_format(path: Path) -> None:
+    """A run as version 0.1 wrote it: a reading had one blob for each of three axes."""
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.executescript(
+        f"""PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;
+        CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+        CREATE TABLE reading (step INTEGER PRIMARY KEY, own_ms REAL NOT NULL, site BLOB, parameter BLOB, "group" BLOB);
+        CREATE TABLE step (step INTEGER PRIMARY KEY, ended_s REAL NOT NULL, losses BLOB NOT NULL);
+        CREATE TABLE metric (step INTEGER NOT NULL, name TEXT NOT NULL, value REAL);
+        INSERT INTO reading VALUES (1, 0.5, x'', x'', x'');"""
+    )
     connection.close()
 
 
@@ -199,7 +217,12 @@ REFUSED = {
     "empty": (lambda path: path.touch(), "not a run of unvanish"),
     "text": (lambda path: path.write_text("step,loss\n1,2.3\n" * 400), "foreign, damaged or cut short"),
     "database": (other_database, "not a run of unvanish"),
-    "newer": (newer_run, f"written in format {VERSION + 1}, and this version reads format {VERSION}; update unvanish"),
+    "newer": (
+        run_of_format(VERSION + 1),
+        f"written in format {VERSION + 1}, and this version reads format {VERSION}; update unvanish",
+    ),
+    "older": (first_format, f"written in format 1, and this version reads format {VERSION}; run the script again"),
+    "without a format": (run_of_format(0), f"written in format 0, and this version reads format {VERSION}; run the script again"),
 }
 
 
@@ -213,6 +236,17 @@ def test_what_is_not_a_run_is_refused_with_its_path_and_the_reason(kind: str, tm
     assert str(path) in str(caught.value)
     with pytest.raises(RecordError):
         attach_race(path, RaceResult("", (), None, (), (), ""))
+
+
+def test_advice_for_an_old_run_and_for_a_new_one_are_not_the_same(tmp_path: Path) -> None:
+    said = {}
+    for kind in ("older", "newer"):
+        REFUSED[kind][0](tmp_path / kind)
+        with pytest.raises(RecordError) as caught:
+            load(tmp_path / kind)
+        said[kind] = str(caught.value)
+    assert "update" not in said["older"]
+    assert "again" not in said["newer"]
 
 
 def test_reading_a_foreign_file_does_not_alter_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from unvanish.record.run import Run
 from unvanish.report import json_document
 
 FINDING_KEYS = {"code", "severity", "confidence", "summary", "sites", "cause", "evidence", "symptoms", "remedies"}
+FINDING_KEYS |= {"began", "trend"}
 
 
 def test_diagnosis_has_exactly_the_keys_of_schema_1(sick: Run) -> None:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from unvanish.trials.overheard import LONGEST
 from unvanish.trials.printed import higher_is_better, is_merit, preference, printed_metrics
 
 LINES = {
@@ -32,12 +33,36 @@ LINES = {
     "loss 0.31": {},
     "inaccuracy 0.3": {},
     "accuracy 0/0": {},
+    "loss 0.31 val 0.44": {"val_loss": 0.44},
+    "train loss 0.31, val 0.44": {"val_loss": 0.44},
+    "loss: 0.31 | val: nan": {"val_loss": math.nan},
+    "acc: train 0.9 val 0.8": {"val_accuracy": 0.8},
+    "accuracy train 91% test 88%": {"test_accuracy": 0.88},
+    "loss train=0.1 val=2e-1 test=.3": {"val_loss": 0.2, "test_loss": 0.3},
+    "val_loss 0.3 test 0.2": {"val_loss": 0.3, "test_loss": 0.2},
+    "rmse val 1e-3": {"val_rmse": 0.001},
+    "loss 0.5 validation -0.25": {"val_loss": -0.25},
+    "val 0.44": {},
+    "val 0.3 loss 0.2": {},
+    "loss 0.3 acc 0.9 val 0.8": {"accuracy": 0.9},
+    "loss 0.2 train 0.1": {},
+    "loss 0.2 eval 10 steps": {},
+    "loss 0.2 test 3": {},
+    "accuracy 0.9 test 1/10": {"accuracy": 0.9},
+    "loss 0.5 dev 3.1.2": {},
+    "loss 0.5 interval 0.3 contest 0.2": {},
 }
 
 
 @pytest.mark.parametrize(("line", "figures"), LINES.items(), ids=LINES.keys())
 def test_figures_of_merit_are_read_from_a_line(line: str, figures: dict[str, float]) -> None:
     assert printed_metrics(line) == pytest.approx(figures, nan_ok=True)
+
+
+def test_a_long_line_takes_no_time_that_a_training_would_feel() -> None:
+    """Of all that may be looked at in one line: no pattern runs away on it."""
+    for piece in ("val 1.0 ", "loss val 1.0 ", "accuracy on ", "top 1 acc ", "test_", "-", "1", "mean loss "):
+        assert isinstance(printed_metrics((piece * LONGEST)[:LONGEST]), dict)
 
 
 def test_the_last_value_of_a_name_counts() -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import re
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from unvanish.cli.output import put_json
+from unvanish.cli.output import put_json, require_place
 from unvanish.errors import UsageError
 
-HEADINGS = ("Sees", "Why it matters", "Known problems", "References", "Does", "Helps", "Harms", "Cost")
+if TYPE_CHECKING:
+    from unvanish.handbook import Leaf
 
 
 class Shelf(StrEnum):
@@ -25,19 +24,23 @@ class Shelf(StrEnum):
 
 def explain(name: Annotated[str, typer.Argument(metavar="CODE", help="A finding's code, or a remedy's name.")]) -> int:
     """Say what a finding means, or what a remedy does, when it helps and when it harms."""
-    cards = {**_rules(), **_remedies()}
-    if name not in cards:
-        close = difflib.get_close_matches(name, cards, n=1)
-        hint = f"did you mean {close[0]}?" if close else "unvanish list rules and unvanish list remedies name them all"
-        raise UsageError(f"there is no finding or remedy called {name}; {hint}")
     from rich.console import Console
-    from rich.text import Text
+
+    from unvanish.handbook import remedy_leaves, rule_leaves, treated_by
+    from unvanish.handbook.terminal import render, render_fact, show
 
     console = Console(highlight=False)
-    console.print(Text(name, "bold"))
-    for paragraph in _paragraphs(cards[name]):
-        console.print()
-        console.print(paragraph, markup=False)
+    rules = rule_leaves()
+    if name in rules:
+        show(console, render(rules[name]))
+        treatment = treated_by(name)  # asked for last: it imports torch, and the card need not wait for that
+        if treatment.text:
+            show(console, render_fact(treatment))
+        return 0
+    remedies = remedy_leaves()
+    if name not in remedies:
+        _refuse(name, [*rules, *remedies])
+    show(console, render(remedies[name]))
     return 0
 
 
@@ -46,34 +49,30 @@ def listing(
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the list as JSON; - is standard output.")] = None,
 ) -> int:
     """List the rules or the remedies, each with a line that says what it is."""
-    cards = _rules() if shelf is Shelf.RULES else _remedies()
-    rows = [(name, " ".join(card.split("\n\n")[0].split())) for name, card in cards.items()]
+    from unvanish.handbook import remedy_leaves, rule_leaves
+    from unvanish.handbook.terminal import plain_list, render_list
+
+    require_place(json)
+    leaves = list((rule_leaves() if shelf is Shelf.RULES else remedy_leaves()).values())
     if json is not None:
-        put_json(json, [{"name": name, "summary": summary} for name, summary in rows])
+        put_json(json, [_entry(leaf) for leaf in leaves])
         return 0
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, summary in rows:
-        table.add_row(f"[bold]{name}[/bold]", summary)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(render_list(leaves))
+    else:
+        print(plain_list(leaves))
     return 0
 
 
-def _paragraphs(card: str) -> list[str]:
-    """A card's text, a paragraph for each of its headings, without the line breaks of the source."""
-    parts = re.split(rf"\n\n|(?:(?<=\.)\s+|\n)(?=(?:{'|'.join(HEADINGS)}):)", card)
-    return [" ".join(part.split()) for part in parts if part.strip()]
+def _entry(leaf: Leaf) -> dict[str, str]:
+    """What the list says of a rule or remedy as JSON; one that comes from a plugin names its package."""
+    return {"name": leaf.name, "summary": leaf.card.summary} | ({"package": leaf.package} if leaf.foreign else {})
 
 
-def _rules() -> dict[str, str]:
-    from unvanish.diagnose.rules import built_in
-
-    return {rule.code: inspect.getdoc(type(rule)) or "" for rule in built_in()}
-
-
-def _remedies() -> dict[str, str]:
-    from unvanish.remedies import names, remedy
-
-    return {name: inspect.getdoc(type(remedy(name))) or "" for name in names()}
+def _refuse(name: str, known: list[str]) -> NoReturn:
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "unvanish list rules and unvanish list remedies name them all"
+    raise UsageError(f"there is no finding or remedy called {name}; {hint}")

@@ -17,8 +17,8 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files.")] = False,
 ) -> int:
     """Show the report of a stored run again."""
-    from unvanish.diagnose import diagnose
     from unvanish.examine import foretold
+    from unvanish.plugins import diagnose
     from unvanish.record.journal import load
     from unvanish.report import page
     from unvanish.report.terminal import render

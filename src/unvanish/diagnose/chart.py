@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unvanish.record.anatomy import Location, Parameter, Site
+from unvanish.record.reading import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
 
 EARLY_ROWS = 10  # the samples that are always there: steps 1 to 10
 LATE_ROWS = 3
+AXES = {quantity.name: quantity.axis for quantity in QUANTITIES}
+TINY = 1e-30
+SAME_SCALE = 0.05  # losses within five per cent of a criterion are that criterion
 LAYER_KINDS = ("weight", "recurrence", "attention", "embedding")
 
 Row = NDArray[np.float64]
@@ -45,6 +49,7 @@ class Chain:
     layers: tuple[int, ...]
     activations: tuple[int, ...]
     sites: tuple[int, ...]
+    networks: frozenset[int] = frozenset()
 
 
 class Chart:
@@ -54,10 +59,20 @@ class Chart:
         self.run = run
         self.anatomy = run.anatomy
         self.chains = tuple(_chains(run))
+        known = self.anatomy
+        self._lengths = {
+            Axis.SITE: len(known.sites),
+            Axis.PARAMETER: len(known.parameters),
+            Axis.GROUP: len(known.groups),
+            Axis.NETWORK: len(known.networks),
+            Axis.HEAD: len(known.heads),
+        }
 
     def values(self, name: str) -> Matrix:
-        """All readings of a quantity; float64 of shape (sampled steps, length of its axis)."""
-        return self.run.readings[name]
+        """All readings of a quantity; float64 of shape (sampled steps, length of its axis), NaN for what was never measured."""
+        matrix = self.run.readings[name]
+        missing = self._lengths[AXES[name]] - matrix.shape[1]
+        return np.pad(matrix, ((0, 0), (0, missing)), constant_values=np.nan) if missing > 0 else matrix
 
     def early(self, name: str) -> Row:
         """Median over the first samples, for each index of the quantity's axis; NaN where never measured."""
@@ -88,6 +103,93 @@ class Chart:
         _, losses = self.run.objective(objective)
         return course_of(losses) if len(losses) >= 5 else None
 
+    def heads(self, chain: Chain) -> tuple[int, ...]:
+        """Indices of the heads of a chain's networks."""
+        return tuple(i for i, head in enumerate(self.anatomy.heads) if head.network in chain.networks)
+
+    def skill(self, chain: Chain) -> float | None:
+        """How much of what the best constant answer leaves the chain has learned by the end: 0 is nothing, 1 all, less than 0 is
+        worse than a constant; measured down to the least loss that the targets allow. None where no criterion was understood, or
+        its targets are constant themselves.
+
+        Of several heads, the mean. Where the loss of each step is this criterion at a fixed scale, all late steps count; else the
+        late samples.
+        """
+        shares = [share for head in self.heads(chain) if (share := self._skill_of(chain, head)) is not None]
+        return float(np.mean(shares)) if shares else None
+
+    def _skill_of(self, chain: Chain, head: int) -> float | None:
+        loss, constant = self.values("loss")[:, head], self.values("constant_loss")[:, head]
+        known = np.flatnonzero(np.isfinite(constant))
+        floor = typical(self.values("least_loss")[-LATE_ROWS:, head])
+        floor = 0.0 if np.isnan(floor) else floor
+        room = (float(constant[known[-1]]) if len(known) else 0.0) - floor
+        if room <= TINY or not self._informative(head):
+            return None
+        present = np.flatnonzero(~np.isnan(self.values("comparisons")[:, head]))
+        if len(present) and not np.isfinite(loss[present[-1]]):
+            return -np.inf  # the numbers have stopped being numbers
+        scale, course = self.scale(chain, head), self.course(chain.objective)
+        if scale is not None and course is not None and len(self.heads(chain)) == 1:
+            return 1.0 - (course.end / scale - floor) / room
+        late = loss[known][-max(LATE_ROWS, len(known) // 3) :]
+        return 1.0 - (mean(late) - floor) / room
+
+    def _informative(self, head: int) -> bool:
+        """Whether the targets of a head differ at all."""
+        low, high = self.values("target_low")[:, head], self.values("target_high")[:, head]
+        return bool(np.nanmin(low, initial=np.inf) < np.nanmax(high, initial=-np.inf))
+
+    def scale(self, chain: Chain, head: int) -> float | None:
+        """The steps' losses over a head's criterion, where that is the same at every sample."""
+        loss = self.values("loss")[:, head]
+        steps, losses = self.run.objective(chain.objective)
+        at = np.searchsorted(steps, self.run.sampled)
+        inside = (at < len(steps)) & np.isfinite(loss) & (loss != 0)
+        inside[inside] = steps[at[inside]] == self.run.sampled[inside]
+        ratios = losses[at[inside]] / loss[inside]
+        if len(ratios) < LATE_ROWS or not np.isfinite(ratios).all() or (ratios <= 0).any():
+            return None
+        middle = float(np.median(ratios))
+        return middle if float(np.abs(ratios / middle - 1).max()) < SAME_SCALE else None
+
+    def learned(self, chain: Chain, share: float) -> bool:
+        """Whether the chain has learned that share of what there is to learn: by its skill where that is known, else by the fall of
+        its loss from the start. No where too few steps were seen to tell."""
+        skill = self.skill(chain)
+        if skill is not None:
+            return skill >= share
+        course = self.course(chain.objective)
+        return course is not None and course.finite and course.fall >= share
+
+    def pace(self, chain: Chain) -> float | None:
+        """Median log10 of update over weight, over the weight matrices that the chain's optimizer owns, at the late samples."""
+        owned = self.matrices(chain)
+        ratio = log_ratio(self.late("log10_update_rms"), self.late("log10_weight_rms"))[owned]
+        ratio = ratio[np.isfinite(ratio)]
+        return float(np.median(ratio)) if len(ratio) else None
+
+    def matrices(self, chain: Chain) -> list[int]:
+        """Indices of the weight matrices that the chain's optimizer owns."""
+        groups = self.anatomy.groups
+        width = self.values("log10_weight_rms").shape[1]
+        return [
+            i
+            for i, p in enumerate(self.anatomy.parameters[:width])
+            if len(p.shape) > 1 and p.group is not None and groups[p.group].optimizer == chain.objective
+        ]
+
+    def start_scale(self, chain: Chain) -> float | None:
+        """Median log10 of sqrt(fan_in) times a weight's RMS at the first sample, over the chain's weight matrices: 0 keeps a
+        signal's size in a linear network."""
+        scales = [scale for i in self.matrices(chain) if np.isfinite(scale := self.scale_at_start(i))]
+        return float(np.median(scales)) if scales else None
+
+    def scale_at_start(self, index: int) -> float:
+        """log10 of sqrt(fan_in) times the RMS of a weight matrix at the first sample."""
+        fan_in = float(np.prod(self.parameter(index).shape[1:]))
+        return float(self.values("log10_weight_rms")[0, index]) + 0.5 * float(np.log10(max(fan_in, 1.0)))
+
     def sampled_step(self, mask: NDArray[np.bool_]) -> int | None:
         """The number of the first sampled step at which the mask holds."""
         rows = np.flatnonzero(mask)
@@ -112,6 +214,18 @@ def course_of(losses: Row) -> Course:
     noise = 1.25 * deviation * float(np.hypot(len(tail) ** -0.5, len(head) ** -0.5)) / size
     late = (float(np.median(middle)) - end) / size
     return Course(len(losses), start, end, lowest, (start - end) / size, late, noise, finite)
+
+
+def typical(values: Row | Matrix) -> float:
+    """The median of the values that are numbers; NaN where there are none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan
+
+
+def mean(values: Row | Matrix) -> float:
+    """The mean of the values that are numbers; NaN where there are none."""
+    known = values[np.isfinite(values)]
+    return float(np.mean(known)) if known.size else np.nan
 
 
 def log_ratio(over: Matrix, under: Matrix) -> Matrix:
@@ -139,8 +253,10 @@ def _chains(run: Run) -> list[Chain]:
     chains: list[Chain] = []
     for objective in sorted(set(objective_of.values()) or {0}):
         networks = {n for n, o in objective_of.items() if o == objective} or set(range(len(anatomy.networks)))
+        if not any(s.network in networks for s in anatomy.sites):  # master weights: what runs is owned by nobody
+            networks |= {s.network for s in anatomy.sites if s.network not in objective_of}
         sites = sorted((i for i, s in enumerate(anatomy.sites) if s.network in networks), key=lambda i: (anatomy.sites[i].order, i))
-        layers = tuple(i for i in sites if anatomy.sites[i].kind in LAYER_KINDS)
+        layers = tuple(i for i in sites if anatomy.sites[i].kind in LAYER_KINDS and not anatomy.sites[i].functional)
         activations = tuple(i for i in sites if anatomy.sites[i].kind == "activation")
-        chains.append(Chain(objective, layers, activations, tuple(sites)))
+        chains.append(Chain(objective, layers, activations, tuple(sites), frozenset(networks)))
     return chains

@@ -22,6 +22,7 @@ from unvanish.theory.layers import Layer, Normalisation, Weights
 from unvanish.theory.nonlinearity import Nonlinearity, find, nonlinearity
 
 FEWEST_LAYERS = 2
+LARGEST_LENGTH = 1e4  # of an input; with one of 1e10 a forecast says hundreds of decades, and helps nobody
 NOTHING = 1e-9  # decades: what a view or a flattening does to a gradient
 NORMALISATIONS = {"batch_norm": Normalisation.BATCH, "layer_norm": Normalisation.LAYER, "rms_norm": Normalisation.LAYER}
 
@@ -48,9 +49,12 @@ def predict(flow: GradientFlow) -> Prediction:
     try:
         links = _links(flow)
         layers = [_layer(flow, link) for link in links]
+        length = _input_length(links[0], layers[0])
+        if length > LARGEST_LENGTH:
+            raise _OffTheMap(f"the input has a mean square of {length:.2g}, and theory speaks of inputs of about 1")
     except _OffTheMap as reason:
         return Prediction(None, reason=str(reason))
-    told = forecast(layers, q=_input_length(links[0], layers[0]))
+    told = forecast(layers, q=length)
     return _prediction(links, layers, told)
 
 

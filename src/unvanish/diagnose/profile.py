@@ -11,7 +11,7 @@ from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chain, Chart, Row, na
 from unvanish.record.run import Matrix
 
 # Activations that level off on both sides or pass on at most a quarter: with these, depth alone makes the gradient vanish.
-SATURATING = frozenset({"sigmoid", "hardsigmoid", "tanh", "hardtanh", "softsign", "logsigmoid", "softmax", "erf"})
+SATURATING = frozenset({"sigmoid", "hardsigmoid", "tanh", "hardtanh", "softsign", "logsigmoid", "softmax", "erf", "clamp", "clip"})
 LAST_LAYERS = 2  # the reference: the larger of the last two, since a head may be scaled by its own
 
 

@@ -11,15 +11,18 @@ from unvanish.record.finding import Finding
 
 
 class Rule(ABC):
-    """One problem. The docstring of a final class is its card: what it sees, why it matters, known problems, references.
+    """One problem. The docstring of a final class is its card: what it is, then the paragraphs "Sees:", "Why it matters:",
+    "Known problems:", "Example:" and "References:".
 
     `code` is the public name, which never changes its meaning. `explains` are the codes that become symptoms of this one
     when both are found. `rank` orders the findings that explain each other nowhere: the lower, the nearer to the root.
+    `last_resort` is for what is concluded from the absence of anything else: any other loud finding explains it.
     """
 
     code: ClassVar[str]
     rank: ClassVar[int]
     explains: ClassVar[frozenset[str]] = frozenset()
+    last_resort: ClassVar[bool] = False
 
     @abstractmethod
     def examine(self, chart: Chart) -> Iterator[Finding]:

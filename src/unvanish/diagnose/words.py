@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 NOT_COUNTED = math.nan
 BILLION = 9  # decades
+FINE = 0.095  # a share under that has one more digit
 _MULTIPLES = ("one", "ten", "a hundred", "a thousand", "ten thousand", "a hundred thousand", "a million")
 _PARTS = ("all", "a tenth", "a hundredth", "a thousandth", "a ten-thousandth", "a hundred-thousandth", "a millionth")
 
@@ -55,9 +56,19 @@ def first_layers_are(count: int, total: int) -> str:
     return f"The first {count} of {total} layers are" if count > 1 else f"The first of {total} layers is"
 
 
+def count(number: float, noun: str) -> str:
+    """A number of things: "1 example", "12 examples"."""
+    return f"{number:.0f} {noun}{'' if 0.5 < number < 1.5 else 's'}"
+
+
+def ten_to(decades: float) -> float:
+    """The power of ten, kept within what a float holds: nobody reads the difference."""
+    return 10.0 ** min(max(decades, -300.0), 300.0)
+
+
 def percent(share: float) -> str:
-    """A share as "78 %"."""
-    return f"{100 * share:.0f} %"
+    """A share as "78 %", a small one as "1.1 %"."""
+    return f"{100 * share:.{0 if share >= FINE or share <= 0 else 1}f} %"
 
 
 def quantity(value: float) -> str:

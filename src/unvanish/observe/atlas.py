@@ -19,10 +19,12 @@ from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 from unvanish import callsite
 from unvanish.observe import source
 from unvanish.observe.catalogue import unwrapped
-from unvanish.record.anatomy import Anatomy, Entry, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.anatomy import Anatomy, Entry, Head, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.reading import Axis
 
 # Parameters that belong to no module are listed under a network of this name.
 LOOSE = "parameters"
+MOST_HEADS = 64  # a head for each length of a sequence has no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Atlas:
         self._unformed: dict[int, Tensor] = {}
         self._parameters: list[Parameter] = []
         self._groups: list[OptimizerGroup] = []
+        self._heads: list[Head] = []
         self._network_of: Any = WeakIdKeyDictionary()  # root module, or a module called in its place -> index
         self._paths: list[Any] = []  # for each network: module -> dotted path
         self._roots: list[weakref.ref[nn.Module] | None] = []
@@ -158,10 +161,40 @@ class Atlas:
         """Every known parameter that still exists."""
         return list(self._parameter_of.keys())
 
+    def group_of(self, index: int) -> int | None:
+        """The optimizer group that owns a parameter."""
+        return self._parameters[index].group
+
+    def head(self, head: Head) -> int | None:
+        """The index of a head; a new one is written down, or has none where MOST_HEADS are known. Where it was called from is no
+        part of what makes it the same."""
+        for index, known in enumerate(self._heads):
+            if replace(known, location=head.location) == head:
+                return index
+        if len(self._heads) == MOST_HEADS:
+            return None
+        self._heads.append(head)
+        self.changed = True
+        return len(self._heads) - 1
+
+    def index_of(self, tensor: Tensor) -> int | None:
+        """The index of a parameter that is known; None for any other tensor."""
+        return self._parameter_of.get(tensor)
+
+    def network_of(self, index: int) -> int:
+        """The index of the network that a parameter belongs to."""
+        return self._parameters[index].network
+
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Numbers of sites, parameters and optimizer groups known."""
-        return len(self._site_records), len(self._parameters), len(self._groups)
+    def sizes(self) -> dict[Axis, int]:
+        """How many of each axis are known."""
+        return {
+            Axis.SITE: len(self._site_records),
+            Axis.PARAMETER: len(self._parameters),
+            Axis.GROUP: len(self._groups),
+            Axis.NETWORK: len(self._networks),
+            Axis.HEAD: len(self._heads),
+        }
 
     @property
     def objectives(self) -> int:
@@ -178,7 +211,8 @@ class Atlas:
     def anatomy(self) -> Anatomy:
         """The record of all that is known."""
         self._form()
-        return Anatomy(tuple(self._networks), tuple(self._site_records), tuple(self._parameters), tuple(self._groups))
+        known = (self._networks, self._site_records, self._parameters, self._groups, self._heads)
+        return Anatomy(*(tuple(each) for each in known))  # pyright: ignore[reportArgumentType]
 
     def path_of(self, module: nn.Module, network: int, holder: nn.Module | None) -> str:
         """The dotted path of `module` in its network. One that is not registered is named after its holder's attribute."""

@@ -1,13 +1,14 @@
 """What one sampled step shows: every site that ran, in order, with numbers about its outputs and their gradients.
 
-It keeps numbers, not tensors: an output lives as long as the user's own program lets it.
+It keeps numbers, not tensors: an output lives as long as the user's own program lets it. The last few that a network put out are
+the exception, until the next backward.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import FrameType
@@ -16,22 +17,28 @@ import numpy as np
 from torch import Tensor, nn
 
 from unvanish.observe.atlas import Atlas, SiteKey
+from unvanish.observe.criteria import NodeKey
 from unvanish.observe.statistics import Number, SlopeSample, describe, log10_rms, row_spreads, settle, slope_numbers
 from unvanish.record.reading import Axis, Reading, Vector, quantities
 
-DESCRIBED = ("activation_mean", "activation_std", "zero_fraction", "example_cosine")
+DESCRIBED = ("activation_mean", "activation_std", "zero_fraction", "example_cosine", "example_spread")
 
 
 @dataclass(slots=True)
 class Sighting:
-    """All calls of one site within a step."""
+    """All calls of one site within a step. `means` are numbers by quantity, of which the mean over the calls is the site's."""
 
     index: int
     samples: list[Tensor] = field(default_factory=list)
     nonfinite: list[Number] = field(default_factory=list)
-    silent: list[Number] = field(default_factory=list)
+    means: dict[str, list[Number]] = field(default_factory=dict)
     slopes: list[SlopeSample] = field(default_factory=list)
     gradients: list[tuple[Number, int]] = field(default_factory=list)
+
+    def add(self, numbers: Mapping[str, Number]) -> None:
+        """Takes in the numbers of one call, by the names of their quantities."""
+        for name, value in numbers.items():
+            self.means.setdefault(name, []).append(value)
 
 
 @dataclass(slots=True)
@@ -47,6 +54,10 @@ class Movement:
     gradient: Number = math.nan
     update: Number = math.nan
     sample: Tensor | None = None
+    agreement: Number = math.nan
+    along: Number = math.nan
+    left: tuple[Number, int] | None = None  # norm and size of the gradient that the last backward before the update left
+    stale: tuple[Number, Number] = (math.nan, math.nan)  # norms of the first elements: held from the step before, and used
 
 
 class Capture:
@@ -62,6 +73,11 @@ class Capture:
         self._modules: list[nn.Module] = []  # held for the length of the step, so that ids stay theirs
         self.movements: dict[int, Movement] = {}
         self.rates: dict[int, float] = {}  # optimizer group -> learning rate
+        self.left: dict[int, tuple[Number, int]] = {}  # parameter -> norm and size of the gradient that backward left
+        self.outputs: dict[NodeKey, Tensor] = {}  # what networks put out since the last backward, without its graph
+        self.asked: list[tuple[int, Tensor]] = []  # for each of these calls, the number of its examples and a sample of them
+        self.inputs: dict[int, dict[str, Number]] = {}  # network -> numbers of its input
+        self.judged: dict[int, dict[str, Number]] = {}  # head -> numbers of its criterion
 
     def sight(self, call: SiteCall) -> Sighting:
         """The sighting of the site that a call belongs to."""
@@ -92,14 +108,15 @@ class Capture:
 
     def reading(self, *, own_s: float) -> Reading:
         """All numbers of the step as packed vectors, read back from the device at once. `own_s`: what watching it cost."""
-        sites, parameters, groups = self._atlas.sizes
-        values = {
-            Axis.SITE: self._site_values(sites),
-            Axis.PARAMETER: self._parameter_values(parameters),
-            Axis.GROUP: np.full((1, groups), np.nan, np.float32),
-        }
-        for index, rate in self.rates.items():
-            values[Axis.GROUP][0, index] = rate
+        sizes = self._atlas.sizes
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            values = {
+                Axis.SITE: self._site_values(sizes[Axis.SITE]),
+                Axis.PARAMETER: self._parameter_values(sizes[Axis.PARAMETER]),
+                Axis.GROUP: self._group_values(sizes[Axis.GROUP]),
+                Axis.NETWORK: _table(Axis.NETWORK, self.inputs, sizes[Axis.NETWORK]),
+                Axis.HEAD: _table(Axis.HEAD, self.judged, sizes[Axis.HEAD]),
+            }
         return Reading(self.step, own_s * 1e3, values)
 
     def _site_values(self, count: int) -> Vector:
@@ -107,7 +124,8 @@ class Capture:
         seen = list(self._sightings.values())
         described = iter(describe([sample for s in seen for sample in s.samples]))
         slopes = iter(slope_numbers([sample for s in seen for sample in s.slopes]))
-        settled = iter(settle([n for s in seen for n in (*s.nonfinite, *s.silent, *(norm for norm, _ in s.gradients))]))
+        means = iter(settle([n for s in seen for column in s.means.values() for n in column]))
+        settled = iter(settle([n for s in seen for n in (*s.nonfinite, *(norm for norm, _ in s.gradients))]))
         rows = {q.name: row for row, q in enumerate(quantities(Axis.SITE))}
         values = np.full((len(rows), count), np.nan, np.float32)
         for s in seen:
@@ -117,7 +135,7 @@ class Capture:
             }
             pairs = list(islice(slopes, len(s.slopes)))
             numbers["nonfinite_count"] = sum(islice(settled, len(s.nonfinite)))
-            numbers["silent_fraction"] = _mean(list(islice(settled, len(s.silent))))
+            numbers |= {name: _mean(list(islice(means, len(column)))) for name, column in s.means.items()}
             norms = list(islice(settled, len(s.gradients)))
             numbers["saturated_fraction"] = _mean([share for _, share in pairs])
             numbers["log10_slope_rms"] = log10_rms([rms for rms, _ in pairs], [1] * len(pairs))
@@ -131,16 +149,50 @@ class Capture:
 
     def _parameter_values(self, count: int) -> Vector:
         indices, moves = list(self.movements), list(self.movements.values())
-        settled = settle([n for m in moves for n in (m.weight, m.gradient, m.update)])
+        settled = settle([n for m in moves for n in (m.weight, m.gradient, m.update, m.agreement, m.along, *m.stale)])
         matrices = [i for i, m in zip(indices, moves, strict=True) if m.sample is not None]
         spreads = row_spreads([m.sample for m in moves if m.sample is not None])
-        values = np.full((4, count), np.nan, np.float32)
+        values = np.full((7, count), np.nan, np.float32)
         for position, (index, move) in enumerate(zip(indices, moves, strict=True)):
-            sizes = (move.excerpt, move.size, move.excerpt)
-            norms = settled[3 * position : 3 * position + 3]
+            weight, gradient, update, agreement, own, *stale = settled[7 * position : 7 * position + 7]
+            norms, sizes = (weight, gradient, update), (move.excerpt, move.size, move.excerpt)
             values[:3, index] = [log10_rms([n], [size]) for n, size in zip(norms, sizes, strict=True)]
+            values[4:, index] = agreement, own, _log10_share(*stale)
         values[3, matrices] = spreads
         return values
+
+    def _group_values(self, count: int) -> Vector:
+        """Learning rates, and the gradients that the optimizer used over those that backward had left, by group."""
+        values = np.full((2, count), np.nan, np.float32)
+        for index, rate in self.rates.items():
+            values[0, index] = rate
+        found = {i: m.left for i, m in self.movements.items() if m.left is not None and self._atlas.group_of(i) is not None}
+        both = list(found)
+        used = dict(zip(both, settle([self.movements[i].gradient for i in both]), strict=True))
+        left = dict(zip(both, settle([found[i][0] for i in both]), strict=True))
+        for group in {self._atlas.group_of(i) for i in both} - {None}:
+            own = [i for i in both if self._atlas.group_of(i) == group and not math.isnan(used[i] + left[i])]
+            sizes = [found[i][1] for i in own]
+            before, after = log10_rms([left[i] for i in own], sizes), log10_rms([used[i] for i in own], sizes)
+            values[1, group] = after - before if math.isfinite(before) else math.nan
+        return values
+
+
+def _log10_share(part: float, whole: float) -> float:
+    """log10 of a ratio; -inf for nothing of something, NaN where there is no whole."""
+    if math.isnan(part) or not whole > 0 or math.isinf(whole):
+        return math.nan
+    return math.log10(part / whole) if part > 0 else -math.inf
+
+
+def _table(axis: Axis, rows: Mapping[int, Mapping[str, Number]], count: int) -> Vector:
+    """The numbers of every index of an axis, by the names of their quantities; NaN where there is none."""
+    places = {quantity.name: place for place, quantity in enumerate(quantities(axis))}
+    values = np.full((len(places), count), np.nan, np.float32)
+    flat = [(places[name], index, value) for index, numbers in rows.items() for name, value in numbers.items()]
+    for (place, index, _), value in zip(flat, settle([value for _, _, value in flat]), strict=True):
+        values[place, index] = value
+    return values
 
 
 @dataclass(frozen=True, slots=True)

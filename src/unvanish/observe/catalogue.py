@@ -36,6 +36,8 @@ ELEMENTWISE = (
     "hardshrink",
     "threshold",
     "erf",
+    "clamp",
+    "clip",
 )
 # Activations that act on a whole row: observed like the others, but without a slope for each element.
 ROWWISE = ("softmax", "log_softmax", "glu", "prelu")

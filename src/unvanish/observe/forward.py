@@ -7,11 +7,12 @@ in attention that is not in training.
 
 from __future__ import annotations
 
-import inspect
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,10 +24,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import unserializable_hook
 
 from unvanish.observe import statistics
+from unvanish.observe.attention import entropy_of, fused_entropy, module_entropy
 from unvanish.observe.capture import Capture, Sighting, SiteCall
 from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, has_fast_path, kind_of
-from unvanish.observe.statistics import SlopeSample
+from unvanish.observe.normalisation import batch_statistics
+from unvanish.observe.statistics import Number, SlopeSample
 
+ATTENTION = "scaled_dot_product_attention"
+fused_attention = getattr(torch.nn.functional, ATTENTION)
 TURNS = 256  # equal operations within one module call that are told apart; further ones count as the last
 
 
@@ -129,23 +134,42 @@ class ForwardWatch:
             if capture is not None and keywords and not self._stack and torch.is_grad_enabled():
                 self._on_network(module, args, keywords[0], output)
             if capture is not None and tensor is not None and worth_seeing(tensor) and capture.producer(tensor) is None:
-                self._see_module(capture, module, tensor)
+                self._see_module(capture, module, tensor, args, keywords[0] if keywords else {})
         except Exception as fault:
             self._guard(fault)
         finally:
             self.charge_since(began)
 
-    def _see_module(self, capture: Capture, module: nn.Module, tensor: Tensor) -> None:
+    def _see_module(self, capture: Capture, module: nn.Module, tensor: Tensor, args: Any, kwargs: Any) -> None:
         kind = kind_of(module)
         if kind == "other":
             return
         holder = self._stack[-1].module if self._stack else None
         outermost = self._stack[0].module if self._stack else module
-        call = SiteCall(module, holder, outermost, type(module).__name__.lower(), kind, 0, False, inspect.currentframe())
-        self._see(capture, call, tensor)
+        call = SiteCall(module, holder, outermost, type(module).__name__.lower(), kind, 0, False, _caller())
+        sighting = self._see(capture, call, tensor)
+        with DisableTorchFunction():
+            if kind == "normalisation" and args:
+                sighting.add(batch_statistics(module, args[0]))
+            elif isinstance(module, nn.MultiheadAttention):
+                sighting.add({"attention_entropy": module_entropy(module, args, kwargs)})
 
-    def see_function(self, name: str, slopes: SlopeSample | None, output: Any) -> None:
-        """Takes in one call of a functional activation, with a sample of its inputs that was taken before the call."""
+    def see_attention(self, output: Any, entropy: Callable[[], Number]) -> None:
+        """Takes in one call of fused attention within a module; `entropy` computes that of its weights."""
+        capture = self._capture()
+        if capture is None or not self._stack or not isinstance(output, Tensor) or not worth_seeing(output):
+            return
+        owner = self._stack[-1]
+        holder = self._stack[-2].module if len(self._stack) > 1 else None
+        turn = self._turn(ATTENTION, owner)
+        call = SiteCall(owner.module, holder, self._stack[0].module, ATTENTION, "attention", turn, True, _caller())
+        sighting = self._see(capture, call, output)
+        with DisableTorchFunction():
+            sighting.add({"attention_entropy": entropy()})
+
+    def see_function(self, name: str, slopes: SlopeSample | None, output: Any, dim: int | None) -> None:
+        """Takes in one call of a functional activation, with a sample of its inputs that was taken before the call, and the
+        dimension that a softmax ran over."""
         capture = self._capture()
         tensor = first_tensor(output)
         if capture is None or tensor is None or not self._stack or not worth_seeing(tensor):
@@ -155,10 +179,13 @@ class ForwardWatch:
         functional = not type(owner.module).__module__.startswith("torch.nn.modules.activation")
         turn = self._turn(name, owner) if functional else self._turn(f"{id(owner.module)}", self._stack[-2:][0])
         outermost = self._stack[0].module
-        call = SiteCall(owner.module, holder, outermost, name, "activation", turn, functional, inspect.currentframe())
+        call = SiteCall(owner.module, holder, outermost, name, "activation", turn, functional, _caller())
         sighting = self._see(capture, call, tensor)
         if slopes is not None:
             sighting.slopes.append(slopes)
+        if name == "softmax" and dim is not None:
+            with DisableTorchFunction():
+                sighting.add({"attention_entropy": entropy_of(tensor, dim)})
 
     def _turn(self, name: str, call: Call) -> int:
         """How often this was seen before within a module call: a shared activation is another site at each place."""
@@ -173,7 +200,7 @@ class ForwardWatch:
             sighting.samples.append(statistics.subsample(output))
             sighting.nonfinite.append(statistics.nonfinite(output))
             if call.kind == "activation":
-                sighting.silent.append(statistics.silent_share(output))
+                sighting.add({"silent_fraction": statistics.silent_share(output)})
         capture.produced(tensor, sighting)
         if tensor.requires_grad:
             tensor.register_hook(self._gradient_hook(sighting))
@@ -184,7 +211,10 @@ class ForwardWatch:
         def hook(gradient: Tensor) -> None:
             began = self.clock()
             try:
-                sighting.gradients.append((statistics.norm(gradient.detach()), gradient.numel()))
+                flow = gradient.detach()
+                sighting.gradients.append((statistics.norm(flow), flow.numel()))
+                smallest = statistics.log10_smallest(flow.dtype)
+                sighting.add({"gradient_zero_fraction": statistics.zero_share(flow), "log10_smallest_gradient": smallest})
             except Exception as fault:
                 self._guard(fault)
             finally:
@@ -222,6 +252,8 @@ class FunctionWatch(TorchFunctionMode):
         """The function's own result; activations are described on the way."""
         kwargs = kwargs or {}
         began = self._watch.clock()
+        if func is fused_attention:
+            return self._attention(func, args, kwargs, began)
         name = functional_activations().get(func)
         inputs = args[0] if args else kwargs.get("input")
         if name is None or not isinstance(inputs, Tensor) or not torch.is_grad_enabled():
@@ -232,7 +264,32 @@ class FunctionWatch(TorchFunctionMode):
         output = func(*args, **kwargs)
         began = self._watch.clock()
         try:
-            self._watch.see_function(name, sample, output)
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            self._watch.see_function(name, sample, output, dim if isinstance(dim, int) else None)
+        except Exception as fault:
+            self._watch.postpone(fault)
+        self._watch.charge_since(began)
+        return output
+
+    def _attention(self, func: Any, args: Any, kwargs: Any, began: float) -> Any:
+        """Fused attention's own result; how sharply it looks is computed besides."""
+        self._watch.charge_since(began)
+        output = func(*args, **kwargs)
+        began = self._watch.clock()
+        try:
+            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
+            given = dict(zip(names, args, strict=False)) | kwargs
+            if torch.is_grad_enabled():
+                self._watch.see_attention(
+                    output,
+                    lambda: fused_entropy(
+                        given["query"],
+                        given["key"],
+                        given.get("attn_mask"),
+                        causal=bool(given.get("is_causal")),
+                        scale=given.get("scale"),
+                    ),
+                )
         except Exception as fault:
             self._watch.postpone(fault)
         self._watch.charge_since(began)
@@ -249,6 +306,12 @@ class FunctionWatch(TorchFunctionMode):
         except Exception as fault:
             self._watch.postpone(fault)
             return None
+
+
+def _caller() -> FrameType:
+    """The frame from which our caller was called. With its own one, frame and `SiteCall` would hold each other, and the tensor that
+    is in the frame as well, until garbage is collected."""
+    return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
 
 
 def first_tensor(output: Any) -> Tensor | None:

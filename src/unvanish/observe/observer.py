@@ -6,9 +6,10 @@ module birth and optimizer birth. On a fault of its own it lets go of everything
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from unvanish.observe.active import METRIC_SINK
 from unvanish.observe.atlas import Atlas
+from unvanish.observe.audience import Audience
 from unvanish.observe.capture import Capture
 from unvanish.observe.eager import EagerStance
 from unvanish.observe.first_look import FirstLook, Look
@@ -28,7 +30,7 @@ from unvanish.observe.patches import Patches
 from unvanish.observe.pulse import Pulse
 from unvanish.observe.schedule import Schedule
 from unvanish.observe.settings import Progress, Settings, StopTraining
-from unvanish.observe.updates import UpdateWatch, fingerprint, has_changed
+from unvanish.observe.updates import GradientMemory, StaleWatch, UpdateWatch, fingerprint, gradient_norm, has_changed
 from unvanish.record.journal import Journal
 from unvanish.record.reading import Metric
 from unvanish.record.run import Facts
@@ -84,6 +86,8 @@ class Observer:
         self._token: Token[Any] | None = None
         self._capture: Capture | None = None
         self._updates: UpdateWatch | None = None
+        self._gradients, self._stale = GradientMemory(), StaleWatch(self._atlas)
+        self._audience = Audience(self._atlas)
         self._pulse = Pulse()
         self._step = 0
         self._between = True
@@ -106,7 +110,7 @@ class Observer:
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(self._after_step),
         ]
-        self._token = METRIC_SINK.set(self._metric)
+        self._token = METRIC_SINK.set(lambda name, value: self.note({name: value}))
         self._watching = True
         self._arm()
 
@@ -160,6 +164,9 @@ class Observer:
             self._begin_if_between()
             self._marks.loss(loss)
             self.backward_calls += 1
+            if self._capture is not None:
+                self._stale.backward_begins()
+                self._audience.loss(loss, self._capture, inspect.currentframe())
 
         if not self._backwards:
             self._guarded(note)
@@ -168,6 +175,8 @@ class Observer:
     def backward_ended(self) -> None:
         """That pass is over."""
         self._backwards.pop()
+        if not self._backwards and self._capture is not None:
+            self._guarded(self._note_gradients)
         if not self._backwards and not self._pulse.known and not self._stepping:
             self._guarded(self._prepare_by_hand)
 
@@ -182,7 +191,7 @@ class Observer:
             self._atlas.optimizer(optimizer)
             if self._capture is not None:
                 self._capture.rates.update(self._atlas.learning_rates(optimizer))
-                self._updates = UpdateWatch(self._capture, self._atlas)
+                self._updates = UpdateWatch(self._capture, self._atlas, self._gradients, self._stale)
                 self._updates.before(p for group in optimizer.param_groups for p in group["params"])
             self._look_once()
 
@@ -206,6 +215,8 @@ class Observer:
         self._stop_if_asked()
 
     def _network_ran(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._capture is not None:
+            self._audience.called(self._capture, model, args, kwargs, output)
         if self._look is not None:
             self._first_look.called(model, args, kwargs, output)
 
@@ -226,8 +237,11 @@ class Observer:
         if examination is not None:
             self._journal.write(examination=examination)
 
-    def _metric(self, name: str, value: float) -> None:
-        self._guarded(lambda: self._journal.write(metrics=[Metric(self._step, name, value)]))
+    def note(self, metrics: Mapping[str, float]) -> None:
+        """Takes in figures that the script reported at this step."""
+        found = [Metric(self._step, name, value) for name, value in metrics.items()]
+        if found:
+            self._guarded(lambda: self._journal.write(metrics=found))
 
     # Steps
 
@@ -300,8 +314,16 @@ class Observer:
         parameters = [p for p in self._atlas.living_parameters() if p.requires_grad]
         self._fingerprint = fingerprint(parameters)
         if self._capture is not None:
-            self._updates = UpdateWatch(self._capture, self._atlas)
+            self._updates = UpdateWatch(self._capture, self._atlas, self._gradients, self._stale)
             self._updates.before(parameters)
+
+    def _note_gradients(self) -> None:
+        """What backward has left, before anything clips or unscales it."""
+        if self._capture is not None:
+            for parameter in self._atlas.living_parameters():
+                if parameter.grad is not None:
+                    index = self._atlas.parameter(parameter)
+                    self._capture.left[index] = (gradient_norm(parameter), parameter.numel())
 
     def _stop_if_asked(self) -> None:
         limit = self._settings.max_steps

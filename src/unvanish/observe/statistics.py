@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -74,11 +75,12 @@ def subsample(output: Tensor) -> Tensor:
     return rows[:, :: max(1, rows.shape[1] // FEATURES)].to(torch.float32, copy=True)
 
 
-def describe(samples: Sequence[Tensor]) -> list[tuple[float, float, float, float]]:
-    """Mean, standard deviation, share of zeros, and mean cosine between different rows, for each sample of shape (rows, columns).
+def describe(samples: Sequence[Tensor]) -> list[tuple[float, float, float, float, float]]:
+    """Mean, standard deviation, share of zeros, mean cosine between different rows, and how far the rows lie from their mean over
+    their RMS, for each sample of shape (rows, columns).
 
     Samples of one shape are worked out together, a dozen kernels for all of them, in float64: the squares of an exploded or
-    vanished activation leave the range of float32. The cosine is NaN under two non-zero rows.
+    vanished activation leave the range of float32. The cosine is NaN under two non-zero rows, the last one under two rows.
     """
     return _in_batches(samples, _describe_batch)
 
@@ -91,7 +93,9 @@ def _describe_batch(batch: Tensor) -> Tensor:
     present = (lengths > 0).sum((1, 2))
     total = (batch / lengths.clamp_min(torch.finfo(batch.dtype).tiny)).sum(1).square().sum(1)
     cosine = (total - present) / (present * (present - 1))
-    return torch.stack([mean, spread, zeros, cosine], 1)
+    apart = torch.linalg.vector_norm(batch - batch.mean(1, keepdim=True), dim=(1, 2)) / torch.linalg.vector_norm(batch, dim=(1, 2))
+    apart = apart if batch.shape[1] > 1 else torch.full_like(apart, math.nan)
+    return torch.stack([mean, spread, zeros, cosine, apart], 1)
 
 
 def row_spreads(samples: Sequence[Tensor]) -> list[float]:
@@ -126,6 +130,44 @@ def silent_share(output: Tensor) -> Number:
     return number(((output.amax(others) == 0) & (output.amin(others) == 0)).float().mean())
 
 
+def zero_share(tensor: Tensor) -> Number:
+    """The share of elements that are exactly zero."""
+    return number(1.0 - torch.count_nonzero(tensor) / max(1, tensor.numel()))
+
+
+@cache
+def log10_smallest(dtype: torch.dtype) -> float:
+    """log10 of the smallest positive number of a floating type, subnormal ones included."""
+    return math.log10(torch.finfo(dtype).smallest_normal) + math.log10(torch.finfo(dtype).eps)
+
+
+def input_numbers(inputs: Tensor) -> dict[str, Number]:
+    """The size of a network's input, by the names of its quantities; `inputs` has examples first. Features are what follows.
+
+    The size of a feature is its RMS over the examples (and positions, of images and sequences: channels are features there).
+    """
+    rows = inputs.detach()
+    sample = subsample(rows).double()
+    by_feature = _feature_squares(rows, sample)
+    size, spread = sample.square().mean().sqrt(), (sample - sample.mean()).square().mean().sqrt()
+    tiny = torch.finfo(torch.float64).tiny
+    return {
+        "log10_input_rms": number(size.clamp_min(tiny).log10()),
+        "log10_largest_feature": number(by_feature.max().clamp_min(tiny).log10() / 2),
+        "log10_median_feature": number(by_feature.median().clamp_min(tiny).log10() / 2),
+        "input_offset": number(sample.mean().abs() / spread),
+    }
+
+
+def _feature_squares(rows: Tensor, sample: Tensor) -> Tensor:
+    """Mean square of each feature: columns of a table, channels of images (dim 1), of sequences the last dimension."""
+    if rows.dim() <= 2:
+        return sample.square().mean(0)
+    thinned = rows[:: max(1, -(-rows.shape[0] // EXAMPLES))].double()
+    channel = 1 if rows.dim() >= 4 else rows.dim() - 1
+    return thinned.square().mean([d for d in range(rows.dim()) if d != channel])
+
+
 def nonfinite(output: Tensor) -> Number:
     """How many elements are NaN or infinite. On the CPU a finite sum settles it in one pass."""
     if output.device.type == "cpu" and math.isfinite(output.sum().item()):
@@ -148,9 +190,9 @@ class SlopeSample:
 def slopes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """The size of the local derivative of an elementwise function at a flat float64 sample; same shape.
 
-    The smaller one of the two one-sided differences: at a kink it is what torch's own backward uses (selu's excepted), and
-    beside a jump (hardshrink, threshold) the side without it. No autograd: inside a checkpointed region the tensors that it
-    would save would break the user's own backward pass.
+    The smaller one of the two one-sided differences: at a kink it is what torch's own backward uses (selu's and clamp's
+    excepted), and beside a jump (hardshrink, threshold) the side without it. No autograd: inside a checkpointed region the
+    tensors that it would save would break the user's own backward pass.
     """
     with torch.no_grad():
         step = DIFFERENCE * inputs.abs().clamp_min(1)

@@ -1,4 +1,5 @@
-"""The static side of a run: its networks, their sites and parameters, and the optimizers that own them.
+"""The static side of a run: its networks, their sites and parameters, the optimizers that own them,
+and how the outputs are judged.
 
 Everything here is plain data. Indices are stable: sites, parameters and optimizers are only ever appended, so a vector
 that was written early in a run still lines up with the anatomy that was complete at its end.
@@ -95,6 +96,31 @@ class OptimizerGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What lies between a network's last weights and one criterion of its loss.
+
+    `criterion` is what judges the output: "cross-entropy" (on scores), "likelihood" (on what should be logarithms of
+    probabilities), "binary-cross-entropy" (on probabilities), "binary-cross-entropy-with-logits", "squared", "absolute",
+    "logarithm" (a likelihood made by hand), or "policy" (the logarithm of a chosen probability times a reward). `squash` are
+    the operations in between that bend values, from the weights on, such as ("softmax",); "scaled" stands for a multiplication
+    or shift. `width` is the extent of the classes' dimension, of the last one where there are none. `parameter` is the index of
+    the last weights, None where the way to them was not understood. `softmax_extent` is over how many values a softmax in
+    `squash` runs, and `over_examples` whether these are the examples of the batch. `turn` counts equal heads of a step, from 0.
+    `location` is the line that called `backward`.
+    """
+
+    network: int
+    criterion: str
+    squash: tuple[str, ...]
+    width: int
+    parameter: int | None = None
+    softmax_extent: int | None = None
+    over_examples: bool = False
+    turn: int = 0
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Anatomy:
     """All that is known of the program's structure."""
 
@@ -102,6 +128,7 @@ class Anatomy:
     sites: tuple[Site, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     groups: tuple[OptimizerGroup, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     def site_label(self, index: int) -> str:
         """The name that people read: "net.2", or "block.1:relu#2" for the second functional relu of that module.

@@ -21,6 +21,15 @@ class Severity(StrEnum):
         return self is not Severity.INFO
 
 
+class Trend(StrEnum):
+    """Where an illness is going, towards the end of what was seen."""
+
+    WORSENING = "worsening"
+    STEADY = "steady"
+    EASING = "easing"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One figure behind a finding: the value, the threshold it crossed, and where that threshold comes from."""
@@ -48,7 +57,7 @@ class Finding:
     `summary` is one sentence that a layman understands; `why` is the explanation for an expert, with its numbers;
     `advice` says what to do. `sites` run from the input to the output. `symptoms` are codes of findings that this one
     explains. `remedies` are names in order of preference; names joined by " + " belong together. `began` is the first
-    sampled step that shows it.
+    sampled step that shows it, and `trend` whether it was getting worse at the end.
     """
 
     code: str
@@ -64,3 +73,4 @@ class Finding:
     remedies: tuple[str, ...] = ()
     began: int | None = None
     location: Location | None = None
+    trend: Trend = Trend.UNKNOWN

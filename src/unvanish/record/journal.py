@@ -24,13 +24,13 @@ from unvanish.record.run import Facts, Matrix, Run
 from unvanish.record.verdict import RaceResult
 
 APPLICATION_ID = 0x756E7661  # "unva", so that `file` and we ourselves know the kind
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE reading (step INTEGER PRIMARY KEY, own_ms REAL NOT NULL, site BLOB, parameter BLOB, "group" BLOB);
+CREATE TABLE reading (step INTEGER PRIMARY KEY, own_ms REAL NOT NULL, {", ".join(f'"{axis}" BLOB' for axis in Axis)});
 CREATE TABLE step (step INTEGER PRIMARY KEY, ended_s REAL NOT NULL, losses BLOB NOT NULL);
 CREATE TABLE metric (step INTEGER NOT NULL, name TEXT NOT NULL, value REAL);
 """
@@ -86,7 +86,7 @@ class Journal:
             execute("INSERT OR REPLACE INTO document VALUES (?, ?)", rows)
             if reading is not None:
                 blobs = [reading.values[axis].astype(np.float32).tobytes() for axis in Axis]
-                execute("INSERT INTO reading VALUES (?, ?, ?, ?, ?)", [(reading.step, reading.own_ms, *blobs)])
+                execute(f"INSERT INTO reading VALUES (?, ?{', ?' * len(blobs)})", [(reading.step, reading.own_ms, *blobs)])
             execute(
                 "INSERT INTO step VALUES (?, ?, ?)",
                 [(m.step, m.ended_s, np.array(m.losses, np.float64).tobytes()) for m in marks],
@@ -113,7 +113,7 @@ class Journal:
 def load(path: Path) -> Run:
     """The run that a journal holds; also one that is being written, or whose process was killed.
 
-    Raises RecordError where the file is missing, foreign, truncated, or newer than this version.
+    Raises RecordError where the file is missing, foreign, truncated, or of an older or newer format than this version's.
     """
     if not path.is_file():
         raise RecordError(f"{path}: no such run; give a run's folder or its run.sqlite")
@@ -147,7 +147,8 @@ def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
     if application != APPLICATION_ID:
         raise RecordError(f"{path}: an SQLite file, but not a run of unvanish; give a run's folder or its run.sqlite")
     if version != VERSION:
-        raise RecordError(f"{path}: written in format {version}, and this version reads format {VERSION}; update unvanish")
+        advice = "update unvanish" if version > VERSION else "run the script again"
+        raise RecordError(f"{path}: written in format {version}, and this version reads format {VERSION}; {advice}")
     (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if health != "ok":
         raise RecordError(f"{path}: damaged or cut short ({health}); restore it from a copy")
@@ -155,7 +156,7 @@ def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
 
 def _read(connection: sqlite3.Connection) -> Run:
     documents: dict[str, Any] = {name: json.loads(body) for name, body in connection.execute("SELECT name, body FROM document")}
-    rows = connection.execute('SELECT step, own_ms, site, parameter, "group" FROM reading ORDER BY step').fetchall()
+    rows = connection.execute("SELECT * FROM reading ORDER BY step").fetchall()
     marks = connection.execute("SELECT step, ended_s, losses FROM step ORDER BY step").fetchall()
     losses = [np.frombuffer(blob, np.float64) for _, _, blob in marks]
     metrics = connection.execute("SELECT step, name, value FROM metric ORDER BY rowid").fetchall()

@@ -20,6 +20,8 @@ class Axis(StrEnum):
     SITE = "site"
     PARAMETER = "parameter"
     GROUP = "group"
+    NETWORK = "network"
+    HEAD = "head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,33 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity("nonfinite_count", "count", Axis.SITE, "NaN and infinite values in the output"),
     Quantity("example_cosine", "cosine", Axis.SITE, "mean cosine between the outputs of different examples"),
+    Quantity("example_spread", "ratio", Axis.SITE, "how far the outputs of different examples differ, over the output's RMS"),
+    Quantity(
+        "attention_entropy",
+        "fraction",
+        Axis.SITE,
+        "entropy of the attention weights over that of uniform ones: 1 looks everywhere, 0 at one place only",
+    ),
+    Quantity(
+        "values_per_statistic",
+        "count",
+        Axis.SITE,
+        "values from which a batch normalisation computes each of its means and variances",
+    ),
+    Quantity(
+        "evaluation_gap",
+        "1",
+        Axis.SITE,
+        "how far a batch normalisation's output would be another one in evaluation mode, RMS in standard deviations of a channel",
+    ),
     Quantity("log10_gradient_rms", "log10", Axis.SITE, "RMS of the loss's gradient at the site's output"),
+    Quantity("gradient_zero_fraction", "fraction", Axis.SITE, "share of that gradient that is exactly zero"),
+    Quantity(
+        "log10_smallest_gradient",
+        "log10",
+        Axis.SITE,
+        "the smallest positive number that the gradient's type of number can hold",
+    ),
     Quantity(
         "gradient_nonfinite", "count", Axis.SITE, "gradients at the site's output, in this step, that held NaN or infinite values"
     ),
@@ -66,7 +94,58 @@ QUANTITIES: tuple[Quantity, ...] = (
         Axis.PARAMETER,
         "how far the rows of a weight matrix differ from each other, over its RMS",
     ),
+    Quantity(
+        "gradient_agreement",
+        "cosine",
+        Axis.PARAMETER,
+        "cosine between the gradient that the optimizer used and the one that it used at the sample before",
+    ),
+    Quantity("gradient_along_weight", "cosine", Axis.PARAMETER, "cosine between that gradient and the weight"),
+    Quantity(
+        "log10_stale_share",
+        "log10",
+        Axis.PARAMETER,
+        "gradient that the step before had left when backward began, over the one used; -inf where it had been cleared",
+    ),
     Quantity("learning_rate", "1", Axis.GROUP, "learning rate of the group at this step"),
+    Quantity(
+        "log10_gradient_kept",
+        "log10",
+        Axis.GROUP,
+        "norm of the gradient that the optimizer used over that which backward left: what clipping or unscaling did",
+    ),
+    Quantity("batch_size", "count", Axis.NETWORK, "examples that the network was given in this step, over all its calls"),
+    Quantity("log10_input_rms", "log10", Axis.NETWORK, "RMS of the network's input"),
+    Quantity("log10_largest_feature", "log10", Axis.NETWORK, "RMS of the largest feature of the input"),
+    Quantity("log10_median_feature", "log10", Axis.NETWORK, "RMS of the feature of the input that is in the middle by size"),
+    Quantity("input_offset", "ratio", Axis.NETWORK, "size of the input's mean over its standard deviation"),
+    Quantity("loss", "1", Axis.HEAD, "the criterion's value, its mean over what it judges"),
+    Quantity("constant_loss", "1", Axis.HEAD, "that of the best answer that ignores the input, for the targets so far"),
+    Quantity("least_loss", "1", Axis.HEAD, "the least that these targets allow: more than 0 where they are shares between 0 and 1"),
+    Quantity("score", "fraction", Axis.HEAD, "share of right answers; of the variance explained where targets are amounts"),
+    Quantity(
+        "neighbour_correlation",
+        "correlation",
+        Axis.HEAD,
+        "correlation of the true answers with those of the most similar inputs of earlier samples, over all new examples so far",
+    ),
+    Quantity("neighbour_count", "count", Axis.HEAD, "the number of these examples"),
+    Quantity("seen_before", "fraction", Axis.HEAD, "share of the sampled examples so far that were in an earlier sample too"),
+    Quantity("target_low", "1", Axis.HEAD, "smallest target"),
+    Quantity("target_high", "1", Axis.HEAD, "largest target"),
+    Quantity("output_low", "1", Axis.HEAD, "smallest value that the criterion was given"),
+    Quantity("output_high", "1", Axis.HEAD, "largest value that the criterion was given"),
+    Quantity("output_zero_fraction", "fraction", Axis.HEAD, "share of these values that is exactly zero"),
+    Quantity(
+        "unreachable_fraction", "fraction", Axis.HEAD, "share of the targets that the network's last operation cannot put out"
+    ),
+    Quantity(
+        "log10_probability_sum",
+        "log10",
+        Axis.HEAD,
+        "of what a likelihood takes for the logarithms of probabilities: RMS of the log10 of their sum, which is 0 where they are",
+    ),
+    Quantity("comparisons", "count", Axis.HEAD, "what the criterion compares, for each value that the network put out"),
 )
 
 

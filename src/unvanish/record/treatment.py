@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+# The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
+SHELF = frozenset({"batchnorm", "elu", "glorot-init", "he-init", "relu"})
+
+
+def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
+    """Those of the remedies, names or names joined by " + ", that can be applied by name."""
+    return tuple(remedy for remedy in remedies if SHELF.issuperset(name.strip() for name in remedy.split("+")))
 
 
 @dataclass(frozen=True, slots=True)

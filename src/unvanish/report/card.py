@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from unvanish.record.finding import Finding, Severity
+from unvanish.record.finding import Finding, Severity, Trend
 from unvanish.record.run import CHECKED, Run
+from unvanish.record.treatment import on_shelf
 from unvanish.record.verdict import Effect, Verdict
 from unvanish.report import numbers, plain, race_table
 from unvanish.report.gradient import gradient
@@ -82,11 +83,19 @@ def _proved(run: Run) -> tuple[str, ...]:
 
 
 def call(remedies: Sequence[str]) -> str:
-    """The line of Python that applies the first remedy, or nothing where there is none."""
-    if not remedies:
+    """The line of Python that applies the first remedy that is on the shelf, or nothing where there is none."""
+    known = on_shelf(remedies)
+    if not known:
         return ""
-    names = ", ".join(f'"{name.strip()}"' for name in remedies[0].split("+"))
+    names = ", ".join(f'"{name.strip()}"' for name in known[0].split("+"))
     return f"unvanish.apply(model, {names})"
+
+
+def since(finding: Finding) -> str:
+    """When a finding began and where it is going, in words: "step 40, getting worse"; nothing where neither is known."""
+    began = f"step {finding.began:,}" if finding.began is not None else ""
+    going = {Trend.WORSENING: "getting worse", Trend.STEADY: "as bad at the end", Trend.EASING: "easing"}.get(finding.trend, "")
+    return ", ".join(part for part in (began, going) if part)
 
 
 def notes(run: Run) -> tuple[str, ...]:
@@ -148,7 +157,7 @@ def _plain(run: Run, root: Finding) -> str:
         said.append(f"{part[0].upper()}{part[1:]} of it arrives at the first layer.")
     if root.code == "exploding-gradient" and math.isfinite(change) and change > WORTH_A_FIGURE:
         said.append(f"It arrives at the first layer {numbers.multiple_in_words(change)} as large.")
-    if root.cause is not None:
+    if root.cause is not None and root.cause.code != root.code:
         said.append(f"The cause is {plain.cause(root.cause.code)}.")
     return " ".join(sentence for sentence in said if sentence)
 

@@ -108,6 +108,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "evidence": [_evidence(evidence) for evidence in finding.evidence],
         "symptoms": list(finding.symptoms),
         "remedies": list(finding.remedies),
+        "began": finding.began,
+        "trend": finding.trend.value,
     }
 
 

@@ -17,7 +17,7 @@ from unvanish.errors import UsageError
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.report import numbers, places, race_lines
-from unvanish.report.card import State, call, card
+from unvanish.report.card import State, call, card, since
 from unvanish.report.facts import facts, masthead
 from unvanish.report.figures import gallery
 from unvanish.report.underline import Underliner
@@ -85,6 +85,7 @@ def _template() -> Template:
         "figure": numbers.figure,
         "span": places.span,
         "call": call,
+        "since": since,
         "state": STATES.__getitem__,
         "drawing": drawing,
     }

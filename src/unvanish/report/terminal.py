@@ -16,11 +16,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.record.finding import Finding
+from unvanish.record.finding import Finding, Trend
 from unvanish.record.run import Run
+from unvanish.record.treatment import on_shelf
 from unvanish.record.verdict import RaceResult
 from unvanish.report import numbers, places
-from unvanish.report.card import Card, State, call, card
+from unvanish.report.card import Card, State, call, card, since
 from unvanish.report.gradient import Gradient, gradient
 from unvanish.report.ladder import evenly, over_steps
 from unvanish.report.terminal_flow import render_flow
@@ -33,6 +34,8 @@ WORTH_BARS = 1.0  # decades between the ends of the network; a flatter profile i
 OTHERS = 3  # further findings that are named; the page has all
 WIDEST = 120  # lines beyond this are hard to read
 
+PICTURED = frozenset({"saturated-activation", "dead-units", "off-critical-init", "learning-rate-too-high", "loss-not-decreasing"})
+
 
 def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: Path | str | None = None) -> RenderableType:
     """The whole report for a terminal, as a rich Group. A healthy run is one line, and the report's path."""
@@ -41,7 +44,7 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
     if verdict.confidence is not None:
         parts += ["", Padding(_body(findings, verdict, script), (0, 0, 0, 2))]
         parts += _flow(run)
-        bars = _bars(run) if not run.checked else None
+        bars = _bars(run) if not run.checked and _about_gradients(findings[0].code) else None
         if bars is not None:
             parts += ["", Padding(bars, (0, 0, 0, 4))]
         if run.race is None or not run.race.winner:
@@ -110,6 +113,8 @@ def _body(findings: Sequence[Finding], verdict: Card, script: str) -> Table:
             where.append("\n" if root.sites else "")
             where.append(f"{places.line_of(root.location, script)}  {root.location.text}".rstrip(), style="cyan")
         grid.add_row("Where", where)
+    if root.trend is not Trend.UNKNOWN or (root.began or 1) > 1:
+        grid.add_row("Since", Text(since(root)))
     for number, line in enumerate(_also(findings)):
         grid.add_row("" if number else "Also", Text(line))
     return grid
@@ -128,8 +133,9 @@ def _also(findings: Sequence[Finding]) -> list[str]:
 def _next(root: Finding) -> Table:
     grid = _sections()
     lines = [line for line in (root.advice, call(root.remedies)) if line]
-    if len(root.remedies) > 1:
-        lines.append(f"or {', '.join(root.remedies[1:])}")
+    known = on_shelf(root.remedies)
+    if len(known) > 1:
+        lines.append(f"or {', '.join(known[1:])}")
     for number, line in enumerate(lines or ["See the report for the evidence."]):
         grid.add_row("" if number else "Next", Text(line, style="cyan" if line.startswith("unvanish.") else ""))
     return grid
@@ -140,6 +146,11 @@ def _sections() -> Table:
     grid.add_column(style="bold", width=5, no_wrap=True)
     grid.add_column(max_width=WIDEST - 10)
     return grid
+
+
+def _about_gradients(code: str) -> bool:
+    """Whether the gradient's way through the layers is a picture of this finding, and not of something else."""
+    return "gradient" in code or code in PICTURED
 
 
 def _bars(run: Run) -> Table | None:

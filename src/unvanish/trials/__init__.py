@@ -12,16 +12,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unvanish.trials.engines.local import run_trials
     from unvanish.trials.imports import when_imported
+    from unvanish.trials.overheard import hearing
+    from unvanish.trials.printed import printed_metrics
     from unvanish.trials.script import Ending, Script, execute
     from unvanish.trials.seeding import shift_seeds
     from unvanish.trials.trial import News, Trial
     from unvanish.trials.watching import Watching
 
-__all__ = ["Ending", "News", "Script", "Trial", "Watching", "execute", "run_trials", "shift_seeds", "when_imported"]
+__all__ = [
+    "Ending",
+    "News",
+    "Script",
+    "Trial",
+    "Watching",
+    "execute",
+    "hearing",
+    "printed_metrics",
+    "run_trials",
+    "shift_seeds",
+    "when_imported",
+]
 
 _HOMES = (
     ("script", ("Ending", "Script", "execute")),
+    ("overheard", ("hearing",)),
     ("imports", ("when_imported",)),
+    ("printed", ("printed_metrics",)),
     ("seeding", ("shift_seeds",)),
     ("trial", ("News", "Trial")),
     ("watching", ("Watching",)),

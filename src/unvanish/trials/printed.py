@@ -44,7 +44,7 @@ MERITS: tuple[Merit, ...] = (
     Merit("loss", r"(?:average |avg |mean )?(?:loss|nll)", higher_is_better=False, needs_split=True),
 )
 SPLITS = (
-    ("val", r"val(?:id(?:ation)?)?|dev|eval(?:uation)?|held out"),
+    ("val", r"val(?:id(?:ation)?)?|dev|eval(?:uation)?|held(?: out)?"),
     ("test", r"test(?:ing)?(?: set)?"),
     ("train", r"train(?:ing)?(?: set)?"),
 )
@@ -60,6 +60,8 @@ _FIGURE = re.compile(
     rf"(?P<place> (?:on|of|for) [^:=|,;]{{1,50}}(?=[:=]))?(?: value)?\s?[:=]?\s{{0,8}}"
     rf"(?P<value>{_NUMBER})(?:/(?P<whole>\d+))?(?P<percent> ?%)?(?![\w.])"
 )
+# "loss 0.31 val 0.44": a part of the data alone, with the merit that was named before it. Whole numbers count something else.
+_BARE = re.compile(rf"(?<![\w.])(?P<split>{_SPLIT})\s?[:=]?\s{{0,8}}(?P<value>{_NUMBER})(?P<percent> ?%)?(?![\w./])")
 _JOINTS = re.compile(r"[_\-/](?=[a-z])|['\"]|metric=")
 
 
@@ -79,6 +81,18 @@ def printed_metrics(text: str) -> dict[str, float]:
             scale = float(match["whole"]) if match["whole"] else 100.0 if match["percent"] else 1.0
             if scale > 0:
                 found[f"{split}_{merit.name}".lstrip("_")] = float(match["value"]) / scale
+        found |= _bare_metrics(plain)
+    return found
+
+
+def _bare_metrics(plain: str) -> dict[str, float]:
+    """Figures of a line that name their part of the data and leave the merit to what stands before them."""
+    found: dict[str, float] = {}
+    for match in _BARE.finditer(plain):
+        split = _split(match["split"])
+        named = [merit for merit in MERITS for _ in re.finditer(rf"(?<![\w.])(?:{merit.pattern})(?![\w.])", plain[: match.start()])]
+        if split != "train" and len(named) == 1 and (match["percent"] or not match["value"].isdigit()):
+            found[f"{split}_{named[0].name}"] = float(match["value"]) / (100.0 if match["percent"] else 1.0)
     return found
 
 

@@ -10,13 +10,9 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.record.finding import Cause, Evidence, Finding, Severity
-
-# A layer of which nine units in ten are silent has lost nine tenths of its width. Healthy sparse networks measured here stay
-# under a quarter.
-THRESHOLD = 0.9
-SOURCE = "nine units in ten; healthy networks measured here stay under 0.25"
-LEARNED = 0.25
+from unvanish.diagnose.thresholds import DEAD, HARDLY_LEARNED
+from unvanish.diagnose.trend import trend
+from unvanish.record.finding import Cause, Finding, Severity
 
 BORN_SO = "It was so from the first step: the initial biases or weights keep every unit off."
 DIED = "They died during training: a step was too large."
@@ -26,12 +22,19 @@ ADVICE_DIED = "Lower the learning rate, or use an activation that leaks."
 
 @final
 class DeadUnits(Rule):
-    """Nine tenths of a layer's units are zero for every example of the batch, and the loss does not fall.
+    """Nine tenths of a layer's units are zero for every example of the batch, and the network does not learn.
 
-    Sees: the share of units (channels of a convolution) whose output is zero over the whole batch. Why it matters: a ReLU
-    that is off for every example has no gradient, so its weights never change again. Known problems: a small batch makes a
-    sparse unit look dead; a network that reached its goal may switch units off. References: Maas 2013; Lu 2019
-    (arXiv 1903.06733).
+    Sees: the share of units (channels of a convolution) whose output is zero over the whole batch, at the start and at the end;
+    how much is learned.
+
+    Why it matters: a ReLU that is off for every example has no gradient, so its weights never change again.
+
+    Known problems: a small batch makes a sparse unit look dead; a network that reached its goal may switch units off, and is
+    left alone.
+
+    Example: biases that start at -3; one step so long that every unit of a layer falls below zero.
+
+    References: Maas 2013; Lu 2019 (arXiv 1903.06733).
     """
 
     code: ClassVar[str] = "dead-units"
@@ -41,25 +44,25 @@ class DeadUnits(Rule):
     def examine(self, chart: Chart) -> Iterator[Finding]:
         early, late = chart.early("silent_fraction"), chart.late("silent_fraction")
         for chain in chart.chains:
-            dead = [i for i in chain.activations if late[i] >= THRESHOLD]
-            course = chart.course(chain.objective)
-            if not dead or (course is not None and course.fall >= LEARNED):
+            dead = [i for i in chain.activations if late[i] >= DEAD.value]
+            if not dead or chart.learned(chain, HARDLY_LEARNED.value):
                 continue
             worst = max(dead, key=lambda i: late[i])
-            born = bool(early[worst] >= THRESHOLD)
+            born = bool(early[worst] >= DEAD.value)
             name = chart.anatomy.site_label(worst)
-            gone = chart.values("silent_fraction")[:, worst] >= THRESHOLD
+            gone = chart.values("silent_fraction")[:, worst] >= DEAD.value
             yield Finding(
                 self.code,
                 Severity.CRITICAL,
-                0.95 if late[worst] >= 1 else 0.8,
+                DEAD.confidence(float(late[worst]), least=0.8, most=0.95),
                 f"{words.percent(float(late[worst]))} of the units at {name} are switched off for good.",
                 f"At {name} the output is zero for every example, so its weights get no gradient. " + (BORN_SO if born else DIED),
                 advice=ADVICE_BORN if born else ADVICE_DIED,
                 sites=chart.labels(dead),
                 cause=Cause("dead-units" if born else "learning-rate-too-high"),
-                evidence=(Evidence("silent_fraction", float(late[worst]), "fraction", THRESHOLD, SOURCE, name),),
+                evidence=(DEAD.shown("silent_fraction", float(late[worst]), name),),
                 remedies=("he-init", "elu", "batchnorm"),
                 began=chart.sampled_step(np.asarray(gone)),
                 location=chart.location(worst),
+                trend=trend(chart.values("silent_fraction")[:, worst], worse=1, step=0.05),
             )

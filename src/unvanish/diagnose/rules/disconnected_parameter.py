@@ -22,11 +22,19 @@ SMALL_PART = 0.01
 class DisconnectedParameter(Rule):
     """A trainable weight takes part in the forward pass, but no gradient ever reaches it, or no optimizer owns it.
 
-    Sees: parameters of every network that ran, the gradient each one holds when the optimizer steps, and which optimizer
-    owns it. Why it matters: these weights stay as they were born. Known problems: freezing layers by leaving them out of the
-    optimizer is common and sound, so layers before the first trained one are left alone, and so is a network of which no
-    weight is trained; a head that runs but is in no loss is
-    worth a remark only. References: PyTorch documentation, "Autograd mechanics" (detach) and `nn.ModuleList`.
+    Sees: the parameters of every network that ran, the gradient each one holds when the optimizer steps, and which optimizer
+    owns it.
+
+    Why it matters: these weights stay as they were born.
+
+    Known problems: freezing layers by leaving them out of the optimizer is common and sound, so layers before the first trained
+    one are left alone, and so is a network of which no weight is trained; a head that runs but is in no loss is worth a remark
+    only.
+
+    Example: `features.detach()` on the way to the loss; layers held in a Python list; an optimizer that was given a template of
+    which a copy is trained.
+
+    References: PyTorch documentation, "Autograd mechanics" (detach) and `nn.ModuleList`.
     """
 
     code: ClassVar[str] = "disconnected-parameter"
@@ -47,6 +55,18 @@ class DisconnectedParameter(Rule):
                 "detach(), .item(), .data, numpy, or a loss that is built anew.",
                 "Keep the loss connected to the network's output; look for detach(), item() and torch.tensor(...) on the way.",
             )
+        if not unreached and (strangers := self._strangers(chart)):
+            yield self._finding(
+                chart,
+                strangers,
+                "disconnected-parameter",
+                "are in no optimizer",
+                "The weights that the optimizer steps over never run and never get a gradient; those that run and get one "
+                "are others, "
+                "such as a copy that was made later.",
+                "Give the optimizer the parameters of the network that is trained, after every copy has been made.",
+            )
+            return
         unowned = self._unowned(chart)
         if unowned:
             loose = any(not chart.parameter(i).registered for i in unowned)
@@ -76,6 +96,21 @@ class DisconnectedParameter(Rule):
             and not with_gradient[:, i].any()
         ]
 
+    def _strangers(self, chart: Chart) -> list[int]:
+        """The trainable weights that run and learn, where the only optimizer owns none of them and none of its own has a
+        gradient."""
+        parameters = chart.anatomy.parameters
+        owned = [i for i, p in enumerate(parameters) if p.group is not None]
+        stepped = ~np.isnan(chart.values("log10_weight_rms")[:, owned])
+        with_gradient = ~np.isnan(chart.values("log10_weight_gradient_rms")[:, owned])
+        if not owned or with_gradient.any() or stepped.sum(axis=0).min() < SAMPLES:
+            return []
+        gradients = chart.values("log10_gradient_rms")
+        learning = [s for i, s in enumerate(chart.anatomy.sites) if np.isfinite(gradients[:, i]).any()]
+        return list(
+            dict.fromkeys(i for s in learning for i in s.parameters if parameters[i].group is None and parameters[i].trainable)
+        )
+
     def _unowned(self, chart: Chart) -> list[int]:
         """Used and trainable, in a network that is trained, but owned by no optimizer: unregistered, or behind a trained layer."""
         parameters = chart.anatomy.parameters
@@ -85,7 +120,11 @@ class DisconnectedParameter(Rule):
             if any(parameters[i].group is not None for i in site.parameters):
                 first_trained[site.network] = min(site.order, first_trained.get(site.network, site.order))
         found: list[int] = []
+        first = min(first_trained.values(), default=0)
+        judged = {head.network for head in chart.anatomy.heads if head.parameter is not None} - trained if trained else set[int]()
         for index, site in enumerate(chart.anatomy.sites):
+            if site.network in judged and site.order > first and np.isfinite(chart.values("log10_gradient_rms")[:, index]).any():
+                found += [i for i in site.parameters if parameters[i].group is None and parameters[i].trainable]
             behind = site.order > first_trained.get(site.network, 1 << 30)
             learns = np.isfinite(chart.values("log10_gradient_rms")[:, index]).any()
             if site.network in trained and learns:
@@ -109,7 +148,7 @@ class DisconnectedParameter(Rule):
             advice=advice,
             sites=chart.labels(sites),
             cause=Cause(cause),
-            evidence=(Evidence("share of the weights", share, "fraction", None, "counted", names[0]),),
+            evidence=(Evidence("share of the weights", share, "fraction", SMALL_PART, "counted; less is hardly missed", names[0]),),
             began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
             location=chart.location(sites[0]) if sites else None,
         )

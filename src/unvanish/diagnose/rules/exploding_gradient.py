@@ -11,16 +11,19 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart
 from unvanish.diagnose.profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.record.finding import Cause, Evidence, Finding, Severity
+from unvanish.diagnose.thresholds import EXPLODED, HALF_LEARNED, SIGNAL_GREW, THROWN_START
+from unvanish.record.finding import Cause, Finding, Severity
 
-# The mirror image of vanishing: a first layer that gets a thousand times the gradient of the last one.
-THRESHOLD = 3.0
-SOURCE = "the mirror image of the vanishing ratio, 1e3"
-# A signal that grows by a factor of 100 over the depth, while its gradient cannot be measured, has exploded on the way forward.
-SIGNAL_GROWTH = 2.0
 FIRST_ROWS = 3
+VISIBLE_GROWTH = 1.0  # decades before an overflow: less, and the numbers broke down for another reason
+TRACED = 1.0  # decades from the output to the input: less is no growth
+
+# log10 of sqrt(fan_in) times a weight's RMS: He's is sqrt(2), orthogonal with its gain the same; a tenth more is sampling.
+LARGEST_SOUND_SCALE = 0.2
+TWICE_SOUND_SCALE = 0.45
 
 REASONS = {
+    "exploding-gradient": "The weights are of ordinary size: it is the activation that enlarges the signal, more the larger it is",
     "missing-normalisation": "Each block adds its output to the stream, and nothing brings the sum back to size",
     "depth-without-path": (
         "Normalisation before each activation makes the squared gradient grow at every layer, and no path leads around"
@@ -31,6 +34,7 @@ REMEDIES = {
     "missing-normalisation": ("batchnorm", "glorot-init"),
     "depth-without-path": (),
     "off-critical-init": ("he-init", "glorot-init", "batchnorm"),
+    "exploding-gradient": ("relu", "batchnorm"),
 }
 
 
@@ -38,10 +42,17 @@ REMEDIES = {
 class ExplodingGradient(Rule):
     """The gradient at the first layers is a thousand times that at the last ones, from the first steps on.
 
-    Sees: the RMS of the gradient at the output of every layer, relative to the last two, and the size of the signal on its
-    way forward. Why it matters: any learning rate that suits the last layers destroys the first ones. Known problems: a loss
-    that diverges later, from a sound start, is the learning rate's doing. References: Pascanu 2013 (arXiv 1211.5063);
-    Yang 2019 (arXiv 1902.08129) for normalised networks.
+    Sees: the RMS of the gradient at the output of every layer, relative to the last two; the size of the signal on its way
+    forward; the exact trace of the first step.
+
+    Why it matters: any learning rate that suits the last layers destroys the first ones.
+
+    Known problems: a loss that diverges later, from a sound start, is the learning rate's doing; a first layer that has a
+    gradient of its own, from another term of the loss, is no explosion.
+
+    Example: normal weights with a deviation of 0.5 at width 128; fifty residual blocks without normalisation.
+
+    References: Pascanu 2013 (arXiv 1211.5063); Yang 2019 (arXiv 1902.08129) for normalised networks.
     """
 
     code: ClassVar[str] = "exploding-gradient"
@@ -59,36 +70,83 @@ class ExplodingGradient(Rule):
             first = seen.relative[:FIRST_ROWS]
             gain = float(np.nanmax(first)) if np.isfinite(first).any() else np.nan
             growth = _signal_growth(chart, chain)
-            if gain >= THRESHOLD or (not np.isfinite(gain) and growth >= SIGNAL_GROWTH):
+            look = chart.run.examination
+            if look is not None and look.flow.total < TRACED:  # the first layers have a gradient of their own, from another term
+                continue
+            start = _thrown_start(chart, chain)
+            if gain >= EXPLODED.value or (not np.isfinite(gain) and growth >= SIGNAL_GREW.value):
                 yield self._finding(chart, chain, gain, growth)
+            elif start is not None and min(gain, growth) >= VISIBLE_GROWTH and not chart.learned(chain, HALF_LEARNED.value):
+                yield self._finding(chart, chain, gain, growth, start)
+        if all(profile(chart, chain) is None for chain in chart.chains):
+            yield from self._through_the_flow(chart)
 
-    def _finding(self, chart: Chart, chain: Chain, gain: float, growth: float) -> Finding:
+    def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
+        """Where weights are bare parameters of one module, only the trace knows the layers."""
+        seen = chart.run.examination
+        if seen is None or seen.flow.times or not EXPLODED.value <= seen.flow.total < np.inf:
+            return
+        if chart.chains and chart.course() is not None and chart.learned(chart.chains[0], HALF_LEARNED.value):
+            return
+        gain = seen.flow.total
+        yield Finding(
+            self.code,
+            Severity.CRITICAL,
+            EXPLODED.confidence(gain, most=0.95),
+            "The correction grows out of bounds on its way to the first layers.",
+            f"Between the output and the input the gradient grows by {words.decades(gain)}. {REASONS['off-critical-init']}.",
+            advice="Bring the initial weights to scale, or normalise the signal.",
+            cause=Cause("off-critical-init"),
+            evidence=(EXPLODED.shown("gain", gain),),
+            remedies=REMEDIES["off-critical-init"],
+            began=int(chart.run.sampled[0]),
+            location=next((op.location for op in seen.flow.ops if op.visits and op.kind == "weight"), None),
+        )
+
+    def _finding(self, chart: Chart, chain: Chain, gain: float, growth: float, start: float | None = None) -> Finding:
         if normalised(chart, chain):
             cause = "depth-without-path"
         else:
             cause = "missing-normalisation" if has_paths_around(chart, chain) else "off-critical-init"
+            scale = chart.start_scale(chain)
+            if cause == "off-critical-init" and scale is not None and scale <= LARGEST_SOUND_SCALE:
+                cause = self.code
         measured = np.isfinite(gain)
         size = (
             f"grows by {words.decades(gain)}"
             if measured
             else f"cannot be measured: the signal itself grows by {growth:.1f} decades"
         )
-        shown = Evidence("gain", gain, "log10", THRESHOLD, SOURCE) if measured else None
-        signal = Evidence("signal growth", growth, "log10", SIGNAL_GROWTH, "a factor of 100 from first to last layer")
+        shown = EXPLODED.shown("gain", gain) if measured else None
+        thrown = THROWN_START.shown("first loss over that of a constant answer", start) if start is not None else None
+        signal = SIGNAL_GREW.shown("signal growth", growth)
         return Finding(
             self.code,
             Severity.CRITICAL,
-            0.9 if gain >= THRESHOLD + 1 else 0.8,
+            EXPLODED.confidence(gain, most=0.95),
             "The correction grows out of bounds on its way to the first layers.",
             f"On its way back the gradient {size}. {REASONS[cause]}.",
             advice="Bring the initial weights to scale, or normalise the signal.",
             sites=chart.labels(chain.layers),
             cause=Cause(cause),
-            evidence=tuple(e for e in (shown, signal) if e is not None and np.isfinite(e.value)),
+            evidence=tuple(e for e in (thrown, shown, signal) if e is not None and np.isfinite(e.value)),
             remedies=REMEDIES[cause],
             began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
             location=chart.location(chain.layers[0]),
         )
+
+
+def _thrown_start(chart: Chart, chain: Chain) -> float | None:
+    """log10 of the first loss over that of the best constant answer, where weights far larger than a sound start has made it so."""
+    heads, scale = chart.heads(chain), chart.start_scale(chain)
+    if len(heads) != 1 or scale is None or scale <= TWICE_SOUND_SCALE:
+        return None
+    loss, constant = chart.values("loss")[0, heads[0]], chart.values("constant_loss")[:, heads[0]]
+    known = constant[np.isfinite(constant)]
+    if not (np.isfinite(loss) and loss > 0 and len(known) and known[-1] > 0):
+        return None
+    over = float(np.log10(loss / known[-1]))
+    return over if over >= THROWN_START.value else None
 
 
 def _signal_growth(chart: Chart, chain: Chain) -> float:
@@ -99,4 +157,4 @@ def _signal_growth(chart: Chart, chain: Chain) -> float:
         return np.nan
     finite = spreads[np.isfinite(spreads)]
     growth = float(np.log10(finite.max() / spreads[0, 0]))
-    return max(growth, SIGNAL_GROWTH) if overflow else growth
+    return max(growth, SIGNAL_GREW.value) if overflow and growth >= VISIBLE_GROWTH else growth

@@ -8,7 +8,8 @@ from typing import ClassVar, final
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.rules.through_time import SOURCE, SURE, THRESHOLD, place, worst
+from unvanish.diagnose.rules.through_time import place, worst
+from unvanish.diagnose.thresholds import FADED_IN_TIME
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 
@@ -16,9 +17,15 @@ from unvanish.record.finding import Cause, Evidence, Finding, Severity
 class ExplodingThroughTime(Rule):
     """The gradient at the first time step is a thousand times that at the last, or more.
 
-    Sees: the gradient that enters the recurrence at its last step, followed back step by step. Why it matters: one step of the
-    optimizer undoes all that was learned, or ends in infinities. Known problems: a loss that starts beyond all measure falls by
-    itself, so its fall is no sign of health. References: Pascanu 2013 (arXiv 1211.5063).
+    Sees: the gradient that enters the recurrence at its last step, followed back step by step.
+
+    Why it matters: one step of the optimizer undoes all that was learned, or ends in infinities.
+
+    Known problems: a loss that starts beyond all measure falls by itself, so its fall is no sign of health.
+
+    Example: a ReLU recurrence whose matrix has a spectral radius of 2, over 56 steps.
+
+    References: Pascanu 2013 (arXiv 1211.5063).
     """
 
     code: ClassVar[str] = "exploding-through-time"
@@ -29,12 +36,12 @@ class ExplodingThroughTime(Rule):
 
     def examine(self, chart: Chart) -> Iterator[Finding]:
         time = worst(chart, by=lambda each: each.across)
-        if time is None or not time.across >= THRESHOLD:
+        if time is None or not time.across >= FADED_IN_TIME.value:
             return
         yield Finding(
             self.code,
             Severity.CRITICAL,
-            0.9 if time.across >= SURE else 0.8,
+            FADED_IN_TIME.confidence(time.across, most=0.95),
             f"The gradient grows with every time step back, to {words.multiple_of(time.across)} over the sequence.",
             f"In {place(time)} it gains {time.decades_per_step:.2f} decades with every step back, {words.decades(time.across)} "
             f"over {time.steps} steps: the recurrent weights stretch what passes them.",
@@ -42,9 +49,17 @@ class ExplodingThroughTime(Rule):
             sites=(place(time),),
             cause=Cause("off-critical-init"),
             evidence=(
-                Evidence("gain through time", time.across, "log10", THRESHOLD, SOURCE, time.name),
-                Evidence("gain per step", time.decades_per_step, "log10", THRESHOLD / time.steps, SOURCE, time.name),
+                FADED_IN_TIME.shown("gain through time", time.across, time.name),
+                Evidence(
+                    "gain per step",
+                    time.decades_per_step,
+                    "log10",
+                    FADED_IN_TIME.value / time.steps,
+                    FADED_IN_TIME.source,
+                    time.name,
+                ),
             ),
+            remedies=("identity-rnn-init", "orthogonal-init", "clip-norm"),
             began=int(chart.run.sampled[0]),
             location=time.location,
         )

@@ -10,31 +10,48 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, Chart, Course, log_ratio
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import LONG, NOTHING_LEARNED, VIOLENT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
-# A step of a tenth of the weight's size is a hundred times the usual 1e-3 (Karpathy's rule of thumb) and forgets the start.
-VIOLENT = -1.0
-USUAL = "1e-3 of a weight a step is usual (Karpathy, CS231n); this is a hundred times that"
 ROSE = 2.0  # a loss that ends at twice its start has diverged
 SPIKE = 3.0  # a loss that leaps to three times its start within the first steps was thrown
 STUCK = 0.1
+ALIVE, KILLED = 0.5, 0.8  # shares of silent units
 NOISY = 0.1  # of the start: above it, leaps are noise
 RELAPSE = 3.0  # a loss that ends at three times its lowest has been lost again
 
 
 @final
 class LearningRateTooHigh(Rule):
-    """The loss diverges from a sound start, or the first steps throw the weights so far that the network never recovers.
+    """The loss diverges from a sound start, or long steps throw the weights so far that the network never recovers.
 
-    Sees: the loss of every step, and the size of each update relative to its weight. Why it matters: a step longer than the
-    curvature allows climbs instead of descending. Known problems: weights near zero make relative updates look large, so the
-    size of a step alone is no finding. References: LeCun 1998, "Efficient BackProp"; Cohen 2021 (arXiv 2103.00065).
+    Sees: the loss of every step, the size of each update relative to its weight, and units that were alive at the start and are
+    not at the end.
+
+    Why it matters: a step longer than the curvature allows climbs instead of descending.
+
+    Known problems: weights near zero make relative updates look large, so the size of a step alone is no finding; losses that
+    no target judges (a policy's) rise and fall by themselves.
+
+    Example: Adam at 0.05 on a small convolutional network; SGD at 0.5 on inputs of up to 100.
+
+    References: LeCun 1998, "Efficient BackProp"; Cohen 2021 (arXiv 2103.00065).
     """
 
     code: ClassVar[str] = "learning-rate-too-high"
     rank: ClassVar[int] = 25
     explains: ClassVar[frozenset[str]] = frozenset(
-        {"loss-not-decreasing", "dead-units", "non-finite", "saturated-activation", "vanishing-gradient", "learning-rate-too-low"}
+        {
+            "representation-collapse",
+            "attention-collapse",
+            "exploding-gradient",
+            "loss-not-decreasing",
+            "dead-units",
+            "non-finite",
+            "saturated-activation",
+            "vanishing-gradient",
+            "learning-rate-too-low",
+        }
     )
 
     def examine(self, chart: Chart) -> Iterator[Finding]:
@@ -45,23 +62,28 @@ class LearningRateTooHigh(Rule):
         relative = _largest_relative_update(chart)
         if course is None or len(losses) < 10:
             return
-        reason = _reason(losses, course, relative)
-        if reason is None:
+        reason = _reason(losses, course, relative) if _is_taught(chart) or relative >= VIOLENT.value or _grew(losses) else None
+        died = _died(chart, relative) if reason is None else None
+        if reason is None and died is None:
             return
         yield Finding(
             self.code,
             Severity.CRITICAL,
             0.85,
             "The learning rate is too high: the steps overshoot.",
-            f"{reason} In the first steps the fastest weights change by {words.percent(10 ** min(relative, 6.0))} of their size.",
+            f"{reason or died} In the first steps the fastest weights change by {words.percent(words.ten_to(min(relative, 6.0)))} "
+            "of their size.",
             advice="Lower the learning rate by a factor of ten, or warm it up.",
             sites=chart.labels(chart.chains[0].layers),
             cause=Cause("learning-rate-too-high"),
             evidence=(
                 Evidence("loss at the end", course.end, "1", ROSE * float(losses[0]), "twice the loss of the first step"),
-                Evidence("relative update", relative, "log10", VIOLENT, USUAL),
+                VIOLENT.shown("relative update", relative),
             ),
-            began=int(steps[np.argmax(np.where(np.isfinite(losses), losses, np.inf) > 0.5 * (1 + SPIKE) * abs(losses[0]))]),
+            remedies=("learning-rate", "warmup", "clip-norm"),
+            began=int(chart.run.sampled[0])
+            if reason is None
+            else int(steps[np.argmax(np.where(np.isfinite(losses), losses, np.inf) > 0.5 * (1 + SPIKE) * abs(losses[0]))]),
         )
 
 
@@ -80,6 +102,23 @@ def _reason(losses: np.ndarray[tuple[int], np.dtype[np.float64]], course: Course
     if learned_nothing and 0 < RELAPSE * course.lowest < course.end:
         return f"The loss had fallen to {words.quantity(course.lowest)} and was lost again: it ends at {said_end}."
     return None
+
+
+def _is_taught(chart: Chart) -> bool:
+    """Whether targets judge the network: a loss without any, such as a policy's, rises and falls with what it is a sum of."""
+    heads = [chart.anatomy.heads[i] for i in chart.heads(chart.chains[0])]
+    return all(head.criterion != "policy" for head in heads)
+
+
+def _died(chart: Chart, relative: float) -> str | None:
+    """What long steps have killed: layers that were alive at the start, in a network that has learned nothing since."""
+    silent = chart.values("silent_fraction")
+    chain = chart.chains[0]
+    alive = [i for i in chain.activations if silent[:, i].size and silent[0, i] < ALIVE]
+    killed = [i for i in alive if chart.late("silent_fraction")[i] >= KILLED]
+    if not killed or relative < LONG.value or chart.learned(chain, NOTHING_LEARNED.value):
+        return None
+    return f"The steps have switched off the units at {words.span(chart.labels(killed))}, which were alive at the start."
 
 
 def _grew(losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:

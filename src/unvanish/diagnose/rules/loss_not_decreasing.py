@@ -8,33 +8,40 @@ from typing import ClassVar, final
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.record.finding import Evidence, Finding, Severity
+from unvanish.diagnose.thresholds import FLAT_LOSS
+from unvanish.record.finding import Finding, Severity
 
-# A fall of two per cent is what a network gains by learning how frequent each answer is.
-THRESHOLD = 0.02
-SOURCE = "two per cent: about what learning the mean answer brings"
 NOISES = 3.0
-MANY_STEPS = 100
+MANY_STEPS = 50
 
 
 @final
 class LossNotDecreasing(Rule):
     """The loss ends where it began, within its noise.
 
-    Sees: the loss of every step. Why it matters: it is the plainest sign that nothing is learned, and says nothing of why;
-    where another finding explains it, it is listed there. Known problems: the losses of opponents (GANs) and of policies
-    (reinforcement learning) need not fall, so programs with several objectives and noisy losses are left alone.
+    Sees: the loss of every step.
+
+    Why it matters: it is the plainest sign that nothing is learned, and says nothing of why; where another finding explains it,
+    it is listed there.
+
+    Known problems: the losses of opponents (GANs) and of policies (reinforcement learning) need not fall, so programs with
+    several objectives and noisy losses are left alone.
+
+    Example: any training that stands still for a reason that no other rule sees.
+
+    References: Zhang 2021, "AUTOTRAINER" (ICSE).
     """
 
     code: ClassVar[str] = "loss-not-decreasing"
     rank: ClassVar[int] = 90
+    last_resort: ClassVar[bool] = True
 
     def examine(self, chart: Chart) -> Iterator[Finding]:
         course = chart.course()
         if len(chart.chains) != 1 or course is None or course.steps < MANY_STEPS or not course.finite:
             return
-        noisy = NOISES * course.noise > THRESHOLD
-        if noisy or course.fall >= THRESHOLD or course.start <= 0:
+        noisy = NOISES * course.noise > FLAT_LOSS.value
+        if noisy or course.fall >= FLAT_LOSS.value or course.start <= 0:
             return
         yield Finding(
             self.code,
@@ -43,5 +50,5 @@ class LossNotDecreasing(Rule):
             "The loss does not fall: nothing is being learned.",
             f"It was {words.quantity(course.start)} at the start and is {words.quantity(course.end)} after {course.steps} steps.",
             advice="Look at the data and the labels, at the loss, and at what reaches the optimizer.",
-            evidence=(Evidence("fall of the loss", course.fall, "fraction", THRESHOLD, SOURCE),),
+            evidence=(FLAT_LOSS.shown("fall of the loss", course.fall),),
         )

@@ -30,10 +30,16 @@ ADVICE_OUTSIDE = "Use the loss on logits, or keep arguments inside the domain."
 class NonFinite(Rule):
     """A NaN or an infinity appeared, and where.
 
-    Sees: non-finite values in the output of every site, in the gradient there, and in the loss. Why it matters: one NaN
-    reaches every weight with the next step, and nothing is learned from then on. Known problems: a gradient scaler skips
-    single infinite steps on purpose, and they are not counted unless they reach the weights. References: IEEE 754;
-    PyTorch documentation, "Automatic mixed precision".
+    Sees: non-finite values in the output of every site, in the gradient there, and in the loss.
+
+    Why it matters: one NaN reaches every weight with the next step, and nothing is learned from then on.
+
+    Known problems: a gradient scaler skips single infinite steps on purpose, and they are not counted unless they reach the
+    weights.
+
+    Example: a hand-made cross entropy when the sigmoid reaches 1; the square root of a distance that is zero.
+
+    References: IEEE 754; PyTorch documentation, "Automatic mixed precision".
     """
 
     code: ClassVar[str] = "non-finite"

@@ -8,24 +8,31 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
+from unvanish.diagnose.chart import Chain, Chart, Row
 from unvanish.diagnose.profile import SATURATING
 from unvanish.diagnose.rule import Rule
-from unvanish.record.finding import Cause, Evidence, Finding, Severity
+from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, WELL_LEARNED
+from unvanish.diagnose.trend import trend
+from unvanish.record.finding import Cause, Finding, Severity
 
-# Glorot and Bengio (2010) call a layer saturated when most of its units sit at the ends; half is the mildest reading of that.
-THRESHOLD = 0.5
-SOURCE = "more than half of the units at the ends (Glorot and Bengio 2010)"
-LEARNED = 0.5  # a loss that halved is being learned, whatever the units do
+# log10 of sqrt(fan_in) times a weight's RMS: twice Glorot's scale is as much as a sound start has.
+LARGEST_SOUND_SCALE = 0.3
 
 
 @final
 class SaturatedActivation(Rule):
     """More than half of a hidden layer's inputs lie where the activation is flat, from the first steps on.
 
-    Sees: the share of inputs at which the activation's own slope is under a twentieth of its steepest. Why it matters: these
-    units pass on no gradient and hardly change. Known problems: an output layer that saturates because it is sure is
-    healthy, so the last activation of a chain is left out. References: Glorot and Bengio 2010.
+    Sees: the share of inputs at which the activation's own slope is under a twentieth of its steepest.
+
+    Why it matters: these units pass on no gradient and hardly change.
+
+    Known problems: an output layer that saturates because it is sure is healthy, so the last activation of a chain is left out,
+    and so is a network that learns.
+
+    Example: normal weights with a deviation of 1 in a tanh network of width 128.
+
+    References: Glorot and Bengio 2010.
     """
 
     code: ClassVar[str] = "saturated-activation"
@@ -37,9 +44,8 @@ class SaturatedActivation(Rule):
         for chain in chart.chains:
             last_layer = max((chart.site(i).order for i in chain.layers), default=-1)
             hidden = [i for i in chain.activations if chart.site(i).op in SATURATING and chart.site(i).order < last_layer]
-            flat = [i for i in hidden if early[i] >= THRESHOLD and late[i] >= THRESHOLD]
-            course = chart.course(chain.objective)
-            if flat and not (course is not None and course.fall >= LEARNED):
+            flat = [i for i in hidden if early[i] >= SATURATED.value and late[i] >= SATURATED.value]
+            if flat and not chart.learned(chain, WELL_LEARNED.value if _nearly_all(early, flat) else HALF_LEARNED.value):
                 yield self._finding(chart, chain, flat)
 
     def _finding(self, chart: Chart, chain: Chain, flat: list[int]) -> Finding:
@@ -51,16 +57,28 @@ class SaturatedActivation(Rule):
         return Finding(
             self.code,
             Severity.CRITICAL,
-            0.9 if shares[worst] >= 0.8 else 0.75,
+            SATURATED.confidence(float(shares[worst]), least=0.8, most=0.95),
             f"In {words.span(chart.labels(flat))} most units are stuck at the ends of their range.",
             f"{words.percent(float(shares[worst]))} of the inputs of {name} lie where it is flat, so no gradient passes there. "
             f"What arrives there has a standard deviation of {words.quantity(spread)}: "
             + ("the weights or the inputs before it are too large." if from_input else "the weights before it are too large."),
             advice="Draw smaller initial weights, scale the inputs, or normalise before the activation.",
             sites=chart.labels(flat),
-            cause=Cause("off-critical-init"),
-            evidence=(Evidence("saturated_fraction", float(shares[worst]), "fraction", THRESHOLD, SOURCE, name),),
+            cause=Cause(_cause(chart, chain)),
+            evidence=(SATURATED.shown("saturated_fraction", float(shares[worst]), name),),
             remedies=("glorot-init", "batchnorm", "relu + he-init"),
             began=int(chart.run.sampled[0]),
             location=chart.location(flat[0]),
+            trend=trend(chart.values("saturated_fraction")[:, flat[worst]], worse=1, step=0.05),
         )
+
+
+def _nearly_all(early: Row, flat: list[int]) -> bool:
+    """Whether hardly any unit of these layers is left between the ends."""
+    return bool(np.median(early[flat]) >= (SATURATED.sure or 1.0))
+
+
+def _cause(chart: Chart, chain: Chain) -> str:
+    """Large weights where they are; else the activation, which is too steep for weights of ordinary size."""
+    scale = chart.start_scale(chain)
+    return "saturating-activation" if scale is not None and scale <= LARGEST_SOUND_SCALE else "off-critical-init"

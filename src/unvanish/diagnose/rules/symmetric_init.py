@@ -10,12 +10,9 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.record.finding import Cause, Evidence, Finding, Severity
+from unvanish.diagnose.thresholds import COPIES, COPIES_AT_FIRST
+from unvanish.record.finding import Cause, Finding, Severity
 
-# Rows that differ by less than float32's rounding, relative to the matrix's RMS, are the same row.
-THRESHOLD = 1e-6
-# After ten steps a layer whose neighbours break the symmetry differs by the size of its updates, 1e-3 and more.
-STILL = 1e-4
 CHECKED_ROW = 9
 
 
@@ -23,9 +20,15 @@ CHECKED_ROW = 9
 class SymmetricInit(Rule):
     """All rows of a layer's weight matrix are equal at the first step, and still are ten steps later.
 
-    Sees: how far the rows of each weight matrix differ, over the matrix's RMS. Why it matters: units with equal weights get
-    equal gradients, so a layer of a hundred units can do no more than one unit. Known problems: a matrix of zeros is not
-    symmetric in this sense (heads and residual branches start so on purpose) unless all are, nor is a layer of one unit.
+    Sees: how far the rows of each weight matrix differ, over the matrix's RMS.
+
+    Why it matters: units with equal weights get equal gradients, so a layer of a hundred units can do no more than one unit.
+
+    Known problems: a matrix of zeros is not symmetric in this sense (heads and residual branches start so on purpose) unless
+    all are, nor is a layer of one unit.
+
+    Example: `nn.init.constant_(module.weight, 0.05)`.
+
     References: Goodfellow, Bengio and Courville 2016, section 8.4.
     """
 
@@ -42,7 +45,9 @@ class SymmetricInit(Rule):
         yield from self._all_zero(chart)
         later = spread[min(CHECKED_ROW, len(spread) - 1)]
         alike = [
-            i for i in range(spread.shape[1]) if spread[0, i] <= THRESHOLD and later[i] <= STILL and chart.parameter(i).trainable
+            i
+            for i in range(spread.shape[1])
+            if spread[0, i] <= COPIES_AT_FIRST.value and later[i] <= COPIES.value and chart.parameter(i).trainable
         ]
         if not alike:
             return
@@ -68,7 +73,7 @@ class SymmetricInit(Rule):
             advice="Draw the initial weights at random.",
             sites=chart.labels(sites),
             cause=Cause("symmetric-init"),
-            evidence=(Evidence("unit_spread", spread, "ratio", STILL, "the size of ten updates", names[0]),),
+            evidence=(COPIES.shown("unit_spread", spread, names[0]),),
             remedies=("he-init", "glorot-init"),
             began=int(chart.run.sampled[0]),
             location=chart.location(sites[0]) if sites else None,

@@ -6,13 +6,8 @@ import math
 from collections.abc import Callable
 
 from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.thresholds import HARDLY_LEARNED
 from unvanish.record.flow import TimeProfile
-
-# Three decades, as for depth: less than a thousandth of the gradient spans the sequence.
-THRESHOLD = 3.0
-SOURCE = "a thousandth from the last step to the first, as for depth (AUTOTRAINER, Zhang 2021)"
-SURE = 5.0  # decades: two beyond the threshold
-LEARNED = 0.25  # a loss that fell by this share of its start is being learned, whatever the recurrence carries
 
 
 def worst(chart: Chart, *, by: Callable[[TimeProfile], float]) -> TimeProfile | None:
@@ -24,9 +19,11 @@ def worst(chart: Chart, *, by: Callable[[TimeProfile], float]) -> TimeProfile | 
 
 
 def learned(chart: Chart) -> bool | None:
-    """Whether the loss has fallen; None where too few steps were seen."""
+    """Whether the network learns; None where too few steps were seen."""
     course = chart.course()
-    return None if course is None else course.finite and course.fall >= LEARNED
+    if course is None or not chart.chains:
+        return None
+    return course.finite and chart.learned(chart.chains[0], HARDLY_LEARNED.value)
 
 
 def place(time: TimeProfile) -> str:

@@ -11,17 +11,9 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, log_ratio
 from unvanish.diagnose.profile import SATURATING, activation_share, has_paths_around, mends_itself, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.record.finding import Cause, Evidence, Finding, Severity
-
-# Three decades: the ratio of first to last layer, 1e-3, at which AUTOTRAINER calls a gradient vanishing (Zhang 2021). Healthy
-# deep networks measured here keep within 2.8.
-THRESHOLD = -3.0
-SOURCE = "ratio 1e-3 of first to last layer, as in AUTOTRAINER (Zhang 2021)"
-SURE = -5.0
-STUCK = 0.25  # a loss that fell by less than this share of its start has learned no more than averages
-# Relative updates under 3e-5 a step need 30,000 steps to change a weight by its own size.
-STANDSTILL = -4.5
-SATURATED_OUTPUT = 0.95
+from unvanish.diagnose.thresholds import HARDLY_LEARNED, NOTHING_LEARNED, SATURATED_OUTPUT, STANDSTILL, VANISHED
+from unvanish.diagnose.trend import trend
+from unvanish.record.finding import Cause, Finding, Severity
 
 # What only arranges numbers, such as taking one time step or spreading a mean, is no illness.
 ARRANGEMENT = frozenset({"size", "pooling", "other", "embedding", "loss"})
@@ -47,10 +39,17 @@ REASONS = {
 class VanishingGradient(Rule):
     """The gradient at the first layers is a thousandth or less of that at the last ones, and stays so.
 
-    Sees: the RMS of the loss's gradient at the output of every layer, relative to the last two. Why it matters: these layers
-    keep the weights they were born with, so the network works with random features. Known problems: an optimizer that
-    rescales each gradient (Adam) hides the size but not the noise; recurrent networks lose it through time, which needs
-    another look. References: Hochreiter 1991; Glorot and Bengio 2010; Schoenholz 2017 (arXiv 1611.01232).
+    Sees: the RMS of the loss's gradient at the output of every layer, relative to the last two; the exact trace of the first
+    step, whose shares decide between causes; how much is learned.
+
+    Why it matters: these layers keep the weights they were born with, so the network works with random features.
+
+    Known problems: an optimizer that rescales each gradient (Adam) hides the size but not the noise; a moderate ratio in a
+    network that learns does no harm; recurrent networks lose it through time, which is another finding.
+
+    Example: ten sigmoid layers at PyTorch's default start.
+
+    References: Hochreiter 1991; Glorot and Bengio 2010; Schoenholz 2017 (arXiv 1611.01232).
     """
 
     code: ClassVar[str] = "vanishing-gradient"
@@ -73,17 +72,16 @@ class VanishingGradient(Rule):
             return None
         late = seen.late
         lost = seen.at_input(late)
-        if not lost <= THRESHOLD or (chart.run.checked and mends_itself(chart)):
+        if not lost <= VANISHED.value or (chart.run.checked and mends_itself(chart)):
             return None
-        starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= THRESHOLD]
-        rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= THRESHOLD else slice(-3, None)
+        starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= VANISHED.value]
+        rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= VANISHED.value else slice(-3, None)
         share = activation_share(chart, chain, lost, rows)
         cause = "saturating-activation" if share >= 0.5 else "off-critical-init"
         if cause == "off-critical-init" and (normalised(chart, chain) or has_paths_around(chart, chain)):
             cause = "depth-without-path"
-        course = chart.course(chain.objective)
-        stuck = course is None or not course.fall >= STUCK
-        below = seen.relative[:, : max(1, len(chain.layers) // 4)].min(axis=1) <= THRESHOLD
+        stuck = chart.course(chain.objective) is None or not _learns(chart, chain)
+        below = seen.relative[:, : max(1, len(chain.layers) // 4)].min(axis=1) <= VANISHED.value
         where = next((i for i in chain.activations if chart.site(i).op in SATURATING), starved[0])
         return Finding(
             self.code,
@@ -95,23 +93,29 @@ class VanishingGradient(Rule):
             sites=chart.labels(starved),
             cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
             evidence=(
-                Evidence("gain", lost, "log10", THRESHOLD, SOURCE, chart.anatomy.site_label(starved[0])),
-                Evidence("gain at the start", seen.at_input(seen.early), "log10", THRESHOLD, SOURCE),
+                VANISHED.shown("gain", lost, chart.anatomy.site_label(starved[0])),
+                VANISHED.shown("gain at the start", seen.at_input(seen.early)),
             ),
             remedies=REMEDIES[cause],
             began=chart.sampled_step(below),
+            trend=trend(seen.relative[:, 0], worse=-1, step=0.3),
             location=chart.location(where if cause == "saturating-activation" else starved[0]),
         )
 
     def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
         """Where weights are bare parameters of one module, only the trace knows the layers."""
         seen, course = chart.run.examination, chart.course()
-        if seen is None or seen.flow.times or mends_itself(chart) or not (course is None or course.fall < STUCK):
+        if (
+            seen is None
+            or seen.flow.times
+            or mends_itself(chart)
+            or (course is not None and chart.chains and _learns(chart, chart.chains[0]))
+        ):
             return
         flow = seen.flow
         shares = flow.shares("kind")
         lost = sum(decades for kind, decades in shares.items() if kind not in ARRANGEMENT)
-        if not lost <= THRESHOLD:
+        if not lost <= VANISHED.value:
             return
         taken = sum(op.decades for op in flow.ops if op.visits and op.op in SATURATING)
         share = min(max(taken / lost, 0.0), 1.0) if np.isfinite(lost) else 0.0
@@ -125,7 +129,7 @@ class VanishingGradient(Rule):
             f"{REASONS[cause]}.",
             advice=_advice(cause),
             cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
-            evidence=(Evidence("gain", lost, "log10", THRESHOLD, SOURCE),),
+            evidence=(VANISHED.shown("gain", lost),),
             remedies=REMEDIES[cause],
             began=int(chart.run.sampled[0]),
             location=next((op.location for op in flow.ops if op.visits and op.kind in ("weight", "activation")), None),
@@ -149,10 +153,10 @@ class VanishingGradient(Rule):
         own = _relative_updates(chart, chain)
         for other in chart.chains:
             output = next((i for i in reversed(other.activations) if chart.site(i).op in SATURATING), None)
-            if other is chain or output is None or own is None or not own <= STANDSTILL:
+            if other is chain or output is None or own is None or not own <= STANDSTILL.value:
                 continue
             saturated = float(chart.late("saturated_fraction")[output])
-            if saturated < SATURATED_OUTPUT or _relative_updates(chart, other) is None:
+            if saturated < SATURATED_OUTPUT.value or _relative_updates(chart, other) is None:
                 continue
             name = chart.anatomy.site_label(output)
             return Finding(
@@ -166,8 +170,8 @@ class VanishingGradient(Rule):
                 sites=chart.labels(chain.layers),
                 cause=Cause("saturating-activation", 1.0),
                 evidence=(
-                    Evidence("saturated_fraction", saturated, "fraction", SATURATED_OUTPUT, "this rule's own choice", name),
-                    Evidence("relative update", own, "log10", STANDSTILL, "30,000 steps to move a weight by its own size"),
+                    SATURATED_OUTPUT.shown("saturated_fraction", saturated, name),
+                    STANDSTILL.shown("relative update", own),
                 ),
                 location=chart.location(output),
             )
@@ -183,6 +187,14 @@ def _foretold(chart: Chart) -> str:
     return f" Theory expects {words.decades(told.decades)} between the output and the input at this depth and initialisation."
 
 
+def _learns(chart: Chart, chain: Chain) -> bool:
+    """Whether the loss shows, one way or the other, that the ratio does no harm."""
+    course = chart.course(chain.objective)
+    fell = course is not None and course.fall >= HARDLY_LEARNED.value
+    skill = chart.skill(chain)
+    return fell and (skill is None or skill >= NOTHING_LEARNED.value)
+
+
 def _relative_updates(chart: Chart, chain: Chain) -> float | None:
     """The median log10 of update over weight, over the chain's weight matrices at the last samples."""
     ratio = log_ratio(chart.late("log10_update_rms"), chart.late("log10_weight_rms"))
@@ -196,13 +208,11 @@ def _severity(lost: float, *, stuck: bool) -> Severity:
     """A loss that falls shows that a moderate ratio does no harm."""
     if stuck:
         return Severity.CRITICAL
-    return Severity.WARNING if lost <= SURE else Severity.INFO
+    return Severity.WARNING if lost <= (VANISHED.sure or 0.0) else Severity.INFO
 
 
 def _confidence(lost: float, *, stuck: bool) -> float:
-    if lost <= SURE:
-        return 0.97 if stuck else 0.9
-    return 0.85 if stuck else 0.7
+    return VANISHED.confidence(lost, least=0.85, most=0.97) if stuck else VANISHED.confidence(lost, least=0.7, most=0.9)
 
 
 def _advice(cause: str) -> str:

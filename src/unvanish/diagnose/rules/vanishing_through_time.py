@@ -8,7 +8,8 @@ from typing import ClassVar, final
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.rules.through_time import SOURCE, SURE, THRESHOLD, learned, place, worst
+from unvanish.diagnose.rules.through_time import learned, place, worst
+from unvanish.diagnose.thresholds import FADED_IN_TIME, SLOW
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.flow import TimeProfile
 
@@ -18,10 +19,16 @@ class VanishingThroughTime(Rule):
     """Less than a thousandth of the gradient at the last time step is left at the first, and the loss reads the end of the
     sequence.
 
-    Sees: the gradient that enters the recurrence at its last step, followed back step by step. Why it matters: what happened before
-    the horizon leaves no trace in the weights. Known problems: gates learn to keep what matters, so a GRU that starts like this may
-    learn all the same: with gates it is only a remark until the loss is seen to stand still. References: Bengio 1994; Hochreiter
-    1997; Pascanu 2013 (arXiv 1211.5063).
+    Sees: the gradient that enters the recurrence at its last step, followed back step by step.
+
+    Why it matters: what happened before the horizon leaves no trace in the weights.
+
+    Known problems: gates learn to keep what matters, so a GRU that starts like this may learn all the same: with gates it is
+    only a remark until the loss is seen to stand still while the weights move.
+
+    Example: a vanilla tanh RNN that must remember a hundred steps.
+
+    References: Bengio 1994; Hochreiter 1997; Pascanu 2013 (arXiv 1211.5063).
     """
 
     code: ClassVar[str] = "vanishing-through-time"
@@ -30,13 +37,20 @@ class VanishingThroughTime(Rule):
 
     def examine(self, chart: Chart) -> Iterator[Finding]:
         time = worst(chart, by=lambda each: -each.across)
-        if time is None or not time.across <= -THRESHOLD or not time.own <= -THRESHOLD or time.horizon is None:
+        if time is None or not time.across <= -FADED_IN_TIME.value or not time.own <= -FADED_IN_TIME.value or time.horizon is None:
             return
         fell = learned(chart)
+        pace = chart.pace(chart.chains[0]) if chart.chains else None
+        if time.gated and pace is not None and pace <= SLOW.value:
+            fell = None  # gates that are not moved cannot open
         yield Finding(
             self.code,
             _severity(time, fell=fell),
-            0.95 if fell is False and -time.across >= SURE else 0.85 if fell is False or not time.gated else 0.6,
+            0.95
+            if fell is False and -time.across >= (FADED_IN_TIME.sure or 0.0)
+            else 0.85
+            if fell is False or not time.gated
+            else 0.6,
             f"What happened more than {time.horizon:.0f} of {time.steps} time steps ago cannot be learned."
             if fell is not None or not time.gated
             else f"At the start the gradient reaches {time.horizon:.0f} of {time.steps} time steps back; gates may change that.",
@@ -47,10 +61,18 @@ class VanishingThroughTime(Rule):
             sites=(place(time),),
             cause=Cause("off-critical-init" if time.gated else "recurrence-without-gate"),
             evidence=(
-                Evidence("gain through time", time.across, "log10", -THRESHOLD, SOURCE, time.name),
-                Evidence("gain per step", time.decades_per_step, "log10", -THRESHOLD / time.steps, SOURCE, time.name),
+                Evidence("gain through time", time.across, "log10", -FADED_IN_TIME.value, FADED_IN_TIME.source, time.name),
+                Evidence(
+                    "gain per step",
+                    time.decades_per_step,
+                    "log10",
+                    -FADED_IN_TIME.value / time.steps,
+                    FADED_IN_TIME.source,
+                    time.name,
+                ),
                 Evidence("horizon", time.horizon, "steps", float(time.steps), "the length of the sequence", time.name),
             ),
+            remedies=("forget-bias", "gru") if time.gated else ("gru", "lstm", "identity-rnn-init"),
             began=int(chart.run.sampled[0]),
             location=time.location,
         )

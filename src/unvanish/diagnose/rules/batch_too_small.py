@@ -1,0 +1,70 @@
+"""batch-too-small: batch normalisation works with statistics of a handful of values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+
+from unvanish.diagnose import words
+from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import FEW_VALUES, HALF_LEARNED, WELL_LEARNED
+from unvanish.record.finding import Cause, Finding, Severity
+
+HOPELESS = 2  # values from which every output is +1 or -1
+
+
+@final
+class BatchTooSmall(Rule):
+    """Each mean and variance of a batch normalisation comes from four values or fewer, and the network does not learn well.
+
+    Sees: how many values a statistic of every batch normalisation in training mode has: examples times positions.
+
+    Why it matters: from two values every output is +1 or -1, whatever the input was: what distinguished the examples is gone. From
+    `n` values the variance is off by sqrt(2 / (n - 1)) of itself.
+
+    Known problems: small batches of images have many positions, and are fine.
+
+    Example: `nn.BatchNorm1d` with batches of 2.
+
+    References: Ioffe and Szegedy 2015 (arXiv 1502.03167); Wu and He 2018, "Group normalization" (arXiv 1803.08494).
+    """
+
+    code: ClassVar[str] = "batch-too-small"
+    rank: ClassVar[int] = 12
+    explains: ClassVar[frozenset[str]] = frozenset(
+        {"loss-not-decreasing", "running-stats-drift", "shattered-gradient", "exploding-gradient", "vanishing-gradient"}
+        | {"learning-rate-too-high", "dead-units", "overfitting", "saturated-activation"}
+    )
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        values = chart.late("values_per_statistic")
+        for chain in chart.chains:
+            few = [i for i in chain.sites if values[i] <= FEW_VALUES.value]
+            if not few:
+                continue
+            least = float(np.min(values[few]))
+            if chart.learned(chain, WELL_LEARNED.value if least <= HOPELESS else HALF_LEARNED.value):
+                continue
+            error = math.sqrt(2 / max(least - 1, 1))
+            yield Finding(
+                self.code,
+                Severity.CRITICAL,
+                FEW_VALUES.confidence(least, least=0.85),
+                "The batches are too small for batch normalisation: it drowns the examples in its own noise.",
+                f"At {words.span(chart.labels(few))} each mean and variance comes from {words.count(least, 'value')}: the "
+                "variance is off by "
+                f"{words.percent(error)} of itself"
+                + (", and every output is +1 or -1, whatever the input was." if least <= 2 else "."),
+                advice="Normalise over features instead of examples (layer, group or online normalisation), "
+                "or enlarge the batches.",
+                sites=chart.labels(few),
+                cause=Cause(self.code),
+                evidence=(FEW_VALUES.shown("values in a statistic", least, chart.anatomy.site_label(few[0])),),
+                remedies=("layernorm", "groupnorm", "online-norm"),
+                began=int(chart.run.sampled[0]),
+                location=chart.location(few[0]),
+            )

@@ -1,0 +1,65 @@
+"""running-stats-drift: what batch normalisation has stored for evaluation is not what it trains with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+
+from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import DRIFTED
+from unvanish.diagnose.trend import trend
+from unvanish.record.finding import Cause, Finding, Severity
+
+MANY_STEPS = 30  # with torch's momentum of 0.1 the stored values have forgotten their start by then (0.9^30 = 0.04)
+
+
+@final
+class RunningStatsDrift(Rule):
+    """The means and variances that batch normalisation keeps for evaluation lie far from those of the batches it trains on.
+
+    Sees: both, at every batch normalisation in training mode: by how many standard deviations evaluation would change the output.
+
+    Why it matters: the loss falls, and the network still fails as soon as it is evaluated, because there it is another function.
+
+    Known problems: in the first steps the stored values are still those of the start, which is usual, and not counted.
+
+    Example: `nn.BatchNorm1d(n, momentum=0.0005)` in a run of some hundred steps.
+
+    References: Ioffe 2017, "Batch renormalization" (arXiv 1702.03275); Wu and Johnson 2021 (arXiv 2105.07576).
+    """
+
+    code: ClassVar[str] = "running-stats-drift"
+    rank: ClassVar[int] = 58
+    explains: ClassVar[frozenset[str]] = frozenset({"overfitting"})
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        gaps = chart.late("evaluation_gap")
+        for chain in chart.chains:
+            course = chart.course(chain.objective)
+            drifted = [i for i in chain.sites if gaps[i] >= DRIFTED.value]
+            if drifted and course is not None and course.steps >= MANY_STEPS and course.finite:
+                yield self._finding(chart, drifted, gaps)
+
+    def _finding(self, chart: Chart, drifted: list[int], gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Finding:
+        worst = max(drifted, key=lambda i: gaps[i])
+        name, gap = chart.anatomy.site_label(worst), float(gaps[worst])
+        return Finding(
+            self.code,
+            Severity.CRITICAL,
+            DRIFTED.confidence(gap, least=0.8),
+            "In evaluation the network will be another one: the statistics that it has stored do not fit.",
+            f"At {name} the stored mean and variance would change the output by {gap:.1f} of its standard deviations "
+            "against what it was trained "
+            "with.",
+            advice="Raise the momentum of the normalisation (torch's default is 0.1), or recompute its statistics before "
+            "evaluation.",
+            sites=chart.labels(drifted),
+            cause=Cause(self.code),
+            evidence=(DRIFTED.shown("evaluation_gap", gap, name),),
+            began=int(chart.run.sampled[0]),
+            location=chart.location(worst),
+            trend=trend(chart.values("evaluation_gap")[:, worst], worse=1, step=0.1),
+        )

@@ -1,0 +1,103 @@
+"""unscaled-input: the inputs are far from the size that the network was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import numpy as np
+
+from unvanish.diagnose import words
+from unvanish.diagnose.chart import Chain, Chart
+from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import HALF_LEARNED, LARGE_INPUT, SMALL_INPUT, Threshold
+from unvanish.record.finding import Cause, Finding, Severity
+
+SHOWN_GAP = 1.0  # decades between the largest and the middle feature that are worth a sentence
+
+
+@final
+class UnscaledInput(Rule):
+    """The largest feature of the input is ten times the usual size or more, or all of it a hundredth or less, and the network
+    does not learn well.
+
+    Sees: the RMS of every feature of what the network is given (channels of images and sequences), what normalises it, and how
+    much of the task is learned.
+
+    Why it matters: initial weights are made for inputs of about 1. Larger ones drive the first layer to its ends, make one
+    column drown the others, and leave no learning rate that suits all weights; smaller ones give the first layer nothing to
+    work with.
+
+    Known problems: a network whose first layer is a normalisation does not mind, and is left alone, as is one that learns all
+    the same. The scale of targets is another matter.
+
+    Example: raw amounts of up to 1e6 in a tanh network; pixels from 0 to 255 with plain SGD.
+
+    References: LeCun, Bottou, Orr and Müller 1998, "Efficient BackProp", section 4.3.
+    """
+
+    code: ClassVar[str] = "unscaled-input"
+    rank: ClassVar[int] = 8
+    explains: ClassVar[frozenset[str]] = frozenset(
+        {"loss-not-decreasing", "saturated-activation", "dead-units", "vanishing-gradient", "exploding-gradient", "non-finite"}
+        | {"learning-rate-too-high", "learning-rate-too-low", "representation-collapse", "off-critical-init", "overfitting"}
+        | {"attention-collapse", "shattered-gradient"}
+    )
+
+    def examine(self, chart: Chart) -> Iterator[Finding]:
+        for chain in chart.chains:
+            for network in sorted(chain.networks):
+                found = self._judged(chart, chain, network)
+                if found is not None:
+                    yield found
+
+    def _judged(self, chart: Chart, chain: Chain, network: int) -> Finding | None:
+        width = chart.values("log10_input_rms").shape[1]
+        if network >= width or _normalised_first(chart, network) or chart.learned(chain, HALF_LEARNED.value):
+            return None
+        largest, middle, whole = (
+            float(chart.early(name)[network]) for name in ("log10_largest_feature", "log10_median_feature", "log10_input_rms")
+        )
+        if largest >= LARGE_INPUT.value:
+            return self._finding(chart, chain, network, LARGE_INPUT, largest, _large(largest, middle))
+        if whole <= SMALL_INPUT.value:
+            size = words.quantity(words.ten_to(whole))
+            text = f"The input has an RMS of {size}: the first layer sees hardly more than its own bias."
+            return self._finding(chart, chain, network, SMALL_INPUT, whole, text)
+        return None
+
+    def _finding(self, chart: Chart, chain: Chain, network: int, threshold: Threshold, size: float, why: str) -> Finding:
+        first = next((i for i in chain.layers if chart.site(i).network == network), None)
+        course = chart.course(chain.objective)
+        checked = course is None
+        return Finding(
+            self.code,
+            Severity.WARNING if checked else Severity.CRITICAL,
+            threshold.confidence(size, most=0.95),
+            f"The inputs are far too {'large' if threshold is LARGE_INPUT else 'small'} for the network: they are not scaled.",
+            why,
+            advice="Standardise every feature: subtract its mean and divide by its deviation, as measured on the training data.",
+            sites=chart.labels([first]) if first is not None else (),
+            cause=Cause(self.code),
+            evidence=(threshold.shown("RMS of the largest feature" if threshold is LARGE_INPUT else "RMS of the input", size),),
+            remedies=("standardise-input", "batchnorm"),
+            began=int(chart.run.sampled[0]),
+            location=chart.location(first) if first is not None else None,
+        )
+
+
+def _large(largest: float, middle: float) -> str:
+    size = words.quantity(words.ten_to(largest))
+    text = f"The largest feature of the input has an RMS of {size}, where about 1 is what initial weights are made for."
+    if np.isfinite(middle) and largest - middle >= SHOWN_GAP:
+        text += f" It is {words.quantity(words.ten_to(largest - middle))} times the middle one, which it drowns."
+    return text
+
+
+def _normalised_first(chart: Chart, network: int) -> bool:
+    """Whether the first thing that the network does with its input is to normalise or to look it up."""
+    sites = [
+        s for s in chart.anatomy.sites if s.network == network and s.kind in ("normalisation", "embedding", "weight", "recurrence")
+    ]
+    first = min(sites, key=lambda s: s.order, default=None)
+    return first is not None and first.kind in ("normalisation", "embedding")

@@ -1,0 +1,18 @@
+"""`python -m unvanish.handbook DIR` writes the pages of the findings into a folder, as `make docs` does. It judges no run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from unvanish.handbook.markdown import write
+
+
+def main() -> None:
+    """Writes the pages below the folder named first, by default docs, and says how many."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    print(f"{len(write(folder))} pages in {folder}")
+
+
+if __name__ == "__main__":
+    main()

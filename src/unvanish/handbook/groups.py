@@ -1,0 +1,42 @@
+"""The groups in which findings are listed, one table. It knows codes, and no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "gradient": (
+            "vanishing-gradient",
+            "exploding-gradient",
+            "vanishing-through-time",
+            "exploding-through-time",
+            "shattered-gradient",
+            "gradient-underflow",
+            "gradient-noise",
+            "disconnected-parameter",
+            "non-finite",
+            "stale-gradient",
+        ),
+        "activation": ("saturated-activation", "dead-units", "representation-collapse", "output-mismatch"),
+        "initialisation": ("symmetric-init", "off-critical-init"),
+        "optimisation": (
+            "learning-rate-too-high",
+            "learning-rate-too-low",
+            "optimizer-epsilon",
+            "clipping-dominates",
+            "weight-decay-dominates",
+            "loss-not-decreasing",
+        ),
+        "data": ("unscaled-input", "degenerate-labels"),
+        "normalisation": ("batch-too-small", "running-stats-drift"),
+        "generalisation": ("underfitting", "overfitting"),
+        "attention": ("attention-collapse",),
+    }
+)
+
+
+def group_of(code: str) -> str:
+    """The group of a finding; "" for one that no group lists, as those of plugins."""
+    return next((group for group, codes in GROUPS.items() if code in codes), "")

@@ -1,0 +1,88 @@
+"""One leaf for each rule and remedy: its card, and what stands around it in the house. It draws nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from unvanish.cards import Card, card_of
+from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import Threshold
+from unvanish.handbook.groups import group_of
+from unvanish.plugins import OURS, Panel, panel
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a leaf is tied to: a label, the names of findings or remedies, and what no list of names can say."""
+
+    label: str
+    names: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """Names and note as one line; "" where there is nothing to say."""
+        return "; ".join(part for part in (", ".join(self.names), self.note) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """All that is known of one rule or remedy. `kind` says in a few words what it is, `package` where it comes from."""
+
+    name: str
+    kind: str
+    package: str
+    card: Card
+    facts: tuple[Fact, ...] = ()
+    thresholds: tuple[tuple[str, Threshold], ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it comes from a plugin."""
+        return self.package != OURS
+
+
+def rule_leaves(among: Panel | None = None) -> dict[str, Leaf]:
+    """A leaf for each rule that is installed, by code, the nearest to a root first."""
+    given = panel() if among is None else among
+    return {rule.code: rule_leaf(rule, given.rules, package=given.packages[rule.code]) for rule in given.rules}
+
+
+def rule_leaf(rule: Rule, rules: Iterable[Rule], *, package: str = OURS) -> Leaf:
+    """The leaf of one rule among others."""
+    group = group_of(rule.code)
+    by = tuple(other.code for other in rules if rule.code in other.explains)
+    facts = (
+        Fact("Explains", tuple(sorted(rule.explains))),
+        Fact("Explained by", by, "any other finding that is a warning or worse" if rule.last_resort else ""),
+    )
+    kind = f"a finding of the group {group}" if group else "a finding"
+    return Leaf(rule.code, kind, package, card_of(rule), facts, thresholds_of(rule))
+
+
+def thresholds_of(rule: Rule) -> tuple[tuple[str, Threshold], ...]:
+    """The thresholds that the rule's own module names; those that it reaches only through other modules cannot be told."""
+    module = sys.modules.get(type(rule).__module__)
+    named = vars(module) if module is not None else {}
+    return tuple((name, value) for name, value in named.items() if isinstance(value, Threshold))
+
+
+def remedy_leaves() -> dict[str, Leaf]:
+    """A leaf for each remedy on the shelf, by name; none on a machine without torch, which remedies need."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    from unvanish.remedies import names, remedy
+
+    shelf = {name: remedy(name) for name in names()}
+    return {
+        name: Leaf(name, "a remedy", OURS, card_of(each), (Fact("Treats", tuple(each.treats)),)) for name, each in shelf.items()
+    }
+
+
+def treated_by(code: str) -> Fact:
+    """The remedies on the shelf that treat a finding."""
+    leaves = remedy_leaves().values()
+    return Fact("Remedies", tuple(leaf.name for leaf in leaves if any(code in fact.names for fact in leaf.facts)))

@@ -1,0 +1,14 @@
+"""The names that reports offer to apply are those of the shelf, which they cannot import."""
+
+from __future__ import annotations
+
+from unvanish.record.treatment import SHELF, on_shelf
+from unvanish.remedies import names
+
+
+def test_the_record_knows_the_names_on_the_shelf() -> None:
+    assert set(names()) == SHELF
+
+
+def test_a_pair_is_on_the_shelf_only_if_both_are() -> None:
+    assert on_shelf(("relu + he-init", "relu + lsuv-init", "lstm", "elu")) == ("relu + he-init", "elu")

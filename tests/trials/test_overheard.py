@@ -1,0 +1,207 @@
+"""What a script prints is heard and passes through untouched, however it prints."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import multiprocessing
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unvanish.clinic import RUN_FILE
+from unvanish.record.journal import load
+from unvanish.trials import hearing
+
+
+class Loud:
+    def __str__(self) -> str:
+        return "loud"
+
+
+def test_what_is_printed_is_the_same_with_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    def say(to: io.StringIO) -> None:
+        print()
+        print("a", 1, 2.5, None, sep="-", end="!\n")
+        print("b", "c", sep=None, end=None, file=None, flush=True)
+        print("d", file=sys.stderr)
+        print("e", "f", file=to, sep="")
+        print(*[])
+        print(Loud(), [1, "two"], b"three")
+
+    alone, heard = io.StringIO(), io.StringIO()
+    say(alone)
+    expected = capsys.readouterr()
+    lines: list[str] = []
+    with hearing(lines.append):
+        say(heard)
+    assert capsys.readouterr() == expected
+    assert heard.getvalue() == alone.getvalue() == "ef\n"
+    assert lines == ["a-1-2.5-?", "b c", "d"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("theirs"), KeyboardInterrupt(), SystemExit(3)])
+def test_print_is_as_it_was_also_after_an_exception(fault: BaseException) -> None:
+    original = builtins.print
+    with pytest.raises(type(fault)), hearing(lambda _: None):  # noqa: PT012
+        assert builtins.print is not original
+        assert builtins.print.__name__ == "print"
+        raise fault
+    assert builtins.print is original
+
+
+@pytest.mark.parametrize("call", [lambda: print("a", sep=1), lambda: print("a", colour="red"), lambda: print("a", file=object())])
+def test_what_print_refuses_it_refuses_in_the_same_words(call: object) -> None:
+    faults = []
+    for heard in (False, True):
+        with pytest.raises((TypeError, AttributeError)) as caught:  # noqa: PT012
+            if heard:
+                with hearing(lambda _: None):
+                    call()  # type: ignore[operator]
+            else:
+                call()  # type: ignore[operator]
+        faults.append(str(caught.value))
+    assert faults[0] == faults[1]
+
+
+def test_a_value_whose_text_cannot_be_made_twice_is_asked_once_by_print_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what consists of text and numbers is worth hearing; others are not asked for their text a second time."""
+    asked: list[int] = []
+
+    class Counting:
+        def __str__(self) -> str:
+            asked.append(1)
+            return "counted"
+
+    with hearing(lambda _: None):
+        print(Counting())
+        print("text", Counting())
+    assert capsys.readouterr().out == "counted\ntext counted\n"
+    assert len(asked) == 2
+
+
+def test_a_print_of_the_scripts_own_over_ours_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    original, lines = builtins.print, list[str]()
+    try:
+        with hearing(lines.append):
+            ours = builtins.print
+
+            def theirs(*values: object, **options: object) -> None:
+                ours("[log]", *values, **options)  # type: ignore[call-overload]
+
+            builtins.print = theirs
+            print("val_acc", 0.5)
+        assert builtins.print is theirs
+        print("val_acc", 0.6)
+        assert capsys.readouterr().out == "[log] val_acc 0.5\n[log] val_acc 0.6\n"
+    finally:
+        builtins.print = original
+    assert lines[:1] == ["[log] val_acc 0.5"]
+
+
+def test_a_fault_of_the_hearer_is_none_of_the_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(_: str) -> None:
+        raise ZeroDivisionError
+
+    with hearing(fails):
+        print("val_acc", 0.5)
+    assert capsys.readouterr().out == "val_acc 0.5\n"
+
+
+def test_numbers_of_numpy_are_heard() -> None:
+    lines: list[str] = []
+    with hearing(lines.append):
+        print("val_acc", np.float32(0.5), np.int64(3))
+    assert lines == ["val_acc 0.5 3"]
+
+
+def test_threads_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with hearing(lines.append):
+        threads = [threading.Thread(target=print, args=("thread", i)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(lines) == [f"thread {i}" for i in range(8)]
+    assert sorted(capsys.readouterr().out.split("\n"))[1:] == sorted(lines)
+
+
+def child(number: int) -> None:
+    print("val_acc", number)
+
+
+def test_processes_are_none_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with hearing(lines.append):
+        process = multiprocessing.get_context("spawn").Process(target=child, args=(7,))
+        process.start()
+        process.join()
+    assert process.exitcode == 0
+    assert capfd.readouterr().out == "val_acc 7\n"
+    assert lines == []
+
+
+def test_of_a_very_long_line_the_beginning_is_heard() -> None:
+    lines: list[str] = []
+    with hearing(lines.append):
+        print("x" * 10**6, file=sys.stderr)
+    assert lines == ["x" * 2000]
+
+
+SCRIPT = """
+import sys, threading
+import multiprocessing
+import torch
+from torch import nn
+
+def worker():
+    print("val_acc 0.001")
+
+def main():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    print("val_acc 0.1 before the first step")
+    for epoch in range(3):
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(torch.ones(6, 4)).square().mean().backward()
+            optimizer.step()
+        print(f"epoch {epoch}", "val_acc", 0.5 + epoch / 10, sep=" ", end="\\n", flush=True)
+        print("loss 0.31 val 0.44", file=sys.stderr)
+        print("val_acc 0.002", file=open("log.txt", "a"))
+    process = multiprocessing.get_context("fork").Process(target=worker)
+    process.start()
+    process.join()
+    thread = threading.Thread(target=print, args=("test accuracy: 90%",))
+    thread.start()
+    thread.join()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_figures_that_a_watched_script_prints_belong_to_the_step_they_were_printed_at(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    commands = {
+        "alone": [sys.executable, "train.py"],
+        "watched": [sys.executable, "-m", "unvanish", "run", "--out", "run", "train.py"],
+    }
+    said = {}
+    for name, command in commands.items():
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+        said[name] = done.stdout
+    assert said["watched"] == said["alone"]
+    run = load(tmp_path / "run" / RUN_FILE)
+    assert run.facts.faults == ()
+    seen = [(m.step, m.name, m.value) for m in run.metrics]
+    assert [(step, value) for step, name, value in seen if name == "val_accuracy"] == [(0, 0.1), (5, 0.5), (10, 0.6), (15, 0.7)]
+    assert [(step, value) for step, name, value in seen if name == "val_loss"] == [(5, 0.44), (10, 0.44), (15, 0.44)]
+    assert (15, "test_accuracy", 0.9) in seen
