@@ -169,6 +169,10 @@ class Chart:
         ratio = ratio[np.isfinite(ratio)]
         return float(np.median(ratio)) if len(ratio) else None
 
+    def paces(self, chain: Chain) -> Row:
+        """The same at every sample; float64 of shape (sampled steps,)."""
+        return nanmedian(log_ratio(self.values("log10_update_rms"), self.values("log10_weight_rms"))[:, self.matrices(chain)].T)
+
     def matrices(self, chain: Chain) -> list[int]:
         """Indices of the weight matrices that the chain's optimizer owns."""
         groups = self.anatomy.groups

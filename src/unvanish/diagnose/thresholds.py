@@ -42,6 +42,7 @@ class Threshold:
 NOTHING_LEARNED = Threshold(
     0.1, "fraction", "calibrated", "a tenth of what the best constant answer leaves; healthy trainings learn more", sure=0.0
 )
+UNLEARNED = Threshold(0.05, "fraction", "calibrated", "a twentieth of what the best constant answer leaves")
 HARDLY_LEARNED = Threshold(0.25, "fraction", "calibrated", "a quarter of what the best constant answer leaves")
 HALF_LEARNED = Threshold(0.5, "fraction", "convention", "half of what the best constant answer leaves")
 MOSTLY_LEARNED = Threshold(0.75, "fraction", "convention", "three quarters of what the best constant answer leaves")
@@ -99,7 +100,7 @@ UNREACHABLE = Threshold(0.05, "fraction", "convention", "one target in twenty", 
 NOT_LOGARITHMS = Threshold(0.05, "log10", "theory", "the logarithms of probabilities sum to one: 0 decades", sure=0.3)
 COMPARED = Threshold(1.5, "count", "theory", "each value is compared once", sure=2.0)
 FLOOR = Threshold(0.05, "fraction", "theory", "the least loss that bounded scores allow, over that of blind guessing", sure=0.3)
-ZERO_SCORES = Threshold(0.4, "fraction", "convention", "two in five of the scores", sure=0.8)
+ZERO_SCORES = Threshold(0.25, "fraction", "convention", "a quarter of the scores", sure=0.7)
 
 # Of the start.
 COPIES = Threshold(1e-4, "ratio", "theory", "the size of ten updates; neighbours that break a symmetry differ by more")

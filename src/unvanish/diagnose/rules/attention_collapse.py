@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart, nanmedian, typical
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, SHARP
+from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, MOSTLY_LEARNED, SHARP
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -46,9 +46,10 @@ class AttentionCollapse(Rule):
         entropy = chart.values("attention_entropy")
         for chain in chart.chains:
             looking = [i for i in chain.sites if np.isfinite(entropy[:, i]).any() and not _is_answer(chart, chain, i)]
-            if not looking or chart.learned(chain, HARDLY_LEARNED.value):
-                continue
             early, late = nanmedian(entropy[:FIRST_ROWS, looking]), nanmedian(entropy[-FIRST_ROWS:, looking])
+            decided = max(typical(early), typical(late)) <= (SHARP.sure or 0.0)  # from the start to the end
+            if not looking or chart.learned(chain, MOSTLY_LEARNED.value if decided else HARDLY_LEARNED.value):
+                continue
             sharp = [i for i, value in zip(looking, late, strict=True) if value <= SHARP.value]
             even = [i for i, *both in zip(looking, early, late, strict=True) if min(both) >= EVEN.value]
             if 2 * len(sharp) >= len(looking):

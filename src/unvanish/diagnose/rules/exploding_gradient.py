@@ -20,7 +20,7 @@ TRACED = 1.0  # decades from the output to the input: less is no growth
 
 # log10 of sqrt(fan_in) times a weight's RMS: He's is sqrt(2), orthogonal with its gain the same; a tenth more is sampling.
 LARGEST_SOUND_SCALE = 0.2
-TWICE_SOUND_SCALE = 0.45
+LARGE_SCALE = 0.35
 
 REASONS = {
     "exploding-gradient": "The weights are of ordinary size: it is the activation that enlarges the signal, more the larger it is",
@@ -84,7 +84,10 @@ class ExplodingGradient(Rule):
     def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
         """Where weights are bare parameters of one module, only the trace knows the layers."""
         seen = chart.run.examination
-        if seen is None or seen.flow.times or not EXPLODED.value <= seen.flow.total < np.inf:
+        if seen is None or seen.flow.times or not seen.flow.total < np.inf:
+            return
+        start = _thrown_start(chart, chart.chains[0]) if chart.chains else None
+        if not seen.flow.total >= (VISIBLE_GROWTH if start is not None else EXPLODED.value):
             return
         if chart.chains and chart.course() is not None and chart.learned(chart.chains[0], HALF_LEARNED.value):
             return
@@ -139,7 +142,7 @@ class ExplodingGradient(Rule):
 def _thrown_start(chart: Chart, chain: Chain) -> float | None:
     """log10 of the first loss over that of the best constant answer, where weights far larger than a sound start has made it so."""
     heads, scale = chart.heads(chain), chart.start_scale(chain)
-    if len(heads) != 1 or scale is None or scale <= TWICE_SOUND_SCALE:
+    if len(heads) != 1 or scale is None or scale <= LARGE_SCALE:
         return None
     loss, constant = chart.values("loss")[0, heads[0]], chart.values("constant_loss")[:, heads[0]]
     known = constant[np.isfinite(constant)]

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, Chart, Course, log_ratio
+from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import LONG, NOTHING_LEARNED, VIOLENT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -16,6 +16,8 @@ from unvanish.record.finding import Cause, Evidence, Finding, Severity
 ROSE = 2.0  # a loss that ends at twice its start has diverged
 SPIKE = 3.0  # a loss that leaps to three times its start within the first steps was thrown
 STUCK = 0.1
+LOST = 3.0  # decades of a weight's gradient
+FIRST_ROWS = 3
 ALIVE, KILLED = 0.5, 0.8  # shares of silent units
 NOISY = 0.1  # of the start: above it, leaps are noise
 RELAPSE = 3.0  # a loss that ends at three times its lowest has been lost again
@@ -116,9 +118,16 @@ def _died(chart: Chart, relative: float) -> str | None:
     chain = chart.chains[0]
     alive = [i for i in chain.activations if silent[:, i].size and silent[0, i] < ALIVE]
     killed = [i for i in alive if chart.late("silent_fraction")[i] >= KILLED]
-    if not killed or relative < LONG.value or chart.learned(chain, NOTHING_LEARNED.value):
+    if not killed or relative < LONG.value or not _lost_gradient(chart) or chart.learned(chain, NOTHING_LEARNED.value):
         return None
     return f"The steps have switched off the units at {words.span(chart.labels(killed))}, which were alive at the start."
+
+
+def _lost_gradient(chart: Chart) -> bool:
+    """Whether some weights, which had a gradient at the start, have next to none at the end."""
+    sizes = chart.values("log10_weight_gradient_rms")[:, chart.matrices(chart.chains[0])]
+    early, late = nanmedian(sizes[:FIRST_ROWS]), nanmedian(sizes[-LATE_ROWS:])
+    return bool((np.isfinite(early) & (late <= early - LOST)).any())
 
 
 def _grew(losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:

@@ -63,7 +63,7 @@ class LearningRateTooLow(Rule):
                     Evidence("fall of the loss", course.fall, "fraction", FALLS, "a tenth of its start"),
                 ),
                 remedies=("learning-rate", "adamw"),
-                began=int(chart.run.sampled[0]),
+                began=chart.sampled_step(chart.paces(chain) <= SLOW.value),
             )
 
 
