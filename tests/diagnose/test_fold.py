@@ -95,10 +95,23 @@ FINDINGS = st.builds(
 def test_no_code_is_lost_and_none_is_its_own_symptom(findings: list[Finding]) -> None:
     found = fold(findings, RULES)
     named = {f.code for f in found} | {code for f in found for code in f.symptoms}
-    assert named == {f.code for f in findings}
+    withdrawn = {f.code for f in findings} - named
+    assert named <= {f.code for f in findings}
+    assert all(RULES[code].last_resort for code in withdrawn)
     assert bool(found) == bool(findings)
     loudest = [f.severity for f in found]
     assert loudest == sorted(loudest, key=list(reversed(Severity)).index)
+
+
+def test_a_last_resort_is_withdrawn_where_something_else_was_found() -> None:
+    assert told(finding("underfitting"), finding("vanishing-gradient")) == [("vanishing-gradient", ())]
+    assert told(finding("underfitting"), finding("vanishing-gradient", INFO)) == [("underfitting", ()), ("vanishing-gradient", ())]
+
+
+def test_a_last_resort_that_is_explained_stays_as_a_symptom() -> None:
+    assert told(finding("gradient-noise", began=1), finding("shattered-gradient", began=9)) == [
+        ("shattered-gradient", ("gradient-noise",))
+    ]
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])

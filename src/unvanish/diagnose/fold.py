@@ -15,10 +15,10 @@ def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding
     """The findings that a person should act on, most severe and nearest to the root first; each with its symptoms' codes.
 
     A finding explains another one when its rule says so, it is at least as severe (a remark explains no illness), and it did
-    not begin later. What is a last resort follows from any other loud finding. What a symptom explained before becomes a
-    symptom of the same root, so that no code is lost.
+    not begin later. What a symptom explained before becomes a symptom of the same root, so that no code is lost. What was concluded
+    as a last resort, because nothing else was found, is withdrawn where something else was.
     """
-    ordered = sorted(findings, key=lambda f: (_WEIGHT[f.severity], rules[f.code].rank, -f.confidence))
+    ordered = sorted(_withdrawn(findings, rules), key=lambda f: (_WEIGHT[f.severity], rules[f.code].rank, -f.confidence))
     by_rank = sorted(ordered, key=lambda f: rules[f.code].rank)
     explained: dict[int, list[str]] = {}
     hidden: set[int] = set()
@@ -33,11 +33,18 @@ def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding
     return [replace(f, symptoms=_each_once((*f.symptoms, *explained.get(id(f), ())), but=f.code)) for f in kept]
 
 
+def _withdrawn(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
+    """The findings without last resorts that nothing explains, where something else is loud."""
+    given = list(findings)
+    others = [f for f in given if f.severity.loud and not rules[f.code].last_resort]
+    explained = {code for f in others for code in rules[f.code].explains}
+    return [f for f in given if not others or not rules[f.code].last_resort or f.code in explained]
+
+
 def _explains(root: Finding, other: Finding, rules: Mapping[str, Rule]) -> bool:
-    if rules[other.code].last_resort and not rules[root.code].last_resort and root.severity.loud:
-        return True
     severe = _WEIGHT[root.severity] <= _WEIGHT[other.severity]
-    return other.code in rules[root.code].explains and severe and _not_after(root, other)
+    timely = rules[other.code].last_resort or _not_after(root, other)
+    return other.code in rules[root.code].explains and severe and timely
 
 
 def _each_once(codes: Iterable[str], *, but: str) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ class Rule(ABC):
 
     `code` is the public name, which never changes its meaning. `explains` are the codes that become symptoms of this one
     when both are found. `rank` orders the findings that explain each other nowhere: the lower, the nearer to the root.
-    `last_resort` is for what is concluded from the absence of anything else: any other loud finding explains it.
+    `last_resort` is for what is concluded from the absence of anything else: where another loud finding does not explain it, it is
+    withdrawn.
     """
 
     code: ClassVar[str]

@@ -173,6 +173,42 @@ SHARP = Threshold(
     sure=0.02,
 )
 
+# What single rules ask besides. How many steps or samples a rule waits for stands in the rule itself.
+SETTLED = Threshold(0.05, "fraction", "convention", "fall of the loss over the second half, over its end")
+SHARE_TOLD = Threshold(0.5, "fraction", "convention", "half of what similar inputs tell")
+ALIVE = Threshold(0.5, "fraction", "convention", "silent units of a layer that is alive")
+KILLED = Threshold(0.8, "fraction", "convention", "silent units of a layer that has been switched off")
+DIVERGED = Threshold(2.0, "ratio", "convention", "a loss that ends at twice its start")
+LEAPT = Threshold(3.0, "ratio", "convention", "a loss that leaps to three times its start in the first steps")
+RELAPSED = Threshold(3.0, "ratio", "convention", "a loss that ends at three times its lowest")
+HARDLY_FELL = Threshold(0.1, "fraction", "convention", "fall of the loss over its start")
+NOISY_LOSS = Threshold(0.1, "fraction", "convention", "noise of the loss over its start: above it, leaps are noise")
+LOST_GRADIENT = Threshold(3.0, "log10", "convention", "decades of a weight's gradient between start and end")
+ON_ITS_WAY = Threshold(0.1, "fraction", "convention", "a loss that fell by a tenth of its start is on its way")
+NO_MORE_TO_LEARN = Threshold(0.9, "fraction", "convention", "a training score that leaves little but accidents")
+SEEN_AGAIN = Threshold(0.2, "fraction", "convention", "share of the examples that came again")
+GROWS_BACK = Threshold(0.5, "log10", "theory", "normalised plain layers enlarge the gradient on its way back (Yang 2019)")
+SOUND_FOR_TANH = Threshold(
+    0.3, "log10", "theory", "sqrt(fan_in) times the RMS of a weight: twice the scale that Glorot (2010) gives"
+)
+SOUND_FOR_SCORES = Threshold(
+    0.5, "log10", "theory", "sqrt(fan_in) times the RMS of a weight: three times what keeps the size of a signal"
+)
+SOUND_FOR_RELU = Threshold(0.2, "log10", "theory", "sqrt(fan_in) times the RMS of a weight: He's (2015) is 0.15")
+LARGE_WEIGHTS = Threshold(0.35, "log10", "theory", "sqrt(fan_in) times the RMS of a weight: 1.6 times He's (2015)")
+VISIBLE_GROWTH = Threshold(1.0, "log10", "convention", "decades of growth: less, and the numbers broke down for another reason")
+TRACED_GROWTH = Threshold(1.0, "log10", "theory", "decades from the output to the input, exactly: less is no growth")
+RAN_AWAY = Threshold(4.0, "log10", "convention", "deviation of a signal before the first bad value")
+LOSS_RAN_AWAY = Threshold(1000.0, "ratio", "convention", "largest finite loss over the first")
+SMALL_PART = Threshold(0.01, "fraction", "convention", "share of the weights; less is hardly missed")
+TWO_VALUES = Threshold(2.0, "count", "theory", "from two values every output is +1 or -1")
+BY_HEART = Threshold(0.5, "fraction", "convention", "how much of what was seen before may have been learned by heart")
+MOSTLY = Threshold(0.8, "fraction", "convention", "of the samples, and of the weights")
+NEAR_CRITICAL = Threshold(
+    0.02, "fraction", "theory", "a scale within 2 % is the critical one, for all that some hundred layers can tell"
+)
+DROWNED = Threshold(1.0, "log10", "convention", "largest over middle feature that is worth a sentence")
+
 
 def table() -> Mapping[str, Threshold]:
     """All thresholds by name."""

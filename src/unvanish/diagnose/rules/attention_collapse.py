@@ -10,12 +10,11 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart, nanmedian, typical
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, MOSTLY_LEARNED, SHARP
+from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, MOSTLY_LEARNED, SHARP, SOUND_FOR_SCORES
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
 
 FIRST_ROWS = 3
-LARGEST_SOUND_SCALE = 0.5  # log10 of sqrt(fan_in) times a weight's RMS
 
 
 @final
@@ -107,7 +106,7 @@ def _large(chart: Chart, chain: Chain) -> bool:
     """Whether the weights of any layer start far larger than a sound start has them. Embeddings are none."""
     layers = {p for s in chart.anatomy.sites if s.kind in ("weight", "attention") for p in s.parameters}
     scales = [chart.scale_at_start(i) for i in chart.matrices(chain) if i in layers]
-    return max((s for s in scales if np.isfinite(s)), default=0.0) > LARGEST_SOUND_SCALE
+    return max((s for s in scales if np.isfinite(s)), default=0.0) > SOUND_FOR_SCORES.value
 
 
 def _is_answer(chart: Chart, chain: Chain, index: int) -> bool:

@@ -11,10 +11,8 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import FEW_VALUES, HALF_LEARNED, WELL_LEARNED
+from unvanish.diagnose.thresholds import FEW_VALUES, HALF_LEARNED, TWO_VALUES, WELL_LEARNED
 from unvanish.record.finding import Cause, Finding, Severity
-
-HOPELESS = 2  # values from which every output is +1 or -1
 
 
 @final
@@ -47,7 +45,7 @@ class BatchTooSmall(Rule):
             if not few:
                 continue
             least = float(np.min(values[few]))
-            if chart.learned(chain, WELL_LEARNED.value if least <= HOPELESS else HALF_LEARNED.value):
+            if chart.learned(chain, WELL_LEARNED.value if least <= TWO_VALUES.value else HALF_LEARNED.value):
                 continue
             error = math.sqrt(2 / max(least - 1, 1))
             yield Finding(

@@ -11,12 +11,11 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, NO_RELATION, SLOW, UNLEARNED
+from unvanish.diagnose.thresholds import BY_HEART, ENOUGH_NEIGHBOURS, NO_RELATION, SLOW, UNLEARNED
 from unvanish.record.anatomy import Location
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 MANY_STEPS = 30
-BY_HEART = 0.5  # how much of what was seen before may have been learned by heart
 
 
 @final
@@ -79,7 +78,7 @@ class DegenerateLabels(Rule):
             return None
         errors = related * math.sqrt(count)
         moves = pace > SLOW.value
-        most = UNLEARNED.value + BY_HEART * (seen or 0.0)
+        most = UNLEARNED.value + BY_HEART.value * (seen or 0.0)
         if errors >= NO_RELATION.value or skill >= most or not moves:
             return None
         return self._finding(

@@ -10,12 +10,11 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import SMALL_PART
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 # A parameter that got no gradient in each of three samples is not merely idle for a step.
 SAMPLES = 3
-# A few weights that are built and never used (an unused head) are worth a remark, not an alarm.
-SMALL_PART = 0.01
 
 
 @final
@@ -138,7 +137,7 @@ class DisconnectedParameter(Rule):
         share = size / max(1, total)
         sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(found)]
         names = [chart.anatomy.parameter_label(i) for i in found]
-        loud = Severity.CRITICAL if share >= SMALL_PART else Severity.WARNING
+        loud = Severity.CRITICAL if share >= SMALL_PART.value else Severity.WARNING
         return Finding(
             self.code,
             loud if _learning_depends_on(chart, sites, found) else Severity.INFO,
@@ -148,7 +147,9 @@ class DisconnectedParameter(Rule):
             advice=advice,
             sites=chart.labels(sites),
             cause=Cause(cause),
-            evidence=(Evidence("share of the weights", share, "fraction", SMALL_PART, "counted; less is hardly missed", names[0]),),
+            evidence=(
+                Evidence("share of the weights", share, "fraction", SMALL_PART.value, "counted; less is hardly missed", names[0]),
+            ),
             began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
             location=chart.location(sites[0]) if sites else None,
         )

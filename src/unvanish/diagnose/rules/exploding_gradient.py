@@ -11,16 +11,20 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart
 from unvanish.diagnose.profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import EXPLODED, HALF_LEARNED, SIGNAL_GREW, THROWN_START
+from unvanish.diagnose.thresholds import (
+    EXPLODED,
+    HALF_LEARNED,
+    LARGE_WEIGHTS,
+    SIGNAL_GREW,
+    SOUND_FOR_RELU,
+    THROWN_START,
+    TRACED_GROWTH,
+    VISIBLE_GROWTH,
+)
 from unvanish.record.finding import Cause, Finding, Severity
 
 FIRST_ROWS = 3
-VISIBLE_GROWTH = 1.0  # decades before an overflow: less, and the numbers broke down for another reason
-TRACED = 1.0  # decades from the output to the input: less is no growth
 
-# log10 of sqrt(fan_in) times a weight's RMS: He's is sqrt(2), orthogonal with its gain the same; a tenth more is sampling.
-LARGEST_SOUND_SCALE = 0.2
-LARGE_SCALE = 0.35
 
 REASONS = {
     "exploding-gradient": "The weights are of ordinary size: it is the activation that enlarges the signal, more the larger it is",
@@ -71,12 +75,14 @@ class ExplodingGradient(Rule):
             gain = float(np.nanmax(first)) if np.isfinite(first).any() else np.nan
             growth = _signal_growth(chart, chain)
             look = chart.run.examination
-            if look is not None and look.flow.total < TRACED:  # the first layers have a gradient of their own, from another term
+            if (
+                look is not None and look.flow.total < TRACED_GROWTH.value
+            ):  # the first layers have a gradient of their own, from another term
                 continue
             start = _thrown_start(chart, chain)
             if gain >= EXPLODED.value or (not np.isfinite(gain) and growth >= SIGNAL_GREW.value):
                 yield self._finding(chart, chain, gain, growth)
-            elif start is not None and min(gain, growth) >= VISIBLE_GROWTH and not chart.learned(chain, HALF_LEARNED.value):
+            elif start is not None and min(gain, growth) >= VISIBLE_GROWTH.value and not chart.learned(chain, HALF_LEARNED.value):
                 yield self._finding(chart, chain, gain, growth, start)
         if all(profile(chart, chain) is None for chain in chart.chains):
             yield from self._through_the_flow(chart)
@@ -87,7 +93,7 @@ class ExplodingGradient(Rule):
         if seen is None or seen.flow.times or not seen.flow.total < np.inf:
             return
         start = _thrown_start(chart, chart.chains[0]) if chart.chains else None
-        if not seen.flow.total >= (VISIBLE_GROWTH if start is not None else EXPLODED.value):
+        if not seen.flow.total >= (VISIBLE_GROWTH.value if start is not None else EXPLODED.value):
             return
         if chart.chains and chart.course() is not None and chart.learned(chart.chains[0], HALF_LEARNED.value):
             return
@@ -112,7 +118,7 @@ class ExplodingGradient(Rule):
         else:
             cause = "missing-normalisation" if has_paths_around(chart, chain) else "off-critical-init"
             scale = chart.start_scale(chain)
-            if cause == "off-critical-init" and scale is not None and scale <= LARGEST_SOUND_SCALE:
+            if cause == "off-critical-init" and scale is not None and scale <= SOUND_FOR_RELU.value:
                 cause = self.code
         measured = np.isfinite(gain)
         size = (
@@ -142,7 +148,7 @@ class ExplodingGradient(Rule):
 def _thrown_start(chart: Chart, chain: Chain) -> float | None:
     """log10 of the first loss over that of the best constant answer, where weights far larger than a sound start has made it so."""
     heads, scale = chart.heads(chain), chart.start_scale(chain)
-    if len(heads) != 1 or scale is None or scale <= LARGE_SCALE:
+    if len(heads) != 1 or scale is None or scale <= LARGE_WEIGHTS.value:
         return None
     loss, constant = chart.values("loss")[0, heads[0]], chart.values("constant_loss")[:, heads[0]]
     known = constant[np.isfinite(constant)]
@@ -160,4 +166,4 @@ def _signal_growth(chart: Chart, chain: Chain) -> float:
         return np.nan
     finite = spreads[np.isfinite(spreads)]
     growth = float(np.log10(finite.max() / spreads[0, 0]))
-    return max(growth, SIGNAL_GREW.value) if overflow and growth >= VISIBLE_GROWTH else growth
+    return max(growth, SIGNAL_GREW.value) if overflow and growth >= VISIBLE_GROWTH.value else growth

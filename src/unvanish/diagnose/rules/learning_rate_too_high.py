@@ -10,17 +10,22 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import LONG, NOTHING_LEARNED, VIOLENT
+from unvanish.diagnose.thresholds import (
+    ALIVE,
+    DIVERGED,
+    HARDLY_FELL,
+    KILLED,
+    LEAPT,
+    LONG,
+    LOST_GRADIENT,
+    NOISY_LOSS,
+    NOTHING_LEARNED,
+    RELAPSED,
+    VIOLENT,
+)
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
-ROSE = 2.0  # a loss that ends at twice its start has diverged
-SPIKE = 3.0  # a loss that leaps to three times its start within the first steps was thrown
-STUCK = 0.1
-LOST = 3.0  # decades of a weight's gradient
 FIRST_ROWS = 3
-ALIVE, KILLED = 0.5, 0.8  # shares of silent units
-NOISY = 0.1  # of the start: above it, leaps are noise
-RELAPSE = 3.0  # a loss that ends at three times its lowest has been lost again
 
 
 @final
@@ -79,13 +84,13 @@ class LearningRateTooHigh(Rule):
             sites=chart.labels(chart.chains[0].layers),
             cause=Cause("learning-rate-too-high"),
             evidence=(
-                Evidence("loss at the end", course.end, "1", ROSE * float(losses[0]), "twice the loss of the first step"),
+                Evidence("loss at the end", course.end, "1", DIVERGED.value * float(losses[0]), "twice the loss of the first step"),
                 VIOLENT.shown("relative update", relative),
             ),
             remedies=("learning-rate", "warmup", "clip-norm"),
             began=int(chart.run.sampled[0])
             if reason is None
-            else int(steps[np.argmax(np.where(np.isfinite(losses), losses, np.inf) > 0.5 * (1 + SPIKE) * abs(losses[0]))]),
+            else int(steps[np.argmax(np.where(np.isfinite(losses), losses, np.inf) > 0.5 * (1 + LEAPT.value) * abs(losses[0]))]),
         )
 
 
@@ -94,14 +99,14 @@ def _reason(losses: np.ndarray[tuple[int], np.dtype[np.float64]], course: Course
     size = max(abs(first), 1e-12)
     head = losses[: max(10, len(losses) // 20)]
     said_first, said_end = words.quantity(first), words.quantity(course.end)
-    diverged = _grew(losses) if not course.finite else course.end > ROSE * size
+    diverged = _grew(losses) if not course.finite else course.end > DIVERGED.value * size
     if diverged and (relative < 0 or np.isfinite(first)):
         return f"The loss rose from {said_first} to {said_end}."
-    learned_nothing = bool((first - course.end) / size < STUCK) and course.noise < NOISY
+    learned_nothing = bool((first - course.end) / size < HARDLY_FELL.value) and course.noise < NOISY_LOSS.value
     peak = float(np.max(head[np.isfinite(head)], initial=-np.inf))
-    if learned_nothing and first > 0 and peak > SPIKE * size:
+    if learned_nothing and first > 0 and peak > LEAPT.value * size:
         return f"The loss leapt from {said_first} to {words.quantity(peak)} and came back to where it began."
-    if learned_nothing and 0 < RELAPSE * course.lowest < course.end:
+    if learned_nothing and 0 < RELAPSED.value * course.lowest < course.end:
         return f"The loss had fallen to {words.quantity(course.lowest)} and was lost again: it ends at {said_end}."
     return None
 
@@ -116,8 +121,8 @@ def _died(chart: Chart, relative: float) -> str | None:
     """What long steps have killed: layers that were alive at the start, in a network that has learned nothing since."""
     silent = chart.values("silent_fraction")
     chain = chart.chains[0]
-    alive = [i for i in chain.activations if silent[:, i].size and silent[0, i] < ALIVE]
-    killed = [i for i in alive if chart.late("silent_fraction")[i] >= KILLED]
+    alive = [i for i in chain.activations if silent[:, i].size and silent[0, i] < ALIVE.value]
+    killed = [i for i in alive if chart.late("silent_fraction")[i] >= KILLED.value]
     if not killed or relative < LONG.value or not _lost_gradient(chart) or chart.learned(chain, NOTHING_LEARNED.value):
         return None
     return f"The steps have switched off the units at {words.span(chart.labels(killed))}, which were alive at the start."
@@ -127,7 +132,7 @@ def _lost_gradient(chart: Chart) -> bool:
     """Whether some weights, which had a gradient at the start, have next to none at the end."""
     sizes = chart.values("log10_weight_gradient_rms")[:, chart.matrices(chart.chains[0])]
     early, late = nanmedian(sizes[:FIRST_ROWS]), nanmedian(sizes[-LATE_ROWS:])
-    return bool((np.isfinite(early) & (late <= early - LOST)).any())
+    return bool((np.isfinite(early) & (late <= early - LOST_GRADIENT.value)).any())
 
 
 def _grew(losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:

@@ -10,10 +10,9 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import LATE_ROWS, Chain, Chart, Course, typical
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import HALF_LEARNED, SAME_WAY, SLOW
+from unvanish.diagnose.thresholds import HALF_LEARNED, ON_ITS_WAY, SAME_WAY, SLOW
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
-FALLS = 0.1  # a loss that fell by more than a tenth of its start is on its way
 MANY_STEPS = 30
 
 
@@ -43,7 +42,11 @@ class LearningRateTooLow(Rule):
             course, pace = chart.course(chain.objective), chart.pace(chain)
             if course is None or pace is None or course.steps < MANY_STEPS:
                 continue
-            if pace > SLOW.value or not course.finite or not (course.fall < FALLS or _on_a_long_way(chart, chain, course)):
+            if (
+                pace > SLOW.value
+                or not course.finite
+                or not (course.fall < ON_ITS_WAY.value or _on_a_long_way(chart, chain, course))
+            ):
                 continue
             rates = chart.late("learning_rate")
             rate = float(np.nanmax(rates)) if np.isfinite(rates).any() else np.nan
@@ -60,7 +63,7 @@ class LearningRateTooLow(Rule):
                 cause=Cause("learning-rate-too-low"),
                 evidence=(
                     SLOW.shown("relative update", pace),
-                    Evidence("fall of the loss", course.fall, "fraction", FALLS, "a tenth of its start"),
+                    Evidence("fall of the loss", course.fall, "fraction", ON_ITS_WAY.value, "a tenth of its start"),
                 ),
                 remedies=("learning-rate", "adamw"),
                 began=chart.sampled_step(chart.paces(chain) <= SLOW.value),

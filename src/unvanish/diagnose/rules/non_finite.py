@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.thresholds import LOSS_RAN_AWAY, RAN_AWAY
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
-
-# Signals that had grown to this before the first NaN have run away; smaller ones met an operation outside its domain.
-RUNAWAY = 4.0
-EXPLODED = 1e3
 
 GREW = "The signal had been growing out of bounds before."
 OUTSIDE = (
@@ -102,12 +99,12 @@ def _ran_away(chart: Chart, row: int | None) -> bool:
     spreads = chart.values("activation_std")
     rows = spreads[: (row if row is not None else len(spreads)) + 1]
     finite = rows[np.isfinite(rows)]
-    return bool(len(finite) and np.log10(max(finite.max(), 1e-300)) >= RUNAWAY)
+    return bool(len(finite) and np.log10(max(finite.max(), 1e-300)) >= RAN_AWAY.value)
 
 
 def _loss_ran_away(losses: NDArray[np.float64]) -> bool:
     finite = np.abs(losses[np.isfinite(losses)])
-    return bool(len(finite) > 1 and finite.max() > EXPLODED * max(finite[0], 1e-12))
+    return bool(len(finite) > 1 and finite.max() > LOSS_RAN_AWAY.value * max(finite[0], 1e-12))
 
 
 def _size_before(chart: Chart, row: int | None) -> tuple[Evidence, ...]:
@@ -118,7 +115,7 @@ def _size_before(chart: Chart, row: int | None) -> tuple[Evidence, ...]:
     if not len(finite):
         return ()
     step = int(chart.run.sampled[row - 1])
-    return (Evidence("largest activation_std before", float(finite.max()), "1", 10**RUNAWAY, f"sampled at step {step}"),)
+    return (Evidence("largest activation_std before", float(finite.max()), "1", 10**RAN_AWAY.value, f"sampled at step {step}"),)
 
 
 def _total(values: NDArray[np.float64], gradients: NDArray[np.float64], row: int | None) -> float:

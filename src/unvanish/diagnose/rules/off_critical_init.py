@@ -10,12 +10,11 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.profile import SATURATING
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import OFF_CRITICAL
+from unvanish.diagnose.thresholds import NEAR_CRITICAL, OFF_CRITICAL
 from unvanish.record.examination import Examination
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.prediction import Prediction
 
-NEAR = 0.02  # a scale within 2 % of the critical one is that, for all that a depth of some hundred layers can tell
 RELUS = frozenset({"relu", "leaky-relu", "relu6", "gelu", "silu", "mish", "hard-swish"})
 
 
@@ -49,7 +48,7 @@ class OffCriticalInit(Rule):
             return
         if not OFF_CRITICAL.value <= abs(told.decades) < math.inf or not told.sw > 0.0:  # zeros are at no scale
             return
-        if abs(told.sw / told.critical_sw - 1.0) < NEAR or _saturates(seen):
+        if abs(told.sw / told.critical_sw - 1.0) < NEAR_CRITICAL.value or _saturates(seen):
             return
         lost = told.decades < 0
         verb = "lose" if lost else "gain"

@@ -12,13 +12,11 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart, mean
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import MEMORISED, ROSE_AGAIN, SCORE_GAP, WORSE_THAN_CONSTANT
+from unvanish.diagnose.thresholds import MEMORISED, NO_MORE_TO_LEARN, ROSE_AGAIN, SCORE_GAP, SEEN_AGAIN, WORSE_THAN_CONSTANT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 HELD_OUT = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev|held)(?:[^a-z]|$)")
 LOSSES = re.compile(r"loss|nll|mse|entropy|bce|deviance")
-BY_HEART = 0.9  # a training score that leaves nothing to learn but accidents
-SEEN_BEFORE = 0.2  # share of the examples that came again
 SCORES = re.compile(r"acc|f1|auc|r2|precision|recall|score")
 
 
@@ -96,7 +94,7 @@ class Overfitting(Rule):
         trained = mean(chart.values("score")[-3:, heads[0]])
         seen = mean(chart.values("seen_before")[-3:, heads[0]])
         fell = len(figure.values) >= 3 and best - last >= SCORE_GAP.value / 4
-        by_heart = trained >= BY_HEART and seen >= SEEN_BEFORE and trained - last >= 2 * SCORE_GAP.value
+        by_heart = trained >= NO_MORE_TO_LEARN.value and seen >= SEEN_AGAIN.value and trained - last >= 2 * SCORE_GAP.value
         if not trained - last >= SCORE_GAP.value or not (fell or by_heart):
             return None
         began = figure.steps[int(np.argmax(figure.values))]

@@ -11,12 +11,9 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart, Row
 from unvanish.diagnose.profile import SATURATING
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, WELL_LEARNED
+from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, SOUND_FOR_TANH, WELL_LEARNED
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
-
-# log10 of sqrt(fan_in) times a weight's RMS: twice Glorot's scale is as much as a sound start has.
-LARGEST_SOUND_SCALE = 0.3
 
 
 @final
@@ -81,4 +78,4 @@ def _nearly_all(early: Row, flat: list[int]) -> bool:
 def _cause(chart: Chart, chain: Chain) -> str:
     """Large weights where they are; else the activation, which is too steep for weights of ordinary size."""
     scale = chart.start_scale(chain)
-    return "saturating-activation" if scale is not None and scale <= LARGEST_SOUND_SCALE else "off-critical-init"
+    return "saturating-activation" if scale is not None and scale <= SOUND_FOR_TANH.value else "off-critical-init"

@@ -11,10 +11,8 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, mean
 from unvanish.diagnose.profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import HALF_LEARNED, SHATTERED, SHATTERED_DEPTH
+from unvanish.diagnose.thresholds import GROWS_BACK, HALF_LEARNED, SHATTERED, SHATTERED_DEPTH
 from unvanish.record.finding import Cause, Finding, Severity
-
-GROWTH = 0.5  # decades: normalised plain layers enlarge the gradient on its way back
 
 
 @final
@@ -58,7 +56,7 @@ class ShatteredGradient(Rule):
             agreement, growth = _agreement(chart, chain), _growth(chart, chain)
             if agreement is None or chart.learned(chain, HALF_LEARNED.value):
                 continue
-            if abs(agreement) <= SHATTERED.value and growth >= GROWTH:
+            if abs(agreement) <= SHATTERED.value and growth >= GROWS_BACK.value:
                 yield self._finding(chart, chain, agreement, growth)
 
     def _finding(self, chart: Chart, chain: Chain, agreement: float, growth: float) -> Finding:

@@ -10,10 +10,9 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import STALE
+from unvanish.diagnose.thresholds import MOSTLY, STALE
 from unvanish.record.finding import Cause, Finding, Severity
 
-MOST = 0.8  # of the samples, and of the weights
 FEWEST = 3
 
 
@@ -48,8 +47,8 @@ class StaleGradient(Rule):
             known = ~np.isnan(held).all(axis=1) if held.size else np.zeros(0, bool)
             if known.sum() < FEWEST:
                 continue
-            with_rest = np.array([(row[~np.isnan(row)] >= STALE.value).mean() >= MOST for row in held[known]])
-            if with_rest.mean() < MOST:
+            with_rest = np.array([(row[~np.isnan(row)] >= STALE.value).mean() >= MOSTLY.value for row in held[known]])
+            if with_rest.mean() < MOSTLY.value:
                 continue
             values = held[known]
             share = float(np.median(values[np.isfinite(values)]))

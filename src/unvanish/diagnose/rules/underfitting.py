@@ -10,13 +10,11 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import TINY, Chain, Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, PREDICTABLE
+from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, PREDICTABLE, SETTLED, SHARE_TOLD
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 MANY_STEPS = 50
-PLATEAU = 0.05  # of its end: a loss that falls by less over its second half has settled
 NOISES = 2.0
-SHARE = 0.5  # of what similar inputs tell
 
 
 @final
@@ -46,7 +44,13 @@ class Underfitting(Rule):
             if len(heads) != 1:
                 continue
             told, skill = _told(chart, heads[0]), chart.skill(chain)
-            if told is None or skill is None or skill >= SHARE * told**2 or told < PREDICTABLE.value or not _settled(chart, chain):
+            if (
+                told is None
+                or skill is None
+                or skill >= SHARE_TOLD.value * told**2
+                or told < PREDICTABLE.value
+                or not _settled(chart, chain)
+            ):
                 continue
             yield self._finding(chart, chain, told, max(skill, 0.0))
 
@@ -68,7 +72,7 @@ class Underfitting(Rule):
             cause=Cause(self.code),
             evidence=(
                 PREDICTABLE.shown("correlation with similar inputs", told),
-                Evidence("learned", skill, "fraction", SHARE * told**2, "half of what similar inputs tell"),
+                Evidence("learned", skill, "fraction", SHARE_TOLD.value * told**2, "half of what similar inputs tell"),
             ),
             began=int(chart.run.sampled[0]),
         )
@@ -86,4 +90,4 @@ def _settled(chart: Chart, chain: Chain) -> bool:
         return False
     size = max(abs(course.end), TINY)
     fall, noise = course.late_fall * abs(course.start) / size, course.noise * abs(course.start) / size
-    return fall < max(PLATEAU, NOISES * noise)
+    return fall < max(SETTLED.value, NOISES * noise)

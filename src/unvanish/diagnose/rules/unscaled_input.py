@@ -10,10 +10,8 @@ import numpy as np
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import Chain, Chart
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import HALF_LEARNED, LARGE_INPUT, SMALL_INPUT, Threshold
+from unvanish.diagnose.thresholds import DROWNED, HALF_LEARNED, LARGE_INPUT, SMALL_INPUT, Threshold
 from unvanish.record.finding import Cause, Finding, Severity
-
-SHOWN_GAP = 1.0  # decades between the largest and the middle feature that are worth a sentence
 
 
 @final
@@ -89,7 +87,7 @@ class UnscaledInput(Rule):
 def _large(largest: float, middle: float) -> str:
     size = words.quantity(words.ten_to(largest))
     text = f"The largest feature of the input has an RMS of {size}, where about 1 is what initial weights are made for."
-    if np.isfinite(middle) and largest - middle >= SHOWN_GAP:
+    if np.isfinite(middle) and largest - middle >= DROWNED.value:
         text += f" It is {words.quantity(words.ten_to(largest - middle))} times the middle one, which it drowns."
     return text
 
