@@ -41,7 +41,6 @@ VIEWS = frozenset(
         "Index",
         "Flatten",
         "Contiguous",
-        "SqueezeBackward",
         "Split",
         "UnsafeSplit",
         "Chunk",
