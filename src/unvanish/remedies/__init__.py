@@ -2,6 +2,6 @@
 
 from unvanish.remedies.apply import apply
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.shelf import names, remedy
+from unvanish.remedies.lookup import Shelf, names, own_shelf, remedy
 
-__all__ = ["Context", "Operation", "Remedy", "apply", "names", "remedy"]
+__all__ = ["Context", "Operation", "Remedy", "Shelf", "apply", "names", "own_shelf", "remedy"]

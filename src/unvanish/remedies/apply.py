@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.record.treatment import Change, Edit
 from unvanish.remedies.contract import Context
-from unvanish.remedies.shelf import names as known_names
-from unvanish.remedies.shelf import remedy
+from unvanish.remedies.lookup import Shelf, remedy
+from unvanish.remedies.lookup import names as known_names
 from unvanish.remedies.snapshot import Reversal, Snapshot
 
 
@@ -24,15 +24,18 @@ def apply(
     *names: str,
     optimizer: Optimizer | Sequence[Optimizer] | None = None,
     inputs: Any = None,
+    loss: Any = None,
     seed: int = 0,
+    shelf: Shelf | None = None,
 ) -> Change:
     """The change that the named remedies made to the model, in place and in the order given; `change.undo()` takes it back.
 
     Each remedy sees what those before it did: "relu", "he-init" initialises for ReLU. `optimizer` is the one that trains the
     model, or several: new parameters join it, and its state of redrawn ones starts afresh. `inputs` is one example batch (a
-    tensor, a tuple of positional or a dict of keyword arguments), for remedies that need shapes. Random numbers come from a
-    generator seeded with `seed`, one for each remedy: the same model, names and seed give the same weights, on any device,
-    and the program's own random state stays as it was.
+    tensor, a tuple of positional or a dict of keyword arguments), for remedies that need shapes or values, and `loss` takes the
+    model's outputs to one number, for those that try something out (learning-rate). Random numbers come from a generator seeded
+    with `seed`, one for each remedy: the same model, names and seed give the same weights, on any device, and the program's own
+    random state stays as it was. `shelf` has the remedies by name; by default those that come with the package.
 
     Undoing restores modules, values, flags and the optimizers as they were before the call, training since included. For
     that the change keeps a copy of all parameters, buffers and optimizer state for as long as it is referenced.
@@ -43,13 +46,13 @@ def apply(
     optimizers = _optimizers(optimizer)
     network = _network(model)
     if not names:
-        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(known_names())}")
-    chosen = [remedy(name) for name in names]
+        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(known_names(shelf))}")
+    chosen = [remedy(name, shelf) for name in names]
     before = Snapshot.take(network, optimizers)
     edits: list[Edit] = []
     try:
         for each in chosen:
-            context = Context(torch.Generator().manual_seed(seed), optimizers, inputs)
+            context = Context(torch.Generator().manual_seed(seed), optimizers, inputs, loss)
             operations = each.plan(network, context)
             for operation in operations:
                 edits.append(operation.edit)

@@ -7,15 +7,17 @@ writes its own way back, and cannot get it wrong.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.record.treatment import Edit
+
+FAMILIES = ("activation", "initialisation", "normalisation", "architecture", "optimisation", "data", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,14 @@ class Context:
     """What a remedy may use besides the network.
 
     `optimizers` own the network's parameters, where the caller gave them. `inputs` is one example batch (a tensor, a tuple
-    of positional or a dict of keyword arguments) or None. `generator` is the remedy's own, on the CPU, freshly seeded: the
-    only source of random numbers that a remedy uses.
+    of positional or a dict of keyword arguments) or None, and `loss` takes what the network makes of it to one number, or is
+    None. `generator` is the remedy's own, on the CPU, freshly seeded: the only source of random numbers that a remedy uses.
     """
 
     generator: torch.Generator
     optimizers: tuple[Optimizer, ...] = ()
     inputs: Any = None
+    loss: Callable[[Any], Tensor] | None = None
 
 
 class Operation(ABC):
@@ -53,6 +56,8 @@ class Remedy(ABC):
 
     name: ClassVar[str]
     """The public name, such as "he-init"."""
+    family: ClassVar[str]
+    """One of FAMILIES."""
     summary: ClassVar[str]
     """One line for a list of remedies."""
     treats: ClassVar[tuple[str, ...]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,24 +15,28 @@ from torch.optim import Optimizer
 from unvanish.errors import UndoError
 from unvanish.remedies.structure import Structure
 
-# Where a torch module keeps what it is made of. Restoring these whole keeps identity, order and names that hold None.
-_REGISTRIES = ("_modules", "_parameters", "_buffers")
-
 
 @dataclass(frozen=True, slots=True)
 class _KeptModule:
-    """One module: its training flag, and what its registries held."""
+    """One module: its class, its attributes, and what its own dictionaries (registries, hooks) held.
+
+    The dictionaries are restored whole, which keeps their identity and order, and names that hold None.
+    """
 
     module: nn.Module
-    training: bool
-    registries: tuple[dict[str, Any], ...]
+    kind: type[nn.Module]
+    attributes: dict[str, Any]
+    dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _KeptModule:
+        attributes = dict(vars(module))
+        return cls(module, type(module), attributes, _held(attributes))
 
     def restore(self) -> None:
-        for name, held in zip(_REGISTRIES, self.registries, strict=True):
-            registry = vars(self.module)[name]
-            registry.clear()
-            registry.update(held)
-        self.module.training = self.training
+        if type(self.module) is not self.kind:
+            self.module.__class__ = self.kind
+        _put_back(self.module, self.attributes, self.dictionaries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +56,44 @@ class _KeptTensor:
 
 @dataclass(frozen=True, slots=True)
 class _KeptOptimizer:
-    """One optimizer: its group objects, their settings and parameters, and its state."""
+    """One optimizer: its attributes and hooks, its group objects, their settings and parameters, and its state.
 
-    optimizer: Optimizer
+    It is not kept alive: one that the program has replaced since cannot be restored, and must be noticed.
+    """
+
+    optimizer: weakref.ref[Optimizer]
+    kind: type[Optimizer]
+    attributes: dict[str, Any]
+    dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]
     groups: tuple[tuple[dict[str, Any], dict[str, Any], tuple[nn.Parameter, ...]], ...]
     state: tuple[tuple[Any, Any], ...]
 
+    @classmethod
+    def of(cls, optimizer: Optimizer) -> _KeptOptimizer:
+        attributes = dict(vars(optimizer))
+        return cls(
+            weakref.ref(optimizer),
+            type(optimizer),
+            attributes,
+            _held(attributes, beside="state"),  # whose tensors are copied below
+            tuple((group, _settings(group), tuple(group["params"])) for group in optimizer.param_groups),
+            tuple((key, copy.deepcopy(value)) for key, value in optimizer.state.items()),
+        )
+
     def restore(self) -> None:
+        optimizer = self.optimizer()
+        if optimizer is None:
+            return
+        if type(optimizer) is not self.kind:
+            optimizer.__class__ = self.kind
+        _put_back(optimizer, self.attributes, self.dictionaries)
         for group, settings, parameters in self.groups:
             settings["params"][:] = parameters  # the same list object: LBFGS holds it elsewhere too
             group.clear()
             group.update(settings)
-        self.optimizer.param_groups[:] = [group for group, _, _ in self.groups]
-        self.optimizer.state.clear()
-        self.optimizer.state.update(self.state)
+        optimizer.param_groups[:] = [group for group, _, _ in self.groups]
+        optimizer.state.clear()
+        optimizer.state.update(self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +101,6 @@ class Snapshot:
     """A network and its optimizers at one moment. It holds a copy of every parameter, buffer and optimizer state."""
 
     network: nn.Module
-    optimizers: tuple[Optimizer, ...]
     modules: tuple[_KeptModule, ...]
     tensors: tuple[_KeptTensor, ...]
     kept_optimizers: tuple[_KeptOptimizer, ...]
@@ -82,11 +110,15 @@ class Snapshot:
         """The present moment. Cost: as much memory as the network and its optimizer state."""
         return cls(
             network,
-            tuple(optimizers),
-            tuple(_keep_module(module) for module in network.modules()),
+            tuple(_KeptModule.of(module) for module in network.modules()),
             tuple(_keep_tensor(tensor) for tensor in (*network.parameters(), *network.buffers())),
-            tuple(_keep_optimizer(optimizer) for optimizer in optimizers),
+            tuple(_KeptOptimizer.of(optimizer) for optimizer in optimizers),
         )
+
+    def optimizers(self) -> tuple[Optimizer, ...] | None:
+        """The optimizers; None where the program has let go of one."""
+        alive = [each for kept in self.kept_optimizers if (each := kept.optimizer()) is not None]
+        return tuple(alive) if len(alive) == len(self.kept_optimizers) else None
 
     def restore(self) -> None:
         """Puts back objects, values and flags, whatever happened to them since. A snapshot is restored at most once."""
@@ -104,14 +136,20 @@ class Reversal:
 
     def __init__(self, before: Snapshot) -> None:
         self._before: Snapshot | None = before
-        self._after = Structure.of(before.network, before.optimizers)
+        self._after = Structure.of(before.network, before.optimizers() or ())
 
     def __call__(self) -> None:
         """Restores the snapshot. A second call does nothing. Raises UndoError, and alters nothing, where objects were exchanged."""
         before = self._before
         if before is None:
             return
-        if fault := self._after.difference(Structure.of(before.network, before.optimizers)):
+        optimizers = before.optimizers()
+        if optimizers is None:
+            raise UndoError(
+                f"cannot undo: the optimizer of {type(before.network).__name__} was replaced after the remedy, and what trains it now "
+                "may hold parameters that the remedy brought; build the network and its optimizer anew"
+            )
+        if fault := self._after.difference(Structure.of(before.network, optimizers)):
             raise UndoError(
                 f"cannot undo: {type(before.network).__name__} was altered after the remedy ({fault}); "
                 "take that alteration back first (undo later changes before earlier ones), or build the network anew"
@@ -120,17 +158,23 @@ class Reversal:
         self._before = None
 
 
-def _keep_module(module: nn.Module) -> _KeptModule:
-    return _KeptModule(module, module.training, tuple(dict(vars(module)[name]) for name in _REGISTRIES))
-
-
 def _keep_tensor(tensor: Tensor) -> _KeptTensor:
     return _KeptTensor(tensor, tensor.detach().clone(), tensor.requires_grad)
 
 
-def _keep_optimizer(optimizer: Optimizer) -> _KeptOptimizer:
-    groups = tuple((group, _settings(group), tuple(group["params"])) for group in optimizer.param_groups)
-    return _KeptOptimizer(optimizer, groups, tuple((key, copy.deepcopy(value)) for key, value in optimizer.state.items()))
+def _held(attributes: dict[str, Any], *, beside: str = "") -> tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]:
+    """The dictionaries among some attributes, each with what it holds now."""
+    found = [value for name, value in attributes.items() if isinstance(value, dict) and name != beside]
+    return tuple((each, dict(each)) for each in found)
+
+
+def _put_back(thing: object, attributes: dict[str, Any], dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]) -> None:
+    """Gives an object its attributes again, and their dictionaries what these held."""
+    vars(thing).clear()
+    vars(thing).update(attributes)
+    for dictionary, held in dictionaries:
+        dictionary.clear()
+        dictionary.update(held)
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:

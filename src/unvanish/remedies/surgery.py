@@ -65,36 +65,39 @@ class Replace(Operation):
             enrol(fresh, optimizers, beside=tuple(self.neighbour.parameters()))
 
 
+Fill: TypeAlias = Callable[[Tensor], object]
+"""Writes fresh numbers into the tensor that it gets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Initialise(Operation):
-    """Fills `weight` by `fill`, and sets `bias` to zero where there is one. Their optimizer state starts afresh.
+    """Gives parameters fresh numbers, each by its own `fill`. Their optimizer state starts afresh.
 
-    `fill` gets a contiguous CPU tensor of the weight's shape, in float32 or wider, so that the numbers do not depend on the
-    device. Moments that an optimizer gathered for the old weights would push the new ones in a direction that is no longer theirs.
+    A fill gets a contiguous copy of what the parameter holds, on the CPU and in float32 or wider, so that the numbers do not
+    depend on the device, and writes into it in place. Moments that an optimizer gathered for the old numbers would push the
+    new ones in a direction that is no longer theirs. `path`, `before` and `after` are for the edit.
     """
 
     path: str
     before: str
     after: str
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-    fill: Callable[[Tensor], object]
+    fills: tuple[tuple[nn.Parameter, Fill], ...]
 
     @property
     def edit(self) -> Edit:
-        """The layer, and the distribution of its new weights."""
+        """The layer, and the distribution of its new numbers."""
         return Edit("initialise", self.path, self.before, self.after)
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Draws the numbers and copies them into the parameters, whose objects stay."""
         del network
-        fresh = torch.empty(self.weight.shape, dtype=torch.promote_types(self.weight.dtype, torch.float32), device="cpu")
-        self.fill(fresh)
-        with torch.no_grad():
-            self.weight.copy_(fresh)
-            if self.bias is not None:
-                self.bias.zero_()
-        forget([p for p in (self.weight, self.bias) if p is not None], optimizers)
+        for parameter, fill in self.fills:
+            wide = torch.promote_types(parameter.dtype, torch.float32)
+            fresh = parameter.detach().to("cpu", wide, copy=True).contiguous()
+            fill(fresh)
+            with torch.no_grad():
+                parameter.copy_(fresh)
+        forget([parameter for parameter, _ in self.fills], optimizers)
 
 
 def _spelled(module: nn.Module) -> str:

@@ -7,7 +7,6 @@ and weights that torch computes from others (weight_norm, spectral_norm), which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from unvanish.remedies.contract import Operation
 from unvanish.remedies.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
 from unvanish.remedies.layout import Layout
 from unvanish.remedies.scale import LINEAR_GAIN, RECTIFIER_GAIN, gain_of
-from unvanish.remedies.surgery import Initialise
+from unvanish.remedies.surgery import Fill, Initialise
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,10 @@ class Target:
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def filled(self, fill: Callable[[Tensor], object], *, after: str) -> Operation:
+    def filled(self, fill: Fill, *, after: str) -> Operation:
         """The operation that fills the weight and clears the bias."""
-        return Initialise(
-            self.path, repr(self.layer), after if self.bias is None else f"{after}; bias 0", self.weight, self.bias, fill
-        )
+        fills = [(self.weight, fill), *([(self.bias, Tensor.zero_)] if self.bias is not None else [])]
+        return Initialise(self.path, repr(self.layer), after if self.bias is None else f"{after}; bias 0", tuple(fills))
 
 
 def targets(network: nn.Module, *, remedy: str) -> tuple[Target, ...]:

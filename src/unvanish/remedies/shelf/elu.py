@@ -26,6 +26,7 @@ class Elu(Remedy):
     """
 
     name: ClassVar[str] = "elu"
+    family: ClassVar[str] = "activation"
     summary: ClassVar[str] = "ELU in place of hidden activations that saturate or die"
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation", "dead-units")
 

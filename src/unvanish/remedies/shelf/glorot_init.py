@@ -38,6 +38,7 @@ class GlorotInit(Remedy):
     """
 
     name: ClassVar[str] = "glorot-init"
+    family: ClassVar[str] = "initialisation"
     summary: ClassVar[str] = "uniform weights at the scale that tanh-like units need, zero biases"
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "exploding-gradient", "off-critical-init", "symmetric-init")
 

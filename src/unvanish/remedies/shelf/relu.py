@@ -27,6 +27,7 @@ class Relu(Remedy):
     """
 
     name: ClassVar[str] = "relu"
+    family: ClassVar[str] = "activation"
     summary: ClassVar[str] = "ReLU in place of hidden activations that saturate"
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation")
 

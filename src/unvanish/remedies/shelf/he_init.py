@@ -41,6 +41,7 @@ class HeInit(Remedy):
     """
 
     name: ClassVar[str] = "he-init"
+    family: ClassVar[str] = "initialisation"
     summary: ClassVar[str] = "normal weights at the scale that rectifiers need, zero biases"
     treats: ClassVar[tuple[str, ...]] = (
         "vanishing-gradient",

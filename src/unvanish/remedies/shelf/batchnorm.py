@@ -53,6 +53,7 @@ class BatchNorm(Remedy):
     """
 
     name: ClassVar[str] = "batchnorm"
+    family: ClassVar[str] = "normalisation"
     summary: ClassVar[str] = "batch normalisation before each hidden activation"
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "exploding-gradient", "saturated-activation", "dead-units")
 

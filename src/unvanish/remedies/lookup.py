@@ -1,0 +1,37 @@
+"""Remedies by name. It builds none but those that come with the package, and applies none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import TypeAlias
+
+from unvanish.errors import UnknownRemedy
+from unvanish.remedies.contract import Remedy
+from unvanish.remedies.shelf import built_in
+
+Shelf: TypeAlias = Mapping[str, Remedy]
+"""Remedies under their public names, in the order in which lists show them."""
+
+
+@cache
+def own_shelf() -> Shelf:
+    """The remedies that come with the package."""
+    return MappingProxyType({remedy.name: remedy for remedy in built_in()})
+
+
+def remedy(name: str, shelf: Shelf | None = None) -> Remedy:
+    """The remedy of that name, on the package's own shelf by default. Raises UnknownRemedy, with the nearest name, for none."""
+    known = own_shelf() if shelf is None else shelf
+    if name in known:
+        return known[name]
+    nearest = difflib.get_close_matches(str(name).lower().replace("_", "-"), known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise UnknownRemedy(f"no remedy is called {name!r}; {hint}the remedies are {', '.join(known)}")
+
+
+def names(shelf: Shelf | None = None) -> tuple[str, ...]:
+    """The public names of all remedies of a shelf, by default the package's own."""
+    return tuple(own_shelf() if shelf is None else shelf)
