@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from unvanish.remedies.callsites import CallSite
 from unvanish.remedies.kinds import Kind
 
 PARAMETER = "parameter"
@@ -22,8 +23,8 @@ PARAMETER = "parameter"
 class Step:
     """One operation of the forward pass.
 
-    `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None.
-    `sources` are the positions of the steps whose results it takes.
+    `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None; `site` is
+    where such a call stands in the source, where that is known. `sources` are the positions of the steps whose results it takes.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Step:
     kind: Kind
     sources: tuple[int, ...] = ()
     module: nn.Module | None = None
+    site: CallSite | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,17 +33,27 @@ def rehearse(network: nn.Module, inputs: Any) -> tuple[Call, ...]:
             double = stand_in(network)
             for path, module in double.named_modules():
                 module.register_forward_hook(_note(path, calls))
-            batch = copy.deepcopy(inputs)
-            if isinstance(batch, dict):
-                double(**batch)
-            else:
-                double(*(batch if isinstance(batch, (tuple, list)) else (batch,)))
+            fed(double, inputs)
     except Exception as fault:  # the user's forward may raise anything
-        raise UsageError(
-            f"inputs= cannot be run through a copy of {type(network).__name__} ({type(fault).__name__}: {fault}); pass one "
-            "batch as the network takes it: a tensor, a tuple of positional or a dict of keyword arguments"
-        ) from fault
+        raise misfit(network, fault) from fault
     return tuple(calls)
+
+
+def fed(double: nn.Module, inputs: Any, *, first: Callable[[Any], None] = lambda _: None) -> Any:
+    """What a network makes of a copy of the inputs, which `first` gets before it runs."""
+    batch = copy.deepcopy(inputs)
+    first(batch)
+    if isinstance(batch, dict):
+        return double(**batch)
+    return double(*(batch if isinstance(batch, (tuple, list)) else (batch,)))
+
+
+def misfit(network: nn.Module, fault: Exception) -> UsageError:
+    """What to say where a network does not take the inputs."""
+    return UsageError(
+        f"inputs= cannot be run through a copy of {type(network).__name__} ({type(fault).__name__}: {fault}); pass one "
+        "batch as the network takes it: a tensor, a tuple of positional or a dict of keyword arguments"
+    )
 
 
 def _note(path: str, calls: list[Call]) -> Callable[[nn.Module, Any, Any], None]:

@@ -146,8 +146,8 @@ class Reversal:
         optimizers = before.optimizers()
         if optimizers is None:
             raise UndoError(
-                f"cannot undo: the optimizer of {type(before.network).__name__} was replaced after the remedy, and what trains it now "
-                "may hold parameters that the remedy brought; build the network and its optimizer anew"
+                f"cannot undo: the optimizer of {type(before.network).__name__} was replaced after the remedy, and the new one may "
+                "hold parameters that the remedy brought; build the network and its optimizer anew"
             )
         if fault := self._after.difference(Structure.of(before.network, optimizers)):
             raise UndoError(

@@ -39,6 +39,11 @@ def stand_in(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
     return copy.deepcopy(network, memo).eval()
 
 
+def paths_of(network: nn.Module) -> dict[nn.Module, str]:
+    """The path of every module of a network; the first one of a module that is shared."""
+    return {module: path for path, module in network.named_modules()}
+
+
 @contextlib.contextmanager
 def without_trace() -> Generator[None]:
     """Runs the user's code inside it without output, warnings, gradients, or a change to any random state."""

@@ -65,6 +65,30 @@ class Replace(Operation):
             enrol(fresh, optimizers, beside=tuple(self.neighbour.parameters()))
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrite(Operation):
+    """Makes a module an instance of `kind`, a class like its own but for some calls in its methods (`rewriting`).
+
+    `path`, `before` and `after` are for the edit.
+    """
+
+    path: str
+    module: nn.Module
+    kind: type[nn.Module]
+    before: str
+    after: str
+
+    @property
+    def edit(self) -> Edit:
+        """The module whose methods call something else, and the calls."""
+        return Edit("replace", self.path, self.before, self.after)
+
+    def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Changes the class of the module, which stays the same object."""
+        del network, optimizers
+        self.module.__class__ = self.kind
+
+
 Fill: TypeAlias = Callable[[Tensor], object]
 """Writes fresh numbers into the tensor that it gets."""
 

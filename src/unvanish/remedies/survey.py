@@ -1,21 +1,26 @@
 """Finds out how a network's operations follow each other, on a stand-in. It never runs the network itself.
 
 torch.fx follows the user's `forward` with placeholders for tensors, which also shows calls such as `F.relu(x)`. Where that
-is impossible (a branch on a tensor's value), the order has to do in which the modules run on an example batch, if there is
-one, or else in which they were registered.
+is impossible (a branch on a tensor's value, a loop over its length), an example batch is followed through the network, if there
+is one. Without, the order has to do in which the modules were registered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import fx, nn
 
+from unvanish.remedies.callsites import call_site
+from unvanish.remedies.dataflow import followed
 from unvanish.remedies.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
 from unvanish.remedies.layout import PARAMETER, Layout, Step
-from unvanish.remedies.rehearsal import rehearse
-from unvanish.remedies.stand_in import stand_in, without_trace
+from unvanish.remedies.stand_in import paths_of, stand_in, without_trace
+
+_CALLS = ("call_function", "call_method")
+_SITE = "unvanish_site"
 
 
 def survey(network: nn.Module, inputs: Any = None) -> Layout:
@@ -27,18 +32,30 @@ def survey(network: nn.Module, inputs: Any = None) -> Layout:
         return _registered(network)
     try:
         with without_trace():
-            graph = _Tracer().trace(stand_in(network, shared=network.parameters()))
+            double = stand_in(network, shared=network.parameters())
+            graph = _Tracer(paths_of(double)).trace(double, concrete_args=_settings(double))
     except Exception:  # whatever the user's own forward raises when it meets a placeholder means only: cannot be traced
-        return _registered(network) if inputs is None else _rehearsed(network, inputs)
+        return _registered(network) if inputs is None else followed(network, inputs)
     return _traced(graph, network)
 
 
 class _Tracer(fx.Tracer):
-    """torch.fx's tracer, which stops at the modules that are one operation to us."""
+    """torch.fx's tracer, which stops at the modules that are one operation to us, and notes where calls stand in the source."""
+
+    def __init__(self, paths: Mapping[nn.Module, str]) -> None:
+        super().__init__()
+        self._paths = paths
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
         return is_one_operation(m)
+
+    def create_proxy(self, kind: str, *args: Any, **kwargs: Any) -> fx.Proxy:  # pyright: ignore[reportIncompatibleMethodOverride]
+        proxy = super().create_proxy(kind, *args, **kwargs)
+        if kind in _CALLS:
+            site = call_site(inspect.currentframe(), self._paths, receiver=kind == "call_method")
+            proxy.node.meta[_SITE] = site
+        return proxy
 
 
 def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
@@ -46,7 +63,9 @@ def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
     steps: list[Step] = []
     for node in graph.nodes:
         position[node] = len(steps)
-        steps.append(_step(node, tuple(position[source] for source in node.all_input_nodes), network))
+        steps.append(_step(node, tuple(dict.fromkeys(position[source] for source in node.all_input_nodes)), network))
+        if _works_in_place(node):  # what was one step's result until here is this one's from here on
+            position |= dict.fromkeys(node.all_input_nodes[:1], position[node])
     return Layout.of(steps, traced=True)
 
 
@@ -55,16 +74,31 @@ def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module) -> Step:
         path = str(node.target)
         module = network.get_submodule(path)
         return Step(path, op_name(type(module).__name__), kind_of(module), sources, module)
-    if node.op in ("call_function", "call_method"):
+    if node.op in _CALLS:
         op = _called(node.target)
         kind = kind_of_call(op)
         signals = [source for source in node.all_input_nodes if source.op != "get_attr"]
         if op in ARITHMETIC and len(signals) < 2:  # with a number or a learned scale: no second signal comes in
             kind = Kind.NEUTRAL
-        return Step(_caller(node), op, kind, sources)
+        return Step(_caller(node), op, kind, sources, site=node.meta.get(_SITE))
     if node.op == "get_attr":
         return Step(str(node.target), PARAMETER, Kind.OTHER, sources)
     return Step("", op_name(node.op), Kind.OTHER, sources)
+
+
+def _settings(network: nn.Module) -> dict[str, Any]:
+    """The arguments of `forward` that a call leaves at a default which is no tensor, so that branches on them are known."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(network.forward).parameters.items():
+        plain = parameter.default is None or isinstance(parameter.default, (bool, int, float, str))
+        if plain and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            found[name] = parameter.default
+    return found
+
+
+def _works_in_place(node: fx.Node) -> bool:
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return node.op in _CALLS and name.endswith("_") and not name.endswith("__")
 
 
 def _called(target: Any) -> str:
@@ -75,11 +109,6 @@ def _caller(node: fx.Node) -> str:
     """The path of the module whose forward made a call."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return str(stack[-1][0]) if stack else ""
-
-
-def _rehearsed(network: nn.Module, inputs: Any) -> Layout:
-    """The layout by the order in which modules run on an example batch."""
-    return Layout.of(_ordered(network, [call.path for call in rehearse(network, inputs)]), traced=False)
 
 
 def _registered(network: nn.Module) -> Layout:

@@ -7,17 +7,21 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import exchange
+from unvanish.remedies.exchange import Activation, exchange
+from unvanish.remedies.rewriting import Substitute
+
+ELU = Activation(nn.ELU, Substitute("torch.nn.functional:elu"))
 
 
 @final
 class Elu(Remedy):
     """Replaces hidden activations by ELU: slope one above zero, and a slope that fades without ever being zero below.
 
-    Does: puts nn.ELU() in the place of every hidden activation module but ELU, CELU and SELU, and PReLU, whose slope is learned.
-        An activation of the output, such as the sigmoid before BCELoss, stays; so do gates (a result that multiplies another
-        signal, seen where the forward pass can be traced), calls in `forward` such as torch.tanh(x), and whatever is inside
-        recurrent, attention and transformer layers. A user's hooks on a replaced activation rest until the change is undone.
+    Does: puts nn.ELU() in the place of every hidden activation module but ELU, CELU and SELU, and PReLU, whose slope is learned,
+        and F.elu(x) in that of calls such as torch.tanh(x) in `forward`. An activation of the output, such as the sigmoid
+        before BCELoss, stays; so do gates (a result that multiplies another signal, seen where the forward pass can be traced)
+        and whatever is inside recurrent, attention and transformer layers. A user's hooks on a replaced activation rest until
+        the change is undone.
     Helps: a deep network of sigmoid or tanh units that loses its gradient in them, and a network of rectifiers whose units have
         died. Its mean output is near zero, so it needs he-init less than ReLU does.
     Harms: it saturates below zero, so a shift of the input can still flatten it. Learned weights no longer fit.
@@ -31,5 +35,5 @@ class Elu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation", "dead-units")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One replacement a module. Raises NotApplicable where no hidden activation module can be replaced."""
-        return exchange(network, context.inputs, build=nn.ELU, remedy=self.name, keep=(nn.ELU, nn.CELU, nn.SELU, nn.PReLU))
+        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
+        return exchange(network, context, by=ELU, remedy=self.name, keep=(nn.ELU, nn.CELU, nn.SELU, nn.PReLU))

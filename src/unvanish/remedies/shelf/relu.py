@@ -7,17 +7,20 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import exchange
+from unvanish.remedies.exchange import Activation, exchange
+from unvanish.remedies.rewriting import Substitute
+
+RELU = Activation(nn.ReLU, Substitute("torch.nn.functional:relu"))
 
 
 @final
 class Relu(Remedy):
     """Replaces hidden activations that saturate by ReLU, whose slope is exactly one wherever it is active.
 
-    Does: puts nn.ReLU() in the place of every hidden activation module but ReLU and its leaky relatives. An activation of the
-        output, such as the sigmoid before BCELoss, stays; so do gates (a result that multiplies another signal, seen where
-        the forward pass can be traced), calls in `forward` such as torch.tanh(x), and whatever is inside recurrent, attention
-        and transformer layers. A user's hooks on a replaced activation rest until the change is undone.
+    Does: puts nn.ReLU() in the place of every hidden activation module but ReLU and its leaky relatives, and F.relu(x) in that
+        of calls such as torch.tanh(x) in `forward`. An activation of the output, such as the sigmoid before BCELoss, stays; so
+        do gates (a result that multiplies another signal, seen where the forward pass can be traced) and whatever is inside
+        recurrent, attention and transformer layers. A user's hooks on a replaced activation rest until the change is undone.
     Helps: a deep network of sigmoid or tanh units that loses its gradient in them: a sigmoid passes on at most a quarter.
         Together with he-init, since weights that suit sigmoid units let the signal of rectifiers die out.
     Harms: units may die (a unit that is never active gets no gradient), more so at a high learning rate. A network that relies on
@@ -32,5 +35,5 @@ class Relu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One replacement a module. Raises NotApplicable where no hidden activation module can be replaced."""
-        return exchange(network, context.inputs, build=nn.ReLU, remedy=self.name, keep=(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU))
+        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
+        return exchange(network, context, by=RELU, remedy=self.name, keep=(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU))
