@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 # The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
-SHELF = frozenset({"batchnorm", "elu", "glorot-init", "he-init", "relu"})
+SHELF = frozenset(
+    {
+        *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
+        *("glorot-init", "he-init"),
+        *("batchnorm", "layernorm", "groupnorm", "rmsnorm"),
+        *("logits",),
+    }
+)
 
 
 def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
@@ -16,7 +23,7 @@ def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One alteration. `action` is replace, insert or initialise; `path` the module path; `before` and `after` are what a
+    """One alteration. `action` is replace, insert, remove, initialise or set; `path` the module path; `before` and `after` are what a
     person would read there, such as "Sigmoid()" and "ReLU()"."""
 
     action: str

@@ -30,7 +30,7 @@ def followed(network: nn.Module, inputs: Any) -> Layout:
             double = stand_in(network)
             trail = _Trail(network, double)
             with trail, trail.hooked():
-                fed(double, inputs, first=trail.enter)
+                trail.leave(fed(double, inputs, first=trail.enter))
     except Exception as fault:  # the user's forward may raise anything
         raise misfit(network, fault) from fault
     return Layout.of(trail.steps, traced=True)
@@ -54,6 +54,10 @@ class _Trail(TorchFunctionMode):
         """Takes in the tensors that the pass begins with."""
         for tensor in _tensors(batch):
             self._add(Step("", "placeholder", Kind.OTHER), tensor)
+
+    def leave(self, result: Any) -> None:
+        """Takes in what the pass ended with."""
+        self.steps.append(Step("", "output", Kind.OTHER, self._sources(result)))
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

@@ -36,3 +36,22 @@ def forget(parameters: Iterable[nn.Parameter], optimizers: Sequence[Optimizer]) 
     for optimizer in optimizers:
         for parameter in stale:
             optimizer.state.pop(parameter, None)
+
+
+def withdraw(parameters: Iterable[nn.Parameter], optimizers: Sequence[Optimizer]) -> None:
+    """Takes parameters that the network no longer has out of their groups, and drops their state.
+
+    A group that would be left empty keeps them: torch refuses an optimizer without parameters, and one without gradients rests.
+    """
+    gone = {id(parameter): parameter for parameter in parameters}
+    if not gone:
+        return
+    forget(gone.values(), optimizers)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            stay = [at for at, parameter in enumerate(group["params"]) if id(parameter) not in gone]
+            if isinstance(optimizer, LBFGS) or not stay:
+                continue
+            group["params"][:] = [group["params"][at] for at in stay]
+            if "param_names" in group:
+                group["param_names"][:] = [group["param_names"][at] for at in stay]

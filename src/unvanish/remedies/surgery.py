@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from unvanish.record.treatment import Edit
 from unvanish.remedies.contract import Operation
-from unvanish.remedies.enrolment import enrol, forget
+from unvanish.remedies.enrolment import enrol, forget, withdraw
 
 Place: TypeAlias = tuple[nn.Module, str]
 """Where a module hangs: its parent, and its name there."""
@@ -37,7 +37,7 @@ class Replace(Operation):
     """Puts `new` in all the `places` of `old`; `new` may hold `old`, as nn.Sequential(norm, old) does.
 
     `new` follows the training mode of `old`. The optimizer that trains a parameter of `neighbour` also trains the parameters
-    that `new` brings along. `path` and `action` are for the edit.
+    that `new` brings along, and lets go of those that leave the network. `path` and `action` are for the edit.
     """
 
     path: str
@@ -54,8 +54,7 @@ class Replace(Operation):
         return Edit(self.action, self.path, _spelled(self.old), ", ".join(map(_spelled, parts)))
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Exchanges the module in every place at once, then enrols its parameters."""
-        del network
+        """Exchanges the module in every place at once, enrols the parameters that came, and withdraws those that left."""
         known = set(self.old.parameters())
         self.new.train(self.old.training)
         for parent, name in self.places:
@@ -63,6 +62,8 @@ class Replace(Operation):
         if self.neighbour is not None:
             fresh = {f"{self.path}.{name}": p for name, p in self.new.named_parameters() if p not in known}
             enrol(fresh, optimizers, beside=tuple(self.neighbour.parameters()))
+        if gone := known.difference(self.new.parameters()):
+            withdraw(gone.difference(network.parameters()), optimizers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,27 @@ from __future__ import annotations
 from unvanish.remedies.contract import Remedy
 from unvanish.remedies.shelf.batchnorm import BatchNorm
 from unvanish.remedies.shelf.elu import Elu
+from unvanish.remedies.shelf.gelu import Gelu
 from unvanish.remedies.shelf.glorot_init import GlorotInit
+from unvanish.remedies.shelf.groupnorm import GroupNorm
 from unvanish.remedies.shelf.he_init import HeInit
+from unvanish.remedies.shelf.layernorm import LayerNorm
+from unvanish.remedies.shelf.leaky_relu import LeakyRelu
+from unvanish.remedies.shelf.logits import Logits
 from unvanish.remedies.shelf.relu import Relu
+from unvanish.remedies.shelf.rmsnorm import RmsNorm
+from unvanish.remedies.shelf.selu import Selu
+from unvanish.remedies.shelf.silu import Silu
+
+KINDS: tuple[type[Remedy], ...] = (
+    *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
+    *(GlorotInit, HeInit),
+    *(BatchNorm, LayerNorm, GroupNorm, RmsNorm),
+    *(Logits,),
+)
+"""In the order in which lists show them: by family, and in each from the plain to the special."""
 
 
 def built_in() -> tuple[Remedy, ...]:
-    """One of each, in the order in which lists show them: activation, initialisation, normalisation, architecture, optimisation,
-    data, output."""
-    return (Relu(), Elu(), HeInit(), GlorotInit(), BatchNorm())
+    """One remedy of each kind."""
+    return tuple(kind() for kind in KINDS)

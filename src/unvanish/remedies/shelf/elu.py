@@ -17,11 +17,11 @@ ELU = Activation(nn.ELU, Substitute("torch.nn.functional:elu"))
 class Elu(Remedy):
     """Replaces hidden activations by ELU: slope one above zero, and a slope that fades without ever being zero below.
 
-    Does: puts nn.ELU() in the place of every hidden activation module but ELU, CELU and SELU, and PReLU, whose slope is learned,
-        and F.elu(x) in that of calls such as torch.tanh(x) in `forward`. An activation of the output, such as the sigmoid
-        before BCELoss, stays; so do gates (a result that multiplies another signal, seen where the forward pass can be traced)
-        and whatever is inside recurrent, attention and transformer layers. A user's hooks on a replaced activation rest until
-        the change is undone.
+    Does: puts nn.ELU() in the place of every hidden activation module but ELU, CELU and SELU, and PReLU, whose slope is
+        learned, and F.elu(x) in that of calls such as torch.tanh(x) in `forward`. An activation of the output, such as the
+        sigmoid before BCELoss, stays; so do gates (a result that multiplies another signal, seen where the forward pass can be
+        traced) and whatever is inside recurrent, attention and transformer layers. A user's hooks on a replaced activation rest
+        until the change is undone.
     Helps: a deep network of sigmoid or tanh units that loses its gradient in them, and a network of rectifiers whose units have
         died. Its mean output is near zero, so it needs he-init less than ReLU does.
     Harms: it saturates below zero, so a shift of the input can still flatten it. Learned weights no longer fit.

@@ -25,17 +25,18 @@ def he_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.Generato
 
 @final
 class HeInit(Remedy):
-    """Draws all weights anew from a normal distribution of the scale that keeps a rectifier's signal alive, and zeroes the biases.
+    """Draws all weights anew from a normal distribution of the scale that keeps a rectifier's signal alive, and zeroes the
+    biases.
 
     Does: fills every trainable weight of Linear, Conv and ConvTranspose layers from N(0, gain^2 / fan_in). The gain is that of
         the activation behind the layer: sqrt(2) for ReLU, ELU, GELU and SiLU, sqrt(2 / (1 + slope^2)) for leaky ones, 1 for
         SELU and units that are linear around zero, 1 before another weighted layer and at the output. Biases become 0. Tied
-        weights are drawn once. Embeddings, normalisation, recurrent and attention layers stay as they are. Given the
-        optimizer, its state of the redrawn parameters starts afresh.
+        weights are drawn once. Embeddings, normalisation, recurrent and attention layers stay as they are. Given the optimizer,
+        its state of the redrawn parameters starts afresh.
     Helps: a plain deep network of rectifiers before it has been trained: torch's default shrinks its signal by about sqrt(6) a
         layer. A ReLU network of 30 layers learns with it that stays at chance without.
-    Harms: everything learned is lost. With sigmoid units it changes little: they lose the gradient themselves. Beyond some
-        50 layers a ReLU network needs more (normalisation, skips, tailored activations).
+    Harms: everything learned is lost. With sigmoid units it changes little: they lose the gradient themselves. Beyond some 50
+        layers a ReLU network needs more (normalisation, skips, tailored activations).
     Cost: none per step; one draw per weight.
     References: He et al. 2015, arXiv 1502.01852; Glorot and Bengio 2010; Klambauer et al. 2017, arXiv 1706.02515.
     """

@@ -23,8 +23,8 @@ class Relu(Remedy):
         recurrent, attention and transformer layers. A user's hooks on a replaced activation rest until the change is undone.
     Helps: a deep network of sigmoid or tanh units that loses its gradient in them: a sigmoid passes on at most a quarter.
         Together with he-init, since weights that suit sigmoid units let the signal of rectifiers die out.
-    Harms: units may die (a unit that is never active gets no gradient), more so at a high learning rate. A network that relies on
-        bounded activations, such as a controller or an implicit function, loses that. Learned weights no longer fit.
+    Harms: units may die (a unit that is never active gets no gradient), more so at a high learning rate. A network that relies
+        on bounded activations, such as a controller or an implicit function, loses that. Learned weights no longer fit.
     Cost: none; cheaper than sigmoid and tanh.
     References: Nair and Hinton 2010; Glorot, Bordes and Bengio 2011, "Deep sparse rectifier neural networks", AISTATS.
     """

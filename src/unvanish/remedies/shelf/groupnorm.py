@@ -1,0 +1,62 @@
+"""Group normalisation between a weighted layer and its activation. It changes no weight."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, final
+
+from torch import nn
+
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.insertion import insertions, require_features_second
+from unvanish.remedies.survey import survey
+
+MOST_GROUPS = 32  # Wu and He 2018, table 3
+FEWEST_IN_A_GROUP = 4  # a group of one feature without positions is always zero after its mean is taken; of two, always +-1
+
+
+def groups_of(features: int) -> int:
+    """How many groups so many features form: up to 32 equal ones of at least four, or one."""
+    even = math.gcd(MOST_GROUPS, features)
+    while even > 1 and features // even < FEWEST_IN_A_GROUP:
+        even //= 2
+    return even
+
+
+@final
+class GroupNorm(Remedy):
+    """Normalises groups of channels of each example before every hidden activation, whatever the size of the batch.
+
+    Does: puts nn.GroupNorm between a trainable layer and the hidden activation directly behind it, and in the place of batch
+        normalisation: as many equal groups as divide the channels, at most 32, of at least four. Where the activation is a call
+        in `forward`, or shared, the layer becomes nn.Sequential(layer, norm): "conv.weight" is then "conv.0.weight". Left
+        alone: the output, gates, places that have a normalisation, layers that run several times, frozen layers. The new
+        parameters join the optimizer if it is given; otherwise build the optimizer afterwards.
+    Helps: convolutional networks whose batches are too small for batch statistics, or whose running statistics lag behind;
+        exploding gradients and saturation.
+    Harms: slightly less accurate than batch normalisation where batches are large. It does not repair deep sigmoid networks. On
+        sequences (batch, time, features) it would take time for the channels: refused, as for batchnorm.
+    Cost: two parameters a channel, one more pass over each hidden layer's output per step.
+    References: Wu and He 2018, arXiv 1803.08494.
+    """
+
+    name: ClassVar[str] = "groupnorm"
+    family: ClassVar[str] = "normalisation"
+    summary: ClassVar[str] = "group normalisation before each hidden activation, and for batch normalisation"
+    treats: ClassVar[tuple[str, ...]] = (
+        "batch-too-small",
+        "running-stats-drift",
+        "exploding-gradient",
+        "saturated-activation",
+        "vanishing-gradient",
+    )
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """One insertion a place. Raises NotApplicable where there is none, or where channels are not the second axis."""
+        require_features_second(network, context, survey(network, context.inputs), remedy=self.name, kind="group normalisation")
+        return insertions(network, context, _norm, remedy=self.name)
+
+
+def _norm(features: int, axes: int) -> nn.Module:
+    del axes
+    return nn.GroupNorm(groups_of(features), features)

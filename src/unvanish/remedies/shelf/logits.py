@@ -1,0 +1,119 @@
+"""Takes away an activation of the output that the loss already has, or that keeps the output from its targets."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, final
+
+import torch
+from torch import nn
+
+from unvanish.errors import NotApplicable
+from unvanish.remedies.callsites import CallSite
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.exchange import rewritten
+from unvanish.remedies.kinds import Kind
+from unvanish.remedies.layout import Layout, Step
+from unvanish.remedies.rehearsal import fed
+from unvanish.remedies.rewriting import Substitute
+from unvanish.remedies.stand_in import stand_in, without_trace
+from unvanish.remedies.surgery import Replace, places
+from unvanish.remedies.survey import survey
+
+SAME = Substitute("unvanish.remedies.rewriting:same")
+# What squeezes or cuts off an output. log_softmax and logsigmoid are left out: losses that want logarithms need them.
+_DROPPED = frozenset(
+    {"softmax", "softmax2d", "sigmoid", "hardsigmoid", "tanh", "hardtanh", "relu", "relu6", "softplus", "softsign"}
+)
+
+
+@final
+class Logits(Remedy):
+    """Drops the activation at the network's output, so that the loss gets the raw scores (logits).
+
+    Does: takes away softmax, sigmoid, tanh, ReLU or softplus where nothing weighted comes after it and it gates nothing: a
+        module becomes nn.Identity(), a call such as torch.sigmoid(x) in `forward` becomes its argument. log_softmax stays:
+        NLLLoss needs it, and a second one changes nothing. With loss= it makes sure that the loss takes what is left.
+    Helps: a softmax or sigmoid before CrossEntropyLoss or BCEWithLogitsLoss, which apply their own: the gradient is squeezed
+        twice, and the loss cannot fall below a floor. A ReLU or tanh before a loss whose targets lie outside of its range.
+    Harms: a loss that wants probabilities (BCELoss, NLLLoss after a softmax) gets numbers that it cannot take. Code that reads
+        probabilities from the network must apply the softmax itself.
+    Cost: none.
+    References: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+    """
+
+    name: ClassVar[str] = "logits"
+    family: ClassVar[str] = "output"
+    summary: ClassVar[str] = "no softmax, sigmoid or ReLU at the output, where the loss has it or the targets lie outside"
+    treats: ClassVar[tuple[str, ...]] = ("output-mismatch",)
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """One operation an output. Raises NotApplicable where the output has no such activation, or the loss needs it."""
+        layout = survey(network, context.inputs)
+        chosen = _outputs(layout)
+        if not chosen:
+            raise NotApplicable(
+                f"logits: {type(network).__name__} has no softmax, sigmoid, tanh or ReLU at its output that could be taken away"
+                + ("" if layout.traced else " (its forward could not be traced; pass inputs= to have it followed)")
+            )
+        found = places(network)
+        operations = (
+            *(
+                Replace(step.path, step.module, nn.Identity(), found[step.module], action="remove")
+                for step in {step.module: step for step in chosen if step.module is not None}.values()
+                if step.module is not None
+            ),
+            *rewritten(network, [(step, SAME) for step in chosen if step.module is None], remedy=self.name),
+        )
+        _require_fitting_loss(network, context)
+        return operations
+
+
+def _outputs(layout: Layout) -> list[Step]:
+    """The steps to drop, one for each module or line: every use of it must be at the output."""
+    uses: dict[nn.Module | CallSite, list[int]] = {}
+    for position, step in enumerate(layout.steps):
+        key = step.module if step.module is not None else step.site
+        if step.op in _DROPPED and key is not None and (step.path or step.module is None):
+            uses.setdefault(key, []).append(position)
+    return [layout.steps[several[0]] for several in uses.values() if all(_is_output(at, layout) for at in several)]
+
+
+def _is_output(position: int, layout: Layout) -> bool:
+    """Whether nothing but reshaping happens to a step's result before it leaves the network."""
+    if not layout.traced:
+        return position == len(layout.steps) - 1
+    consumers = layout.consumers[position]
+    return bool(consumers) and all(
+        layout.steps[each].op == "output" or (layout.steps[each].kind in (Kind.RESHAPE, Kind.NEUTRAL) and _is_output(each, layout))
+        for each in consumers
+    )
+
+
+def _require_fitting_loss(network: nn.Module, context: Context) -> None:
+    """Raises NotApplicable where the caller's loss cannot take the raw scores."""
+    if context.loss is None or context.inputs is None:
+        return
+    with without_trace():
+        before = fed(stand_in(network), context.inputs)
+    raw = _beyond(before)
+    try:
+        with without_trace():
+            value = context.loss(raw)
+    except Exception as fault:  # the user's loss may raise anything
+        raise NotApplicable(
+            f"logits: the loss does not take raw scores ({type(fault).__name__}: {fault}); use the loss that has the activation "
+            "inside, such as BCEWithLogitsLoss for BCELoss"
+        ) from fault
+    if not torch.isfinite(torch.as_tensor(value)).all():
+        raise NotApplicable(
+            "logits: the loss of raw scores is not finite: it takes their logarithm; use the loss that has the activation inside, "
+            "such as CrossEntropyLoss or BCEWithLogitsLoss"
+        )
+
+
+def _beyond(outputs: Any) -> Any:
+    """Outputs of the same form whose values lie on both sides of what probabilities can be."""
+    if isinstance(outputs, torch.Tensor) and outputs.is_floating_point():
+        return torch.linspace(-3.0, 3.0, max(outputs.numel(), 1)).reshape(outputs.shape).to(outputs)
+    return copy.copy(outputs)

@@ -1,0 +1,64 @@
+"""Self-normalising networks: SELU with the initialisation and the dropout that belong to it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import ClassVar, final
+
+from torch import nn
+
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.exchange import Activation, exchange
+from unvanish.remedies.rewriting import Substitute
+from unvanish.remedies.scale import fans
+from unvanish.remedies.shelf.he_init import he_
+from unvanish.remedies.surgery import Replace, places
+from unvanish.remedies.weights import targets
+
+SELU = Activation(nn.SELU, Substitute("torch.nn.functional:selu"))
+
+
+@final
+class Selu(Remedy):
+    """Makes the network self-normalising: SELU units, weights of variance 1 / fan_in, and dropout that keeps mean and variance.
+
+    Does: puts nn.SELU() in the place of every hidden activation module but SELU, and F.selu(x) in that of calls such as
+        torch.tanh(x) in `forward`; draws every trainable weight of Linear and convolution layers from N(0, 1 / fan_in) and
+        zeroes the biases; puts nn.AlphaDropout in the place of nn.Dropout (calls of F.dropout stay). The output's activation,
+        gates, and whatever is inside recurrent, attention and transformer layers stay. A user's hooks on a replaced module rest
+        until the change is undone.
+    Helps: plain deep networks of Linear layers: mean and variance of each layer's output are drawn to 0 and 1, without any
+        normalisation layer.
+    Harms: everything learned is lost. The fixed point holds for plain chains and standardised inputs: skips and concatenations
+        break it, and inputs far from mean 0 and variance 1 start far away from it.
+    Cost: one exponential a unit; nothing else.
+    References: Klambauer et al. 2017, arXiv 1706.02515.
+    """
+
+    name: ClassVar[str] = "selu"
+    family: ClassVar[str] = "activation"
+    summary: ClassVar[str] = "SELU with LeCun initialisation and alpha dropout"
+    treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation", "dead-units", "off-critical-init")
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """Exchanges, then initialisations. Raises NotApplicable where no hidden activation can be replaced."""
+        operations = list(exchange(network, context, by=SELU, remedy=self.name, keep=(nn.SELU,)))
+        found = places(network)
+        operations += [
+            Replace(path, drop, nn.AlphaDropout(drop.p), found[drop])
+            for path, drop in network.named_modules()
+            if type(drop) is nn.Dropout and path and not _inside_transformer(network, path)
+        ]
+        for target in targets(network, remedy=self.name):
+            fan_in, _ = fans(target.layer)
+            fill = functools.partial(he_, fan_in=fan_in, gain=1.0, generator=context.generator)
+            operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
+        return tuple(operations)
+
+
+def _inside_transformer(network: nn.Module, path: str) -> bool:
+    """Whether a module belongs to one of torch's transformer layers, whose dropout follows attention and not SELU."""
+    kinds = (nn.Transformer, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
+    parts = path.split(".")
+    return any(isinstance(network.get_submodule(".".join(parts[:end])), kinds) for end in range(len(parts)))
