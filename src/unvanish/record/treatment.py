@@ -23,8 +23,8 @@ def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One alteration. `action` is replace, insert, remove, initialise or set; `path` the module path; `before` and `after` are what a
-    person would read there, such as "Sigmoid()" and "ReLU()"."""
+    """One alteration. `action` is replace, insert, remove, initialise or set; `path` the module path; `before` and `after` are
+    what a person would read there, such as "Sigmoid()" and "ReLU()"."""
 
     action: str
     path: str

@@ -56,10 +56,14 @@ def method_of(kind: type[nn.Module], name: str) -> FunctionType | None:
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of the user's code, innermost first."""
+    """The frames of the user's code, innermost first; none where a `forward` of torch's own, as of nn.Sequential, makes the call."""
+    seen = False
     while frame is not None:
         if not frame.f_code.co_filename.startswith(_FOREIGN):
+            seen = True
             yield frame
+        elif not seen and frame.f_code.co_name == "forward" and isinstance(frame.f_locals.get("self"), nn.Module):
+            return
         frame = frame.f_back
 
 

@@ -83,7 +83,8 @@ class _Trail(TorchFunctionMode):
             kind = Kind.NEUTRAL
         site = call_site(inspect.currentframe(), self._paths, receiver=getattr(torch.Tensor, name, None) is func)
         path = self._paths.get(self._inside[-1], "") if self._inside else ""
-        self._add(Step(path, op, kind, sources, site=site), *made)
+        plain = len(args) + len(given) - ("inplace" in given) == 1
+        self._add(Step(path, op, kind, sources, site=site, plain=plain), *made)
         return result
 
     @contextmanager
@@ -112,7 +113,8 @@ class _Trail(TorchFunctionMode):
             return
         path = self._paths[module]
         real = self._network.get_submodule(path)
-        step = Step(path, op_name(type(real).__name__), kind_of(real), self._sources((args, kwargs)), real)
+        site = call_site(inspect.currentframe(), self._paths, receiver=False)
+        step = Step(path, op_name(type(real).__name__), kind_of(real), self._sources((args, kwargs)), real, site)
         self._add(step, *_tensors(result))
 
     def _sources(self, values: Any) -> tuple[int, ...]:

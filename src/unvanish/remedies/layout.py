@@ -23,8 +23,9 @@ PARAMETER = "parameter"
 class Step:
     """One operation of the forward pass.
 
-    `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None; `site` is
-    where such a call stands in the source, where that is known. `sources` are the positions of the steps whose results it takes.
+    `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None. `site` is
+    where the call stands in the source, where that is known, and `plain` whether it names nothing but the tensor. `sources` are
+    the positions of the steps whose results it takes.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Step:
     sources: tuple[int, ...] = ()
     module: nn.Module | None = None
     site: CallSite | None = None
+    plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

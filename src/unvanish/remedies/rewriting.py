@@ -41,7 +41,9 @@ class Substitute:
 
     @property
     def spelled(self) -> str:
-        """The call as a person would write it, such as "elu(x, alpha=1.0)"."""
+        """The call as a person would write it, such as "elu(x, alpha=1.0)"; "x" where nothing is called."""
+        if self == DROPPED:
+            return "x"
         given = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"{self.address.partition(':')[2]}(x{given})"
 
@@ -50,6 +52,10 @@ class Substitute:
         module, _, name = self.address.partition(":")
         found = getattr(import_module(module), name)
         return partial(found, **dict(self.settings)) if self.settings else found
+
+
+DROPPED = Substitute(f"{__name__}:same")
+"""No call at all: the tensor goes on as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class _Tracer(fx.Tracer):
 
     def create_proxy(self, kind: str, *args: Any, **kwargs: Any) -> fx.Proxy:  # pyright: ignore[reportIncompatibleMethodOverride]
         proxy = super().create_proxy(kind, *args, **kwargs)
-        if kind in _CALLS:
+        if kind in _CALLS or kind == "call_module":
             site = call_site(inspect.currentframe(), self._paths, receiver=kind == "call_method")
             proxy.node.meta[_SITE] = site
         return proxy
@@ -73,14 +73,15 @@ def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module) -> Step:
     if node.op == "call_module":
         path = str(node.target)
         module = network.get_submodule(path)
-        return Step(path, op_name(type(module).__name__), kind_of(module), sources, module)
+        return Step(path, op_name(type(module).__name__), kind_of(module), sources, module, node.meta.get(_SITE))
     if node.op in _CALLS:
         op = _called(node.target)
         kind = kind_of_call(op)
         signals = [source for source in node.all_input_nodes if source.op != "get_attr"]
         if op in ARITHMETIC and len(signals) < 2:  # with a number or a learned scale: no second signal comes in
             kind = Kind.NEUTRAL
-        return Step(_caller(node), op, kind, sources, site=node.meta.get(_SITE))
+        plain = len(node.args) + len(node.kwargs) - ("inplace" in node.kwargs) == 1
+        return Step(_caller(node), op, kind, sources, site=node.meta.get(_SITE), plain=plain)
     if node.op == "get_attr":
         return Step(str(node.target), PARAMETER, Kind.OTHER, sources)
     return Step("", op_name(node.op), Kind.OTHER, sources)

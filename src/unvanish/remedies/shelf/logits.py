@@ -15,12 +15,11 @@ from unvanish.remedies.exchange import rewritten
 from unvanish.remedies.kinds import Kind
 from unvanish.remedies.layout import Layout, Step
 from unvanish.remedies.rehearsal import fed
-from unvanish.remedies.rewriting import Substitute
+from unvanish.remedies.rewriting import DROPPED
 from unvanish.remedies.stand_in import stand_in, without_trace
 from unvanish.remedies.surgery import Replace, places
 from unvanish.remedies.survey import survey
 
-SAME = Substitute("unvanish.remedies.rewriting:same")
 # What squeezes or cuts off an output. log_softmax and logsigmoid are left out: losses that want logarithms need them.
 _DROPPED = frozenset(
     {"softmax", "softmax2d", "sigmoid", "hardsigmoid", "tanh", "hardtanh", "relu", "relu6", "softplus", "softsign"}
@@ -63,7 +62,7 @@ class Logits(Remedy):
                 for step in {step.module: step for step in chosen if step.module is not None}.values()
                 if step.module is not None
             ),
-            *rewritten(network, [(step, SAME) for step in chosen if step.module is None], remedy=self.name),
+            *rewritten(network, [(step, DROPPED) for step in chosen if step.module is None], remedy=self.name),
         )
         _require_fitting_loss(network, context)
         return operations
