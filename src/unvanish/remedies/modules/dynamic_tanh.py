@@ -1,0 +1,52 @@
+"""Dynamic Tanh: a learned squashing in the place of a normalisation layer. It computes no statistics."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.errors import UsageError
+
+ALPHA = 0.5  # the scale at the start (Zhu 2025)
+
+
+@final
+class DynamicTanh(nn.Module):
+    """g tanh(a x) + b with one learned scale a for all, and a learned g and b for each feature (Zhu 2025, arXiv 2503.10622).
+
+    The input may have any shape with `num_features` at `axis`, by default the last: the features of (N, C) and (N, T, F). For maps
+    such as (N, C, H, W) the axis is 1. Training and evaluation are the same. Raises UsageError for an input of another shape.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        axis: int = -1,
+        alpha: float = ALPHA,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.axis = axis
+        self.alpha = nn.Parameter(torch.full((1,), alpha, device=device, dtype=dtype))
+        self.weight = nn.Parameter(torch.ones(num_features, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The squashed, scaled and shifted input, of its shape."""
+        if not -x.dim() <= self.axis < x.dim() or x.shape[self.axis] != self.num_features:
+            raise UsageError(
+                f"DynamicTanh takes {self.num_features} features along axis {self.axis}, and was given shape {tuple(x.shape)}; "
+                "set axis= to where the features are"
+            )
+        feature = [1] * x.dim()
+        feature[self.axis] = self.num_features
+        return torch.tanh(self.alpha * x) * self.weight.reshape(feature) + self.bias.reshape(feature)
+
+    def extra_repr(self) -> str:
+        """The settings, for the module's repr."""
+        return f"{self.num_features}, axis={self.axis}"

@@ -1,0 +1,202 @@
+"""Online Normalization: one sample at a time, with statistics from the samples before. It needs no batch, and knows no network.
+
+In the paper's symbols, for one feature and sample t, with decays a (forward) and a' (backward), and mean() and var() over the
+positions of the feature in that sample (one position on a plain batch: mean x, var 0):
+
+    y_t = (x_t - m_{t-1}) / sqrt(s2_{t-1} + eps)
+    s2_t = a s2_{t-1} + (1 - a) var(x_t) + a (1 - a) (mean(x_t) - m_{t-1})^2          m_t = a m_{t-1} + (1 - a) mean(x_t)
+    t_t = g_t - (1 - a') e_y y_t                     e_y <- e_y + mean(t_t y_t)
+    x'_t = t_t / sqrt(s2_{t-1} + eps) - (1 - a') e_1          e_1 <- e_1 + mean(x'_t)
+
+The two errors e_y and e_1 hold what the gradients so far had along y and along 1, and steer the later ones against it: over time
+the gradient is orthogonal to both, which is all that the exact gradient of a normalisation is (Chiley 2019, arXiv 1905.05894).
+All four recurrences are linear in their own state, so a batch is a scan over its samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from unvanish.errors import UsageError
+
+FORWARD_DECAY = 0.999  # a, Chiley 2019
+BACKWARD_DECAY = 0.99  # a', the same
+BOUND = 5.0  # where outputs are clamped: the same
+EPS = 1e-5  # as in torch's own normalisations
+
+Scaling: TypeAlias = Literal["layer", "clamp"]
+
+
+@final
+class OnlineNorm(nn.Module):
+    """Normalises every feature by running statistics, one sample after the other, with a gradient that is right over time.
+
+    The input has shape (N, ..., C, ...): samples first, `num_features` at `axis`, all other axes positions of one sample. While
+    training, samples are taken in their order in the batch. In evaluation m and s2 stay as they are, and the gradient is
+    autograd's own.
+
+    Statistics lag behind, so an output can be large: with `scaling` "layer" the outputs of a sample are divided by their root
+    mean square over all features and positions, whose gradient is ordinary; with "clamp" they are cut at +-5. Then `weight` and
+    `bias` scale and shift each feature, unless `affine` is False.
+
+    The buffers m, s2, e_y and e_1 and all sums are float32 or wider, whatever the input is and whatever the module is cast to. A
+    gradient that is not finite, as gradient scaling provokes, leaves e_y and e_1 as they were. The backward pass writes to e_y
+    and e_1: a second one through the same graph counts the samples twice. Raises UsageError for an input of another shape.
+    """
+
+    m: Tensor
+    s2: Tensor
+    e_y: Tensor
+    e_1: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        axis: int = 1,
+        forward_decay: float = FORWARD_DECAY,
+        backward_decay: float = BACKWARD_DECAY,
+        eps: float = EPS,
+        affine: bool = True,
+        scaling: Scaling = "layer",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if scaling not in ("layer", "clamp"):
+            raise UsageError(f"OnlineNorm has no scaling {scaling!r}; give 'layer' or 'clamp'")
+        self.num_features = num_features
+        self.axis = axis
+        self.forward_decay = forward_decay
+        self.backward_decay = backward_decay
+        self.eps = eps
+        self.affine = affine
+        self.scaling = scaling
+        self.weight = nn.Parameter(torch.ones(num_features, device=device, dtype=dtype)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype)) if affine else None
+        wide = torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
+        self.register_buffer("m", torch.zeros(num_features, device=device, dtype=wide))
+        self.register_buffer("s2", torch.ones(num_features, device=device, dtype=wide))
+        self.register_buffer("e_y", torch.zeros(num_features, device=device, dtype=wide))
+        self.register_buffer("e_1", torch.zeros(num_features, device=device, dtype=wide))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalised, scaled and shifted input, of its shape and dtype. Cost: some five passes over it, log2 N over (N, C)."""
+        axis = self._feature_axis(x)
+        wide = x.to(torch.promote_types(x.dtype, self.m.dtype))
+        feature = [1] * x.dim()
+        feature[axis] = self.num_features
+        if self.training:
+            mean, spread = self._advance(wide.detach(), axis)
+            along = [x.shape[0], *feature[1:]]
+            scale = (spread + self.eps).rsqrt().reshape(along)
+            y = _steered(wide, mean.reshape(along), scale, self.e_y, self.e_1, axis, self.backward_decay)
+        else:
+            y = (wide - self.m.reshape(feature)) * (self.s2 + self.eps).rsqrt().reshape(feature)
+        if self.scaling == "layer":
+            y = y * (y.square().mean(dim=tuple(range(1, x.dim())), keepdim=True) + self.eps).rsqrt()
+        else:
+            y = y.clamp(-BOUND, BOUND)
+        if self.weight is not None and self.bias is not None:
+            y = y * self.weight.reshape(feature) + self.bias.reshape(feature)
+        return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """The settings, for the module's repr."""
+        return (
+            f"{self.num_features}, axis={self.axis}, forward_decay={self.forward_decay}, backward_decay={self.backward_decay}, "
+            f"eps={self.eps}, affine={self.affine}, scaling={self.scaling!r}"
+        )
+
+    @torch.no_grad()
+    def _advance(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """Statistics m and s2 before every sample, as rows of shape (N, C); the buffers move on to after the last."""
+        positions = _positions(x, axis)
+        mean = x.mean(positions) if positions else x
+        decay = self.forward_decay
+        m, last_m = _scanned(self.m, (1.0 - decay) * mean, _constant(decay, mean))
+        gain = decay * (1.0 - decay) * (mean - m).square()
+        if positions:
+            gain += (1.0 - decay) * x.var(positions, correction=0)
+        s2, last_s2 = _scanned(self.s2, gain, _constant(decay, mean))
+        self.m.copy_(last_m)
+        self.s2.copy_(last_s2)
+        return m, s2
+
+    def _feature_axis(self, x: Tensor) -> int:
+        axis = self.axis % x.dim() if x.dim() > 1 and -x.dim() <= self.axis < x.dim() else 0
+        if axis == 0 or x.shape[axis] != self.num_features or x.shape[0] == 0:
+            raise UsageError(
+                f"OnlineNorm takes samples along axis 0 and {self.num_features} features along axis {self.axis}, and was given "
+                f"shape {tuple(x.shape)}; set axis= to where the features are"
+            )
+        return axis
+
+    def _apply(self, fn: Any, recurse: bool = True) -> OnlineNorm:
+        """What .half(), .to() and the like call. Running sums in half precision would lose every new sample, so they stay wide."""
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            self.register_buffer(name, buffer.to(torch.promote_types(buffer.dtype, torch.float32)))
+        return self
+
+
+@final
+class _Steered(torch.autograd.Function):
+    """(x - mean) * scale, with the steered gradient; `e_y` and `e_1` move on when the gradient has passed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, e_y: Tensor, e_1: Tensor, axis: int, decay: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        y = (x - mean) * scale
+        ctx.save_for_backward(y, scale)
+        ctx.errors, ctx.axis, ctx.decay = (e_y, e_1), axis, decay
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        y, scale = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
+        e_y, e_1 = cast(tuple[Tensor, Tensor], ctx.errors)
+        axis, rest = ctx.axis, 1.0 - ctx.decay
+        positions, rows = _positions(y, axis), (y.shape[0], y.shape[axis])
+        along_y, last_y = _scanned(e_y, _mean(g * y, positions), 1.0 - rest * _mean(y * y, positions))
+        t = g - rest * along_y.reshape(scale.shape) * y
+        per_sample = _mean(t, positions) * scale.reshape(rows)
+        along_1, last_1 = _scanned(e_1, per_sample, _constant(ctx.decay, per_sample))
+        e_y.copy_(torch.where(last_y.isfinite(), last_y, e_y))
+        e_1.copy_(torch.where(last_1.isfinite(), last_1, e_1))
+        return t * scale - rest * along_1.reshape(scale.shape), None, None, None, None, None, None
+
+
+def _steered(x: Tensor, mean: Tensor, scale: Tensor, e_y: Tensor, e_1: Tensor, axis: int, decay: float) -> Tensor:
+    return cast(Tensor, _Steered.apply(x, mean, scale, e_y, e_1, axis, decay))
+
+
+def _scanned(start: Tensor, gains: Tensor, decays: Tensor) -> tuple[Tensor, Tensor]:
+    """The state of h <- decay h + gain before each sample, and after the last; rows are samples. `decays` may be one column.
+
+    Steps are composed in pairs, then pairs of pairs (Hillis and Steele 1986): log2 N passes over (N, C), without a division.
+    """
+    gains = torch.cat([torch.addcmul(gains[:1], decays[:1], start), gains[1:]])
+    reach = 1
+    while reach < gains.shape[0]:
+        gains = torch.cat([gains[:reach], torch.addcmul(gains[reach:], decays[reach:], gains[:-reach])])
+        decays = torch.cat([decays[:reach], decays[reach:] * decays[:-reach]])
+        reach *= 2
+    return torch.cat([start[None].to(gains.dtype), gains[:-1]]), gains[-1]
+
+
+def _constant(decay: float, rows: Tensor) -> Tensor:
+    return rows.new_full((rows.shape[0], 1), decay)
+
+
+def _positions(x: Tensor, axis: int) -> tuple[int, ...]:
+    return tuple(each for each in range(1, x.dim()) if each != axis)
+
+
+def _mean(x: Tensor, positions: tuple[int, ...]) -> Tensor:
+    """The mean over some axes; over none, the tensor itself (torch takes none for all)."""
+    return x.mean(positions) if positions else x
