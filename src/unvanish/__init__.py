@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unvanish.clinic import check, trace, watch
+    from unvanish.dispensary import apply
     from unvanish.errors import UnvanishError
     from unvanish.observe import log
-    from unvanish.remedies import apply
 
 __all__ = ["UnvanishError", "apply", "check", "log", "trace", "watch"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "UnvanishError": "unvanish.errors",
-    "apply": "unvanish.remedies",
+    "apply": "unvanish.dispensary",
     "check": "unvanish.clinic",
     "log": "unvanish.observe",
     "trace": "unvanish.clinic",

@@ -6,12 +6,18 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from unvanish.cards import Card, card_of
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import Threshold
+from unvanish.dispensary import admission
+from unvanish.doors import OURS
 from unvanish.handbook.groups import group_of
-from unvanish.plugins import OURS, Panel, panel
+from unvanish.plugins import Panel, panel
+
+if TYPE_CHECKING:
+    from unvanish.remedies import Remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +77,20 @@ def thresholds_of(rule: Rule) -> tuple[tuple[str, Threshold], ...]:
 
 
 def remedy_leaves() -> dict[str, Leaf]:
-    """A leaf for each remedy on the shelf, by name; none on a machine without torch, which remedies need."""
+    """A leaf for each remedy that is installed, by name, ours first; none on a machine without torch, which remedies need."""
     if importlib.util.find_spec("torch") is None:
         return {}
-    from unvanish.remedies import names, remedy
+    here = admission()
+    return {name: remedy_leaf(remedy, package=here.packages[name]) for name, remedy in here.things.items()}
 
-    shelf = {name: remedy(name) for name in names()}
-    return {
-        name: Leaf(name, "a remedy", OURS, card_of(each), (Fact("Treats", tuple(each.treats)),)) for name, each in shelf.items()
-    }
+
+def remedy_leaf(remedy: Remedy, *, package: str = OURS) -> Leaf:
+    """The leaf of one remedy."""
+    kind = f"a remedy of the family {remedy.family}"
+    return Leaf(remedy.name, kind, package, card_of(remedy), (Fact("Treats", tuple(remedy.treats)),))
 
 
 def treated_by(code: str) -> Fact:
-    """The remedies on the shelf that treat a finding."""
+    """The remedies that treat a finding."""
     leaves = remedy_leaves().values()
     return Fact("Remedies", tuple(leaf.name for leaf in leaves if any(code in fact.names for fact in leaf.facts)))

@@ -17,7 +17,7 @@ from unvanish.diagnose import diagnose
 from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.rules import built_in
-from unvanish.plugins import KEBAB
+from unvanish.doors import KEBAB
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.testing.prose import is_one_sentence, objections

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from textwrap import dedent
 
 import pytest
 import torch
+from packages import Install
 from torch import nn
 
 import unvanish
-from unvanish import plugins
+from unvanish import doors, plugins
 from unvanish.cli.main import run_app
 from unvanish.diagnose import diagnose
 from unvanish.diagnose.rules import built_in
 from unvanish.errors import UsageError
 from unvanish.testing.records import flat, healthy, slope
 
+OURS_ENTRY = plugins.RULES.built_in
 HEAD = """
     from unvanish.diagnose.rule import Rule
     from unvanish.record.finding import Evidence, Finding, Severity
@@ -41,8 +41,6 @@ HEAD = """
             yield Finding(self.code, Severity.WARNING, 0.9, "The steps are odd.", "They are.", evidence=evidence)
 """
 
-Install = Callable[..., None]
-
 
 @pytest.fixture(autouse=True)
 def fresh_panel() -> Iterator[None]:
@@ -52,46 +50,26 @@ def fresh_panel() -> Iterator[None]:
     plugins.panel.cache_clear()
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Installs a package for one test: a module, and the entry point that leads to it."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def add(package: str, value: str, *sources: str) -> None:
-        module = value.partition(":")[0]
-        (tmp_path / f"{module}.py").write_text("\n".join(dedent(source) for source in sources))
-        folder = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        (folder / "entry_points.txt").write_text(f"[{plugins.RULES}]\nrules = {value}\n")
-
-    yield add
-    for name in set(sys.modules) - before:
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
 def codes(panel: plugins.Panel) -> list[str]:
     return [rule.code for rule in panel.rules]
 
 
 def test_the_built_in_rules_enter_by_the_same_door() -> None:
-    ours = [entry for entry in entry_points(group=plugins.RULES) if entry.value == plugins.BUILT_IN.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [(plugins.BUILT_IN.name, plugins.OURS)]
+    ours = [entry for entry in entry_points(group=OURS_ENTRY.group) if entry.value == OURS_ENTRY.value]
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [(OURS_ENTRY.name, doors.OURS)]
     assert set(codes(plugins.panel())) >= {rule.code for rule in built_in()}
-    assert all(plugins.panel().packages[rule.code] == plugins.OURS for rule in built_in())
+    assert all(plugins.panel().packages[rule.code] == doors.OURS for rule in built_in())
 
 
 def test_the_built_in_rules_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "entry_points", lambda *, group: ())
-    assert codes(plugins.Panel(plugins.installed(), say=pytest.fail)) == [rule.code for rule in built_in()]
+    monkeypatch.setattr(doors, "entry_points", lambda *, group: ())
+    assert codes(plugins.Panel(plugins.RULES.installed(), say=pytest.fail)) == [rule.code for rule in built_in()]
 
 
 @pytest.mark.parametrize("offer", ["Odd", "odd", "several"])
 def test_a_class_a_rule_and_a_function_that_gives_several_all_enter(offer: str, install: Install) -> None:
-    install("acme-rules", f"acme_rules:{offer}", HEAD, "odd = Odd()\n\n\ndef several():\n    yield Odd\n")
-    panel = plugins.Panel(plugins.installed(), say=pytest.fail)
+    install(OURS_ENTRY.group, "acme-rules", f"acme_rules:{offer}", HEAD, "odd = Odd()\n\n\ndef several():\n    yield Odd\n")
+    panel = plugins.Panel(plugins.RULES.installed(), say=pytest.fail)
     assert panel.packages["odd-steps"] == "acme-rules"
     assert codes(panel) == [rule.code for rule in sorted(panel.rules, key=lambda rule: rule.rank)]
     assert [finding.code for finding in panel.diagnose(healthy())] == ["odd-steps"]
@@ -118,9 +96,9 @@ BROKEN = {
 
 @pytest.mark.parametrize(("value", "source", "said"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, said: str, install: Install) -> None:
-    install("acme-rules", value, source)
+    install(OURS_ENTRY.group, "acme-rules", value, source)
     lines: list[str] = []
-    panel = plugins.Panel(plugins.installed(), say=lines.append)
+    panel = plugins.Panel(plugins.RULES.installed(), say=lines.append)
     assert codes(panel) == [rule.code for rule in built_in()]
     (line,) = lines
     assert said in line
@@ -129,10 +107,10 @@ def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, said
 
 
 def test_of_two_plugins_with_one_code_the_second_is_left_out(install: Install) -> None:
-    install("acme-rules", "acme_rules:Odd", HEAD)
-    install("better-rules", "better_rules:Odd", HEAD)
+    install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", HEAD)
+    install(OURS_ENTRY.group, "better-rules", "better_rules:Odd", HEAD)
     lines: list[str] = []
-    panel = plugins.Panel(plugins.installed(), say=lines.append)
+    panel = plugins.Panel(plugins.RULES.installed(), say=lines.append)
     assert panel.packages["odd-steps"] == "acme-rules"
     assert len(lines) == 1
     assert "a rule of the plugin better-rules is left out: the code odd-steps of Odd is taken by acme-rules" in lines[0]
@@ -152,9 +130,9 @@ FAILING = {
 @pytest.mark.parametrize("body", FAILING.values(), ids=FAILING.keys())
 def test_a_rule_that_fails_on_a_run_is_left_out_and_said_once(body: str, install: Install) -> None:
     failing = f"\n    class X(Odd):\n        def examine(self, chart):\n            {body}\n"
-    install("acme-rules", "acme_rules:X", HEAD + failing)
+    install(OURS_ENTRY.group, "acme-rules", "acme_rules:X", HEAD + failing)
     lines: list[str] = []
-    panel = plugins.Panel(plugins.installed(), say=lines.append)
+    panel = plugins.Panel(plugins.RULES.installed(), say=lines.append)
     sick = slope(healthy(losses=flat()), -7.0)
     assert panel.diagnose(sick) == diagnose(sick)
     assert panel.diagnose(sick) == diagnose(sick)
@@ -166,18 +144,18 @@ def test_a_rule_that_fails_on_a_run_is_left_out_and_said_once(body: str, install
 def test_a_built_in_rule_that_fails_is_said_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(built_in()[0]), "examine", lambda self, chart: 1 / 0)
     lines: list[str] = []
-    assert plugins.Panel([plugins.BUILT_IN], say=lines.append).diagnose(healthy()) == []
+    assert plugins.Panel([OURS_ENTRY], say=lines.append).diagnose(healthy()) == []
     assert len(lines) == 1
     assert "please report it" in lines[0]
 
 
 def test_built_in_rules_that_cannot_be_loaded_are_no_healthy_run() -> None:
     with pytest.raises(ModuleNotFoundError):
-        plugins.Panel([EntryPoint("built-in", plugins.BUILT_IN.value, plugins.RULES), broken_entry_of_ours()], say=pytest.fail)
+        plugins.Panel([OURS_ENTRY, broken_entry_of_ours()], say=pytest.fail)
 
 
 def broken_entry_of_ours() -> EntryPoint:
-    return EntryPoint("more", "unvanish.a_room_that_is_not_there:rules", plugins.RULES)
+    return EntryPoint("more", "unvanish.a_room_that_is_not_there:rules", OURS_ENTRY.group)
 
 
 def test_rules_may_be_given_to_a_diagnosis_and_then_no_other_judges() -> None:
@@ -189,8 +167,13 @@ def test_rules_may_be_given_to_a_diagnosis_and_then_no_other_judges() -> None:
 
 
 def test_without_somebody_to_tell_a_rule_that_fails_ends_the_diagnosis(install: Install) -> None:
-    install("acme-rules", "acme_rules:X", HEAD + "\n    class X(Odd):\n        def examine(self, chart):\n            yield 3\n")
-    panel = plugins.Panel(plugins.installed(), say=pytest.fail)
+    install(
+        OURS_ENTRY.group,
+        "acme-rules",
+        "acme_rules:X",
+        HEAD + "\n    class X(Odd):\n        def examine(self, chart):\n            yield 3\n",
+    )
+    panel = plugins.Panel(plugins.RULES.installed(), say=pytest.fail)
     with pytest.raises(UsageError, match="odd-steps gave int in place of a Finding"):
         diagnose(healthy(), panel.rules)
 
@@ -198,7 +181,7 @@ def test_without_somebody_to_tell_a_rule_that_fails_ends_the_diagnosis(install: 
 def test_the_rules_of_a_plugin_judge_a_checked_network_and_a_watched_one(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install("acme-rules", "acme_rules:Odd", HEAD)
+    install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", HEAD)
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     x, y = torch.randn(8, 4), torch.randint(0, 2, (8,))
     assert "odd-steps" in {finding.code for finding in unvanish.check(net, x, y).findings}
@@ -215,16 +198,16 @@ def test_the_rules_of_a_plugin_judge_a_checked_network_and_a_watched_one(
 def test_a_broken_plugin_is_said_on_standard_error_once_for_all_of_a_process(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install("acme-rules", "acme_rules:Odd", "import a_module_that_nobody_has\n")
+    install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", "import a_module_that_nobody_has\n")
     assert plugins.diagnose(healthy()) == plugins.diagnose(healthy()) == []
     said = capsys.readouterr()
     assert said.out == ""
     (line,) = said.err.splitlines()
-    assert line.startswith("unvanish: the plugin acme-rules (rules = acme_rules:Odd) is left out: ModuleNotFoundError")
+    assert line.startswith("unvanish: the plugin acme-rules (offer = acme_rules:Odd) is left out: ModuleNotFoundError")
 
 
 def test_rules_of_plugins_are_listed_and_explained_with_their_package(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    install("acme-rules", "acme_rules:Odd", HEAD)
+    install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", HEAD)
     assert run_app(["list", "rules", "--json", "-"]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["odd-steps"] == {"name": "odd-steps", "summary": "The step count is odd.", "package": "acme-rules"}
@@ -239,7 +222,7 @@ def test_nothing_looks_for_plugins_before_they_are_needed() -> None:
     code = (
         "import sys, unvanish, unvanish.clinic; from unvanish.cli.main import run_app; sys.argv = ['unvanish']\n"
         "codes = [run_app([*verb, '--help']) for verb in ([], ['list'], ['explain'])]\n"
-        "print(codes, 'unvanish.plugins' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
+        "print(codes, 'unvanish.doors' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr.splitlines()[-1:] == ["[0, 0, 0] False False"]
