@@ -11,6 +11,7 @@ SHELF = frozenset(
         *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
         *("glorot-init", "he-init"),
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm"),
+        *("pre-norm",),
         *("logits",),
     }
 )

@@ -56,7 +56,7 @@ def method_of(kind: type[nn.Module], name: str) -> FunctionType | None:
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of the user's code, innermost first; none where a `forward` of torch's own, as of nn.Sequential, makes the call."""
+    """The frames of the user's code, innermost first; none where a `forward` of torch's own, as of nn.Sequential, calls."""
     seen = False
     while frame is not None:
         if not frame.f_code.co_filename.startswith(_FOREIGN):

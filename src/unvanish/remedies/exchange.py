@@ -12,7 +12,7 @@ from unvanish.remedies.callsites import CallSite
 from unvanish.remedies.contract import Context, Operation
 from unvanish.remedies.kinds import Kind, op_name
 from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.rewriting import CannotRewrite, Exchange, Substitute, edited_class
+from unvanish.remedies.rewriting import CannotRewrite, Exchange, Rewriting, Substitute, edited_class
 from unvanish.remedies.surgery import Replace, Rewrite, places
 from unvanish.remedies.survey import survey
 
@@ -81,9 +81,9 @@ def is_inner(position: int, layout: Layout) -> bool:
     return layout.hidden[position] and not layout.is_gate(position)
 
 
-def rewritten(network: nn.Module, calls: Sequence[tuple[Step, Substitute]], *, remedy: str) -> tuple[Operation, ...]:
+def rewritten(network: nn.Module, calls: Sequence[tuple[Step, Rewriting]], *, remedy: str) -> tuple[Operation, ...]:
     """One operation for each module in whose methods some calls are exchanged. Raises NotApplicable where one cannot be."""
-    owners: dict[str, list[tuple[Step, Substitute]]] = {}
+    owners: dict[str, list[tuple[Step, Rewriting]]] = {}
     for step, by in calls:
         if step.site is None:
             raise NotApplicable(
@@ -99,7 +99,7 @@ def _rewrites(network: nn.Module, layout: Layout, choice: Choice, *, remedy: str
     for position, step in layout.activations():
         if step.module is None:
             uses.setdefault(step.site, []).append(position)
-    calls: list[tuple[Step, Substitute]] = []
+    calls: list[tuple[Step, Rewriting]] = []
     for positions in uses.values():
         step = layout.steps[positions[0]]
         new = choice(step) if all(is_inner(i, layout) for i in positions) else None
@@ -108,7 +108,7 @@ def _rewrites(network: nn.Module, layout: Layout, choice: Choice, *, remedy: str
     return rewritten(network, calls, remedy=remedy)
 
 
-def _rewrite(network: nn.Module, path: str, calls: Sequence[tuple[Step, Substitute]], *, remedy: str) -> Operation:
+def _rewrite(network: nn.Module, path: str, calls: Sequence[tuple[Step, Rewriting]], *, remedy: str) -> Operation:
     module = network.get_submodule(path)
     changes = [Exchange(s.site.method, s.site.spans, s.site.receiver, by) for s, by in calls if s.site is not None]
     try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import copy
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -32,8 +33,21 @@ class CannotRewrite(Exception):
     """The source of a method cannot be edited; the message says why."""
 
 
+class Rewriting(ABC):
+    """What is done to one call in the source of a method."""
+
+    @property
+    @abstractmethod
+    def spelled(self) -> str:
+        """What stands there now, as a person would read it."""
+
+    @abstractmethod
+    def rewrite(self, definition: Definition, call: ast.Call, name: str, *, receiver: bool) -> object:
+        """Edits the definition around the call in place, and says what `name` means in it, which is free there."""
+
+
 @dataclass(frozen=True, slots=True)
-class Substitute:
+class Substitute(Rewriting):
     """A function of one tensor by its address, "torch.nn.functional:elu", and the keyword arguments that it is called with."""
 
     address: str
@@ -41,16 +55,17 @@ class Substitute:
 
     @property
     def spelled(self) -> str:
-        """The call as a person would write it, such as "elu(x, alpha=1.0)"; "x" where nothing is called."""
+        """The call, such as "elu(x, alpha=1.0)"; "x" where nothing is called."""
         if self == DROPPED:
             return "x"
         given = "".join(f", {name}={value!r}" for name, value in self.settings)
         return f"{self.address.partition(':')[2]}(x{given})"
 
-    def function(self) -> Callable[[Tensor], Tensor]:
-        """The function itself."""
-        module, _, name = self.address.partition(":")
-        found = getattr(import_module(module), name)
+    def rewrite(self, definition: Definition, call: ast.Call, name: str, *, receiver: bool) -> object:
+        """Makes the call one of this function with the same tensor alone. One whose result was dropped worked in place."""
+        _exchange(definition, call, name, receiver=receiver)
+        module, _, function = self.address.partition(":")
+        found = getattr(import_module(module), function)
         return partial(found, **dict(self.settings)) if self.settings else found
 
 
@@ -60,12 +75,12 @@ DROPPED = Substitute(f"{__name__}:same")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One call in a method, and what is called in its stead with the same tensor. `spans` and `receiver` as in CallSite."""
+    """One call in a method, and what is made of it. `spans` and `receiver` as in CallSite."""
 
     method: str
     spans: tuple[Span, ...]
     receiver: bool
-    by: Substitute
+    by: Rewriting
 
 
 def same(x: Tensor) -> Tensor:
@@ -135,13 +150,12 @@ def _edited(function: FunctionType, kind: type[nn.Module], exchanges: Sequence[t
             cells[name] = CellType(_edited(callee or _callee(call, function), kind, deeper))
             call.func = ast.copy_location(ast.Name(name, ast.Load()), call.func)
         else:
-            cells[name] = CellType(here[-1][1].by.function())
-            _exchange(definition, call, name, receiver=here[-1][1].receiver)
+            last = here[-1][1]
+            cells[name] = CellType(last.by.rewrite(definition, call, name, receiver=last.receiver))
     return _compiled(function, definition, cells)
 
 
 def _exchange(definition: Definition, call: ast.Call, name: str, *, receiver: bool) -> None:
-    """Makes a call one of `name` with the same tensor alone. One whose result is dropped worked in place: its result is kept."""
     named = next((keyword.value for keyword in call.keywords if keyword.arg in ("input", "x", "self")), None)
     if receiver and isinstance(call.func, ast.Attribute):
         tensor: ast.expr | None = call.func.value

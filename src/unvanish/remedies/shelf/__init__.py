@@ -12,6 +12,7 @@ from unvanish.remedies.shelf.he_init import HeInit
 from unvanish.remedies.shelf.layernorm import LayerNorm
 from unvanish.remedies.shelf.leaky_relu import LeakyRelu
 from unvanish.remedies.shelf.logits import Logits
+from unvanish.remedies.shelf.pre_norm import PreNorm
 from unvanish.remedies.shelf.relu import Relu
 from unvanish.remedies.shelf.rmsnorm import RmsNorm
 from unvanish.remedies.shelf.selu import Selu
@@ -21,6 +22,7 @@ KINDS: tuple[type[Remedy], ...] = (
     *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
     *(GlorotInit, HeInit),
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm),
+    *(PreNorm,),
     *(Logits,),
 )
 """In the order in which lists show them: by family, and in each from the plain to the special."""
