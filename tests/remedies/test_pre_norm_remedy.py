@@ -86,7 +86,7 @@ def test_blocks_written_by_hand_are_turned_but_for_the_last_normalisation(kind: 
 @pytest.mark.parametrize("kind", [OneLine, Stepwise])
 def test_the_gradient_of_a_deep_stack_no_longer_shrinks(kind: type[Block]) -> None:
     torch.manual_seed(0)
-    network = Stack(kind, depth=24)
+    network = Stack(kind, depth=64)
 
     def decades() -> float:
         x = batch().requires_grad_()

@@ -11,7 +11,7 @@ SHELF = frozenset(
         *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
         *("glorot-init", "he-init"),
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm"),
-        *("pre-norm",),
+        *("residual", "pre-norm"),
         *("logits",),
     }
 )

@@ -14,6 +14,7 @@ from unvanish.remedies.shelf.leaky_relu import LeakyRelu
 from unvanish.remedies.shelf.logits import Logits
 from unvanish.remedies.shelf.pre_norm import PreNorm
 from unvanish.remedies.shelf.relu import Relu
+from unvanish.remedies.shelf.residual import SkipInit
 from unvanish.remedies.shelf.rmsnorm import RmsNorm
 from unvanish.remedies.shelf.selu import Selu
 from unvanish.remedies.shelf.silu import Silu
@@ -22,7 +23,7 @@ KINDS: tuple[type[Remedy], ...] = (
     *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
     *(GlorotInit, HeInit),
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm),
-    *(PreNorm,),
+    *(SkipInit, PreNorm),
     *(Logits,),
 )
 """In the order in which lists show them: by family, and in each from the plain to the special."""

@@ -17,6 +17,7 @@ from unvanish.remedies.exchange import rewritten
 from unvanish.remedies.kinds import Kind
 from unvanish.remedies.layout import Layout, Step
 from unvanish.remedies.norm_order import NormFirst
+from unvanish.remedies.sums import residual_sums
 from unvanish.remedies.survey import survey
 
 TorchLayer = nn.TransformerEncoderLayer | nn.TransformerDecoderLayer
@@ -110,34 +111,13 @@ def _wants_end(stack: TorchStack) -> bool:
 
 def _behind_sums(layout: Layout) -> list[Step]:
     """The normalisations that take a residual sum whose branch has none itself, in order, each once."""
-    found: dict[object, Step] = {}
-    for step in layout.steps:
-        if step.kind is Kind.NORMALISATION and step.module is not None and len(step.sources) == 1:
-            (total,) = step.sources
-            if layout.steps[total].op in ("add", "iadd") and _is_plain_residual(total, layout):
-                found[step.module] = step
-    return list(found.values())
-
-
-def _is_plain_residual(total: int, layout: Layout) -> bool:
-    """Whether one term of a sum is computed from the other by weights and no normalisation."""
-    terms = layout.steps[total].sources
-    if len(terms) != 2:
-        return False
-    for skip, end in (terms, terms[::-1]):
-        between = _between(skip, end, layout)
-        if between and any(layout.steps[i].kind is Kind.WEIGHT for i in between):
-            return not any(layout.steps[i].kind is Kind.NORMALISATION for i in between)
-    return False
-
-
-def _between(start: int, end: int, layout: Layout) -> set[int]:
-    """The steps on the ways from one step to a later one, the first aside; none where no way leads there."""
-    inside: set[int] = set()
-    for position in range(start + 1, end + 1):
-        if any(source == start or source in inside for source in layout.steps[position].sources):
-            inside.add(position)
-    return inside if end in inside else set()
+    totals = {
+        each.total
+        for each in residual_sums(layout)
+        if each.plain and not any(layout.steps[i].kind is Kind.NORMALISATION for i in each.inside)
+    }
+    steps = [s for s in layout.steps if s.kind is Kind.NORMALISATION and len(s.sources) == 1 and s.sources[0] in totals]
+    return list({step.module: step for step in steps if step.module is not None}.values())
 
 
 def _reason(network: nn.Module, layout: Layout) -> str:
