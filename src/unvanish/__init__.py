@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unvanish.clinic import check, trace, watch
+    from unvanish.checking import check
+    from unvanish.clinic import trace, watch
     from unvanish.dispensary import apply
     from unvanish.errors import UnvanishError
     from unvanish.observe import log
@@ -26,7 +27,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "UnvanishError": "unvanish.errors",
     "apply": "unvanish.dispensary",
-    "check": "unvanish.clinic",
+    "check": "unvanish.checking",
     "log": "unvanish.observe",
     "trace": "unvanish.clinic",
     "watch": "unvanish.clinic",

@@ -10,85 +10,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
-from unvanish.examine import births, examine, first_look, foretold, with_pen
+from unvanish.examine import first_look, foretold, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
+from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, say, unmake
 from unvanish.trials import Ending, Script, execute, hearing, printed_metrics, when_imported
 
 if TYPE_CHECKING:
     from torch import nn
 
     from unvanish.observe import Observer
-    from unvanish.record.anatomy import Location
-    from unvanish.record.examination import Examination
     from unvanish.record.finding import Finding
     from unvanish.record.flow import GradientFlow
     from unvanish.record.journal import Journal
-    from unvanish.record.prediction import Prediction
     from unvanish.record.run import Run
     from unvanish.trials import News
 
-RUN_FILE, PAGE = "run.sqlite", "report.html"
 # A look at the findings while a script runs waits for two seconds at first, then for two hundred times what the last one took.
 LIVE_FIRST_S = 2.0
 LIVE_SHARE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Checkup:
-    """A watched script: how it ended, its record, what was found, and the page that tells it (None: it could not be drawn)."""
-
-    ending: Ending
-    run: Run
-    findings: list[Finding]
-    page: Path | None
-
-
-class Checked:
-    """A network as it stands before training: what is wrong with it, the flow of its gradient, and what theory had said."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What is wrong, the root first; empty where nothing speaks against training."""
-        from unvanish.plugins import diagnose
-
-        return diagnose(self.run)
-
-    @property
-    def healthy(self) -> bool:
-        """Whether no finding is a warning or worse."""
-        return not any(finding.severity.loud for finding in self.findings)
-
-    @property
-    def examination(self) -> Examination:
-        """The flow, the forecast and the Jacobian's spectrum as records."""
-        assert self.run.examination is not None
-        return self.run.examination
-
-    @property
-    def flow(self) -> GradientFlow:
-        """The gradient's way from the output to the input, as `trace` gives it."""
-        return self.examination.flow
-
-    @property
-    def prediction(self) -> Prediction | None:
-        """What theory said of it."""
-        return self.examination.prediction
-
-    def report(self, path: str | Path) -> Path:
-        """Writes the page that tells it all to `path`, and says where it is."""
-        from unvanish.report import page
-
-        page.write(Path(path), self.run, self.findings)
-        return Path(path)
 
 
 class Watched:
@@ -138,7 +83,7 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
         facts_of(Path(sys.argv[0]).name),
         settings=Settings(budget=budget, every=every),
         networks=models,
-        warn=_say,
+        warn=say,
         look=first_look,
     )
     observer.attach()
@@ -165,76 +110,6 @@ def trace(model: nn.Module, inputs: Any, loss: Any, *, to: str | None = None) ->
     return with_pen(traced(model, inputs, loss, to=to))
 
 
-def check(model: nn.Module, inputs: Any, loss: Any) -> Checked:
-    """The network before any training: traced, compared with theory, and looked over by every rule that needs no training.
-
-    Arguments as for `trace`. Cost: a few training steps, and up to some seconds for the Jacobian. Raises what `trace` raises.
-    """
-    from unvanish.observe.single import watching_one_step
-    from unvanish.record.journal import Journal
-
-    journal = Journal.create(None)
-    try:
-        with watching_one_step(journal, script=Path(sys.argv[0]).name):
-            _step(model, inputs, loss)
-        return Checked(_examined(journal, model, inputs, loss, lambda _: None))
-    finally:
-        journal.close()
-
-
-def check_factory(address: str, *, folder: Path) -> Checkup:
-    """The network that FILE.py:FACTORY builds, checked; its record and page are in `folder`, which is made.
-
-    FACTORY() returns the network, its inputs, and a loss or targets. Raises UsageError where the folder cannot be written,
-    ScriptError where the factory cannot be used, and what `trace` raises.
-    """
-    from unvanish.observe.single import watching_one_step
-    from unvanish.record.journal import Journal
-    from unvanish.trials.factory import built, load_factory, user_code
-
-    path, factory = load_factory(address)
-    made = _make(folder)
-    journal = Journal.create(folder / RUN_FILE)
-    try:
-        with watching_one_step(journal, script=path.name):
-            model, inputs, loss = built(path, factory)
-            with user_code(path, "one step of the network"):
-                _step(model, inputs, loss)
-        run = _examined(journal, model, inputs, loss, births(journal.read(), model))
-    except BaseException:
-        journal.close()
-        _unmake(folder, made)
-        raise
-    journal.close()
-    return _conclude(Ending(0, "finished"), run, folder)
-
-
-def _step(model: Any, inputs: Any, loss: Any) -> None:
-    """One step, observed, that leaves the network as it was."""
-    from torch import nn
-
-    from unvanish.observe.single import take_step
-    from unvanish.tracing.calm import calm
-    from unvanish.tracing.ends import fed, loss_of, one_number
-
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"check needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError(
-            f"every parameter of {type(model).__name__} is frozen (requires_grad is off), so there is nothing to train"
-        )
-    given, judge = fed(inputs), loss_of(loss)
-    with calm(model):
-        take_step(model, lambda: one_number(judge(model(*given.args, **given.kwargs))))
-
-
-def _examined(journal: Journal, model: nn.Module, inputs: Any, loss: Any, lines: Callable[[nn.Module], Location | None]) -> Run:
-    """The journal's run with the exact look, which the journal gets too."""
-    seen = examine(model, inputs, loss, births=lines)
-    journal.write(examination=seen)
-    return replace(journal.read(), examination=seen)
-
-
 def watch_script(
     script: Script,
     *,
@@ -247,11 +122,11 @@ def watch_script(
     `on_progress` gets the progress and the code of the leading finding ("" if there is none). Raises UsageError where the
     folder cannot be written, and ObservationError where there was nothing to watch although the script ended well.
     """
-    made = _make(folder)
+    made = make(folder)
     try:
         return _watch(script, folder, settings, on_progress)
     except UnvanishError:
-        _unmake(folder, made)
+        unmake(folder, made)
         raise
 
 
@@ -266,7 +141,7 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         journal = Journal.create(folder / RUN_FILE)
         tell = _with_health(journal, on_progress) if on_progress else None
         facts = facts_of(script.name, script.arguments)
-        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=_say, began=began, look=first_look)
+        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=say, began=began, look=first_look)
         observer.attach()
         watches.append((observer, journal))
 
@@ -294,7 +169,7 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
     if not run.step_count or not observer.modules_born:
         seen = "it has no torch.nn.Module" if observer.backward_calls else "it never called backward"
         raise _nothing_seen(script, ending, f"made no training step that can be watched: {seen}")
-    return _conclude(ending, run, folder)
+    return conclude(ending, run, folder)
 
 
 def race_cures(
@@ -314,7 +189,7 @@ def race_cures(
     from unvanish.record.treatment import on_shelf
     from unvanish.trials import Trial, run_trials
 
-    _make(folder)
+    make(folder)
     with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
         first = Trial(script, (), 0, Path(scratch) / "first")
         (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
@@ -329,43 +204,7 @@ def race_cures(
         raced = race(script, entry, candidates, folder=Path(scratch), examine=diagnose, seeds=seeds, progress=progress)
         (folder / RUN_FILE).write_bytes((first.folder / RUN_FILE).read_bytes())
     attach_race(folder / RUN_FILE, raced)
-    return _conclude(Ending(0, "finished"), replace(run, race=raced), folder)
-
-
-def _conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
-    from unvanish.plugins import diagnose
-    from unvanish.report import page
-
-    findings = diagnose(run)
-    try:
-        written: Path | None = page.write(folder / PAGE, run, findings)
-    except Exception as fault:  # the script's own answer and the rest of ours are not lost over a picture
-        written = None
-        _say(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")
-    return Checkup(ending, run, findings, written)
-
-
-def _make(folder: Path) -> list[Path]:
-    """The folders that had to be made, innermost first, so that `folder` can be written to; it must hold no run yet."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as fault:
-        raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
-    if (folder / RUN_FILE).exists():
-        raise UsageError(f"{folder} holds another run already; choose another folder with --out")
-    return made
-
-
-def _unmake(folder: Path, made: list[Path]) -> None:
-    """Takes back the folders that were made for a run that came to nothing."""
-    for file in folder.glob(f"{RUN_FILE}*"):
-        file.unlink()
-    with suppress(OSError):  # the script may keep files of its own there
-        for each in made:
-            each.rmdir()
+    return conclude(Ending(0, "finished"), replace(run, race=raced), folder)
 
 
 def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError:
@@ -392,7 +231,3 @@ def _with_health(journal: Journal, tell: Callable[[Progress, str], None]) -> Cal
         tell(progress, state["code"])
 
     return on_progress
-
-
-def _say(line: str) -> None:
-    print(f"unvanish: {line}", file=sys.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unvanish.clinic import RUN_FILE
+from unvanish.runfolder import RUN_FILE
 from unvanish.record.journal import load
 from unvanish.trials import hearing
 

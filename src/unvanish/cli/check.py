@@ -20,7 +20,7 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Look at a network before any training: where its gradient goes, what theory says, what is wrong."""
-    from unvanish.clinic import check_factory
+    from unvanish.checking import check_factory
 
     require_place(json)
     stem = Path(factory.rpartition(":")[0]).stem

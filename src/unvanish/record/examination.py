@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
 from unvanish.record.spectrum import JacobianSpectrum
+from unvanish.record.treatment import Prescription
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A network looked at before its first update. `spectra` has one entry for each layer whose Jacobian was measured."""
+    """A network looked at before its first update. `spectra` has one entry for each layer whose Jacobian was measured.
+
+    `prescription` is there where the network itself was at hand and something was found.
+    """
 
     flow: GradientFlow
     prediction: Prediction | None = None
     spectra: tuple[JacobianSpectrum, ...] = ()
+    prescription: Prescription | None = None

@@ -10,7 +10,7 @@ SHELF = frozenset(
     {
         *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
         *("glorot-init", "he-init"),
-        *("batchnorm", "layernorm", "groupnorm", "rmsnorm"),
+        *("batchnorm", "layernorm", "groupnorm", "rmsnorm", "online-norm", "dynamic-tanh"),
         *("residual", "pre-norm"),
         *("logits",),
     }
@@ -50,8 +50,31 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """Remedies that are taken together, and what they would do before any training.
+
+    `foretold` is log10 of the gradient's RMS at the input over that at the output as theory expects it of the treated network,
+    `traced` the same as one exact look measures it; None where there is no number. `parameters` is the ratio of the treated
+    network's size to that of the untreated one. `refusal` says why the remedies cannot act; then nothing else is known.
+    """
+
+    remedies: tuple[str, ...]
+    foretold: float | None = None
+    traced: float | None = None
+    parameters: float = 1.0
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Prescription:
-    """Candidates for a race, best first: each is a tuple of remedy names that are applied together."""
+    """What to take for a finding, best first, and how the untreated network stands: `foretold` and `traced` as in Candidate."""
 
     finding: str
-    candidates: tuple[tuple[str, ...], ...]
+    foretold: float | None
+    traced: float | None
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> tuple[tuple[str, ...], ...]:
+        """The candidates that can act, by name."""
+        return tuple(candidate.remedies for candidate in self.candidates if not candidate.refusal)

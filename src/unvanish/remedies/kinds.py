@@ -7,6 +7,10 @@ from typing import TypeAlias
 
 from torch import nn
 
+from unvanish.remedies.modules.channel_norm import ChannelRMSNorm
+from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
+from unvanish.remedies.modules.online_norm import OnlineNorm
+
 WeightedLayer: TypeAlias = (
     nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 )
@@ -56,6 +60,9 @@ NORMALISATIONS = (
     nn.RMSNorm,
     nn.GroupNorm,
     nn.LocalResponseNorm,
+    ChannelRMSNorm,
+    DynamicTanh,
+    OnlineNorm,
 )
 # One kernel runs over all parameters of these, whose scales belong together: neither modules nor weights inside are ours.
 FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from unvanish.errors import UsageError
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
-from unvanish.report import numbers, places, race_lines
+from unvanish.report import numbers, places, prescription_table, race_lines
 from unvanish.report.card import State, call, card, since
 from unvanish.report.facts import facts, masthead
 from unvanish.report.figures import gallery
@@ -47,6 +47,7 @@ def html(run: Run, findings: Sequence[Finding]) -> str:
     """The page as text, about 5 MB (nearly all of it plotly, once). `findings` has the root first."""
     pictures = gallery(run, findings)
     race = run.race
+    prescription = run.examination.prescription if run.examination is not None else None
     return _template().render(
         run=run,
         card=card(run, findings),
@@ -55,6 +56,8 @@ def html(run: Run, findings: Sequence[Finding]) -> str:
         findings=findings,
         findings_title=_findings_title(findings),
         race=race_lines.lines(race) if race is not None else None,
+        prescribed=prescription_table if prescription is not None else None,
+        prescription=prescription,
         facts=facts(run),
         say=Underliner(),
         css=Markup(_asset("page.css")),

@@ -24,6 +24,7 @@ from unvanish.report import numbers, places
 from unvanish.report.card import Card, State, call, card, since
 from unvanish.report.gradient import Gradient, gradient
 from unvanish.report.ladder import evenly, over_steps
+from unvanish.report.prescription_table import render_prescription
 from unvanish.report.terminal_flow import render_flow
 from unvanish.report.terminal_race import RaceTable
 
@@ -51,6 +52,9 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
             parts += ["", Padding(_next(findings[0]), (0, 0, 0, 2))]
     if verdict.confidence is None:
         parts += _flow(run)
+    seen = run.examination
+    if seen is not None and seen.prescription is not None:
+        parts += ["", render_prescription(seen.prescription)]
     parts += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in verdict.notes]
     if run.race is not None:
         parts += ["", render_race(run.race)]

@@ -35,10 +35,10 @@ REASONS = {
     "off-critical-init": "The initial weights are too large for this activation: each layer enlarges the signal and the gradient",
 }
 REMEDIES = {
-    "missing-normalisation": ("batchnorm", "glorot-init"),
-    "depth-without-path": (),
-    "off-critical-init": ("he-init", "glorot-init", "batchnorm"),
-    "exploding-gradient": ("relu", "batchnorm"),
+    "missing-normalisation": ("layernorm", "batchnorm", "zero-init-residual", "residual"),
+    "depth-without-path": ("residual", "tailored-activation"),
+    "off-critical-init": ("he-init", "glorot-init", "critical-init", "batchnorm"),
+    "exploding-gradient": ("critical-init", "batchnorm", "layernorm", "clip-norm"),
 }
 
 

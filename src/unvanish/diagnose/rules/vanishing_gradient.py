@@ -19,9 +19,9 @@ from unvanish.record.finding import Cause, Finding, Severity
 ARRANGEMENT = frozenset({"size", "pooling", "other", "embedding", "loss"})
 
 REMEDIES = {
-    "saturating-activation": ("relu + he-init", "batchnorm", "elu", "glorot-init"),
-    "off-critical-init": ("he-init", "glorot-init", "batchnorm"),
-    "depth-without-path": ("glorot-init", "batchnorm"),
+    "saturating-activation": ("relu + he-init", "batchnorm", "elu", "tailored-activation", "glorot-init"),
+    "off-critical-init": ("he-init", "critical-init", "glorot-init", "batchnorm"),
+    "depth-without-path": ("pre-norm", "residual", "tailored-activation", "batchnorm"),
 }
 STEEPEST = {
     "sigmoid": "Every sigmoid passes on at most a quarter of the gradient",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unvanish.remedies.contract import Remedy
 from unvanish.remedies.shelf.batchnorm import BatchNorm
+from unvanish.remedies.shelf.dynamic_tanh import DyT
 from unvanish.remedies.shelf.elu import Elu
 from unvanish.remedies.shelf.gelu import Gelu
 from unvanish.remedies.shelf.glorot_init import GlorotInit
@@ -12,6 +13,7 @@ from unvanish.remedies.shelf.he_init import HeInit
 from unvanish.remedies.shelf.layernorm import LayerNorm
 from unvanish.remedies.shelf.leaky_relu import LeakyRelu
 from unvanish.remedies.shelf.logits import Logits
+from unvanish.remedies.shelf.online_norm import OnlineNormalisation
 from unvanish.remedies.shelf.pre_norm import PreNorm
 from unvanish.remedies.shelf.relu import Relu
 from unvanish.remedies.shelf.residual import SkipInit
@@ -22,7 +24,7 @@ from unvanish.remedies.shelf.silu import Silu
 KINDS: tuple[type[Remedy], ...] = (
     *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
     *(GlorotInit, HeInit),
-    *(BatchNorm, LayerNorm, GroupNorm, RmsNorm),
+    *(BatchNorm, LayerNorm, GroupNorm, RmsNorm, OnlineNormalisation, DyT),
     *(SkipInit, PreNorm),
     *(Logits,),
 )

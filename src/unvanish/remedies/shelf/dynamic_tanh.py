@@ -1,0 +1,74 @@
+"""Dynamic tanh between a weighted layer and its activation, and in the place of normalisation layers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from torch import nn
+
+from unvanish.errors import NotApplicable
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.insertion import insertions
+from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
+from unvanish.remedies.surgery import Replace, places
+
+
+@final
+class DyT(Remedy):
+    """Puts a learned squashing, g tanh(a x) + b, in the place of layer normalisation: no statistics, and nothing to gather.
+
+    Does: replaces every nn.LayerNorm and nn.RMSNorm over the last axis, but those inside torch's transformer layers, by
+        DynamicTanh with a = 0.5. A network that has none gets one before each hidden activation, and in the place of batch
+        normalisation; where that activation is a call in `forward`, or shared, the layer becomes nn.Sequential(layer, norm).
+        The new parameters join the optimizer if it is given; otherwise build the optimizer afterwards.
+    Helps: transformers whose normalisation costs too much, or whose batches are too small for statistics: large activations are
+        squashed as a layer normalisation would, without a mean to be taken.
+    Harms: it does not make a small signal larger: a network whose signal dies out is not repaired. In plain convolutional
+        networks it is no match for batch normalisation. A trained network no longer computes what it learned.
+    Cost: one number, and two a feature; one tanh an element.
+    References: Zhu et al. 2025, "Transformers without normalization", arXiv 2503.10622.
+    """
+
+    name: ClassVar[str] = "dynamic-tanh"
+    family: ClassVar[str] = "normalisation"
+    summary: ClassVar[str] = "a learned tanh in the place of layer normalisation"
+    treats: ClassVar[tuple[str, ...]] = ("exploding-gradient", "batch-too-small", "running-stats-drift")
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """One replacement a normalisation, or else one insertion a place. Raises NotApplicable where there is neither."""
+        found = places(network)
+        exchanged = [
+            Replace(path, norm, DynamicTanh(width).to(_like(norm, network)), found[norm], norm if _owns(norm) else network)
+            for path, norm in network.named_modules()
+            if (width := _width(norm)) and path and not _sealed(network, path)
+        ]
+        if exchanged:
+            return tuple(exchanged)
+        if any(isinstance(module, DynamicTanh) for module in network.modules()):
+            raise NotApplicable(f"dynamic-tanh: {type(network).__name__} has it already; nothing is left to replace")
+        return insertions(network, context, _norm, remedy=self.name)
+
+
+def _width(norm: nn.Module) -> int:
+    """The features that a layer normalisation over the last axis takes; 0 for any other module."""
+    shape = norm.normalized_shape if isinstance(norm, (nn.LayerNorm, nn.RMSNorm)) else ()
+    return shape[0] if len(shape) == 1 else 0
+
+
+def _owns(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _like(norm: nn.Module, network: nn.Module) -> nn.Parameter:
+    return next(norm.parameters() if _owns(norm) else network.parameters())
+
+
+def _sealed(network: nn.Module, path: str) -> bool:
+    """Whether torch's own transformer layer holds a module, whose fast path reads the normalisation by name."""
+    parts = path.split(".")
+    above = [network.get_submodule(".".join(parts[:end])) for end in range(len(parts))]
+    return any(isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)) for module in above)
+
+
+def _norm(features: int, axes: int) -> nn.Module:
+    return DynamicTanh(features, axis=-1 if axes == 2 else 1)
