@@ -1,0 +1,109 @@
+"""Biases of gates that remember: how long a gated recurrent layer keeps its state before it is trained. It changes no weight."""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.errors import NotApplicable
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.recurrence import Gated, Level, gated, levels, listed, shown, vanilla, why_none
+from unvanish.remedies.recurrent_numbers import FORGET_BIAS, chrono_, forgetting, remembering_
+from unvanish.remedies.surgery import Fill, Initialise
+from unvanish.remedies.time_span import spans
+
+SHORTEST = 3
+"""Over fewer steps ln U(1, T - 1) is no distribution, or zero."""
+
+
+@final
+class ForgetBias(Remedy):
+    """Sets the biases of the gates that keep a recurrent layer's state, so that it starts with a memory as long as its sequences.
+
+    Does: with inputs=, where a layer carries its state over T steps (T at least 3), each unit of an LSTM gets the forget bias
+        b = ln U(1, T - 1) and the input bias -b (chrono initialisation), so that its memory lasts some 1 + e^b steps. Without
+        inputs=, or over fewer steps, the forget bias becomes 1. A GRU has no forget gate: its update gate, which in torch keeps
+        the old state, gets b where T is known, and stays as it is otherwise. Torch adds up two biases for each gate; the second
+        becomes 0 there. All layers and directions of nn.LSTM, nn.LSTMCell, nn.GRU and nn.GRUCell are set; other gates, weights,
+        frozen layers and those without biases stay. Given the optimizer, its state of the changed biases starts afresh.
+    Helps: what happened long ago matters, and the layer has not been trained yet. On the adding problem over 100 steps (64
+        units, 1500 steps of Adam at 2e-3) the error of an LSTM falls to .0018, .0028 and .0030 with three seeds, where forget
+        bias 1 stayed at .167, which is chance, and that of a GRU from .0022 to .0014 (one seed). At its start the LSTM's
+        gradient loses .0105 decades a step with chrono biases, .070 with forget bias 1 and .200 with torch's own.
+    Harms: chrono biases make a layer slow to answer its latest inputs, which is wrong where only the last few steps matter. What
+        trained gates had learned about forgetting is lost.
+    Cost: none per step; with inputs= one forward pass of a copy of the network.
+    References: Jozefowicz et al. 2015; Gers et al. 2000; Tallec and Ollivier 2018, arXiv 1804.11188.
+    """
+
+    name: ClassVar[str] = "forget-bias"
+    family: ClassVar[str] = "initialisation"
+    summary: ClassVar[str] = "gates of LSTM and GRU that start with a memory as long as the sequences"
+    treats: ClassVar[tuple[str, ...]] = ("vanishing-through-time", "vanishing-gradient")
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """One initialisation a module. Raises NotApplicable where no gate's bias can be set."""
+        found = gated(network)
+        if not found:
+            raise NotApplicable(f"forget-bias: {_ungated(network, context)}")
+        lengths = {} if context.inputs is None else spans(network, context.inputs)
+        operations: list[Operation] = []
+        for path, module in found:
+            steps = lengths.get(path, 0)
+            if fills := _fills(module, steps, context.generator):
+                operations.append(Initialise(path, repr(module), _described(module, steps), fills))
+        if not operations:
+            raise NotApplicable(f"forget-bias: {_unset(network, found, context)}")
+        return tuple(operations)
+
+
+def _fills(module: Gated, steps: int, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
+    hidden, lstm = module.hidden_size, isinstance(module, (nn.LSTM, nn.LSTMCell))
+    one: Fill = functools.partial(remembering_, hidden=hidden)
+    if steps >= SHORTEST:
+        one = functools.partial(chrono_, hidden=hidden, steps=steps, inputs=lstm, generator=generator)
+    elif not lstm:
+        return ()
+
+    def other(bias: Tensor) -> object:
+        return (bias[: 2 * hidden] if lstm and steps >= SHORTEST else forgetting(bias, hidden=hidden)).zero_()
+
+    fills: list[tuple[nn.Parameter, Fill]] = []
+    for level in levels(module):
+        if biases := _biases(level):
+            fills += zip(biases, (one, other), strict=True)
+    return tuple(fills)
+
+
+def _described(module: Gated, steps: int) -> str:
+    gate = "forget" if isinstance(module, (nn.LSTM, nn.LSTMCell)) else "update"
+    if steps < SHORTEST:
+        return f"{gate} bias {FORGET_BIAS:g}"
+    also = ", input bias its negative" if gate == "forget" else ""
+    return f"chrono for {steps} steps: {gate} bias ln U(1, {steps - 1}){also}"
+
+
+def _ungated(network: nn.Module, context: Context) -> str:
+    if not (found := vanilla(network)):
+        return why_none(network, context.inputs)
+    kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found])
+    return f"the recurrence of {type(network).__name__} has no gates ({kinds}); apply lstm first, in the same call"
+
+
+def _unset(network: nn.Module, found: tuple[tuple[str, Gated], ...], context: Context) -> str:
+    name = type(network).__name__
+    kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found])
+    if not any(_biases(level) for _, module in found for level in levels(module)):
+        return f"no gate of {name} has a bias that trains ({kinds}); build them with bias=True, or unfreeze them"
+    if context.inputs is None:
+        return f"{name} has only update gates to set ({kinds}), by the length of the sequences; pass inputs="
+    return f"the states of {name} are carried over fewer than {SHORTEST} steps ({kinds}); there is nothing to remember"
+
+
+def _biases(level: Level) -> tuple[nn.Parameter, nn.Parameter] | None:
+    """The two biases of a layer; None where there are none, or where one is frozen."""
+    one, two = level.bias_ih, level.bias_hh
+    return (one, two) if one is not None and two is not None and one.requires_grad and two.requires_grad else None
