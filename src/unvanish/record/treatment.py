@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 SHELF = frozenset(
     {
         *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
-        *("glorot-init", "he-init"),
+        *("glorot-init", "he-init", "identity-rnn-init", "forget-bias"),
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm", "online-norm", "dynamic-tanh"),
-        *("residual", "pre-norm"),
+        *("lstm", "gru", "residual", "pre-norm"),
         *("logits",),
     }
 )

@@ -6,13 +6,17 @@ from unvanish.remedies.contract import Remedy
 from unvanish.remedies.shelf.batchnorm import BatchNorm
 from unvanish.remedies.shelf.dynamic_tanh import DyT
 from unvanish.remedies.shelf.elu import Elu
+from unvanish.remedies.shelf.forget_bias import ForgetBias
 from unvanish.remedies.shelf.gelu import Gelu
 from unvanish.remedies.shelf.glorot_init import GlorotInit
 from unvanish.remedies.shelf.groupnorm import GroupNorm
+from unvanish.remedies.shelf.gru import Gru
 from unvanish.remedies.shelf.he_init import HeInit
+from unvanish.remedies.shelf.identity_rnn_init import IdentityRnnInit
 from unvanish.remedies.shelf.layernorm import LayerNorm
 from unvanish.remedies.shelf.leaky_relu import LeakyRelu
 from unvanish.remedies.shelf.logits import Logits
+from unvanish.remedies.shelf.lstm import Lstm
 from unvanish.remedies.shelf.online_norm import OnlineNormalisation
 from unvanish.remedies.shelf.pre_norm import PreNorm
 from unvanish.remedies.shelf.relu import Relu
@@ -23,9 +27,9 @@ from unvanish.remedies.shelf.silu import Silu
 
 KINDS: tuple[type[Remedy], ...] = (
     *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
-    *(GlorotInit, HeInit),
+    *(GlorotInit, HeInit, IdentityRnnInit, ForgetBias),
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm, OnlineNormalisation, DyT),
-    *(SkipInit, PreNorm),
+    *(Lstm, Gru, SkipInit, PreNorm),
     *(Logits,),
 )
 """In the order in which lists show them: by family, and in each from the plain to the special."""
