@@ -26,20 +26,30 @@ def with_apply(source: str, line: int, expression: str, remedies: Sequence[str])
     Everything else stays as it is, to the character. A source that has this very call there comes back unchanged.
     Raises TrialError where the source or the expression does not parse, or the line has no statement.
     """
-    tree = _parsed(source, "the script does not parse")
-    covering = [t for t in _all_targets(tree) if _first_line(t.statement) <= line <= (t.statement.end_lineno or 0)]
-    if not covering:
-        raise TrialError(f"line {line} of the script holds no statement, so nothing can be put before it")
+    tree = parsed(source, "the script does not parse")
+    covering = _covering(tree, line)
     wanted = ast.dump(_statement(_call(expression, remedies)))
     if any(ast.dump(s) == wanted for t in covering for s in (t.statement, *t.before[-1:])):
         return source
     edited = _insert(source, _chosen(covering, ast.dump(_statement(expression))), suggestion(expression, remedies))
-    _parsed(edited, f"an unvanish.apply line does not fit before line {line}; put one yourself where the network is built")
+    parsed(edited, f"an unvanish.apply line does not fit before line {line}; put one yourself where the network is built")
     return edited
 
 
+def target_at(tree: ast.Module, line: int, expression: str) -> Target:
+    """The innermost statement that covers a line; of several on one line the first that reads the expression, else the last."""
+    return _chosen(_covering(tree, line), ast.dump(_statement(expression)))
+
+
+def _covering(tree: ast.Module, line: int) -> list[Target]:
+    covering = [t for t in _all_targets(tree) if _first_line(t.statement) <= line <= (t.statement.end_lineno or 0)]
+    if not covering:
+        raise TrialError(f"line {line} of the script holds no statement, so nothing can be put before it")
+    return covering
+
+
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A statement that something may be put before, and the statements before it in its block."""
 
     statement: ast.stmt
@@ -52,13 +62,18 @@ def _call(expression: str, remedies: Sequence[str]) -> str:
 
 def _statement(text: str) -> ast.stmt:
     """The one statement that an expression is."""
-    body = _parsed(text, f"{text!r} does not name a network; give the script's network a variable").body
+    body = parsed(text, f"{text!r} does not name a network; give the script's network a variable").body
     if len(body) != 1 or not isinstance(body[0], ast.Expr):
         raise TrialError(f"{text!r} does not name a network; give the script's network a variable")
     return body[0]
 
 
-def _parsed(source: str, otherwise: str) -> ast.Module:
+def lines_of(source: str) -> list[str]:
+    """The lines of a source as the parser counts them, with their endings."""
+    return list(io.StringIO(source, newline=""))
+
+
+def parsed(source: str, otherwise: str) -> ast.Module:
     """The tree of a source that compiles. Raises TrialError with the line `otherwise` and the compiler's reason."""
     try:
         with warnings.catch_warnings():
@@ -72,7 +87,7 @@ def _parsed(source: str, otherwise: str) -> ast.Module:
 # Finding the place
 
 
-def _chosen(covering: Sequence[_Target], named: str) -> _Target:
+def _chosen(covering: Sequence[Target], named: str) -> Target:
     """The innermost statement that covers a line. Of several on one line, the first that reads the expression, else the last.
 
     `named` is the dump of the expression as a statement.
@@ -82,13 +97,13 @@ def _chosen(covering: Sequence[_Target], named: str) -> _Target:
     return [*covering, *simple, *readers[:1]][-1]
 
 
-def _all_targets(node: ast.AST) -> Iterator[_Target]:
+def _all_targets(node: ast.AST) -> Iterator[Target]:
     """Every statement with those before it in its block, outer ones first. An `elif` is left out: nothing can stand before it."""
     for _, block in ast.iter_fields(node):
         for index, child in enumerate(block if isinstance(block, list) else [block]):
             if isinstance(child, ast.stmt):
                 if not _is_elif(child, node):
-                    yield _Target(child, tuple(block[:index]))
+                    yield Target(child, tuple(block[:index]))
                 yield from _all_targets(child)
             elif isinstance(child, ast.ExceptHandler | ast.match_case):
                 yield from _all_targets(child)
@@ -123,9 +138,9 @@ def _is_ours(statement: ast.stmt) -> bool:
 # Writing
 
 
-def _insert(source: str, target: _Target, text: str) -> str:
+def _insert(source: str, target: Target, text: str) -> str:
     statement, before = target.statement, target.before
-    lines = list(io.StringIO(source, newline=""))  # splits where the parser does, and keeps the endings
+    lines = lines_of(source)
     if not _is_compound(statement):
         row, column = statement.lineno, statement.col_offset
         return _spliced(lines, row, column, f"{text}; ")
