@@ -1,0 +1,164 @@
+"""Layer-sequential unit-variance initialisation: weights scaled by what real inputs make of them. It changes no architecture."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unvanish.errors import NotApplicable
+from unvanish.record.treatment import Edit
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.orthogonal import group_count, orthogonal_
+from unvanish.remedies.rehearsal import fed, misfit, rehearse
+from unvanish.remedies.scale import fans
+from unvanish.remedies.stand_in import stand_in, without_trace
+from unvanish.remedies.weights import Target, targets
+
+TRIES = 11
+TOLERANCE = 0.1
+"""How often a layer is rescaled at most, and how far from 1 its output's standard deviation may stay (Mishkin 2016)."""
+
+# With running statistics that are yet to be gathered they would pass on anything.
+_STATISTICAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+def unit_variance_(weight: Tensor, bias: Tensor | None, *, output: Callable[[], Tensor]) -> Tensor:
+    """The output of a layer once its weight and bias give it the standard deviation 1 and the mean 0 over all of its values.
+
+    `output` runs the layer. Up to TRIES times while |std - 1| > TOLERANCE: W /= std, b -= mean / std (Mishkin 2016, arXiv
+    1511.06422). An output that does not vary, or is not finite, is left.
+    """
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    scale, shift = 1.0, 0.0
+    first, offset = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
+    for _ in range(TRIES):
+        made = output().detach().double()
+        std, mean = float(made.std(correction=0)), float(made.mean())
+        if not (math.isfinite(std) and std > 0.0) or abs(std - 1.0) <= TOLERANCE:
+            break
+        scale, shift = scale / std, shift - mean / std
+        weight.copy_(first * scale)
+        if bias is not None and offset is not None:
+            bias.copy_(offset + shift)
+    return output()
+
+
+@dataclass(frozen=True, slots=True)
+class UnitVariance(Operation):
+    """Scales the weights of some layers, in the order in which they run, so that each layer's output has unit variance.
+
+    The layers run on a stand-in; the network gets the numbers. `inputs` is the batch.
+    """
+
+    chosen: tuple[Target, ...]
+    inputs: Any
+
+    @property
+    def edit(self) -> Edit:
+        """All the layers at once: their numbers are found one after the other."""
+        layers = f"{len(self.chosen)} layer" + ("" if len(self.chosen) == 1 else "s")
+        return Edit("initialise", "", "orthonormal weights", f"scaled in order: outputs of {layers} at std 1 on the batch")
+
+    def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Runs the batch once through a stand-in, whose layers are scaled as they are reached, and copies what came of it."""
+        del optimizers  # whose state of these parameters went when they were drawn
+        try:
+            with without_trace():
+                double = stand_in(network)
+                scaled = [(target, _WeightAndBias.of(double.get_submodule(target.path), target)) for target in self.chosen]
+                for module in double.modules():
+                    if isinstance(module, _STATISTICAL):
+                        module.train()
+                for _, pair in scaled:
+                    pair.layer.register_forward_hook(_Scaling(pair), with_kwargs=True)
+                fed(double, self.inputs)
+        except Exception as fault:  # the user's forward may raise anything
+            raise misfit(network, fault) from fault
+        with torch.no_grad():
+            for target, pair in scaled:
+                target.weight.copy_(pair.weight)
+                if target.bias is not None and pair.bias is not None:
+                    target.bias.copy_(pair.bias)
+
+
+@final
+class LsuvInit(Remedy):
+    """Draws all weights anew, orthonormal, and scales each so that its layer's output on a real batch has unit variance.
+
+    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers with a random semi-orthogonal matrix; then runs the
+        batch through a copy of the network, layer by layer in order of execution, and up to 11 times while a layer's output
+        has a standard deviation more than 0.1 from 1, divides the weight by it and moves the bias so that the mean becomes 0.
+        BatchNorm uses the batch's statistics in that run, as in training; dropout is off, whatever mode the network is in.
+        A layer that runs several times is scaled where it runs first. Tied weights are drawn once. Embeddings, normalisation,
+        recurrent and attention layers stay as they are. Given the optimizer, its state of the redrawn parameters starts afresh.
+    Helps: networks for which no formula gives the scale: unusual activations, sums of branches, inputs of unknown size.
+    Harms: everything learned is lost. It looks at the signal alone, so it does not repair deep networks of sigmoid units, whose
+        gradient dies at any scale; a GELU network of 50 layers stayed at chance. A batch that is not typical misleads it.
+    Cost: none per step; two passes of one batch through a copy of the network, and a QR decomposition per weight.
+    References: Mishkin and Matas 2016, arXiv 1511.06422.
+    """
+
+    name: ClassVar[str] = "lsuv-init"
+    family: ClassVar[str] = "initialisation"
+    summary: ClassVar[str] = "orthonormal weights, scaled to unit variance of every layer's output on a real batch"
+    treats: ClassVar[tuple[str, ...]] = (
+        "vanishing-gradient",
+        "exploding-gradient",
+        "off-critical-init",
+        "symmetric-init",
+        "saturated-activation",
+        "dead-units",
+    )
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """One initialisation a weight, and one scaling of them all.
+
+        Raises NotApplicable without inputs, and UsageError for wrong ones.
+        """
+        if context.inputs is None:
+            raise NotApplicable("lsuv-init: it needs a batch to measure what layers put out; pass inputs=, or use orthogonal-init")
+        chosen = targets(network, remedy=self.name)
+        rehearse(network, context.inputs)
+        return (*(_orthonormal(target, context.generator) for target in chosen), UnitVariance(chosen, context.inputs))
+
+
+def _orthonormal(target: Target, generator: torch.Generator) -> Operation:
+    fan_in, _ = fans(target.layer)
+    fill = functools.partial(orthogonal_, fan_in=fan_in, gain=1.0, generator=generator, groups=group_count(target.layer))
+    return target.filled(fill, after="orthonormal, then scaled to unit variance of its output")
+
+
+@dataclass(frozen=True, slots=True)
+class _WeightAndBias:
+    """A layer of the stand-in, and what of it may be altered."""
+
+    layer: nn.Module
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, layer: nn.Module, target: Target) -> _WeightAndBias:
+        own = dict(layer.named_parameters(recurse=False))
+        return cls(layer, own["weight"], own["bias"] if target.bias is not None else None)
+
+
+class _Scaling:
+    """A forward hook that scales a layer when it first runs, and hands on what it puts out then."""
+
+    def __init__(self, pair: _WeightAndBias) -> None:
+        self._pair = pair
+        self._done = False
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
+        del output
+        if self._done:
+            return None
+        self._done = True
+        return unit_variance_(self._pair.weight, self._pair.bias, output=lambda: module.forward(*args, **kwargs))
