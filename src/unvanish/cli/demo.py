@@ -1,89 +1,80 @@
-"""unvanish demo: the whole story on real data: a network that does not learn, why, and four cures raced against it."""
+"""unvanish demo: what the package claims, trained before your eyes. Without a name, the whole story of one network."""
 
 from __future__ import annotations
 
 import importlib.util
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unvanish.cli.output import put_json, require_place, terminal
+from unvanish.cli.run import new_folder
+from unvanish.demos.programme import PROGRAMME, Billing, find
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from unvanish.record.demonstration import Demonstration
 
-    from unvanish.trials import News
-
-SCRIPT = "digits_sigmoid.py"
-SEEDS = 3
+NAMES = "One of: " + "; ".join(f"{b.name} ({b.minutes} min: {b.summary})" for b in PROGRAMME.values()) + "."
+INTERRUPTED = 130
+PAGE, RECORD = "report.html", "demo.json"
 
 
 def demo(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=NAMES)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in unvanish-runs.")] = None,
-    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write verdicts as JSON; - is standard output.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the figures as JSON; - is standard output.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, for a first impression of a named demo.")] = False,
 ) -> int:
-    """A deep sigmoid network on real digits: why it does not learn, and which of four cures wins. Takes about two minutes."""
-    from unvanish.clinic import race_cures
-    from unvanish.report.terminal import render
-    from unvanish.trials import Script
-
+    """Train a demo before your eyes. Without NAME: a deep sigmoid network, why it does not learn, and which of four cures wins."""
     require_place(json)
     if importlib.util.find_spec("sklearn") is None:
-        raise UsageError("the demo trains on scikit-learn's digits: pip install scikit-learn")
+        raise UsageError("the demos train on scikit-learn's digits: pip install scikit-learn")
+    if name is None:
+        from unvanish.cli.demo_story import tell
+
+        if quick:
+            raise UsageError("--quick goes with the name of a demo: unvanish demo activations --quick")
+        return tell(out, json)
+    billing = find(name)
+    folder = out or new_folder(f"demo-{billing.name}")
+    _require_folder(folder)
+    return _show(_performed(billing, quick=quick), folder, json)
+
+
+def _performed(billing: Billing, *, quick: bool) -> Demonstration:
+    from unvanish.cli.demo_board import DemoBoard
+    from unvanish.demos.stage import perform
+
     console = terminal()
-    console.print("unvanish demo: ten sigmoid layers on scikit-learn's 1,797 handwritten digits.")
-    console.print(f"The script is {SCRIPT}, plain PyTorch. First it is watched as it is, then four cures are raced against it.\n")
-    folder = out or Path("unvanish-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-demo"
-    with _bars() as bars:
-        checkup = race_cures(Script(path=example()), folder=folder, seeds=SEEDS, progress=_Board(bars).show)
-    console.print(render(checkup.run, checkup.findings, script=f"examples/{SCRIPT}", report_path=checkup.page))
+    size = "a quick look" if quick else f"about {billing.minutes} min on two cores"
+    console.print(f"unvanish demo {billing.name}: {billing.summary}; {size}. Ctrl-C ends it and shows what is known by then.\n")
+    staged = billing.load().quick() if quick else billing.load()
+    with DemoBoard(console, staged.trainings()) as board:
+        return perform(billing.name, staged, quick=quick, progress=board.show)
+
+
+def _show(shown: Demonstration, folder: Path, json: str | None) -> int:
+    """Prints and writes what was measured. 0: the claim is borne out; 1: it is not; 130: Ctrl-C came first."""
+    from unvanish.record.demonstration import Standing
+    from unvanish.report import demo_json, demo_page
+    from unvanish.report.demo_terminal import render
+
+    document = demo_json.document(shown)
+    put_json(str(folder / RECORD), document)
+    page = demo_page.write(folder / PAGE, shown)
+    terminal().print(render(shown, page=page))
     if json is not None:
-        from unvanish.report.json_document import diagnosis
-
-        put_json(json, diagnosis(checkup.run, checkup.findings))
-    return 0
+        put_json(json, document)
+    return {Standing.SHOWN: 0, Standing.NOT_SHOWN: 1, Standing.INTERRUPTED: INTERRUPTED}[shown.standing]
 
 
-def example() -> Path:
-    """The script of the demo: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for script in (package / "examples" / SCRIPT, package.parents[1] / "examples" / SCRIPT):
-        if script.is_file():
-            return script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
-    raise UsageError(f"{SCRIPT} is not where it was installed ({package / 'examples'}); install unvanish again")
-
-
-def _bars() -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[news]}"),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=terminal())
-
-
-class _Board:
-    """One bar for watching, then one for each seed of each candidate's trials together."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-        self._ended: dict[str, set[int]] = {}
-
-    def show(self, news: News) -> None:
-        """Takes in what is known of one trial."""
-        watching = news.total == 1
-        name = "watching it as it is" if watching else news.trial.name
-        if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=1 if watching else SEEDS, news="")
-        ended = self._ended.setdefault(name, set())
-        if news.result is not None:
-            ended.add(news.trial.seed)
-        told = f"seed {news.trial.seed}  step {news.step}  loss {news.loss:.3f}"
-        self._bars.update(self._tasks[name], completed=len(ended), news=told)
+def _require_folder(folder: Path) -> None:
+    """Makes the folder before anything is trained for it. Raises UsageError where it cannot be, or holds a run already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
+    if (folder / PAGE).exists():
+        raise UsageError(f"{folder} holds another run already; choose another folder with --out")

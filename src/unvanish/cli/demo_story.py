@@ -1,0 +1,43 @@
+"""unvanish demo without a name: the whole story on real data: a network that does not learn, why, and four cures raced."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from unvanish.cli.board import Board
+from unvanish.cli.output import put_json, terminal
+from unvanish.errors import UsageError
+
+SCRIPT = "digits_sigmoid.py"
+SEEDS = 3
+CURES = ("relu+he-init", "batchnorm", "elu", "glorot-init")
+
+
+def tell(out: Path | None, json: str | None) -> int:
+    """Watches the script, races the cures, says what came of it; always 0."""
+    from unvanish.curing import fix_script
+    from unvanish.report.terminal import render
+    from unvanish.trials import Script
+
+    console = terminal()
+    console.print("unvanish demo: ten sigmoid layers on scikit-learn's 1,797 handwritten digits.")
+    console.print(f"The script is {SCRIPT}, plain PyTorch. First it is watched as it is, then four cures are raced against it.\n")
+    folder = out or Path("unvanish-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-demo"
+    with Board(console, seeds=SEEDS) as board:
+        checkup = fix_script(Script(path=example()), folder=folder, seeds=SEEDS, remedies=CURES, progress=board.show).checkup
+    console.print(render(checkup.run, checkup.findings, script=f"examples/{SCRIPT}", report_path=checkup.page))
+    if json is not None:
+        from unvanish.report.json_document import diagnosis
+
+        put_json(json, diagnosis(checkup.run, checkup.findings))
+    return 0
+
+
+def example() -> Path:
+    """The script of the demo: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for script in (package / "examples" / SCRIPT, package.parents[1] / "examples" / SCRIPT):
+        if script.is_file():
+            return script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
+    raise UsageError(f"{SCRIPT} is not where it was installed ({package / 'examples'}); install unvanish again")

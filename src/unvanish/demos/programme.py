@@ -1,0 +1,64 @@
+"""The demos by name: what each shows and about how long it takes. It imports none of them before it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from unvanish.errors import UsageError
+
+if TYPE_CHECKING:
+    from unvanish.demos.demo import Demo
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """One demo on the programme. `minutes` is for two cores of a laptop; `place` is where its class is, "module:Class"."""
+
+    name: str
+    summary: str
+    minutes: int
+    place: str
+
+    def load(self) -> Demo:
+        """The demo at full size. Imports torch."""
+        module, _, kind = self.place.partition(":")
+        return getattr(import_module(f"unvanish.demos.{module}"), kind)()
+
+
+_BILLINGS = (
+    Billing(
+        "activations",
+        "five activation functions at 10, 30 and 50 layers: how much gradient is lost at the start, and what is learned",
+        3,
+        "activations:Activations",
+    ),
+    Billing(
+        "ten-thousand-layers",
+        "a plain tanh network of 10,000 layers, as it is and with critical-init",
+        8,
+        "ten_thousand_layers:TenThousandLayers",
+    ),
+    Billing("memory", "what a recurrent network must remember for 100 and 200 steps: RNN against LSTM", 8, "memory:Memory"),
+    Billing(
+        "small-batches", "batches of one and two images: batch normalisation against online-norm", 3, "small_batches:SmallBatches"
+    ),
+    Billing(
+        "plain-deep", "fifty convolutions in a row, without skips: tailored-activation against a ResNet", 8, "plain_deep:PlainDeep"
+    ),
+)
+PROGRAMME: Mapping[str, Billing] = MappingProxyType({billing.name: billing for billing in _BILLINGS})
+
+
+def find(name: str) -> Billing:
+    """The demo of that name. Raises UsageError, with the nearest name, where there is none."""
+    wanted = name.lower().replace("_", "-")
+    if wanted in PROGRAMME:
+        return PROGRAMME[wanted]
+    nearest = difflib.get_close_matches(wanted, PROGRAMME, n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]}?" if nearest else "leave the name out for the demo of the whole story"
+    raise UsageError(f"there is no demo called {name}; {hint} The demos are {', '.join(PROGRAMME)}")

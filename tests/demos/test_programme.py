@@ -1,0 +1,42 @@
+"""The programme: every demo can be found by its name, is announced, and is the class that its place says."""
+
+from __future__ import annotations
+
+import pytest
+from demo_sizes import TOYS
+
+from unvanish.demos.demo import Demo
+from unvanish.demos.programme import PROGRAMME, find
+from unvanish.errors import UsageError
+
+
+@pytest.mark.parametrize("name", PROGRAMME)
+def test_a_demo_is_found_by_its_name_and_is_what_the_programme_says(name: str) -> None:
+    demo = find(name.upper().replace("-", "_")).load()
+    assert isinstance(demo, Demo)
+    assert type(demo) is type(TOYS[name])
+    assert len(demo.trainings()) > len(demo.quick().trainings()) or name == "ten-thousand-layers"
+
+
+def test_every_demo_is_tried_at_toy_size() -> None:
+    assert set(TOYS) == set(PROGRAMME)
+
+
+@pytest.mark.parametrize("name", PROGRAMME)
+def test_no_two_trainings_of_a_demo_are_the_same_and_all_have_effort(name: str) -> None:
+    trainings = find(name).load().trainings()
+    assert len({(training.label, training.seed) for training in trainings}) == len(trainings)
+    assert all(training.effort > 0 for training in trainings)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"), [("memry", "memory"), ("ten-thousand", "ten-thousand-layers"), ("deep", "plain-deep")]
+)
+def test_a_misspelt_name_is_refused_with_the_nearest_one(misspelt: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean {meant}"):
+        find(misspelt)
+
+
+def test_a_name_like_no_other_is_refused_with_all_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no demo called zzz; .*activations, ten-thousand-layers"):
+        find("zzz")
