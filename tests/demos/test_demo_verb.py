@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,9 @@ def test_the_board_tells_how_far_the_whole_is(terminal: bool) -> None:
         for training in trainings:
             board.show(News(training, 1, 2, 0.5))
             board.show(News(training, 2, 2, 0.25, Course(Ending.FINISHED, 2)))
+    for thread in threading.enumerate():
+        if thread.daemon:
+            thread.join(timeout=5)  # rich's own, which it lets run out
     console.file.close()
     said = console.export_text()
     assert ("100 %  6 of 6 trainings" in said) is not terminal

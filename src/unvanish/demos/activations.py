@@ -144,7 +144,7 @@ class Activations(Demo):
             call='unvanish.apply(model, "glorot-init")',
             data=SPLIT_IN_WORDS,
             sheet=_sheet(rows, self),
-            boards=(_board(rows),),
+            boards=(_board(rows, borne_out=_borne_out(deepest)),),
         )
 
 
@@ -234,7 +234,7 @@ def _sheet(rows: Sequence[_Row], demo: Activations) -> Sheet:
     )
 
 
-def _board(rows: Sequence[_Row]) -> Board:
+def _board(rows: Sequence[_Row], *, borne_out: bool) -> Board:
     def marks(name: str, cells: Sequence[Cell]) -> Marks:
         return Marks(name, tuple(cell.value for cell in cells), tuple(cell.spread for cell in cells))
 
@@ -244,7 +244,7 @@ def _board(rows: Sequence[_Row]) -> Board:
     scores = [marks(n, [score_cell(c) for c in courses]) for n, courses in zip(names, either, strict=True)]
     return Board(
         "activations",
-        "Where the gradient is lost, nothing is learned",
+        "Where the gradient is lost, nothing is learned" if borne_out else "What is lost of the gradient, and what is learned",
         "Each row is one network and its number of layers. Left: what is lost of the gradient between the last layer and the "
         "first, before training. Right: how many test images are named rightly after it; a guess gets 0.1. "
         "Bars and circles: as PyTorch starts it. Diamonds: by Glorot or He.",

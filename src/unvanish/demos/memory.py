@@ -149,8 +149,8 @@ def _title(vanilla: Sequence[Course], remembering: Sequence[Course], length: int
     said = "learns nothing" if before >= AT_CHANCE * VARIANCE else "learns some of it"
     also = "solves it" if after < SOLVED else "does better"
     return (
-        f"Where something must be kept in mind for {length} steps, a vanilla recurrent network {said} (error {before:.3f}; the "
-        f"same answer every time gets {VARIANCE:.3f}); an LSTM with a long memory {also} ({after:.4f})."
+        f"Asked to remember over {length} steps, a vanilla recurrent network {said}: its error is {before:.3f}, and always giving "
+        f"the same answer gets {VARIANCE:.3f}. An LSTM with a long memory {also}: {after:.4f}."
     )
 
 
@@ -202,7 +202,7 @@ def _horizon(found: Found, length: int) -> Chart:
     profiles = [courses[0].profile for kind in REMEDIES if (courses := found[kind, length])]
     return Chart(
         "horizon",
-        "How far back in time the gradient reaches, before and after the remedies",
+        _reach(found[VANILLA, length], found[REMEMBERING, length]),
         f"The gradient at each of {length} steps, over that at the last one, before training. The network answers after the last "
         "step, on the left; what lies below the dotted line is less than a thousandth.",
         "steps back from the last",
@@ -210,6 +210,13 @@ def _horizon(found: Found, length: int) -> Chart:
         tuple(Line(each.name, each.at, each.log10) for each in profiles if each is not None),
         level=("a thousandth", -3.0),
     )
+
+
+def _reach(vanilla: Sequence[Course], remembering: Sequence[Course]) -> str:
+    before, after = _mean(vanilla, HORIZON), _mean(remembering, HORIZON)
+    if before is None or after is None:
+        return "How far back in time the gradient reaches"
+    return f"The gradient reaches {_steps(before)} back as it is, {_steps(after)} with the two remedies"
 
 
 def _learning(found: Found, lengths: Sequence[int]) -> list[Chart]:

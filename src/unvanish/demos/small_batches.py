@@ -112,7 +112,7 @@ class SmallBatches(Demo):
             call='unvanish.apply(model, "online-norm")',
             data=SPLIT_IN_WORDS,
             sheet=_sheet(self, found),
-            boards=(_board(self, found),),
+            boards=(_board(self, found, borne_out=all(_borne_out(found, batch) for batch in small)),),
         )
 
 
@@ -128,19 +128,24 @@ def _borne_out(found: Found, batch: int) -> bool:
 
 def _title(found: Found, small: Sequence[int]) -> str:
     said: list[str] = []
-    for batch in small:
+    for batch in small:  # the first says in full what the others only compare
         online, batched = typical(found[ONLINE, batch]), found[BATCH_NORM, batch]
         if online is None or not batched:
             return "Small batches: not every network was trained to an end."
         score = typical(batched)
         theirs = right(score) if score is not None else "an error" if batched[0].ending is Ending.FAILED else "NaN"
-        said.append(f"with {_images(batch)} in a batch {theirs} against {right(online)}")
-    return f"Batch normalisation against online normalisation: {', '.join(said)}."
+        if said:
+            said.append(f"with {_images(batch)}, {theirs} against {right(online)}")
+        else:
+            said.append(
+                f"With {_images(batch)} in a batch, batch normalisation gets {theirs}, online normalisation {right(online)}"
+            )
+    return f"{'; '.join(said)}."
 
 
 def _plain(found: Found, small: Sequence[int]) -> str:
     errors = [course.said for batch in small for course in found[BATCH_NORM, batch] if course.said]
-    refusal = f' PyTorch refuses a batch of one ("{errors[0]}").' if errors else ""
+    refusal = f' PyTorch refuses a batch of one ("{errors[0].partition(": ")[2]}").' if errors else ""
     return (
         "Batch normalisation compares the images of a batch with each other. Of two images one is always above their mean and the "
         f"other below, as far, whatever they show; of one there is nothing to compare.{refusal} Online normalisation compares each "
@@ -158,14 +163,14 @@ def _sheet(demo: SmallBatches, found: Found) -> Sheet:
     )
 
 
-def _board(demo: SmallBatches, found: Found) -> Board:
+def _board(demo: SmallBatches, found: Found, *, borne_out: bool) -> Board:
     marks: list[Marks] = []
     for batch in demo.batches:
         cells = [score_cell(found[name, batch]) for name in NETWORKS]
         marks.append(Marks(f"{_images(batch)} in a batch", tuple(c.value for c in cells), tuple(c.spread for c in cells)))
     return Board(
         "small-batches",
-        "Batch normalisation is as good as its batch is large",
+        "Batch normalisation fails on the smallest batches only" if borne_out else "What each network learns from each batch",
         "Share of the test images named rightly after training with batches of each size; a guess gets 0.1. Where a mark is "
         "missing, there was nothing to score: the training ended with an error.",
         tuple(NETWORKS),

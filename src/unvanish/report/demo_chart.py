@@ -19,11 +19,12 @@ SPOKEN = 4  # points of a line in the text alternative
 
 def chart_picture(chart: Chart) -> Picture:
     """The chart as a picture of the page."""
+    level = f" {chart.level[0]}: {_said(chart.level[1])}." if chart.level is not None else ""
     return Picture(
         name=chart.name,
         title=chart.title,
         caption=chart.caption,
-        alternative=f"Line chart, {chart.y} by {chart.x}. " + " ".join(_spoken(line) for line in chart.lines),
+        alternative=f"Line chart, {chart.y} by {chart.x}. " + " ".join(_spoken(line) for line in chart.lines) + level,
         figure=_figure(chart),
         table=_table(chart),
     )
@@ -35,18 +36,27 @@ def _figure(chart: Chart) -> go.Figure:
         350,
         x={"title": titled(chart.x), "showgrid": False, "tickformat": ",d"},
         y={"title": titled(chart.y), **y},
-        showlegend=len(chart.lines) > 1,
+        showlegend=len(chart.lines) > 1 or chart.level is not None,
         legend={"orientation": "h", "y": -0.2, "x": 0, "yanchor": "top", "font": {"size": 12}},
     )
-    if chart.level is not None:
-        name, value = chart.level
-        figure.add_hline(y=value, line={"color": QUIET, "dash": "dot", "width": 1.5})
-        figure.add_annotation(
-            x=1, xref="paper", xanchor="right", y=value, yanchor="bottom", text=name, showarrow=False, font={"size": 12}
-        )
     for index, line in enumerate(chart.lines):
         figure.add_trace(_drawn(line, index))
+    if chart.level is not None:
+        figure.add_trace(_level(chart, *chart.level))
     return figure
+
+
+def _level(chart: Chart, name: str, value: float) -> go.Scatter:
+    """A line across, named in the legend, where it covers no other."""
+    places = [x for line in chart.lines for x in line.x]
+    return go.Scatter(
+        x=[min(places), max(places)],
+        y=[value, value],
+        mode="lines",
+        name=name,
+        line={"color": QUIET, "dash": "dot", "width": 1.5},
+        hovertemplate=f"{name}: %{{y:.3g}}<extra></extra>",
+    )
 
 
 def _drawn(line: Line, index: int) -> go.Scatter:

@@ -9,6 +9,7 @@ from unvanish.record.demonstration import Demonstration, Ending, Standing, Train
 from unvanish.report import numbers
 from unvanish.report.card import State
 
+FAULTS = 3  # errors that are told; the page has all
 # The page and the terminal have four states; a demo borrows the looks of three of them.
 LOOKS: Mapping[Standing, State] = MappingProxyType(
     {Standing.SHOWN: State.HEALTHY, Standing.NOT_SHOWN: State.UNWELL, Standing.INTERRUPTED: State.UNKNOWN}
@@ -22,6 +23,8 @@ def notes(shown: Demonstration) -> list[str]:
         said.append("A quick run, with less of everything than the full demo.")
     if shown.standing is Standing.NOT_SHOWN:
         said.append(f"The claim was that {shown.story.claim}; these figures do not bear it out.")
+        faults = dict.fromkeys(f"{each.label} failed: {each.course.said}" for each in shown.trainings if each.course.said)
+        said += list(faults)[:FAULTS]
     if shown.standing is Standing.INTERRUPTED:
         begun = numbers.plural(len(shown.trainings), "training")
         said.append(f"Interrupted: the figures are those of {begun}, the last of them cut short.")
