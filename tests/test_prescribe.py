@@ -86,3 +86,9 @@ def test_what_cannot_act_is_named_last_with_the_reason() -> None:
     assert "no post-norm transformer" in refused.refusal
     assert found.candidates.index(refused) > found.candidates.index(next(c for c in found.candidates if c.remedies == ("elu",)))
     assert prescribe([replace(finding, severity=Severity.INFO)], chain(nn.Sigmoid), *batch()) is None
+
+
+def test_branches_that_begin_at_zero_are_no_finding() -> None:
+    network = chain(nn.Tanh)
+    unvanish.apply(network, "glorot-init", "residual")
+    assert unvanish.check(network, *batch()).healthy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_it_is_the_papers_procedure() -> None:
     network, batch = mlp().double(), 5.0 + 3.0 * inputs("mlp", rows=64).double()
     apply(network, "lsuv-init", inputs=batch, shelf=SHELF)
     plain = mlp().double()
-    for operation in LsuvInit().plan(plain, Context(torch.Generator().manual_seed(0), inputs=batch))[:-1]:
+    for operation in LsuvInit().plan(plain, Context(torch.Generator().manual_seed(zlib.crc32(b"lsuv-init:0")), inputs=batch))[:-1]:
         operation.perform(plain, ())
     for at in (0, 2, 4):
         layer = plain[at]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 SHELF = frozenset(
     {
         *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
-        *("glorot-init", "he-init", "identity-rnn-init", "forget-bias"),
+        *("glorot-init", "he-init", "lecun-init", "orthogonal-init", "critical-init", "delta-orthogonal-init", "lsuv-init"),
+        *("identity-rnn-init", "forget-bias", "zero-init-residual"),
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm", "online-norm", "dynamic-tanh"),
         *("lstm", "gru", "residual", "pre-norm"),
         *("logits",),

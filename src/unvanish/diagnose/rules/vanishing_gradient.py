@@ -72,7 +72,7 @@ class VanishingGradient(Rule):
             return None
         late = seen.late
         lost = seen.at_input(late)
-        if not lost <= VANISHED.value or (chart.run.checked and mends_itself(chart)):
+        if not lost <= VANISHED.value or (chart.run.checked and (mends_itself(chart) or _starts_closed(chart, lost))):
             return None
         starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= VANISHED.value]
         rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= VANISHED.value else slice(-3, None)
@@ -202,6 +202,12 @@ def _relative_updates(chart: Chart, chain: Chain) -> float | None:
     values = ratio[owned] if owned else np.array([])
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else None
+
+
+def _starts_closed(chart: Chart, lost: float) -> bool:
+    """Whether layers get exactly nothing while the input gets its share: branches that begin at zero open with the first step."""
+    seen = chart.run.examination
+    return bool(np.isneginf(lost)) and seen is not None and seen.flow.target == "input" and seen.flow.total > VANISHED.value
 
 
 def _severity(lost: float, *, stuck: bool) -> Severity:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from unvanish.remedies.contract import Remedy
 from unvanish.remedies.shelf.batchnorm import BatchNorm
+from unvanish.remedies.shelf.critical_init import CriticalInit
+from unvanish.remedies.shelf.delta_orthogonal_init import DeltaOrthogonalInit
 from unvanish.remedies.shelf.dynamic_tanh import DyT
 from unvanish.remedies.shelf.elu import Elu
 from unvanish.remedies.shelf.forget_bias import ForgetBias
@@ -15,19 +17,24 @@ from unvanish.remedies.shelf.he_init import HeInit
 from unvanish.remedies.shelf.identity_rnn_init import IdentityRnnInit
 from unvanish.remedies.shelf.layernorm import LayerNorm
 from unvanish.remedies.shelf.leaky_relu import LeakyRelu
+from unvanish.remedies.shelf.lecun_init import LecunInit
 from unvanish.remedies.shelf.logits import Logits
 from unvanish.remedies.shelf.lstm import Lstm
+from unvanish.remedies.shelf.lsuv_init import LsuvInit
 from unvanish.remedies.shelf.online_norm import OnlineNormalisation
+from unvanish.remedies.shelf.orthogonal_init import OrthogonalInit
 from unvanish.remedies.shelf.pre_norm import PreNorm
 from unvanish.remedies.shelf.relu import Relu
 from unvanish.remedies.shelf.residual import SkipInit
 from unvanish.remedies.shelf.rmsnorm import RmsNorm
 from unvanish.remedies.shelf.selu import Selu
 from unvanish.remedies.shelf.silu import Silu
+from unvanish.remedies.shelf.zero_init_residual import ZeroInitResidual
 
 KINDS: tuple[type[Remedy], ...] = (
     *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
-    *(GlorotInit, HeInit, IdentityRnnInit, ForgetBias),
+    *(GlorotInit, HeInit, LecunInit, OrthogonalInit, CriticalInit, DeltaOrthogonalInit, LsuvInit),
+    *(IdentityRnnInit, ForgetBias, ZeroInitResidual),
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm, OnlineNormalisation, DyT),
     *(Lstm, Gru, SkipInit, PreNorm),
     *(Logits,),

@@ -148,5 +148,5 @@ def _reason(network: nn.Module, layout: Layout, branches: Sequence[Branch]) -> s
     )
     return (
         f"no residual branch of {name} can start at zero ({ends} at the end): it must end in a trainable layer of its own, with no "
-        "sigmoid or rectifier behind; move the activation before that layer, or use rezero"
+        "sigmoid or rectifier behind; move the activation before that layer, or use residual"
     )
