@@ -7,11 +7,9 @@ This is the only file that knows every room. Nothing here imports torch before t
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from unvanish.record.flow import GradientFlow
     from unvanish.record.journal import Journal
     from unvanish.record.run import Run
-    from unvanish.trials import News
 
 # A look at the findings while a script runs waits for two seconds at first, then for two hundred times what the last one took.
 LIVE_FIRST_S = 2.0
@@ -170,41 +167,6 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         seen = "it has no torch.nn.Module" if observer.backward_calls else "it never called backward"
         raise _nothing_seen(script, ending, f"made no training step that can be watched: {seen}")
     return conclude(ending, run, folder)
-
-
-def race_cures(
-    script: Script,
-    *,
-    folder: Path,
-    seeds: int = 3,
-    progress: Callable[[News], None] | None = None,
-) -> Checkup:
-    """The script watched in a process of its own, and its finding's remedies raced against it; told on one page in `folder`.
-
-    Raises ObservationError where there is nothing to treat: no finding, or none with a remedy on the shelf.
-    """
-    from unvanish.plugins import diagnose
-    from unvanish.race import race
-    from unvanish.record.journal import attach_race, load
-    from unvanish.record.treatment import on_shelf
-    from unvanish.trials import Trial, run_trials
-
-    make(folder)
-    with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
-        first = Trial(script, (), 0, Path(scratch) / "first")
-        (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
-        if result.failure:
-            raise ObservationError(f"{script.name} failed, so there is nothing to race: {result.failure}")
-        run = foretold(load(first.folder / RUN_FILE))
-        findings = diagnose(run)
-        candidates = [tuple(name.split(" + ")) for name in on_shelf(findings[0].remedies if findings else ())]
-        entry = next((n.entry for n in run.anatomy.networks if n.entry is not None), None)
-        if not candidates or entry is None:
-            raise ObservationError(f"{script.name}: there is no finding with a remedy to race")
-        raced = race(script, entry, candidates, folder=Path(scratch), examine=diagnose, seeds=seeds, progress=progress)
-        (folder / RUN_FILE).write_bytes((first.folder / RUN_FILE).read_bytes())
-    attach_race(folder / RUN_FILE, raced)
-    return conclude(Ending(0, "finished"), replace(run, race=raced), folder)
 
 
 def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import ScriptError, TrialError, UsageError
-from unvanish.race import race
+from unvanish.race import Treatment, race, treatment
 from unvanish.record.anatomy import Entry, Location
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
@@ -50,14 +50,13 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(script: Path) -> RaceResult:
     entry = Entry(Location(str(script), 9), "net")
-    candidates = [("relu", "he-init"), ("no-such-remedy",)]
-    return race(Script(script), entry, candidates, folder=script.parent / "trials", examine=examine, seeds=2)
+    candidates = [treatment(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
+    return race(Script(script), candidates, folder=script.parent / "trials", examine=examine, seeds=2)
 
 
 def test_the_cure_wins_and_its_line_is_handed_over(result: RaceResult) -> None:
     assert result.winner == ("relu", "he-init")
     assert result.verdicts[0].outcome is Outcome.CURED
-    assert result.line == 'import unvanish; unvanish.apply(net, "relu", "he-init")'
     assert result.sentence == "One cure was found: relu + he-init."
 
 
@@ -80,10 +79,18 @@ def test_the_users_file_is_not_touched(result: RaceResult, script: Path) -> None
 
 
 def test_a_race_needs_a_candidate_and_a_seed(script: Path, tmp_path: Path) -> None:
-    entry = Entry(Location(str(script), 9), "net")
-    for candidates, seeds in (([], 3), ([("relu",)], 0)):
+    for candidates, seeds in (([], 3), ([Treatment(("relu",))], 0)):
         with pytest.raises(UsageError, match="at least one"):
-            race(Script(script), entry, candidates, folder=tmp_path, examine=examine, seeds=seeds)
+            race(Script(script), candidates, folder=tmp_path, examine=examine, seeds=seeds)
+
+
+def test_only_the_leading_candidates_run_with_every_seed(script: Path, tmp_path: Path) -> None:
+    entry = Entry(Location(str(script), 9), "net")
+    candidates = [treatment(entry, names, after_optimizer=False) for names in (("gelu",), ("batchnorm",))]
+    told = race(Script(script), candidates, folder=tmp_path, examine=examine, seeds=2, keep=1)
+    assert sorted((verdict.seeds for verdict in told.verdicts), reverse=True) == [2, 1]
+    behind = next(verdict for verdict in told.verdicts if verdict.seeds == 1)
+    assert "not run with more" in behind.reason
 
 
 def test_a_source_that_cannot_be_edited_is_refused_before_anything_runs(script: Path, tmp_path: Path) -> None:
@@ -92,5 +99,4 @@ def test_a_source_that_cannot_be_edited_is_refused_before_anything_runs(script: 
         (Entry(Location(str(tmp_path / "gone.py"), 1), "net"), ScriptError),
     ):
         with pytest.raises(fault):
-            race(Script(script), entry, [("relu",)], folder=tmp_path / "trials", examine=examine)
-    assert not (tmp_path / "trials").exists()
+            treatment(entry, ("relu",), after_optimizer=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from unvanish.cli import check, demo, explain, report, run
+from unvanish.cli import check, demo, explain, fix, report, run
 from unvanish.errors import UnvanishError
 
 OUR_ERROR = 2
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("run", context_settings={"allow_interspersed_args": False})(run.run)
 app.command("check")(check.check)
+app.command("fix", context_settings={"allow_interspersed_args": False})(fix.fix)
 app.command("report")(report.report)
 app.command("explain")(explain.explain)
 app.command("list")(explain.listing)

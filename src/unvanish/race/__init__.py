@@ -2,5 +2,6 @@
 
 from unvanish.race.race import race
 from unvanish.race.referee import judge
+from unvanish.race.treatments import Treatment, patch_of, rate_treatment, treatment
 
-__all__ = ["judge", "race"]
+__all__ = ["Treatment", "judge", "patch_of", "race", "rate_treatment", "treatment"]

@@ -46,6 +46,20 @@ def judge(script: str, trials: Trials, *, planned: int) -> RaceResult:
     )
 
 
+def standing(trials: Trials) -> list[tuple[str, ...]]:
+    """The candidates that did not fail, best first by the deciding metric; none where the control failed."""
+    if any(t.failure is not None for t in trials if not t.remedies):
+        return []
+    ended = [t for t in trials if t.failure is None]
+    metric = _metrics(ended)[0]
+    sign = -1.0 if metric != LOSS and higher_is_better(metric) else 1.0
+    return [t.remedies for t in sorted((t for t in ended if t.remedies), key=lambda t: _worst_last(sign * _value(t, metric)))]
+
+
+def _worst_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
 def _metrics(trials: Trials) -> list[str]:
     """The metrics that all trials have, the deciding one first; the loss is always among them."""
     common = set.intersection(*({name for name, _ in t.metrics if is_merit(name)} for t in trials)) if trials else set[str]()
@@ -89,7 +103,7 @@ def _verdict(control: Trials, treated: Trials, metrics: Sequence[str]) -> Verdic
         seeds=len(pairs),
         steps=max(t.steps for t in treated),
         cost=_cost(pairs),
-        reason=reason(outcome, effects, failure=failure, left=left),
+        reason=reason(outcome, effects, failure=failure, left=left, stopped=len(pairs) < len(control)),
     )
 
 

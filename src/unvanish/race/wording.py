@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from unvanish.record.verdict import Effect, Outcome, TrialResult, Verdict
 
 
-def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: Sequence[str]) -> str:
-    """Why a candidate has its outcome, in one sentence. `left` are the control's findings that the treated script still has."""
+def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: Sequence[str], stopped: bool) -> str:
+    """Why a candidate has its outcome, in one sentence.
+
+    `left` are the control's findings that the treated script still has; `stopped` tells that the control ran with more seeds.
+    """
     if failure:
         return f"A trial failed: {failure}."
     effect = effects[0]
     change = f"{effect.metric} went from {effect.control:.4g} to {effect.treated:.4g}"
+    if stopped:
+        return f"{change} with the first seed; others did better, and it was not run with more."
     match outcome:
         case Outcome.CURED:
             return f"{change}, and the findings of the untouched script are gone."
