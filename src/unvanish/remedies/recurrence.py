@@ -1,4 +1,4 @@
-"""Finds recurrence in a network, modules and loops written by hand, and exchanges the modules. It chooses no weights.
+"""Finds recurrence in a network, torch's modules and loops written by hand, and exchanges the modules. It chooses no weights.
 
 A vanilla recurrent module may be touched where it is torch's own class (a subclass may do anything), trainable, and where all its
 weights are its own: not computed from others (weight_norm), not shared with another kind of layer.
@@ -14,14 +14,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from unvanish.errors import NotApplicable
 from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Context, Operation
+from unvanish.remedies.contract import Operation
 from unvanish.remedies.enrolment import enrol
 from unvanish.remedies.kinds import WEIGHTED, Kind
 from unvanish.remedies.layout import Layout
-from unvanish.remedies.surgery import Fill, Initialise, Place, Replace, places
-from unvanish.remedies.survey import survey
+from unvanish.remedies.surgery import Fill, Initialise, Place, Replace
 
 Vanilla: TypeAlias = nn.RNN | nn.RNNCell
 Gated: TypeAlias = nn.LSTM | nn.LSTMCell | nn.GRU | nn.GRUCell
@@ -54,18 +52,11 @@ def vanilla(network: nn.Module) -> tuple[tuple[str, Vanilla], ...]:
     return tuple((path, m) for path, m in network.named_modules() if isinstance(m, VANILLA) and not _obstacle(m, foreign))
 
 
-def exchangeable(network: nn.Module, context: Context, *, remedy: str) -> tuple[tuple[str, Vanilla, tuple[Place, ...]], ...]:
-    """The vanilla recurrent modules that may be touched, with path and places. Raises NotApplicable, in the name of `remedy`, for
-    none, and where the network is such a module itself."""
-    found, hung = vanilla(network), places(network)
-    if not found:
-        raise NotApplicable(f"{remedy}: {why_none(network, context.inputs)}")
-    if found[0][1] is network:
-        raise NotApplicable(
-            f"{remedy}: {type(network).__name__} is itself the recurrence, so there is no place to put another; give the network "
-            "that holds it"
-        )
-    return tuple((path, module, hung[module]) for path, module in found)
+def untouchable(network: nn.Module) -> tuple[str, ...]:
+    """The vanilla recurrent modules that may not be touched, each with its path and what forbids it, as a message says it."""
+    foreign = _foreign(network)
+    reasons = ((path, _obstacle(m, foreign)) for path, m in network.named_modules() if isinstance(m, VANILLA))
+    return tuple(f"{shown(path)} {why}" for path, why in reasons if why)
 
 
 def gated(network: nn.Module) -> tuple[tuple[str, Gated], ...]:
@@ -150,27 +141,6 @@ def spelled(module: nn.Module) -> str:
     """A module as a person would write it: the repr of nn.RNN leaves out its nonlinearity."""
     text = repr(module)
     return f"{text[:-1]}, nonlinearity='relu')" if isinstance(module, nn.RNN) and module.mode == "RNN_RELU" else text
-
-
-def why_none(network: nn.Module, inputs: Any) -> str:
-    """Why a network has no vanilla recurrent module that may be touched, as the middle of a sentence, and what to do instead."""
-    name, foreign = type(network).__name__, _foreign(network)
-    kept = [f"{shown(path)} {_obstacle(m, foreign)}" for path, m in network.named_modules() if isinstance(m, VANILLA)]
-    if kept:
-        return f"no recurrent module of {name} may be touched: {listed(kept)}; give it weights of its own that train"
-    if found := gated(network):
-        kinds = listed([f"{shown(path)}: {type(m).__name__}" for path, m in found])
-        return f"the recurrence of {name} is gated already ({kinds}); forget-bias tells it how long to remember"
-    layout = survey(network, inputs)
-    if written := loops(layout, direct=False):
-        runs = listed([f"{layout.steps[layout.positions(m)[0]].path!r} runs {len(layout.positions(m))} times" for m in written])
-        return (
-            f"{name} has a recurrence written by hand ({runs} in one pass, on its own earlier results), which cannot be exchanged "
-            "for a module; call nn.GRUCell in that loop, or nn.GRU on the whole sequence"
-        )
-    made_of = listed(sorted({type(m).__name__ for m in network.modules() if next(m.parameters(recurse=False), None) is not None}))
-    unseen = "" if layout.traced else "; a loop written by hand was not looked for, since forward could not be traced: pass inputs="
-    return f"{name} has no recurrence ({made_of or 'no weights at all'}), so nothing vanishes through time{unseen}"
 
 
 def shown(path: str) -> str:

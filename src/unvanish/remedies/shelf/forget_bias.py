@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.recurrence import Gated, Level, gated, levels, listed, shown, vanilla, why_none
+from unvanish.remedies.recurrence import Gated, Level, gated, levels, listed, shown, vanilla
 from unvanish.remedies.recurrent_numbers import FORGET_BIAS, chrono_, forgetting, remembering_
+from unvanish.remedies.replaceable import own_cells, why_none
 from unvanish.remedies.surgery import Fill, Initialise
 from unvanish.remedies.time_span import spans
 
@@ -87,9 +88,10 @@ def _described(module: Gated, steps: int) -> str:
 
 
 def _ungated(network: nn.Module, context: Context) -> str:
-    if not (found := vanilla(network)):
+    found = {**dict(vanilla(network)), **{path: cell.module for path, cell in own_cells(network, context.inputs).items()}}
+    if not found:
         return why_none(network, context.inputs)
-    kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found])
+    kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found.items()])
     return f"the recurrence of {type(network).__name__} has no gates ({kinds}); apply lstm first, in the same call"
 
 

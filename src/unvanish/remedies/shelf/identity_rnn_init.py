@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.layout import Layout
-from unvanish.remedies.recurrence import VANILLA, Succession, Vanilla, levels, loops, spelled, unfilled, vanilla, why_none
+from unvanish.remedies.recurrence import VANILLA, Succession, Vanilla, levels, loops, spelled, unfilled, vanilla
+from unvanish.remedies.replaceable import why_none
 from unvanish.remedies.surgery import Fill, Initialise, places
 from unvanish.remedies.survey import survey
 

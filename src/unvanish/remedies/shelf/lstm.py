@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.modules.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
-from unvanish.remedies.recurrence import Succession, exchangeable, levels, tied, unfilled
+from unvanish.remedies.own_cells import takeover
+from unvanish.remedies.recurrence import Succession, levels, tied, unfilled
 from unvanish.remedies.recurrent_numbers import FORGET_BIAS, recurrent_, remembering_
+from unvanish.remedies.replaceable import exchangeable, refuse_misfits
 from unvanish.remedies.surgery import Fill
 from unvanish.remedies.time_span import altered
 
@@ -28,39 +30,55 @@ class Lstm(Remedy):
         1. The cell state is kept beside each hidden state: it goes on where that comes back, as it was, detached, or in part
         (the next chunk, the next step of a loop, a decoder that takes an encoder's state). Any other beginning, such as a
         learned one, starts both states. Left alone: gated layers, subclasses, frozen layers, weights that are computed
-        (weight_norm) or shared with other layers, loops written by hand. The new parameters take the old ones' places in the
-        optimizer if it is given; otherwise build the optimizer afterwards.
+        (weight_norm) or shared with other layers, loops over layers that are no cell. The new parameters take the old ones'
+        places in the optimizer if it is given; otherwise build the optimizer afterwards.
+        A cell of your own class, called as cell(x, h) or cell(h, x) for the next h, becomes such an LSTM cell too. With inputs=
+        it is told by its calls: the state is what it returned before, as it came out, and no gate is in it. Without, it has to
+        compute an activation of one sum, W x + U h + b, and say by a name (h, hidden, state; ...Cell) that it is a cell.
     Helps: memory over many steps, together with forget-bias and inputs=, which set its time scale: on the adding problem over
         100 steps (64 units, 1500 steps of Adam at 2e-3) the error falls to .0018, .0028 and .0030 with three seeds, where the
         vanilla network stays at .167, which is chance. Alone, with forget bias 1, it stayed there too.
+        Spoken digits over 64 frames, with a hand-written cell of 64 units (400 steps, three seeds): accuracy .51, .51 and .55
+        without forget-bias, where that cell has .09, .14 and .11.
     Harms: what the recurrence had learned is lost, and a saved state_dict of the old network no longer fits. Where a loop alters
         the state between two steps (dropout, a mask, a normalisation, a copy) the cell state cannot follow, and each step starts
-        from the hidden state: with inputs= that is refused; take gru there.
+        from the hidden state: with inputs= that is refused; take gru there. All that a hand-written cell did besides (a
+        normalisation inside it) goes with it, and code that reads its layers (cell.h2h) ends in an error; in the network's own
+        forward that is found with inputs=, and refused.
     Cost: four times the weights and multiplications of the recurrent layers. torch.compile runs the adapters uncompiled.
     References: Hochreiter and Schmidhuber 1997; Gers et al. 2000; Jozefowicz et al. 2015; Pascanu et al. 2013, arXiv 1211.5063.
     """
 
     name: ClassVar[str] = "lstm"
     family: ClassVar[str] = "architecture"
-    summary: ClassVar[str] = "an LSTM in the place of nn.RNN, with the same interface"
+    summary: ClassVar[str] = "an LSTM in the place of nn.RNN and of hand-written cells, with the same interface"
     treats: ClassVar[tuple[str, ...]] = ("vanishing-through-time", "exploding-through-time", "vanishing-gradient")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One exchange a module. Raises NotApplicable where the network has no vanilla recurrence in a module of its own, or alters
-        the state between its steps."""
+        the state between its steps, or asks more of a hand-written cell than a step."""
         found = exchangeable(network, context, remedy=self.name)
-        if context.inputs is not None and (cut := altered(network, context.inputs)):
+        cut = [path for path, cell, _ in found.cells if cell.copied]
+        if context.inputs is not None:
+            cut += altered(network, context.inputs)
+        if cut:
             raise NotApplicable(
                 f"lstm: {cut[0]!r} is given a state that was altered since it came out (dropout, a mask, a normalisation, a copy), "
                 "and the cell state of an LSTM could not follow; apply gru, which has no second state"
             )
         states, made = CellStates(), dict[nn.Parameter, nn.Parameter]()
         operations: list[Operation] = []
-        for path, old, hung in found:
+        for path, old, hung in found.modules:
             new = unfilled(LSTMAsRNN if isinstance(old, nn.RNN) else LSTMCellAsRNNCell, old, states=states)
             tied(new, old, made)
             operations.append(Succession(path, old, new, hung, _fills(new, context.generator)))
-        return tuple(operations)
+        taken = [
+            takeover(path, cell, new := cell.unfilled(LSTMCellAsRNNCell, states=states), hung, _fills(new, context.generator))
+            for path, cell, hung in found.cells
+        ]
+        if taken and context.inputs is not None:
+            refuse_misfits(network, context.inputs, taken, remedy=self.name)
+        return (*operations, *taken)
 
 
 def _fills(module: nn.LSTM | nn.LSTMCell, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
