@@ -322,26 +322,30 @@ def test_every_activation_reads_and_writes_signals_of_the_expected_size(kind: st
     assert out.square().mean().item() == pytest.approx(1.0, rel=0.5)
 
 
-@pytest.mark.parametrize("kind", ["block", "pre", "projected"])
-def test_a_wide_network_correlates_two_inputs_as_its_shape_says(kind: str) -> None:
-    network = blocks(KINDS[kind], 6, nn.ReLU, width=WIDE)
-    shape = shape_from(survey(network))
-    tailor(network)
-    slope = next(m.settings["negative_slope"] for m in network.modules() if isinstance(m, TailoredActivation))
-    pair = torch.linalg.qr(torch.randn(WIDE, 2, generator=torch.Generator().manual_seed(0)))[0].T * math.sqrt(WIDE)
-    with torch.no_grad():
-        one, two = network[:-1](pair)
-    expected = composed(shape, functools.partial(leaky_correlation, slope=slope))(0.0)
-    assert F.cosine_similarity(one, two, dim=0).item() == pytest.approx(expected, abs=0.08)
+def mean_correlation(build: Callable[[], nn.Sequential], *, seeds: int) -> float:
+    """The mean correlation, before the output layer, of inputs that are orthogonal to each other."""
+    rows = torch.linalg.qr(torch.randn(WIDE, 24, generator=torch.Generator().manual_seed(0)))[0].T * math.sqrt(WIDE)
+    found: list[Tensor] = []
+    for seed in range(seeds):
+        network = build()
+        tailor(network, seed=seed)
+        with torch.no_grad():
+            out = F.normalize(network[:-1](rows))
+        found.append((out @ out.T)[~torch.eye(len(rows), dtype=torch.bool)].mean())
+    return torch.stack(found).mean().item()
 
 
-def test_the_correlation_of_a_deep_chain_is_the_papers() -> None:
-    network = chain(50, nn.ReLU, width=WIDE)
-    tailor(network)
-    pair = torch.linalg.qr(torch.randn(WIDE, 2, generator=torch.Generator().manual_seed(0)))[0].T * math.sqrt(WIDE)
-    with torch.no_grad():
-        one, two = network[:-1](pair)
-    assert F.cosine_similarity(one, two, dim=0).item() == pytest.approx(0.9, abs=0.05)
+@pytest.mark.parametrize(("kind", "expected"), [("block", 0.3805), ("pre", 0.5277), ("projected", 0.8504)])
+def test_a_wide_network_correlates_inputs_as_its_shape_says(kind: str, expected: float) -> None:
+    build = functools.partial(blocks, KINDS[kind], 6, nn.ReLU, width=WIDE)
+    shape = shape_from(survey(build()))
+    slope = dict(tat_leaky_relu(shape).phi.settings)["slope"]
+    assert composed(shape, functools.partial(leaky_correlation, slope=slope))(0.0) == pytest.approx(expected, abs=1e-4)
+    assert mean_correlation(build, seeds=4) == pytest.approx(expected, abs=0.05)  # with w^2 = 1/2 each time 0.57, 0.73
+
+
+def test_a_wide_deep_chain_correlates_inputs_as_the_paper_asks() -> None:
+    assert mean_correlation(functools.partial(chain, 50, nn.ReLU, width=WIDE), seeds=2) == pytest.approx(0.9, abs=0.03)
 
 
 def test_gradients_neither_fade_nor_grow_over_two_hundred_layers() -> None:
@@ -350,7 +354,7 @@ def test_gradients_neither_fade_nor_grow_over_two_hundred_layers() -> None:
         tailor(network)
         network(torch.randn(32, 64, generator=torch.Generator().manual_seed(0))).square().mean().backward()
         sizes = torch.stack([layer.weight.grad.norm().log10() for layer in network if isinstance(layer, nn.Linear)])
-        assert (sizes[0] - sizes[-2]).abs() < 0.5
+        assert (sizes[0] - sizes[-2]).abs() < 1.0  # decades; at torch's default more than 40
 
 
 def test_fifty_layers_of_sigmoid_learn_digits() -> None:
