@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 # The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
 SHELF = frozenset(
     {
-        *("relu", "leaky-relu", "elu", "selu", "gelu", "silu"),
+        *("relu", "leaky-relu", "elu", "selu", "gelu", "silu", "tailored-activation"),
         *("glorot-init", "he-init", "lecun-init", "orthogonal-init", "critical-init", "delta-orthogonal-init", "lsuv-init"),
         *("identity-rnn-init", "forget-bias", "zero-init-residual"),
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm", "online-norm", "dynamic-tanh"),

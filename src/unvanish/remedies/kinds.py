@@ -10,6 +10,7 @@ from torch import nn
 from unvanish.remedies.modules.channel_norm import ChannelRMSNorm
 from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
 from unvanish.remedies.modules.online_norm import OnlineNorm
+from unvanish.remedies.modules.tailored import TailoredActivation, tailored
 
 WeightedLayer: TypeAlias = (
     nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -47,6 +48,7 @@ ACTIVATIONS = (
     nn.Softshrink,
     nn.Hardshrink,
     nn.Threshold,
+    TailoredActivation,
 )
 NORMALISATIONS = (
     nn.BatchNorm1d,
@@ -69,7 +71,7 @@ FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 # These also keep flags about the modules inside them, which an exchange would belie; their weights are ordinary ones.
 SEALED = (*FUSED, nn.Transformer, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
-_ACTIVATION_CALLS = frozenset(kind.__name__.lower() for kind in (*ACTIVATIONS, nn.ReLU6))
+_ACTIVATION_CALLS = frozenset(kind.__name__.lower() for kind in (*ACTIVATIONS, nn.ReLU6, tailored))
 _NORMALISATION_CALLS = frozenset({"batchnorm", "instancenorm", "layernorm", "rmsnorm", "groupnorm", "localresponsenorm"})
 _WEIGHT_CALLS = frozenset({"linear", "bilinear", "matmul", "mm", "bmm", "addmm", "einsum"})
 _WEIGHT_PREFIXES = ("conv", "scaleddotproduct")

@@ -10,8 +10,9 @@ from torch import nn
 
 from unvanish.remedies.kinds import ACTIVATIONS, WEIGHTED, Kind, WeightedLayer, op_name
 from unvanish.remedies.layout import PARAMETER, Layout, Step
+from unvanish.remedies.modules.tailored import TailoredActivation
 
-_CLASSES = {op_name(kind.__name__): kind for kind in ACTIVATIONS if kind is not nn.Threshold}
+_CLASSES = {op_name(kind.__name__): kind for kind in ACTIVATIONS if kind not in (nn.Threshold, TailoredActivation)}
 
 
 @dataclass(frozen=True, slots=True)

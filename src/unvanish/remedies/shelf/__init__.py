@@ -29,10 +29,11 @@ from unvanish.remedies.shelf.residual import SkipInit
 from unvanish.remedies.shelf.rmsnorm import RmsNorm
 from unvanish.remedies.shelf.selu import Selu
 from unvanish.remedies.shelf.silu import Silu
+from unvanish.remedies.shelf.tailored_activation import Tailoring
 from unvanish.remedies.shelf.zero_init_residual import ZeroInitResidual
 
 KINDS: tuple[type[Remedy], ...] = (
-    *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu),
+    *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu, Tailoring),
     *(GlorotInit, HeInit, LecunInit, OrthogonalInit, CriticalInit, DeltaOrthogonalInit, LsuvInit),
     *(IdentityRnnInit, ForgetBias, ZeroInitResidual),
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm, OnlineNormalisation, DyT),
