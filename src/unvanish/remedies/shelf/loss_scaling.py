@@ -1,0 +1,96 @@
+"""Scaling of the gradient where it runs through float16. It changes no parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from unvanish.errors import NotApplicable
+from unvanish.record.treatment import Edit
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.modules.loss_scaling import START, DropOverflow
+from unvanish.remedies.modules.loss_scaling import LossScaling as Hook
+from unvanish.remedies.settings import Attach, trained_by
+
+
+@final
+class LossScaling(Remedy):
+    """Multiplies the gradient by a large factor for as long as it runs through the network, so that float16 keeps it.
+
+    Does: runs the backward pass through the network on 65,536 times the gradient of its outputs, and divides what arrives at
+        parameters and inputs: all who read a gradient, clipping for one, see its true size. When a pass overflows, its
+        gradients count as zero, the optimizer passes over the next step, and the factor halves; after 2000 passes without,
+        it doubles. Outputs that autocast made float16 come out as float32, so that their gradient gets there. Without gradients
+        nothing is done.
+    Helps: training in float16, by autocast or with parameters in float16, without torch.amp.GradScaler: gradients below 6e-8
+        become zero on their way and the weights behind them never move.
+    Harms: a gradient that arrives too small for the parameter's own type is still lost: keep parameters in float32. What the
+        network's modules compute outside its own forward is not scaled. Hooks inside see the larger gradient; reentrant
+        checkpointing is refused by torch. bfloat16, where the hardware has it, needs none of this. Torch copies no hooks of
+        optimizers: with a deep copy, a pass that overflows is a step with no gradient.
+    Cost: two passes over the gradients of parameters per step, a walk over the graph, and one number read back from the
+        accelerator. The graph of a pass is kept until its outputs are let go.
+    References: Micikevicius et al. 2018, arXiv 1710.03740, sec. 3.2.
+    """
+
+    name: ClassVar[str] = "loss-scaling"
+    family: ClassVar[str] = "optimisation"
+    summary: ClassVar[str] = "larger gradients inside float16, by a factor that adapts"
+    treats: ClassVar[tuple[str, ...]] = ("gradient-underflow",)
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """Hooks for the network and its optimizers. Raises NotApplicable where they are there, or nothing is in float16."""
+        owners = trained_by(network, context.optimizers, remedy=self.name)
+        if any(isinstance(getattr(hook, "__self__", None), Hook) for hook in vars(network)["_forward_hooks"].values()):
+            raise NotApplicable(f"{self.name}: the gradients of {type(network).__name__} are scaled so already; undo that first")
+        _require_half(network, remedy=self.name)
+        keeper = Hook()
+        drops = [(path, optimizer, DropOverflow(keeper)) for path, optimizer in owners.items()]
+        return (
+            _Scale(type(network).__name__, keeper),
+            *(Attach(path, o, drop.before_step, drop.after_step, "no step after an overflow") for path, o, drop in drops),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale(Operation):
+    """Has a network call the hooks before and after each forward pass."""
+
+    network: str
+    hook: Hook
+
+    @property
+    def edit(self) -> Edit:
+        """The network, and what its backward pass does from now on."""
+        return Edit("insert", "", self.network, f"{self.network}, gradients inside times {START:g}")
+
+    def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Registers the hooks."""
+        del optimizers
+        network.register_forward_pre_hook(self.hook.before_forward, with_kwargs=True)
+        network.register_forward_hook(self.hook.after_forward, with_kwargs=True)
+
+
+def _require_half(network: nn.Module, *, remedy: str) -> None:
+    """Raises NotApplicable unless parameters are float16, or autocast would compute in float16 on a device of theirs."""
+    parameters = list(network.parameters())
+    if any(parameter.dtype is torch.float16 for parameter in parameters):
+        return
+    devices = sorted({parameter.device.type for parameter in parameters})
+    if any(p.dtype is torch.float32 for p in parameters) and any(_autocast_is_half(device) for device in devices):
+        return
+    types = ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters}))
+    where = " and ".join(devices)
+    raise NotApplicable(
+        f"{remedy}: nothing of {type(network).__name__} is in float16: its parameters are {types}, and autocast on {where} does "
+        "not choose float16; where training does, apply this inside its autocast block"
+    )
+
+
+def _autocast_is_half(device: str) -> bool:
+    return device != "meta" and torch.get_autocast_dtype(device) is torch.float16

@@ -1,0 +1,41 @@
+"""The remedies that change the optimizer, and the optimizers on which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
+
+from unvanish.remedies.contract import Remedy
+from unvanish.remedies.shelf.adamw import AdamW as AdamWRemedy
+from unvanish.remedies.shelf.clip_adaptive import ClipAdaptive
+from unvanish.remedies.shelf.clip_norm import ClipNorm
+from unvanish.remedies.shelf.epsilon import Epsilon
+from unvanish.remedies.shelf.learning_rate import LearningRate
+from unvanish.remedies.shelf.loss_scaling import LossScaling
+from unvanish.remedies.shelf.muon import Muon
+from unvanish.remedies.shelf.sgd_momentum import SgdMomentum
+from unvanish.remedies.shelf.warmup import WarmUp
+
+REMEDIES: tuple[Remedy, ...] = (
+    LearningRate(),
+    WarmUp(),
+    ClipNorm(),
+    ClipAdaptive(),
+    AdamWRemedy(),
+    SgdMomentum(),
+    Muon(),
+    Epsilon(),
+    LossScaling(),
+)
+SHELF = {remedy.name: remedy for remedy in REMEDIES}
+OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
+    "sgd": lambda p: SGD(p, lr=1e-4),
+    "nesterov": lambda p: SGD(p, lr=1e-4, momentum=0.5, nesterov=True, weight_decay=1e-3),
+    "adam": lambda p: Adam(p, lr=1e-5, eps=0.1),
+    "adamw": lambda p: AdamW(p, lr=1e-5, weight_decay=0.2, amsgrad=True),
+    "rmsprop": lambda p: RMSprop(p, lr=1e-5, eps=1.0, centered=True),
+    "adagrad": lambda p: Adagrad(p, lr=1e-4, eps=1e-3),
+    "nadam": lambda p: NAdam(p, lr=1e-5, eps=1e-3),
+}

@@ -1,0 +1,199 @@
+"""learning-rate: the choice against curves whose answer is known, and the test run on networks that show what it is worth."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from digits import chain, digits, trained_loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optimizer_portrait import whole
+from portrait import random_state
+from remedy_networks import mlp
+from torch import Tensor, nn
+from torch.optim import LBFGS, SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from unvanish.errors import NotApplicable, UsageError
+from unvanish.remedies import apply
+from unvanish.remedies.range_test import losses_at, settled, steepest_stable, suitable_rate
+from unvanish.remedies.shelf.clip_norm import ClipNorm
+from unvanish.remedies.shelf.learning_rate import LearningRate
+
+SHELF = {"learning-rate": LearningRate(), "clip-norm": ClipNorm()}
+RATES = np.geomspace(1e-7, 10.0, 100)
+
+
+def batch(rows: int = 256) -> dict[str, Any]:
+    """A batch of digits, and its loss."""
+    pixels, labels = digits()
+    return {"inputs": pixels[:rows], "loss": lambda out: nn.functional.cross_entropy(out, labels[:rows])}
+
+
+@settings(max_examples=40, deadline=None)
+@given(middle=st.floats(-4.0, -1.0), depth=st.floats(0.5, 2.0), noise=st.floats(0.0, 0.02), seed=st.integers(0, 99))
+def test_the_steepest_place_of_a_sigmoid_is_its_middle(middle: float, depth: float, noise: float, seed: int) -> None:
+    losses = 2.3 - depth / (1 + np.exp(-(np.log10(RATES) - middle) * 8))
+    losses[10 ** (middle + 1) < RATES] = 50.0
+    losses += noise * np.random.default_rng(seed).normal(size=100)
+    found = steepest_stable(RATES[:95], losses[:95])
+    assert found is not None
+    assert abs(math.log10(found) - middle) < 0.3
+
+
+def test_what_comes_after_an_explosion_does_not_count() -> None:
+    losses = 2.0 - 1.0 / (1 + np.exp(-(np.log10(RATES) + 3) * 6))
+    losses[80:85], losses[85:] = 40.0, 0.01
+    found = steepest_stable(RATES, losses)
+    losses[80:] = np.nan
+    assert found == steepest_stable(RATES, losses) == pytest.approx(1e-3, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        np.full(100, 2.3),
+        2.3 + np.maximum(0.0, np.linspace(-1, 1, 100)),
+        np.full(100, np.nan),
+        2.3 + 0.05 * np.random.default_rng(0).normal(size=100),
+        np.array([2.3]),
+    ],
+    ids=["flat", "rising", "no number", "noise", "one"],
+)
+def test_a_loss_that_does_not_fall_gives_no_rate(losses: Any) -> None:
+    assert steepest_stable(RATES[: len(losses)], losses) is None
+
+
+def quadratic(rate: float) -> float:
+    """The end of 60 steps of gradient descent on x^2 / 2 from 1: explodes from 2 on, fastest at 1."""
+    return 0.5 * (1 - rate) ** 120 if rate < 2 else np.inf
+
+
+@pytest.mark.parametrize(("steepest", "expected"), [(0.9, 0.9), (9.0, 1.0), (1.2, 0.6), (3.9, 0.65), (1e-3, 1e-3), (1e6, None)])
+def test_the_rate_is_lowered_until_it_lasts(steepest: float, expected: float | None) -> None:
+    found = settled(steepest, quadratic, start=0.5)
+    assert found == (None if expected is None else pytest.approx(expected, rel=0.55))
+    if found is not None:
+        assert quadratic(2 * found) < 0.5
+
+
+def test_the_runner_trains_as_a_loop_would() -> None:
+    given = batch(64)
+    network = chain(2, nn.Tanh)
+    optimizer = Adam(network.parameters(), lr=0.1)
+    paces = [(rate,) for rate in (1e-4, 1e-3, 1e-2, 1e-3)]
+    losses = losses_at(network, optimizer, given["inputs"], given["loss"], paces, 0)
+    expected = []
+    for (rate,) in paces:
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss = given["loss"](network(given["inputs"]))
+        expected.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    assert losses.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_nothing_of_the_users_is_touched() -> None:
+    network = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10)).eval()
+    seen: list[str] = []
+    network.register_forward_hook(lambda *_: seen.append("hook"))
+    optimizer = SGD(network.parameters(), lr=0.01, momentum=0.9)
+    given = batch()
+    penalty = nn.Parameter(torch.ones(1))
+    own = given["loss"]
+
+    def loss(out: Tensor) -> Tensor:
+        return own(out) + 1e-3 * network[0].weight.square().sum() + 0 * penalty.sum()
+
+    before, luck = whole(network, optimizer), random_state()
+    first = suitable_rate(network, optimizer, given["inputs"], loss, seed=0)
+    assert first is not None
+    assert whole(network, optimizer) == before
+    assert random_state() == luck
+    assert seen == []
+    assert all(p.grad is None for p in (*network.parameters(), penalty))
+    torch.manual_seed(17)
+    assert suitable_rate(network, optimizer, given["inputs"], loss, seed=0) == first
+
+
+@pytest.mark.parametrize("wrong", [1e-6, 30.0])
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_it_teaches_where_the_rate_was_off_by_decades(kind: type[Optimizer], wrong: float) -> None:
+    losses = []
+    for treated in (False, True):
+        network = chain(3, nn.ReLU)
+        optimizer = kind(network.parameters(), lr=wrong)
+        if treated:
+            apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+        losses.append(trained_loss(network, optimizer, steps=300))
+    assert not losses[0] < 2.2
+    assert losses[1] < 0.3
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("depth", [1, 4])
+def test_what_it_finds_is_within_ten_times_of_the_best_of_a_grid(depth: int, momentum: float) -> None:
+    def end(rate: float) -> float:
+        network = chain(depth, nn.Tanh)
+        return trained_loss(network, SGD(network.parameters(), lr=rate, momentum=momentum), steps=150)
+
+    network = chain(depth, nn.Tanh)
+    given = batch()
+    found = suitable_rate(network, SGD(network.parameters(), lr=1.0, momentum=momentum), given["inputs"], given["loss"], seed=0)
+    assert found is not None
+    grid = [10**exponent for exponent in np.arange(-3, 1.1, 0.5)]
+    best = min(end(rate) for rate in grid)
+    assert end(found) < best + 0.3 * (2.3 - best)
+
+
+def test_proportions_of_the_groups_stay_and_a_scheduler_too() -> None:
+    network = chain(2, nn.Tanh)
+    optimizer = SGD([{"params": network[0].parameters(), "lr": 1e-5}, {"params": network[2:].parameters()}], lr=1e-4)
+    change = apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+    first, second = (group["lr"] for group in optimizer.param_groups)
+    assert second > 1e-2
+    assert second / first == pytest.approx(10)
+    assert change.edits[0].after == f"SGD(lr={first:.3g} | {second:.3g})"
+    change.undo()
+    LambdaLR(optimizer, lambda t: 0.5)
+    change = apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+    assert [group["lr"] for group in optimizer.param_groups] == [5e-6, 5e-5]
+    assert f"{second / 1e-4:.3g} times the scheduler's rate" in change.edits[0].after
+    with pytest.raises(NotApplicable, match="is right already"):
+        apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+
+
+def test_clipping_that_was_applied_before_is_part_of_what_is_tried() -> None:
+    network = chain(3, nn.ReLU)
+    optimizer = SGD(network.parameters(), lr=1e-4)
+    given = batch() | {"loss": lambda out: 1e6 * batch()["loss"](out)}
+    plain = suitable_rate(network, optimizer, given["inputs"], given["loss"], seed=0)
+    apply(network, "clip-norm", optimizer=optimizer, shelf=SHELF)
+    clipped = suitable_rate(network, optimizer, given["inputs"], given["loss"], seed=0)
+    assert plain is not None
+    assert clipped is not None
+    assert clipped > 1e3 * plain
+
+
+def test_what_is_missing_or_wrong_is_said() -> None:
+    network = mlp()
+    optimizer = SGD(network.parameters(), lr=0.1)
+    rows = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+
+    def refused(kind: type[Exception], match: str, **given: Any) -> None:
+        with pytest.raises(kind, match=match):
+            apply(network, "learning-rate", shelf=SHELF, **{"optimizer": optimizer, "inputs": rows, "loss": Tensor.sum} | given)
+
+    refused(NotApplicable, "pass inputs= and loss=", loss=None)
+    refused(NotApplicable, "pass inputs= and loss=", inputs=None)
+    refused(NotApplicable, "LBFGS chooses its own", optimizer=LBFGS(network.parameters()))
+    refused(NotApplicable, "give one at a time", optimizer=[optimizer, Adam(network.parameters())])
+    refused(NotApplicable, "falls at no rate", loss=lambda out: 0 * out.sum() + 2.3)
+    refused(UsageError, "must make one number", loss=lambda out: out)
+    refused(UsageError, r"KeyError: 'labels'", loss=lambda out: {}["labels"])
+    refused(UsageError, "cannot be trained on inputs=", inputs=torch.zeros(8, 7))
