@@ -16,13 +16,13 @@ from unvanish.errors import UsageError
 if TYPE_CHECKING:
     from unvanish.record.demonstration import Demonstration
 
-NAMES = "One of: " + "; ".join(f"{b.name} ({b.minutes} min: {b.summary})" for b in PROGRAMME.values()) + "."
+NAMES = "\n\n".join(["One of:", *(f"{b.name}, {b.minutes} min: {b.summary}." for b in PROGRAMME.values())])
 INTERRUPTED = 130
 PAGE, RECORD = "report.html", "demo.json"
 
 
 def demo(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=NAMES)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help=NAMES)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; by default a new one in unvanish-runs.")] = None,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the figures as JSON; - is standard output.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Less of everything, for a first impression of a named demo.")] = False,

@@ -249,5 +249,5 @@ def _board(rows: Sequence[_Row], *, borne_out: bool) -> Board:
         "first, before training. Right: how many test images are named rightly after it; a guess gets 0.1. "
         "Bars and circles: as PyTorch starts it. Diamonds: by Glorot or He.",
         tuple(row.name for row in rows),
-        (Panel("decades of gradient, first over last layer", tuple(decades), decades=True), Panel("test accuracy", tuple(scores))),
+        (Panel("decades of gradient", tuple(decades), decades=True), Panel("test accuracy", tuple(scores))),
     )

@@ -203,7 +203,7 @@ def _plain(found: Mapping[str, Sequence[Course]], scores: Scores) -> str:
         return ""
     lost = decades_cell(found[PLAIN], FIRST_OVER_LAST).value
     gone = f"As it is, {-lost:.0f} decades of the gradient are lost before training. " if lost and math.isfinite(lost) else ""
-    other = "it is the other way round" if resnet > tailored + CLOSE else "they get as far"
+    other = "it falls behind" if resnet > tailored + CLOSE else "they get as far"
     return (
         f"{gone}The remedy bends the activation just so much that all layers together neither forget an image nor shatter it, "
         "and draws weights that turn the signal without stretching it. Where the classifier sees only averages over the picture, "

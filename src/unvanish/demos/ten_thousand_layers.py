@@ -96,7 +96,7 @@ class TenThousandLayers(Demo):
 
     layers: int = 10_000
     width: int = 32
-    steps: int = 300
+    steps: int = 250
     batch: int = 128
     seeds: tuple[int, ...] = (0,)
 
@@ -147,7 +147,8 @@ def _plain(written: Sequence[Course], cured: Sequence[Course]) -> str:
         if lost is not None and math.isfinite(lost):
             said[-1] += f": {-lost:,.0f} decades are lost on the way"
     if (kept := _first(cured, FIRST_OVER_LAST)) is not None:
-        said.append(f"At the critical scale it arrives {numbers.decades(kept)} decades from where it set out")
+        side = "below" if kept < 0 else "above"
+        said.append(f"At the critical scale the first layer's is {abs(kept):.1f} decades {side} the last one's")
     return ". ".join(said) + "." if said else ""
 
 

@@ -60,7 +60,13 @@ def _quiet() -> dict[str, Any]:
 
 
 def _scale(panel: Panel, *, start: float, width: float) -> dict[str, Any]:
-    scale: dict[str, Any] = {"title": titled(panel.axis), "domain": [start, start + width], "tickangle": 0, "anchor": "y"}
+    scale: dict[str, Any] = {
+        "title": titled(panel.axis),
+        "domain": [start, start + width],
+        "tickangle": 0,
+        "nticks": 6,
+        "anchor": "y",
+    }
     if not panel.decades:
         return scale | {"range": [-0.03, 1.03], "tickformat": ".1f"}
     known = [v for marks in panel.marks for v in marks.values if v is not None and math.isfinite(v)]
