@@ -13,7 +13,9 @@ SHELF = frozenset(
         *("identity-rnn-init", "forget-bias", "zero-init-residual"),
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm", "online-norm", "dynamic-tanh"),
         *("lstm", "gru", "residual", "pre-norm"),
-        *("logits",),
+        *("learning-rate", "warmup", "adamw", "sgd-momentum", "muon"),
+        *("clip-norm", "clip-adaptive", "loss-scaling", "epsilon"),
+        *("standardise-input", "logits"),
     }
 )
 

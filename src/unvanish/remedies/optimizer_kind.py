@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import torch
 from torch import nn
 from torch.optim import LBFGS, NAdam, Optimizer, RAdam, RMSprop, SparseAdam
 from torch.optim.adam import Adam
@@ -38,6 +39,15 @@ _OF_FUSED = ("_step_supports_amp_scaling", "_need_device_dtype_check_for_fused",
 def is_relative(optimizer: Optimizer) -> bool:
     """Whether the learning rate of the optimizer is about the size of its steps, as Adam's is."""
     return isinstance(optimizer, RELATIVE) or "adam" in type(optimizer).__name__.lower()
+
+
+def require_wide(optimizer: Optimizer, *, remedy: str) -> None:
+    """Raises NotApplicable, in the name of `remedy`, where parameters are float16: Adam's epsilon of 1e-8 is zero there."""
+    if any(parameter.dtype is torch.float16 for group in optimizer.param_groups for parameter in group["params"]):
+        raise NotApplicable(
+            f"{remedy}: Adam's epsilon of 1e-8 is zero in float16, so that a unit without gradient would be divided by zero; keep "
+            "the parameters in float32, and compute in float16 under torch.autocast"
+        )
 
 
 def require_exchangeable(optimizer: Optimizer, network: nn.Module, *, remedy: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, final
+from dataclasses import dataclass
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +76,16 @@ class LossScaling:
         inner = tuple(leaves[i] for i in at)
         given = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
         own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        sources = tuple({id(tensor): tensor for tensor in (*given, *own, *_leaves_behind(inner, given))}.values())
-        autocast = all(parameter.dtype is not torch.float16 for parameter in own)
-        for i, tensor in zip(at, _Enlarged.apply(self, autocast, inner, *sources), strict=True):
+        nodes = _nodes(inner, {tensor.grad_fn for tensor in given})
+        sources = tuple({id(tensor): tensor for tensor in (*given, *own, *_leaves(nodes))}.values())
+        way = _Way(
+            self,
+            inner,
+            sources,
+            widens=all(parameter.dtype is not torch.float16 for parameter in own),
+            once=any("CompiledFunction" in node.name() for node in nodes),
+        )
+        for i, tensor in zip(at, _Enlarged.apply(way, *sources), strict=True):
             leaves[i] = tensor
         return tree_unflatten(leaves, form)
 
@@ -94,6 +102,21 @@ class LossScaling:
             self.scale, self.overflows, self._good = (t.to(device) for t in (self.scale, self.overflows, self._good))
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What a pass through the network led from and to.
+
+    Its outputs come out in float32 where it `widens` those in float16, and it can be gone back only `once` where a part of it
+    is a compiled graph.
+    """
+
+    keeper: LossScaling
+    inner: tuple[Tensor, ...]
+    sources: tuple[Tensor, ...]
+    widens: bool
+    once: bool
+
+
 class _Enlarged(torch.autograd.Function):
     """Passes tensors on. Backwards it runs the pass behind them itself, on a larger gradient, and divides what arrives.
 
@@ -101,35 +124,35 @@ class _Enlarged(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, keeper: LossScaling, widens: bool, inner: tuple[Tensor, ...], *sources: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.keeper, ctx.inner, ctx.sources = keeper, inner, sources
+    def forward(ctx: Any, way: _Way, *sources: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        del sources
+        ctx.way = way
         ctx.set_materialize_grads(False)
-        return tuple(t.detach().float() if widens and t.dtype is torch.float16 else t.detach() for t in inner)
+        return tuple(t.detach().float() if way.widens and t.dtype is torch.float16 else t.detach() for t in way.inner)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        keeper: LossScaling = ctx.keeper
-        scale = keeper.scale
-        pairs = [(tensor, g) for tensor, g in zip(ctx.inner, gradients, strict=True) if g is not None]
+        way: _Way = ctx.way
+        scale = way.keeper.scale
+        pairs = [(tensor, g) for tensor, g in zip(way.inner, gradients, strict=True) if g is not None]
         if not pairs:
-            return None, None, None, *[None for _ in ctx.sources]
+            return None, *[None for _ in way.sources]
         twice = torch.is_grad_enabled()
-        with _without_hooks(ctx.sources):
-            found = torch.autograd.grad(
+        with _without_hooks(way.sources):
+            given = torch.autograd.grad(
                 [tensor for tensor, _ in pairs],
-                ctx.sources,
+                way.sources,
                 [_times(g, scale, tensor.dtype) for tensor, g in pairs],
-                retain_graph=twice or not _is_compiled(ctx.inner),
+                retain_graph=twice or not way.once,
                 create_graph=twice,
                 allow_unused=True,
             )
+        found = cast("tuple[Tensor | None, ...]", given)
         real = [g for g in found if g is not None]
         overflowed = ~torch.stack([torch.isfinite(_values(g)).all().to(scale.device) for g in real]).all() if real else scale < 0
-        keeper.judge(overflowed)
+        way.keeper.judge(overflowed)
         back = torch.where(overflowed, 0.0, 1.0 / scale)
-        return None, None, None, *[None if g is None else _finite(_times(g, back, g.dtype), overflowed) for g in found]
+        return None, *[None if g is None else _finite(_times(g, back, g.dtype), overflowed) for g in found]
 
 
 @final
@@ -201,28 +224,24 @@ def _values(gradient: Tensor) -> Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
-def _leaves_behind(outputs: Sequence[Tensor], given: Sequence[Tensor]) -> Iterator[Tensor]:
-    """The tensors with gradients of their own on which the outputs depend, other than through the inputs given."""
-    stops = {tensor.grad_fn for tensor in given}
-    for node in _nodes(outputs, stops):
+def _leaves(nodes: Sequence[Node]) -> Iterator[Tensor]:
+    """The tensors that have a gradient of their own and at which some operations of a graph end."""
+    for node in nodes:
         variable = getattr(node, "variable", None)
         if isinstance(variable, Tensor):
             yield variable
 
 
-def _is_compiled(outputs: Sequence[Tensor]) -> bool:
-    """Whether a part of the pass is a compiled graph, which cannot be gone through twice."""
-    return any("CompiledFunction" in node.name() for node in _nodes(outputs, set()))
-
-
-def _nodes(outputs: Sequence[Tensor], stops: set[Node | None]) -> Iterator[Node]:
-    """The operations on which the outputs depend, down to `stops`."""
+def _nodes(outputs: Sequence[Tensor], stops: set[Node | None]) -> list[Node]:
+    """The operations on which outputs depend, down to `stops`."""
     stack = [tensor.grad_fn for tensor in outputs]
     seen = set(stops)
+    found: list[Node] = []
     while stack:
         node = stack.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        yield node
+        found.append(node)
         stack.extend(next_node for next_node, _ in node.next_functions)
+    return found

@@ -9,7 +9,7 @@ from torch.optim import AdamW as TorchAdamW
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.optimizer_kind import adamw_entries, exchanged, is_relative, require_exchangeable
+from unvanish.remedies.optimizer_kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
 from unvanish.remedies.settings import proportional, trained_by
 
 RATE = 1e-3
@@ -55,6 +55,7 @@ class AdamW(Remedy):
         operations: list[Operation] = []
         for path, optimizer in others.items():
             require_exchangeable(optimizer, network, remedy=self.name)
+            require_wide(optimizer, remedy=self.name)
             rates = None if is_relative(optimizer) else proportional(optimizer, RATE)
             operations += exchanged(path, optimizer, TorchAdamW, adamw_entries(optimizer), rates=rates)
         return tuple(operations)

@@ -66,7 +66,9 @@ class LearningRate(Remedy):
                 "initialisation, activations or the data first"
             )
         if present and 1 / RIGHT <= found / present <= RIGHT:
-            raise NotApplicable(f"{self.name}: the present rate {present:.3g} is right already (the test finds {found:.3g})")
+            raise NotApplicable(
+                f"{self.name}: the present rate {present:.3g} is right already (the test finds {found:.3g}); keep it"
+            )
         return (set_rates(path, optimizer, proportional(optimizer, float(f"{found:.2g}"))),)
 
     def _optimizer(self, network: nn.Module, context: Context) -> tuple[str, Optimizer]:

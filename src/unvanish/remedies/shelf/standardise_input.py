@@ -54,7 +54,9 @@ class StandardiseInput(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One insertion a layer that takes the input. Raises NotApplicable where there is none, or it is standardised already."""
         if any(isinstance(module, Standardise) for module in network.modules()):
-            raise NotApplicable(f"{self.name}: the input of {type(network).__name__} is standardised already")
+            raise NotApplicable(
+                f"{self.name}: the input of {type(network).__name__} is standardised already; nothing is left to insert"
+            )
         layout = survey(network, context.inputs)
         entries = _entries(layout)
         if not entries:
