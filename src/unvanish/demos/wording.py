@@ -24,7 +24,8 @@ def score_cell(courses: Sequence[Course], *, digits: int = 3) -> Cell:
         return Cell("NaN" if diverged == len(courses) else f"NaN in {diverged} of {len(courses)}")
     stopped = [course for course in courses if course.ending is Ending.STOPPED]
     if stopped:
-        return Cell(f"cut short at step {max(course.steps for course in stopped)}")
+        known = [course.score for course in stopped if course.score is not None]
+        return Cell(f"cut short, {statistics.fmean(known):.{digits}f}" if known else "cut short")
     scores = [course.score for course in courses if course.score is not None]
     return mean_cell(scores, digits=digits)
 
@@ -52,8 +53,8 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def typical(courses: Sequence[Course]) -> float | None:
-    """The mean score over the seeds, or None where a seed is missing a score or none was run."""
-    scores = [course.score for course in courses]
+    """The mean score over the seeds, or None where none was run, or one not to its end."""
+    scores = [course.score if course.ending is Ending.FINISHED else None for course in courses]
     known = [score for score in scores if score is not None]
     return statistics.fmean(known) if known and len(known) == len(scores) else None
 
