@@ -153,7 +153,10 @@ def _reason(network: nn.Module, layout: Layout) -> str:
     if any(isinstance(step.module, (nn.Embedding, nn.EmbeddingBag)) for step in steps):
         return f"the input of {name} goes into an embedding: these are tokens, which have no scale; nothing is left to do"
     if any(step.kind is Kind.NORMALISATION for step in steps):
-        return f"the input of {name} runs through a normalisation first ({_named(steps)}), which scales it already; nothing is left to do"
+        return (
+            f"the input of {name} runs through a normalisation first ({_named(steps)}), which scales it already; nothing is left "
+            "to do"
+        )
     return (
         f"the input of {name} first meets {_named(steps)}, and no Linear, convolution or recurrent layer of its own that runs "
         "once; standardise the data by hand"
