@@ -53,7 +53,7 @@ def _headline(shown: Demonstration) -> Table:
 
 def _table(sheet: Sheet) -> Table:
     """The table, its numbers to the right. A line sets off the rows whose first cell begins something new, where it repeats."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim", show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
     for index, column in enumerate(sheet.columns):
         table.add_column(Text(column), justify="right" if index else "left", vertical="bottom", no_wrap=index > 0)
     groups = [row[0].text for row in sheet.rows]
