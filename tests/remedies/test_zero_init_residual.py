@@ -270,7 +270,7 @@ def frozen_end() -> nn.Module:
         (Highway(), "no residual sum"),
         (HandWritten(), "no residual sum"),
         (nn.LSTM(3, 3), "could not be traced"),
-        (Block(6), "sigmoid in bend at the end.*no sigmoid or rectifier behind.*rezero"),
+        (Block(6), "sigmoid in bend at the end.*no sigmoid or rectifier behind.*residual"),
         (Branch(linear(), nn.ReLU()), "relu in f.1 at the end"),
         (Branch(linear(), nn.LayerNorm(WIDTH, elementwise_affine=False)), "layernorm in f.1"),
         (Branch(parametrizations.weight_norm(linear())), "a trainable layer of its own"),

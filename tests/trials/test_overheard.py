@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unvanish.runfolder import RUN_FILE
 from unvanish.record.journal import load
+from unvanish.runfolder import RUN_FILE
 from unvanish.trials import hearing
 
 

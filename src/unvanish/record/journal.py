@@ -149,9 +149,22 @@ def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
     if version != VERSION:
         advice = "update unvanish" if version > VERSION else "run the script again"
         raise RecordError(f"{path}: written in format {version}, and this version reads format {VERSION}; {advice}")
+    if _is_cut(path):
+        raise RecordError(f"{path}: cut short; restore it from a copy")
     (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if health != "ok":
         raise RecordError(f"{path}: damaged or cut short ({health}); restore it from a copy")
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file is shorter than its header says: SQLite reads what is missing at the end of a long value as zeros.
+
+    Bytes 16 to 17 hold the size of a page, where 1 stands for 65,536; bytes 28 to 31 the number of pages at the last checkpoint.
+    """
+    with path.open("rb") as file:
+        head = file.read(32)
+    page = int.from_bytes(head[16:18], "big")
+    return path.stat().st_size < int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page)
 
 
 def _read(connection: sqlite3.Connection) -> Run:
