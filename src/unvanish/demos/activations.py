@@ -141,7 +141,7 @@ class Activations(Demo):
             borne_out=_borne_out(deepest),
             title=_title(deepest),
             plain=_plain(rows, deepest),
-            call='unvanish.apply(model, "glorot-init")',
+            call=f'unvanish.apply(model, "{_remedy(deepest)}")',
             data=SPLIT_IN_WORDS,
             sheet=_sheet(rows, self),
             boards=(_board(rows, borne_out=_borne_out(deepest)),),
@@ -191,6 +191,12 @@ def _title(deepest: Sequence[_Row]) -> str:
         return f"{said}."
     names = ", ".join(f"{row.kind.name} {right(row.best or 0.0)}" for row in learned)
     return f"{said}. With a suitable start or normalisation: {names}."
+
+
+def _remedy(deepest: Sequence[_Row]) -> str:
+    """What carried the network that learned best."""
+    best = max(deepest, key=lambda row: row.best or 0.0).kind
+    return "batchnorm" if best.normalised else best.initialisation
 
 
 def _plain(rows: Sequence[_Row], deepest: Sequence[_Row]) -> str:
