@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from demo_sizes import TOYS
 
@@ -16,6 +19,13 @@ def test_a_demo_is_found_by_its_name_and_is_what_the_programme_says(name: str) -
     assert isinstance(demo, Demo)
     assert type(demo) is type(TOYS[name])
     assert len(demo.trainings()) > len(demo.quick().trainings()) or name == "ten-thousand-layers"
+
+
+def test_the_documentation_has_a_section_and_the_minutes_of_every_demo() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "demos.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `unvanish demo ([a-z-]+)` \| .+ \| (\d+) \|$", text, re.MULTILINE)
+    assert rows == [(billing.name, str(billing.minutes)) for billing in PROGRAMME.values()]
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(PROGRAMME)
 
 
 def test_every_demo_is_tried_at_toy_size() -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """One demo on the programme. `minutes` is for two cores of a laptop; `place` is where its class is, "module:Class"."""
+    """One demo on the programme.
+
+    `minutes` is as measured on two cores that other work shared. `place` is where its class is, "module:Class".
+    """
 
     name: str
     summary: str
@@ -34,21 +37,21 @@ _BILLINGS = (
     Billing(
         "activations",
         "five activation functions at 10, 30 and 50 layers: how much gradient is lost at the start, and what is learned",
-        3,
+        2,
         "activations:Activations",
     ),
     Billing(
         "ten-thousand-layers",
         "a plain tanh network of 10,000 layers, as it is and with critical-init",
-        8,
+        12,
         "ten_thousand_layers:TenThousandLayers",
     ),
-    Billing("memory", "what a recurrent network must remember for 100 and 200 steps: RNN against LSTM", 8, "memory:Memory"),
+    Billing("memory", "what a recurrent network must remember for 100 and 200 steps: RNN against LSTM", 6, "memory:Memory"),
     Billing(
-        "small-batches", "batches of one and two images: batch normalisation against online-norm", 3, "small_batches:SmallBatches"
+        "small-batches", "batches of one and two images: batch normalisation against online-norm", 4, "small_batches:SmallBatches"
     ),
     Billing(
-        "plain-deep", "fifty convolutions in a row, without skips: tailored-activation against a ResNet", 8, "plain_deep:PlainDeep"
+        "plain-deep", "fifty convolutions in a row, without skips: tailored-activation against a ResNet", 6, "plain_deep:PlainDeep"
     ),
 )
 PROGRAMME: Mapping[str, Billing] = MappingProxyType({billing.name: billing for billing in _BILLINGS})
