@@ -163,7 +163,7 @@ def _plain(vanilla: Sequence[Course], remembering: Sequence[Course]) -> str:
         return ""
     return (
         f"Before training, a thousandth of the gradient is left {_steps(before)} back in the vanilla network: what happened "
-        f"earlier cannot be blamed or praised. With the two remedies it reaches {_steps(after)} back."
+        f"earlier cannot be blamed or praised. With the two remedies it would reach {_steps(after)} back, by its slope."
     )
 
 
