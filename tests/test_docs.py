@@ -15,6 +15,9 @@ from unvanish.handbook.groups import GROUPS, group_of
 from unvanish.handbook.leaf import thresholds_of
 from unvanish.handbook.markdown import pages, write
 from unvanish.handbook.terminal import sentence
+from unvanish.handbook.verdicts import AGAIN, stored, told
+from unvanish.remedies import own_shelf
+from unvanish.remedies.contract import FAMILIES
 
 DOCS = Path(__file__).parents[1] / "docs"
 CODES = [rule.code for rule in built_in()]
@@ -22,7 +25,7 @@ CODES = [rule.code for rule in built_in()]
 
 def kept() -> dict[str, str]:
     """The pages as they stand in docs/."""
-    made = [DOCS / "thresholds.md", *(DOCS / "findings").glob("*.md")]
+    made = [DOCS / "thresholds.md", *(DOCS / "findings").glob("*.md"), *(DOCS / "remedies").glob("*.md")]
     return {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in made if path.exists()}
 
 
@@ -36,6 +39,7 @@ def test_making_the_pages_again_changes_nothing_and_takes_away_what_is_no_more(t
     first = write(tmp_path)
     texts = [path.read_text() for path in first]
     (tmp_path / "findings" / "a-rule-that-was.md").write_text("gone")
+    (tmp_path / "remedies" / "a-remedy-that-was.md").write_text("gone")
     assert write(tmp_path) == first
     assert [path.read_text() for path in first] == texts
     assert set(tmp_path.rglob("*.md")) == set(first)
@@ -53,6 +57,23 @@ def test_every_finding_stands_in_one_group_of_the_index_and_in_order() -> None:
     assert sorted(listed) == sorted(CODES)
     assert re.findall(r"^- \[([a-z-]+)\]", pages()["findings/README.md"], re.MULTILINE) == listed
     assert (group_of("dead-units"), group_of("a-code-of-a-plugin")) == ("activation", "")
+
+
+def test_every_remedy_stands_in_the_index_under_its_family() -> None:
+    page = pages()["remedies/README.md"]
+    listed = re.findall(r"^- \[([a-z-]+)\]", page, re.MULTILINE)
+    assert sorted(listed) == sorted(own_shelf())
+    headings = [heading.lower() for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)]
+    assert headings == [family for family in FAMILIES if any(each.family == family for each in own_shelf().values())]
+
+
+@pytest.mark.parametrize("name", own_shelf())
+def test_the_page_of_a_remedy_has_its_card_its_races_and_what_it_treats(name: str) -> None:
+    page, remedy = pages()[f"remedies/{name}.md"], own_shelf()[name]
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == [*OF_A_REMEDY, "Raced", "Its place among the others"]
+    assert f"`{AGAIN} {name}`" in page
+    assert all(told(raced) in page for raced in stored(name))
+    assert all(f"[{code}](../findings/{code}.md)" in page for code in remedy.treats)
 
 
 def test_every_threshold_stands_in_its_table_with_unit_origin_and_source() -> None:

@@ -63,6 +63,13 @@ def test_a_card_says_why_it_matters_and_where_it_comes_from(name: str, tmp_path:
     assert "References" in lines
 
 
+def test_a_card_of_a_remedy_shows_its_races_and_the_command_that_runs_them_again(tmp_path: Path, nursery: Nursery) -> None:
+    shown = " ".join(nursery.unvanish(tmp_path, "explain", "batchnorm").out.decode().split())
+    assert "Raced Helps 30 layers of sigmoid" in shown
+    assert "Harms 50 layers of ReLU" in shown
+    assert "python -m benchmarks.remedies batchnorm" in shown
+
+
 def test_a_card_says_what_explains_the_finding_what_treats_it_and_by_which_thresholds(tmp_path: Path, nursery: Nursery) -> None:
     lines = nursery.unvanish(tmp_path, "explain", "vanishing-gradient").out.decode().splitlines()
     assert set(HEADINGS) <= set(lines)

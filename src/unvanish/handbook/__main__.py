@@ -1,4 +1,4 @@
-"""`python -m unvanish.handbook DIR` writes the pages of the findings into a folder, as `make docs` does. It judges no run."""
+"""`python -m unvanish.handbook DIR` writes the pages of findings and remedies into a folder, as `make docs` does."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ from unvanish.diagnose.thresholds import Threshold
 from unvanish.dispensary import admission
 from unvanish.doors import OURS
 from unvanish.handbook.groups import group_of
+from unvanish.handbook.verdicts import stored
 from unvanish.plugins import Panel, panel
+from unvanish.record.raced import Raced
 
 if TYPE_CHECKING:
     from unvanish.remedies import Remedy
@@ -36,7 +38,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """All that is known of one rule or remedy. `kind` says in a few words what it is, `package` where it comes from."""
+    """All that is known of one rule or remedy. `kind` says in a few words what it is, `package` where it comes from.
+
+    `raced` is what stored races proved about a remedy.
+    """
 
     name: str
     kind: str
@@ -44,6 +49,7 @@ class Leaf:
     card: Card
     facts: tuple[Fact, ...] = ()
     thresholds: tuple[tuple[str, Threshold], ...] = ()
+    raced: tuple[Raced, ...] = ()
 
     @property
     def foreign(self) -> bool:
@@ -87,10 +93,11 @@ def remedy_leaves() -> dict[str, Leaf]:
 def remedy_leaf(remedy: Remedy, *, package: str = OURS) -> Leaf:
     """The leaf of one remedy."""
     kind = f"a remedy of the family {remedy.family}"
-    return Leaf(remedy.name, kind, package, card_of(remedy), (Fact("Treats", tuple(remedy.treats)),))
+    facts = (Fact("Treats", tuple(remedy.treats)),)
+    return Leaf(remedy.name, kind, package, card_of(remedy), facts, raced=stored(remedy.name) if package == OURS else ())
 
 
-def treated_by(code: str) -> Fact:
-    """The remedies that treat a finding."""
-    leaves = remedy_leaves().values()
+def treated_by(code: str, among: Mapping[str, Leaf] | None = None) -> Fact:
+    """The remedies that treat a finding, by default among all that are installed."""
+    leaves = (remedy_leaves() if among is None else among).values()
     return Fact("Remedies", tuple(leaf.name for leaf in leaves if any(code in fact.names for fact in leaf.facts)))

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unvanish.diagnose.thresholds import Threshold
+from unvanish.handbook import verdicts
 from unvanish.handbook.leaf import Fact, Leaf
 
 WIDEST = 120  # lines beyond this are hard to read
@@ -19,13 +20,15 @@ FACT_CELLS = 12
 
 
 def render(leaf: Leaf) -> RenderableType:
-    """The whole leaf: its name, its card, what explains it, and its thresholds."""
+    """The whole leaf: its name, its card, what races proved, its thresholds, and what it is tied to."""
     parts: list[RenderableType] = [Text(leaf.name, "bold"), Text(_origin(leaf), "dim"), "", prose(leaf.card.summary)]
     for section in leaf.card.sections:
         parts += ["", Text(section.heading, "bold")] if section.heading else [""]
         for number, paragraph in enumerate(section.paragraphs):
             parts += [""] if number else []
             parts.append(Padding(prose(sentence(paragraph)), (0, 0, 0, 2)))
+    if leaf.raced:
+        parts += ["", Text("Raced", "bold"), Padding(_raced(leaf), (0, 0, 0, 2))]
     if leaf.thresholds:
         parts += ["", Text("Thresholds", "bold"), Padding(_thresholds(leaf.thresholds), (0, 0, 0, 2))]
     if any(fact.text for fact in leaf.facts):
@@ -96,6 +99,16 @@ def _thresholds(thresholds: Iterable[tuple[str, Threshold]]) -> Table:
     grid.add_column()
     for name, threshold in thresholds:
         grid.add_row(name, Text(f"{figure(threshold)}. {threshold.origin.capitalize()}: {threshold.source}"))
+    return grid
+
+
+def _raced(leaf: Leaf) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(max_width=FACT_CELLS)
+    grid.add_column()
+    for raced in leaf.raced:
+        grid.add_row(Text(verdicts.label(raced)), Text(verdicts.told(raced)))
+    grid.add_row("", Text(f"Against the untouched network, 95 % intervals. Again: {verdicts.AGAIN} {leaf.name}", "dim"))
     return grid
 
 
