@@ -11,13 +11,13 @@ from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
 from unvanish.record.treatment import Edit
+from unvanish.remedies.branches import residual_branches
 from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.enrolment import enrol
 from unvanish.remedies.exchange import rewritten
 from unvanish.remedies.kinds import Kind
 from unvanish.remedies.layout import Layout, Step
 from unvanish.remedies.norm_order import NormFirst
-from unvanish.remedies.sums import residual_sums
 from unvanish.remedies.survey import survey
 
 TorchLayer = nn.TransformerEncoderLayer | nn.TransformerDecoderLayer
@@ -112,9 +112,7 @@ def _wants_end(stack: TorchStack) -> bool:
 def _behind_sums(layout: Layout) -> list[Step]:
     """The normalisations that take a residual sum whose branch has none itself, in order, each once."""
     totals = {
-        each.total
-        for each in residual_sums(layout)
-        if each.plain and not any(layout.steps[i].kind is Kind.NORMALISATION for i in each.inside)
+        each.sum for each in residual_branches(layout) if not any(layout.steps[at].kind is Kind.NORMALISATION for at in each.steps)
     }
     steps = [s for s in layout.steps if s.kind is Kind.NORMALISATION and len(s.sources) == 1 and s.sources[0] in totals]
     return list({step.module: step for step in steps if step.module is not None}.values())

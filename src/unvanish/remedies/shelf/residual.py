@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
+from unvanish.remedies.branches import Branch, residual_branches
 from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.exchange import rewritten
 from unvanish.remedies.kinds import ACTIVATIONS, NORMALISATIONS, WEIGHTED, Kind
@@ -15,7 +16,6 @@ from unvanish.remedies.layout import Layout, Step
 from unvanish.remedies.links import Link, activations_of, links
 from unvanish.remedies.modules.gate import Gate, Residual
 from unvanish.remedies.rewriting import DROPPED
-from unvanish.remedies.sums import ResidualSum, residual_sums
 from unvanish.remedies.surgery import Replace, places
 from unvanish.remedies.survey import survey
 
@@ -54,7 +54,7 @@ class SkipInit(Remedy):
         layout = survey(network, context.inputs)
         if any(isinstance(module, (Gate, Residual)) for module in network.modules()):
             raise NotApplicable(f"residual: {type(network).__name__} has its gates already; nothing is left to add")
-        existing = residual_sums(layout)
+        existing = residual_branches(layout)
         if existing:
             return _gated(network, layout, existing)
         chosen = links(layout)
@@ -79,10 +79,10 @@ def _wrapped(network: nn.Module, chosen: Sequence[Link]) -> tuple[Operation, ...
     return (*operations, *rewritten(network, [(step, DROPPED) for step in calls], remedy=SkipInit.name))
 
 
-def _gated(network: nn.Module, layout: Layout, sums: Sequence[ResidualSum]) -> tuple[Operation, ...]:
+def _gated(network: nn.Module, layout: Layout, existing: Sequence[Branch]) -> tuple[Operation, ...]:
     """A gate behind the last module of each branch."""
     found = places(network)
-    ends = {step.module: step for step in (_end(each, layout) for each in sums) if step.module is not None}
+    ends = {step.module: step for step in (_end(each, layout) for each in existing) if step.module is not None}
     operations: list[Operation] = []
     for module, step in ends.items():
         gate = Gate()
@@ -93,9 +93,9 @@ def _gated(network: nn.Module, layout: Layout, sums: Sequence[ResidualSum]) -> t
     return tuple(operations)
 
 
-def _end(residual: ResidualSum, layout: Layout) -> Step:
+def _end(branch: Branch, layout: Layout) -> Step:
     """The last module of a branch that a gate can stand behind. Raises NotApplicable where the branch ends otherwise."""
-    position = residual.end
+    position = branch.end
     while True:
         step = layout.steps[position]
         if step.module is not None and isinstance(step.module, (*WEIGHTED, *ACTIVATIONS, *NORMALISATIONS)):
@@ -105,7 +105,7 @@ def _end(residual: ResidualSum, layout: Layout) -> Step:
         if step.kind is not Kind.NEUTRAL or len(step.sources) != 1 or len(layout.consumers[position]) != 1:
             break
         (position,) = step.sources
-    where = layout.steps[residual.total].path or "the network itself"
+    where = layout.steps[branch.sum].path or "the network itself"
     raise NotApplicable(
         f"residual: the branch of the sum in {where} does not end in a module of its own, behind which a gate could stand "
         f"({step.op}); multiply it by a learned number that starts at zero: x + self.a * branch(x)"
