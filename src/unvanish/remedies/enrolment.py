@@ -13,9 +13,14 @@ from unvanish.errors import NotApplicable
 def enrol(fresh: Mapping[str, nn.Parameter], optimizers: Sequence[Optimizer], *, beside: Sequence[nn.Parameter]) -> None:
     """Adds named parameters to the first group, over all optimizers, that owns one of `beside`; to none where nobody does.
 
+    A parameter that some group holds already stays where it is, and is added to no other.
     Raises NotApplicable where that optimizer is torch's LBFGS, which fixes the length of its one flat vector when it is built.
     """
     neighbours = {id(parameter) for parameter in beside}
+    held = {id(parameter) for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]}
+    new = {name: parameter for name, parameter in fresh.items() if id(parameter) not in held}
+    if not new:
+        return
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if neighbours.isdisjoint(map(id, group["params"])):
@@ -24,9 +29,9 @@ def enrol(fresh: Mapping[str, nn.Parameter], optimizers: Sequence[Optimizer], *,
                 raise NotApplicable(
                     "LBFGS cannot take in new parameters once it is built; apply the remedy first, then build the optimizer"
                 )
-            group["params"].extend(fresh.values())
+            group["params"].extend(new.values())
             if "param_names" in group:
-                group["param_names"].extend(fresh)
+                group["param_names"].extend(new)
             return
 
 

@@ -53,7 +53,7 @@ class Logits(Remedy):
         if not chosen:
             raise NotApplicable(
                 f"logits: {type(network).__name__} has no softmax, sigmoid, tanh or ReLU at its output that could be taken away"
-                + ("" if layout.traced else " (its forward could not be traced; pass inputs= to have it followed)")
+                + ("; nothing is left to drop" if layout.traced else "; its forward could not be traced: pass inputs=")
             )
         found = places(network)
         operations = (

@@ -71,7 +71,9 @@ def _wrapped(network: nn.Module, chosen: Sequence[Link]) -> tuple[Operation, ...
         new = Residual(*link.branch) if link.keeps_shape else nn.Sequential(*link.branch)
         if isinstance(new, Residual):
             new.scale.data = new.scale.data.to(link.weighted.weight)
-        operations.append(Replace(link.layer.path, link.weighted, new, found[link.weighted], link.weighted, "insert"))
+        trained = any(parameter.requires_grad for parameter in link.weighted.parameters())
+        neighbour = link.weighted if trained else network  # nobody owns the parameters of a frozen layer
+        operations.append(Replace(link.layer.path, link.weighted, new, found[link.weighted], neighbour, "insert"))
     modules, calls = activations_of(chosen)
     for step in (*(step for link in chosen for step in link.between), *modules):
         if step.module is not None:
