@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unvanish.errors import NotApplicable, ObservationError, TrialError
 from unvanish.examine import foretold
 from unvanish.record.verdict import Outcome, RaceResult
-from unvanish.runfolder import RUN_FILE, Checkup, conclude, make
+from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
 from unvanish.trials import Ending, Script, Trial, run_trials
 
 if TYPE_CHECKING:
@@ -66,24 +66,23 @@ def fix_script(
     UnknownRemedy for a name that no remedy has.
     """
     from unvanish.plugins import diagnose
-    from unvanish.race import patch_of, race
-    from unvanish.record.journal import attach_race, load
+    from unvanish.race import race
 
     wanted = _named(remedies)
-    make(folder)
+    made = make(folder)
     with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
         first = Trial(script, (), 0, Path(scratch) / "first", max_steps=max_steps)
-        (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
-        if result.failure:
-            raise ObservationError(f"{script.name} failed, so there is nothing to race: {result.failure}")
-        run = foretold(load(first.folder / RUN_FILE))
+        try:
+            run, steps = _watched(first, progress)
+        except ObservationError:
+            unmake(folder, made)
+            raise
+        (folder / RUN_FILE).write_bytes((first.folder / RUN_FILE).read_bytes())
         findings = [finding for finding in diagnose(run) if finding.severity.loud]
-        told, chosen, said = RaceResult(script.name, (), None, (), (), ""), [], ""
-        if not findings and not wanted:
-            said = "The script is healthy, so nothing was raced."
-        else:
-            search = _Search(script, Path(scratch), jobs, result.steps, progress)
-            chosen, said = _treatments(run, findings, wanted, search)
+        chosen, said = [], "The script is healthy, so nothing was raced."
+        if findings or wanted:
+            chosen, said = _treatments(run, findings, wanted, _Search(script, Path(scratch), jobs, steps, progress))
+        told = RaceResult(script.name, (), None, (), (), said)
         if chosen:
             told = race(
                 script,
@@ -96,14 +95,48 @@ def fix_script(
                 max_steps=max_steps,
                 progress=progress,
             )
-        (folder / RUN_FILE).write_bytes((first.folder / RUN_FILE).read_bytes())
-    told = replace(told, sentence=told.sentence or said)
+    return _handed_over(run, told, chosen, folder)
+
+
+def _watched(first: Trial, progress: Progress | None) -> tuple[Run, int]:
+    """The record of the script as it is, and its steps. Raises ObservationError where it fails."""
+    from unvanish.plugins import diagnose
+    from unvanish.record.journal import load
+
+    (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
+    if result.failure:
+        raise ObservationError(f"{first.script.name} failed, so there is nothing to race: {result.failure}")
+    return foretold(load(first.folder / RUN_FILE)), result.steps
+
+
+def _handed_over(run: Run, told: RaceResult, chosen: Sequence[Treatment], folder: Path) -> Fix:
+    """The race on the record and on the page, and the winner's patch in the folder."""
+    from unvanish.race import patch_of
+    from unvanish.record.journal import attach_race
+
     winner = next((each for each in chosen if each.remedies == told.winner), None)
     patch = patch_of(winner, Path.cwd()) if winner is not None else None
     if patch:
         (folder / PATCH).write_text(patch, encoding="utf-8")
+    told = replace(told, line=_line(run, winner))
     attach_race(folder / RUN_FILE, told)
     return Fix(conclude(Ending(0, "finished"), replace(run, race=told), folder), patch)
+
+
+def _line(run: Run, winner: Treatment | None) -> str | None:
+    """The line that applies the winner by hand before the optimizer is built; None where there is none, or it goes elsewhere."""
+    from unvanish.dispensary import shelf
+    from unvanish.patch import suggestion
+
+    entry = _entry(run)
+    if winner is None or entry is None or any(shelf()[name].family == "optimisation" for name in winner.remedies):
+        return None
+    return suggestion(entry.expression, winner.remedies)
+
+
+def _entry(run: Run) -> Entry | None:
+    """Where a change can enter the script."""
+    return next((network.entry for network in run.anatomy.networks if network.entry is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +163,7 @@ def _treatments(
     run: Run, findings: Sequence[Finding], wanted: Sequence[tuple[str, ...]], search: _Search
 ) -> tuple[list[Treatment], str]:
     """The candidates as edits, best first, and what to say where there is none."""
-    entry = next((network.entry for network in run.anatomy.networks if network.entry is not None), None)
+    entry = _entry(run)
     if entry is None:
         return [], "No line of the script is known at which a remedy could be applied: none builds an optimizer for its network."
     chosen: list[Treatment] = []

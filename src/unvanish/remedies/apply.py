@@ -31,18 +31,7 @@ def apply(
 ) -> Change:
     """The change that the named remedies made to the model, in place and in the order given; `change.undo()` takes it back.
 
-    Each remedy sees what those before it did: "relu", "he-init" initialises for ReLU. `optimizer` is the one that trains the
-    model, or several: new parameters join it, and its state of redrawn ones starts afresh. `inputs` is one example batch (a
-    tensor, a tuple of positional or a dict of keyword arguments), for remedies that need shapes or values, and `loss` takes the
-    model's outputs to one number, for those that try something out (learning-rate). Random numbers come from a generator seeded
-    with `seed`, one for each remedy: the same model, names and seed give the same weights, on any device, and the program's own
-    random state stays as it was. `shelf` has the remedies by name; by default those that come with the package.
-
-    Undoing restores modules, values, flags and the optimizers as they were before the call, training since included. For
-    that the change keeps a copy of all parameters, buffers and optimizer state for as long as it is referenced.
-
-    Raises UnknownRemedy for a name that is not on the shelf, NotApplicable where a remedy cannot act, and UsageError for
-    arguments of the wrong kind. After an error the model and the optimizer are as they were.
+    As `unvanish.apply`, which says it all, with the remedies of `shelf` by name: by default those that come with the package.
     """
     optimizers = _optimizers(optimizer)
     network = _network(model)

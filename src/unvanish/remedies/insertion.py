@@ -52,16 +52,18 @@ def insertions(network: nn.Module, context: Context, build: Build, *, remedy: st
     """
     layout = survey(network, context.inputs)
     found = places(network)
+    norms = [(path, norm) for path, norm in network.named_modules() if isinstance(norm, BATCH_NORMS) and path]
+    tells = context.inputs is not None and any(isinstance(norm, nn.BatchNorm1d) for _, norm in norms)
+    shapes = {call.path: call.shape for call in rehearse(network, context.inputs)} if tells else {}
     exchanged = [
         Replace(
             path,
             norm,
-            _like(norm, build(norm.num_features, _axes(norm, context, network, path))),
+            _like(norm, build(norm.num_features, _axes(norm, shapes.get(path, ())))),
             found[norm],
             norm if norm.affine else network,
         )
-        for path, norm in network.named_modules()
-        if isinstance(norm, BATCH_NORMS) and path
+        for path, norm in norms
     ]
     operations = (*exchanged, *(inserted(spot, build(spot.features, spot.axes), found) for spot in spots(layout)))
     if not operations:
@@ -140,15 +142,11 @@ def _like(old: nn.Module, new: nn.Module) -> nn.Module:
     return new if tensor is None else new.to(device=tensor.device, dtype=tensor.dtype if tensor.is_floating_point() else None)
 
 
-def _axes(norm: nn.Module, context: Context, network: nn.Module, path: str) -> int:
-    """The axes of what a batch normalisation takes; BatchNorm1d tells only with a batch whether there are positions."""
+def _axes(norm: nn.Module, shape: tuple[int, ...]) -> int:
+    """The axes of what a batch normalisation takes; BatchNorm1d tells only by the shape of a batch whether there are positions."""
     if isinstance(norm, nn.BatchNorm2d):
         return 4
-    if isinstance(norm, nn.BatchNorm3d):
-        return 5
-    if context.inputs is None:
-        return 2
-    return next((len(call.shape) for call in rehearse(network, context.inputs) if call.path == path and call.shape), 2)
+    return 5 if isinstance(norm, nn.BatchNorm3d) else len(shape) or 2
 
 
 def _can_wrap(layout: Layout, source: int) -> bool:

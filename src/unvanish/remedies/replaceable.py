@@ -79,8 +79,12 @@ def why_none(network: nn.Module, inputs: Any, *, refused: Mapping[str, str] | No
             "for a module; call nn.GRUCell in that loop, or nn.GRU on the whole sequence"
         )
     made_of = listed(sorted({type(m).__name__ for m in network.modules() if next(m.parameters(recurse=False), None) is not None}))
-    unseen = "" if layout.traced else "; a loop written by hand was not looked for, since forward could not be traced: pass inputs="
-    return f"{name} has no recurrence ({made_of or 'no weights at all'}), so nothing vanishes through time{unseen or '; nothing is left to do'}"
+    advice = (
+        "nothing is left to do"
+        if layout.traced
+        else "a loop written by hand was not looked for, since forward could not be traced: pass inputs="
+    )
+    return f"{name} has no recurrence ({made_of or 'no weights at all'}), so nothing vanishes through time; {advice}"
 
 
 def refuse_misfits(network: nn.Module, inputs: Any, changes: Sequence[Takeover], *, remedy: str) -> None:

@@ -60,3 +60,9 @@ class Structure:
         if [list(map(id, group)) for group in self.groups] != [list(map(id, group)) for group in other.groups]:
             return "a group of the optimizer holds other parameters"
         return ""
+
+
+def holders(network: nn.Module, path: str) -> tuple[nn.Module, ...]:
+    """The modules that hold the one at a path, the network first."""
+    parts = path.split(".")
+    return tuple(network.get_submodule(".".join(parts[:end])) for end in range(len(parts)))

@@ -7,7 +7,7 @@ import gc
 import io
 import warnings
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -195,11 +195,9 @@ def _process_group() -> Generator[None]:
 def _plans(remedy: Remedy, subject: Subject, before: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(SEED)
     state = generator.get_state()
-    try:
+    with suppress(NotApplicable):  # what a refusal must be like is another promise
         operations = remedy.plan(subject.network, Context(generator, (subject.optimizer,), subject.batch, subject.patient.loss))
         _require(bool(operations), "it planned nothing; where it cannot act it must raise NotApplicable")
-    except NotApplicable:
-        pass
     _require(not (fault := difference(before, subject.picture())), f"it altered {fault}")
     _require(torch.equal(generator.get_state(), state), "it drew random numbers before it was carried out")
 

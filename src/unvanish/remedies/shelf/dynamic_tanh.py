@@ -10,6 +10,7 @@ from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.insertion import insertions
 from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
+from unvanish.remedies.structure import holders
 from unvanish.remedies.surgery import Replace, places
 
 
@@ -65,9 +66,8 @@ def _like(norm: nn.Module, network: nn.Module) -> nn.Parameter:
 
 def _sealed(network: nn.Module, path: str) -> bool:
     """Whether torch's own transformer layer holds a module, whose fast path reads the normalisation by name."""
-    parts = path.split(".")
-    above = [network.get_submodule(".".join(parts[:end])) for end in range(len(parts))]
-    return any(isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)) for module in above)
+    kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+    return any(isinstance(module, kinds) for module in holders(network, path))
 
 
 def _norm(features: int, axes: int) -> nn.Module:

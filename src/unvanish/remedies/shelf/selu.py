@@ -13,6 +13,7 @@ from unvanish.remedies.exchange import Activation, exchange
 from unvanish.remedies.rewriting import Substitute
 from unvanish.remedies.scale import fans
 from unvanish.remedies.shelf.he_init import he_
+from unvanish.remedies.structure import holders
 from unvanish.remedies.surgery import Replace, places
 from unvanish.remedies.weights import targets
 
@@ -60,5 +61,4 @@ class Selu(Remedy):
 def _inside_transformer(network: nn.Module, path: str) -> bool:
     """Whether a module belongs to one of torch's transformer layers, whose dropout follows attention and not SELU."""
     kinds = (nn.Transformer, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
-    parts = path.split(".")
-    return any(isinstance(network.get_submodule(".".join(parts[:end])), kinds) for end in range(len(parts)))
+    return any(isinstance(module, kinds) for module in holders(network, path))
