@@ -159,8 +159,12 @@ def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
 def _is_cut(path: Path) -> bool:
     """Whether a file is shorter than its header says: SQLite reads what is missing at the end of a long value as zeros.
 
-    Bytes 16 to 17 hold the size of a page, where 1 stands for 65,536; bytes 28 to 31 the number of pages at the last checkpoint.
+    Bytes 16 to 17 hold the size of a page, where 1 stands for 65,536; bytes 28 to 31 the number of pages. While a write-ahead log
+    stands beside the file, its pages may be on their way into it, and the header may have gone ahead of them.
     """
+    log = path.with_name(f"{path.name}-wal")
+    if log.is_file() and log.stat().st_size:
+        return False
     with path.open("rb") as file:
         head = file.read(32)
     page = int.from_bytes(head[16:18], "big")
