@@ -133,8 +133,10 @@ def _reason(network: nn.Module, layout: Layout, *, keep: tuple[type[nn.Module], 
             f"every hidden activation module of {name} is {_kinds(modules, keep)} already, or must stay; nothing is left to replace"
         )
     if calls:
-        return f"the activations of {name} need no replacement ({_described(calls)}, called inside forward); "
-            "nothing is left to replace"
+        return (
+            f"the activations of {name} need no replacement ({_described(calls)}, called inside forward); nothing is left "
+            "to replace"
+        )
     where = ", ".join(repr(step.path) for step in modules[:NAMED_CALLS])
     if modules and layout.traced:
         return f"the activation modules of {name} ({where}) are the output's own or gate another signal, and must stay"
