@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from unvanish.examine import first_look
 from unvanish.observe import Observer, Progress, Settings, facts_of
 from unvanish.record.journal import Journal
 from unvanish.trials.script import Ending
@@ -30,6 +31,7 @@ class Watching:
             settings=Settings(max_steps=trial.max_steps),
             on_progress=lambda progress: write_progress(self._progress, progress),
             clock=step_clock(),
+            look=first_look,
         )
         self._observer.attach()
 
