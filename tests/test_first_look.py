@@ -96,6 +96,7 @@ def test_the_look_is_the_trace_of_the_network_before_its_first_update() -> None:
     assert seen.flow.shares("op") == pytest.approx(expected.shares("op"), abs=1e-12)
     assert math.isfinite(seen.flow.total)
     assert seen.flow.loss_ops == ()
+    assert seen.flops == 2 * len(INPUTS) * (36 * (2 + 7 * 3) + 18 * 3)  # the first layer sends no gradient on
 
 
 def test_a_network_that_cannot_be_copied_is_watched_without_a_look() -> None:

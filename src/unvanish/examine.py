@@ -44,9 +44,10 @@ def first_look(seen: Seen) -> Examination | None:
     from unvanish.tracing import Unlookable, look_again
 
     try:
-        return Examination(look_again(seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, seen.births.get))
+        again = look_again(seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, seen.births.get)
     except (Unlookable, UnvanishError):
         return None
+    return Examination(again.flow, flops=again.flops)
 
 
 def foretold(run: Run) -> Run:

@@ -12,6 +12,7 @@ from looks import look
 from rows import row, write
 
 from unvanish.errors import RecordError
+from unvanish.record.document import to_plain
 from unvanish.record.examination import Examination
 from unvanish.record.flow import GradientFlow
 from unvanish.record.journal import Journal, load
@@ -59,6 +60,14 @@ def test_the_look_written_last_is_the_look(tmp_path: Path) -> None:
 
 def test_a_run_of_a_version_that_took_no_look_is_read(tmp_path: Path) -> None:
     assert load(kept(tmp_path / "run.sqlite", None)).examination is None
+
+
+def test_a_look_of_a_version_that_counted_no_operations_is_read(tmp_path: Path) -> None:
+    plain = to_plain(look())
+    del plain["flops"]
+    found = load(altered(kept(tmp_path / "run.sqlite", look()), "examination", json.dumps(plain))).examination
+    assert found is not None
+    assert found.flops is None
 
 
 def test_a_document_that_nobody_knows_is_passed_over(tmp_path: Path) -> None:

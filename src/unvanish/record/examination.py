@@ -14,10 +14,12 @@ from unvanish.record.treatment import Prescription
 class Examination:
     """A network looked at before its first update. `spectra` has one entry for each layer whose Jacobian was measured.
 
-    `prescription` is there where the network itself was at hand and something was found.
+    `prescription` is there where the network itself was at hand and something was found. `flops` are the floating point operations
+    of one forward and backward pass of the network on one batch; None where they were not counted.
     """
 
     flow: GradientFlow
     prediction: Prediction | None = None
     spectra: tuple[JacobianSpectrum, ...] = ()
     prescription: Prescription | None = None
+    flops: int | None = None

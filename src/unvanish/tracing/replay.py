@@ -6,7 +6,7 @@ import copy
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from unvanish.record.anatomy import Location
 from unvanish.record.flow import GradientFlow
 from unvanish.tracing.ends import Arguments
+from unvanish.tracing.flops import step_flops
 from unvanish.tracing.look import with_orthogonality
 from unvanish.tracing.tracer import trace
 
@@ -26,6 +27,14 @@ class Unlookable(Exception):
     """The step cannot be run again; the message says why. It never leaves the package."""
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a second run of the step shows: the gradient's flow, and how many floating point operations it takes (None: unknown)."""
+
+    flow: GradientFlow
+    flops: int | None
+
+
 def look_again(
     model: nn.Module,
     args: tuple[Any, ...],
@@ -33,8 +42,8 @@ def look_again(
     seeds: Mapping[int, Tensor],
     casts: Sequence[tuple[str, torch.dtype]],
     births: Callable[[str], Location | None],
-) -> GradientFlow:
-    """The flow of the step.
+) -> Again:
+    """The flow of the step, and what it takes.
 
     `seeds` are the gradients at the output's tensors by their place among them, `casts` the automatic casts of the step by device
     type, `births` the lines that built modules, by path. Raises Unlookable where the network cannot be copied or run again, and
@@ -54,9 +63,11 @@ def look_again(
             stack.enter_context(torch.autocast(kind, dtype=dtype))
         stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(redirect_stderr(io.StringIO()))
-        flow = _traced(twin, Arguments(args, kwargs), seeds, lambda module: births(paths.get(module, "")))
+        call = Arguments(args, kwargs)
+        flow = _traced(twin, call, seeds, lambda module: births(paths.get(module, "")))
+        flops = step_flops(twin, call, seeds)
     # The loss was only a stand-in; its own operations say nothing about the script's.
-    return with_orthogonality(replace(flow, loss_ops=(), loss_junctions=(), loss_ends=0.0), twin)
+    return Again(with_orthogonality(replace(flow, loss_ops=(), loss_junctions=(), loss_ends=0.0), twin), flops)
 
 
 def _traced(
