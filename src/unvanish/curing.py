@@ -1,45 +1,53 @@
-"""Cures for an unmodified script: it is watched, its findings' remedies are raced against it, and the winner comes as a patch."""
+"""Cures for an unmodified script: it is watched, its findings' remedies are planned, written as edits and raced against it, and the
+winner comes as a patch. The rooms do it.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.errors import NotApplicable, ObservationError, TrialError
+from unvanish import candidates, rehearsal
+from unvanish.errors import ObservationError, UsageError
 from unvanish.examine import foretold
 from unvanish.record.verdict import Outcome, RaceResult
 from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
-from unvanish.trials import Ending, Script, Trial, run_trials
+from unvanish.trials import Ending, Script, Trial
+from unvanish.trials.printed import is_merit
 
 if TYPE_CHECKING:
     from unvanish.race import Treatment
-    from unvanish.record.anatomy import Entry
     from unvanish.record.finding import Finding
     from unvanish.record.run import Run
-    from unvanish.trials import News
+    from unvanish.record.verdict import TrialResult
+    from unvanish.trials.engines.engine import Engine
 
-PATCH = "unvanish.patch"
-MOST_CANDIDATES = 4
-KEPT = 2  # candidates that run with every seed
-SEARCH_SHARE = 4  # a search for a rate trains for a fourth of the steps
-FEWEST_SEARCH_STEPS = 20
-# Factors on the learning rate that are tried, half a decade apart: down, up, or both ways where the finding does not say.
-DOWN, UP = (0.3, 0.1, 0.03, 0.01), (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-FACTORS = {"learning-rate-too-high": DOWN, "learning-rate-too-low": UP}
-AROUND = (0.1, 0.3, 3.0, 10.0)
+PATCH, TRIALS = "unvanish.patch", "trials"
+SEEDS = 3
+MORE_SEEDS = 2  # for a script whose losses differ from run to run with the same seed
 
-Progress = Callable[["News"], None]
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a person may ask of a fix. `remedies` are the candidates, by default those that the findings ask for; names joined by "+"
+    go together. `metric` is the figure to compare by, `max_steps` ends every trial."""
+
+    seeds: int = SEEDS
+    remedies: tuple[str, ...] = ()
+    max_steps: int | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A checkup with its race, and the winner's patch (None: nothing to patch, or nothing won)."""
+    """A checkup with its race, and the winner's patch (None: nothing to patch, or nothing won), also as whole texts by file."""
 
     checkup: Checkup
     patch: str | None
+    edits: tuple[tuple[Path, str], ...] = ()
 
     @property
     def cured(self) -> bool:
@@ -53,175 +61,136 @@ def fix_script(
     script: Script,
     *,
     folder: Path,
-    seeds: int = 3,
-    remedies: Sequence[str] = (),
-    jobs: int | None = None,
-    max_steps: int | None = None,
-    progress: Progress | None = None,
+    engine: Engine,
+    wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
+    stage: Callable[[str, int], None] = lambda text, goals: None,
+    resume: bool = False,
 ) -> Fix:
-    """The script watched in a process of its own, its remedies raced against it on `seeds` seeds, told on a page in `folder`.
+    """The script watched in a process of its own, its remedies raced against it, told on a page in `folder`.
 
-    `remedies` are the candidates to race, by default those that the findings ask for; names joined by "+" go together. The
-    user's files are not touched; the patch is written to the folder. Raises ObservationError where the script fails as it is,
-    UnknownRemedy for a name that no remedy has.
+    The user's files are not touched; the patch is written to the folder. With `resume`, trials that ended in an earlier fix of the
+    same folder are not run again. Raises ObservationError where the script fails as it is, UnknownRemedy for a name that no remedy
+    has, UsageError for a metric that the script does not report.
     """
-    from unvanish.plugins import diagnose
-    from unvanish.race import race
+    from unvanish.trials.engines.ledger import Ledger
 
-    wanted = _named(remedies)
-    made = make(folder)
-    with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
-        first = Trial(script, (), 0, Path(scratch) / "first", max_steps=max_steps)
-        try:
-            run, steps = _watched(first, progress)
-        except ObservationError:
+    wanted = candidates.named(wishes.remedies)
+    made = [] if resume and folder.is_dir() else make(folder)
+    try:
+        return _Fixing(script, folder, Ledger(engine), wishes, stage).run(wanted)
+    except (ObservationError, UsageError):
+        if not resume:
+            shutil.rmtree(folder / TRIALS, ignore_errors=True)
             unmake(folder, made)
-            raise
-        (folder / RUN_FILE).write_bytes((first.folder / RUN_FILE).read_bytes())
-        findings = [finding for finding in diagnose(run) if finding.severity.loud]
-        chosen, said = [], "The script is healthy, so nothing was raced."
-        if findings or wanted:
-            chosen, said = _treatments(run, findings, wanted, _Search(script, Path(scratch), jobs, steps, progress))
-        told = RaceResult(script.name, (), None, (), (), said)
-        if chosen:
-            told = race(
-                script,
-                chosen,
-                folder=Path(scratch),
-                examine=diagnose,
-                seeds=seeds,
-                keep=None if wanted else KEPT,
-                jobs=jobs,
-                max_steps=max_steps,
-                progress=progress,
-            )
-    return _handed_over(run, told, chosen, folder)
+        raise
 
 
-def _watched(first: Trial, progress: Progress | None) -> tuple[Run, int]:
-    """The record of the script as it is, and its steps. Raises ObservationError where it fails."""
-    from unvanish.plugins import diagnose
-    from unvanish.record.journal import load
-
-    (result,) = run_trials([first], examine=diagnose, jobs=1, progress=progress)
-    if result.failure:
-        raise ObservationError(f"{first.script.name} failed, so there is nothing to race: {result.failure}")
-    return foretold(load(first.folder / RUN_FILE)), result.steps
-
-
-def _handed_over(run: Run, told: RaceResult, chosen: Sequence[Treatment], folder: Path) -> Fix:
-    """The race on the record and on the page, and the winner's patch in the folder."""
-    from unvanish.race import patch_of
-    from unvanish.record.journal import attach_race
-
-    winner = next((each for each in chosen if each.remedies == told.winner), None)
-    patch = patch_of(winner, Path.cwd()) if winner is not None else None
-    if patch:
-        (folder / PATCH).write_text(patch, encoding="utf-8")
-    told = replace(told, line=_line(run, winner))
-    attach_race(folder / RUN_FILE, told)
-    return Fix(conclude(Ending(0, "finished"), replace(run, race=told), folder), patch)
-
-
-def _line(run: Run, winner: Treatment | None) -> str | None:
-    """The line that applies the winner by hand before the optimizer is built; None where there is none, or it goes elsewhere."""
-    from unvanish.dispensary import shelf
-    from unvanish.patch import suggestion
-
-    entry = _entry(run)
-    if winner is None or entry is None or any(shelf()[name].family == "optimisation" for name in winner.remedies):
-        return None
-    return suggestion(entry.expression, winner.remedies)
-
-
-def _entry(run: Run) -> Entry | None:
-    """Where a change can enter the script."""
-    return next((network.entry for network in run.anatomy.networks if network.entry is not None), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """What a search for a learning rate needs. `steps` is the length of the whole training."""
+@dataclass(slots=True)
+class _Fixing:
+    """One fix under way; `notes` collects what a person should know besides the verdict."""
 
     script: Script
     folder: Path
-    jobs: int | None
-    steps: int
-    progress: Progress | None
+    engine: Engine
+    wishes: Wishes
+    stage: Callable[[str, int], None]
+    notes: list[str] = field(default_factory=list[str])
 
+    def run(self, wanted: Sequence[tuple[str, ...]]) -> Fix:
+        from unvanish.plugins import diagnose
 
-def _named(remedies: Sequence[str]) -> list[tuple[str, ...]]:
-    """The candidates that a person asked for. Raises UnknownRemedy."""
-    from unvanish.dispensary import shelf
-    from unvanish.remedies import remedy
+        run, control = self._watched()
+        findings = [finding for finding in diagnose(run) if finding.severity.loud]
+        treatments: Sequence[Treatment] = ()
+        told = RaceResult(self.script.name, (), None, (), (), "The control is fine: nothing was found, so nothing was raced.")
+        names = wanted or (candidates.advised(findings) if findings else [])
+        if findings or wanted:
+            treatments, told = self._raced(run, control, names, findings)
+        return self._handed_over(run, replace(told, notes=tuple(self.notes)), treatments)
 
-    known = shelf()
-    return [tuple(remedy(name.strip(), known).name for name in text.split("+")) for text in remedies]
+    def _watched(self) -> tuple[Run, TrialResult]:
+        """The record of the script as it is, and what its trial came to."""
+        from unvanish.record.journal import load
 
+        first = self._trial("control-0")
+        self.stage("watching it as it is", 1)
+        found = self.engine.advance([(first, None)])
+        if not found:
+            raise KeyboardInterrupt
+        (result,) = found
+        if result.failure and not result.steps:
+            raise ObservationError(f"{self.script.name} failed, so there is nothing to race: {result.failure}")
+        self._require_metric(result)
+        shutil.copyfile(first.folder / RUN_FILE, self.folder / RUN_FILE)
+        return foretold(load(first.folder / RUN_FILE)), result
 
-def _treatments(
-    run: Run, findings: Sequence[Finding], wanted: Sequence[tuple[str, ...]], search: _Search
-) -> tuple[list[Treatment], str]:
-    """The candidates as edits, best first, and what to say where there is none."""
-    entry = _entry(run)
-    if entry is None:
-        return [], "No line of the script is known at which a remedy could be applied: none builds an optimizer for its network."
-    chosen: list[Treatment] = []
-    refused: list[str] = []
-    for names in wanted or _advised(findings):
-        if len(chosen) == MOST_CANDIDATES and not wanted:
-            break
-        try:
-            made = _treatment(entry, names, findings, search)
-        except (TrialError, NotApplicable) as why:
-            refused.append(f"{' + '.join(names)}: {why}")
-            continue
-        chosen.append(made)
-    if chosen:
-        return chosen, ""
-    return [], "No remedy could be tried. " + (" ".join(refused) or "The findings ask for a change that no remedy makes.")
+    def _trial(self, name: str, **options: object) -> Trial:
+        return replace(Trial(self.script, (), 0, self.folder / TRIALS / name, max_steps=self.wishes.max_steps), **options)  # pyright: ignore[reportArgumentType]
 
+    def _require_metric(self, result: TrialResult) -> None:
+        metric, reported = self.wishes.metric, [name for name, _ in result.metrics]
+        if metric is None or metric == "loss" or metric in reported:
+            return
+        known = ", ".join(["loss", *filter(is_merit, reported), *(name for name in reported if not is_merit(name))])
+        raise UsageError(f"--metric {metric}: {self.script.name} reports no such figure; it reports {known}")
 
-def _advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
-    """The candidates for some findings, one for each leading remedy and with its partner."""
-    from unvanish.dispensary import shelf
-    from unvanish.remedies.combinations import candidates
+    def _raced(
+        self, run: Run, control: TrialResult, names: Sequence[tuple[str, ...]], findings: Sequence[Finding]
+    ) -> tuple[Sequence[Treatment], RaceResult]:
+        from unvanish.race import Course, race
 
-    root = findings[0]
-    codes = (root.code, root.cause.code) if root.cause is not None else (root.code,)
-    advised = [name for finding in findings for name in finding.remedies]
-    best: dict[str, tuple[str, ...]] = {}
-    for names in candidates(advised, codes, shelf()):
-        if len(names) > len(best.get(names[0], ())):
-            best[names[0]] = names
-    return list(best.values())
+        blueprint, deterministic = self._rehearsed(run, names)
+        entry = (blueprint.entry if blueprint else None) or next((n.entry for n in run.anatomy.networks if n.entry), None)
+        choice = candidates.chosen(blueprint, entry, names, findings)
+        if not choice.treatments:
+            reasons = " ".join(f"{name}: {why}." for name, why in choice.refused)
+            said = reasons or "The findings ask for a change that no remedy makes."
+            return (), RaceResult(self.script.name, (), None, (), (), f"No remedy could be tried. {said}")
+        seeds = self.wishes.seeds
+        if not deterministic and seeds > 1:
+            seeds += MORE_SEEDS
+            self.notes.append(
+                f"The script is not deterministic: with the same seed its losses differ from run to run. {seeds} seeds were used."
+            )
+        course = Course(
+            script=self.script,
+            engine=self.engine,
+            folder=self.folder / TRIALS,
+            steps=control.steps,
+            seeds=seeds,
+            keep=len(names) if self.wishes.remedies else Course.keep,
+            max_steps=self.wishes.max_steps,
+            metric=self.wishes.metric,
+            stage=self.stage,
+        )
+        return choice.treatments, race(choice.treatments, control, course)
 
+    def _rehearsed(self, run: Run, names: Sequence[tuple[str, ...]]) -> tuple[rehearsal.Blueprint | None, bool]:
+        """The plans for the candidates, and whether the script repeats itself with the same seed."""
+        from unvanish.record.journal import load
 
-def _treatment(entry: Entry, names: tuple[str, ...], findings: Sequence[Finding], search: _Search) -> Treatment:
-    from unvanish.dispensary import shelf
-    from unvanish.race import treatment
+        self.stage(f"rehearsing {len(names)} candidate{'s' if len(names) > 1 else ''}", 1)
+        steps = min(rehearsal.STEPS, self.wishes.max_steps or rehearsal.STEPS)
+        trial = self._trial("rehearsal", look=rehearsal.LOOK, candidates=tuple(names), max_steps=steps)
+        if not self.engine.advance([(trial, None)]):
+            raise KeyboardInterrupt
+        path = trial.folder / RUN_FILE
+        if not path.is_file():
+            return rehearsal.read(trial.folder), True
+        again, first = load(path).objective()[1], run.objective()[1]
+        count = min(len(again), len(first))
+        return rehearsal.read(trial.folder), bool((again[:count] == first[:count]).all())
 
-    if names == ("learning-rate",):
-        return _rate(entry, findings, search)
-    late = any(shelf()[name].family == "optimisation" for name in names)
-    return treatment(entry, names, after_optimizer=late)
+    def _handed_over(self, run: Run, told: RaceResult, treatments: Sequence[Treatment]) -> Fix:
+        """The race on the record and on the page, and the winner's patch in the folder."""
+        from unvanish.race import patch_of
+        from unvanish.record.journal import attach_race
 
-
-def _rate(entry: Entry, findings: Sequence[Finding], search: _Search) -> Treatment:
-    """The learning rate, of some around the script's own, with which a short training gets furthest."""
-    from unvanish.race import rate_treatment
-
-    factors = next((FACTORS[finding.code] for finding in findings if finding.code in FACTORS), AROUND)
-    options = [rate_treatment(entry, factor) for factor in factors]
-    steps = max(FEWEST_SEARCH_STEPS, search.steps // SEARCH_SHARE)
-    trials = [
-        Trial(search.script, option.remedies, 0, search.folder / f"rate-{factor:g}", option.edits, max_steps=steps)
-        for factor, option in zip(factors, options, strict=True)
-    ]
-    results = run_trials(trials, examine=lambda _: (), jobs=search.jobs or 2, progress=search.progress)
-    ended = [
-        (result.final_loss, at) for at, result in enumerate(results) if result.failure is None and result.final_loss < float("inf")
-    ]
-    if not ended:
-        raise NotApplicable("no learning rate that was tried keeps the loss finite")
-    return options[min(ended)[1]]
+        won = next((t for t in treatments if (t.remedies, t.variant) == (told.winner, told.winner_variant)), None)
+        patch = patch_of(won, Path.cwd()) if won is not None else None
+        if patch:
+            (self.folder / PATCH).write_text(patch, encoding="utf-8")
+        attach_race(self.folder / RUN_FILE, told)
+        if not told.stopped:
+            shutil.rmtree(self.folder / TRIALS, ignore_errors=True)
+        return Fix(conclude(Ending(0, "finished"), replace(run, race=told), self.folder), patch, won.edits if won is not None else ())

@@ -18,6 +18,10 @@ from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.verdict import TrialResult
 from unvanish.trials import News, Script, Trial, run_trials
+from unvanish.trials.engines.local import LocalEngine
+from unvanish.trials.gate import ABANDONED
+from unvanish.trials.progress import read_progress
+from unvanish.trials.trial import State, save_job
 
 TRAIN = """
 import sys
@@ -96,6 +100,7 @@ def results(folder: Path, told: list[News]) -> dict[str, TrialResult]:
     return dict(zip(trials, ended, strict=True))
 
 
+THREADS = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 EDIT = "STEPS, RATE = 20, 0.5\n" + TRAIN.replace("nn.Sigmoid()", "nn.ReLU()") + "print('val_acc: 100%')"
 
 
@@ -104,9 +109,8 @@ def printed_losses(text: str) -> list[float]:
 
 
 def test_a_trial_has_the_losses_of_the_script_run_alone(results: dict[str, TrialResult], folder: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(folder / "plain.py")]
-    alone = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    alone = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (folder / "out" / "plain" / "stdout.txt").read_text() == alone.stdout
     assert list(results["plain"].losses) == pytest.approx(printed_losses(alone.stdout), abs=0)
 
@@ -176,10 +180,10 @@ def test_a_failed_trial_keeps_what_it_had_shown(results: dict[str, TrialResult])
     assert results["raises"].losses == results["plain"].losses
 
 
-def test_a_script_finds_its_usual_surroundings_and_its_share_of_the_cores(results: dict[str, TrialResult], folder: Path) -> None:
+def test_a_script_finds_its_usual_surroundings_and_computes_with_as_many_threads_as_alone(results: dict[str, TrialResult], folder: Path) -> None:
     assert results["says its surroundings"].failure is None
     line = (folder / "out" / "says its surroundings" / "stdout.txt").read_text().splitlines()[-2]
-    assert line.startswith(f"['{folder}/says_its_surroundings.py', '--lr', '1'] {Path.cwd()} __main__ 1 0")
+    assert line.startswith(f"['{folder}/says_its_surroundings.py', '--lr', '1'] {Path.cwd()} __main__ {THREADS} 0")
 
 
 def test_nothing_is_imported_before_the_script_asks_for_it(results: dict[str, TrialResult], folder: Path) -> None:
@@ -203,11 +207,55 @@ def gone(pid: int) -> bool:
 
 
 def test_every_trial_is_told_of_at_its_start_and_end(results: dict[str, TrialResult], told: list[News]) -> None:
-    for number, result in enumerate(results.values(), start=1):
-        mine = [news for news in told if news.number == number]
-        assert (mine[0].step, mine[0].result) == (0, None)
-        assert (mine[-1].result, mine[-1].step) == (result, result.steps)
-        assert all(news.total == len(results) for news in mine)
+    for result in results.values():
+        mine = [news for news in told if any(news.trial is end.trial for end in told if end.result is result)]
+        assert (mine[0].state, mine[0].step, mine[0].result) == (State.RUNNING, 0, None)
+        assert (mine[-1].state, mine[-1].step, mine[-1].result) == (State.ENDED, result.steps, result)
+
+
+def test_a_trial_waits_at_its_goals_and_trains_no_step_twice(results: dict[str, TrialResult], folder: Path) -> None:
+    trial = Trial(script(folder, "plain"), (), 0, folder / "out" / "waits")
+    with LocalEngine(examine=examine, jobs=1) as engine:
+        (first,) = engine.advance([(trial, 5)])
+        (second,) = engine.advance([(trial, 12)])
+        (last,) = engine.advance([(trial, None)])
+    assert [(r.steps, r.paused, r.findings) for r in (first, second, last)] == [
+        (5, True, ()),
+        (12, True, ()),
+        (20, False, ("loud",)),
+    ]
+    assert first.losses == results["plain"].losses[:5]
+    assert last.losses == results["plain"].losses
+    assert first.memory_bytes > 50e6
+    assert (folder / "out" / "waits" / "stdout.txt").read_text() == (folder / "out" / "plain" / "stdout.txt").read_text()
+
+
+def test_where_memory_is_short_a_trial_that_waits_makes_room_and_begins_again(
+    results: dict[str, TrialResult], folder: Path
+) -> None:
+    one, two = (Trial(script(folder, "plain"), (), seed, folder / "out" / f"short-{seed}") for seed in (0, 1))
+    with LocalEngine(examine=examine, jobs=2, max_bytes=1) as engine:
+        assert [r.steps for r in engine.advance([(one, 5), (two, 5)])] == [5, 5]
+        assert [r.losses for r in engine.advance([(one, None)])] == [results["plain"].losses]
+
+
+def test_a_stopped_trial_ends_and_so_does_one_whose_race_is_gone(folder: Path) -> None:
+    told: list[News] = []
+    trials = [Trial(script(folder, "plain"), (), seed, folder / "out" / f"stopped-{seed}") for seed in (0, 1)]
+    engine = LocalEngine(examine=examine, jobs=2, progress=told.append)
+    engine.advance([(trial, 5) for trial in trials])
+    engine.stop(trials[:1])
+    engine.close()
+    assert [news.trial.seed for news in told if news.state is State.STOPPED] == [0]
+    job, (reading, writing) = save_job(trials[0]), os.pipe()
+    os.write(writing, b"5\n")
+    command = [sys.executable, "-m", "unvanish.trials.worker", str(job), str(reading)]
+    process = subprocess.Popen(command, pass_fds=(reading,), stdout=subprocess.DEVNULL)
+    os.close(reading)
+    while not (heard := read_progress(job.parent / "progress.txt")) or not heard.paused:
+        time.sleep(0.02)
+    os.close(writing)
+    assert process.wait(30) == ABANDONED
 
 
 ENDLESS = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"

@@ -2,55 +2,79 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
+import math
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unvanish.cli.board import Board, Log, Silence
 from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.cli.run import new_folder
+from unvanish.errors import UsageError
+
+if TYPE_CHECKING:
+    from unvanish.curing import Fix
+
+SCRIPT_HELP = "The script and its arguments."
 
 
 def fix(
-    command: Annotated[list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="The script and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help=SCRIPT_HELP)],
     out: Annotated[Path | None, typer.Option(help="Folder for the result; by default a new one in unvanish-runs.")] = None,
     seeds: Annotated[int, typer.Option(help="Seeds that the leading candidates run with.", min=1)] = 3,
     remedy: Annotated[list[str] | None, typer.Option(help="A candidate to race, such as relu+he-init; may be repeated.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Trials that run at a time; by default one a core.", min=1)] = None,
+    metric: Annotated[str | None, typer.Option(help="The reported figure to compare by, such as val_accuracy or loss.")] = None,
     steps: Annotated[int | None, typer.Option(help="End every trial after so many steps.", min=1)] = None,
-    json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write verdicts and patch as JSON; - is standard output.")
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="End the race after so many minutes, with what it showed.", min=0.01)] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trials that run at a time; by default what the cores have room for.", min=1)] = None,
+    engine: Annotated[str, typer.Option(help="Where trials run; see unvanish list engines.")] = "local",
+    address: Annotated[str | None, typer.Option(help="The cluster, for an engine that has one.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried and what it would cost; try nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the race in --out that was ended early.")] = False,
+    put: Annotated[bool, typer.Option("--write", help="Apply the patch to the files; asks for a clean git tree.")] = False,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write verdicts and patch as JSON; - is standard output.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Race the cures for a PyTorch training script, unmodified, and hand over the one that was proved as a patch."""
-    from unvanish.curing import PATCH, fix_script
+    from unvanish.curing import Wishes, fix_script
+    from unvanish.engines import Terms, engaged
+    from unvanish.plugins import diagnose
     from unvanish.trials import Script
+    from unvanish.worktree import require_clean, write
 
     require_place(json)
+    if resume and out is None:
+        raise UsageError("--resume goes on with a race that was ended early: name its folder with --out")
     script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
+    if put:
+        require_clean(Path.cwd())
     folder = out or new_folder(f"fix-{Path(command[0]).stem}")
-    raced = partial(fix_script, script, folder=folder, seeds=seeds, remedies=remedy or (), jobs=jobs, max_steps=steps)
-    if quiet or not sys.stderr.isatty():
-        done = raced()
-    else:
-        from unvanish.cli.board import Board
-
-        with Board(terminal(), seeds=seeds) as board:
-            done = raced(progress=board.show)
-    checkup = done.checkup
+    console = terminal()
+    board = Silence() if quiet else Board(console) if console.is_terminal else Log(console)
+    deadline = time.monotonic() + minutes * 60 if minutes else math.inf
+    terms = Terms(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
+    wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric)
+    with board, engaged(engine, terms) as made:
+        done = fix_script(script, folder=folder, engine=made, wishes=wishes, stage=board.stage, resume=resume, dry_run=dry_run)
     if not quiet:
-        from unvanish.report.terminal import render
-
-        console = terminal()
-        console.print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
-        if done.patch:
-            console.print(f"\n{done.patch}", markup=False)
-            console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}")
+        _tell(done, folder, script.name)
     if json is not None:
         from unvanish.report.json_document import diagnosis
 
-        put_json(json, diagnosis(checkup.run, checkup.findings, patch=done.patch))
+        put_json(json, diagnosis(done.checkup.run, done.checkup.findings, patch=done.patch))
+    if put and done.edits:
+        write(dict(done.edits))
     return int(not done.cured)
+
+
+def _tell(done: Fix, folder: Path, script: str) -> None:
+    from unvanish.curing import PATCH
+    from unvanish.report.terminal import render
+
+    console = terminal()
+    console.print(render(done.checkup.run, done.checkup.findings, script=script, report_path=done.checkup.page))
+    if done.patch:
+        console.print(f"\n{done.patch}", markup=False)
+        console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}")

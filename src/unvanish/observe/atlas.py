@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 from unvanish import callsite
 from unvanish.observe import source
 from unvanish.observe.catalogue import unwrapped
-from unvanish.record.anatomy import Anatomy, Entry, Head, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.anatomy import Anatomy, Entry, Head, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.reading import Axis
 
 # Parameters that belong to no module are listed under a network of this name.
@@ -226,6 +226,22 @@ class Atlas:
         if holder is None or holder is module:
             return type(module).__name__.lower()
         return f"{self.path_of(holder, network, None)}.{_attribute_of(module, holder)}".lstrip(".")
+
+    # What can be changed, and where
+
+    def births(self, root: nn.Module) -> dict[str, Location | None]:
+        """The line of the user's source that built each module of a tree, by its path."""
+        return {path: callsite.location(self._born.get(module)) for path, module in root.named_modules()}
+
+    def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
+        """The known optimizers that own a parameter of a tree."""
+        mine = {id(parameter) for parameter in root.parameters()}
+        return tuple(o for o in self._optimizers.keys() if any(id(p) in mine for group in o.param_groups for p in group["params"]))  # noqa: SIM118
+
+    def entry(self, called: nn.Module) -> Entry | None:
+        """Where a change to the network that a module belongs to can enter the program."""
+        known = self._network_of.get(called)
+        return None if known is None else self._networks[known].entry
 
     # How it is found out
 

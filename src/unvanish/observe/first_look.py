@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from unvanish.record.anatomy import Location
+from unvanish.record.anatomy import Entry, Location
 from unvanish.record.examination import Examination
 
 
@@ -22,7 +23,8 @@ class Seen:
     """One call of a network. `seeds` are the gradients at its output's tensors, by their place among the tensors of the output.
 
     `casts` are the device types whose automatic casting was on, with the type cast to. `births` gives the line that built a module,
-    by its path.
+    by its path. `optimizers` own the network's parameters, as far as they have made themselves known; `entry` is where a change can
+    enter the program.
     """
 
     model: nn.Module
@@ -31,6 +33,8 @@ class Seen:
     casts: tuple[tuple[str, torch.dtype], ...]
     seeds: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     births: dict[str, Location | None] = field(default_factory=dict[str, "Location | None"])
+    optimizers: tuple[Optimizer, ...] = ()
+    entry: Entry | None = None
 
 
 Look = Callable[[Seen], "Examination | None"]

@@ -45,6 +45,7 @@ class Observer:
     `networks` restricts it to these modules and the optimizers that own their parameters. `began` is the clock's reading
     at the start of the run, if that was earlier. `warn` is called at most once, with one line, when observing had to stop.
     `look` is called once, before the first update, with the network that ran; what it finds is written to the journal.
+    `gate` is called after each step, and may hold the training up there: the time that passes in it does not count.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Observer:
         clock: Callable[[], float] = time.perf_counter,
         began: float | None = None,
         look: Look | None = None,
+        gate: Callable[[Progress], None] | None = None,
     ) -> None:
         self._journal, self._facts, self._settings = journal, facts, settings
         self._on_progress, self._warn, self._clock = on_progress, warn, clock
@@ -66,7 +68,7 @@ class Observer:
         members = [m for network in networks for m in network.modules()]
         self._members = {id(m) for m in members}
         self._owned = {id(p) for network in networks for p in network.parameters()}
-        self._look, self._first_look = look, FirstLook()
+        self._look, self._first_look, self._gate = look, FirstLook(), gate
         self._process = os.getpid()
         self._schedule, self._atlas, self._marks = Schedule(settings), Atlas(), Marks()
         for module in members:
@@ -212,7 +214,7 @@ class Observer:
                 self._end()
 
         self._guarded(note)
-        self._stop_if_asked()
+        self._pause_or_stop()
 
     def _network_ran(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._capture is not None:
@@ -226,8 +228,8 @@ class Observer:
         seen = self._first_look.take() if look is not None else None
         if look is None or seen is None:
             return
-        sites = self._atlas.anatomy().sites
-        seen.births = {site.path: site.location for site in sites if not site.functional and not site.network}
+        seen.births = self._atlas.births(seen.model)
+        seen.optimizers, seen.entry = self._atlas.optimizers_of(seen.model), self._atlas.entry(seen.model)
         self._disarm()
         try:
             with self._patches.silenced():
@@ -250,7 +252,7 @@ class Observer:
             return
         if self._fingerprint and (self._by_hand or has_changed(self._fingerprint)):
             self._end_by_hand()
-            self._stop_if_asked()
+            self._pause_or_stop()
         if self._between:
             self._begin()
 
@@ -275,7 +277,7 @@ class Observer:
             self._disarm()
         if self._on_progress is not None and self._clock() - self._last_progress >= PROGRESS_EVERY_S:
             self._last_progress = self._clock()
-            self._on_progress(Progress(self._step, self._marks.last_loss, self._own_s / max(elapsed_s, 1e-9)))
+            self._on_progress(self.progress)
 
     def _end_by_hand(self) -> None:
         self._by_hand = True
@@ -325,10 +327,28 @@ class Observer:
                     index = self._atlas.parameter(parameter)
                     self._capture.left[index] = (gradient_norm(parameter), parameter.numel())
 
-    def _stop_if_asked(self) -> None:
+    def _pause_or_stop(self) -> None:
+        """A step is over: the gate may hold the training up, and the limit ends it."""
+        if not (self._between and os.getpid() == self._process and self._watching):
+            return
+        if self._gate is not None:
+            began = self._clock()
+            self._gate(self.progress)
+            waited_s = self._clock() - began
+            self._began, self._last_progress = self._began + waited_s, self._last_progress + waited_s
         limit = self._settings.max_steps
-        if limit is not None and self._between and self._step >= limit and os.getpid() == self._process and self._watching:
+        if limit is not None and self._step >= limit:
             raise StopTraining
+
+    @property
+    def progress(self) -> Progress:
+        """Where the training stands."""
+        elapsed_s = self._clock() - self._began
+        return Progress(self._step, self._marks.last_loss, self._own_s / max(elapsed_s, 1e-9))
+
+    def flush(self) -> None:
+        """Writes what is known of the steps that are over, for whoever reads the journal while the training waits."""
+        self._guarded(lambda: self._journal.write(marks=self._marks.take(self._atlas.objectives)))
 
     # Hooks on and off
 

@@ -13,14 +13,17 @@ from unvanish.record.verdict import Effect
 COVERAGE = 0.95  # of the interval, two-sided
 
 
-def paired_effect(metric: str, control: Sequence[float], *, treated: Sequence[float], higher_is_better: bool) -> Effect:
+def paired_effect(
+    metric: str, control: Sequence[float], *, treated: Sequence[float], higher_is_better: bool, tests: int = 1
+) -> Effect:
     """The effect of a treatment on one metric, from values that belong together pairwise (the same seed each).
 
-    A value that is not finite is the worst that there is, whatever its sign: the training diverged.
+    With several `tests` made at once the interval is widened, so that all of them hold together in 95 of 100 cases. A value
+    that is not finite is the worst that there is, whatever its sign: the training diverged.
     """
     sign = 1.0 if higher_is_better else -1.0
     gains = [_gain(sign * a, sign * b) for a, b in zip(control, treated, strict=True)]
-    effect, interval = mean_interval(gains)
+    effect, interval = mean_interval(gains, tests=tests)
     return Effect(
         metric=metric,
         higher_is_better=higher_is_better,
@@ -33,8 +36,8 @@ def paired_effect(metric: str, control: Sequence[float], *, treated: Sequence[fl
     )
 
 
-def mean_interval(differences: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """The mean of paired differences and its 95 % interval by Student's t.
+def mean_interval(differences: Sequence[float], *, tests: int = 1) -> tuple[float, tuple[float, float]]:
+    """The mean of paired differences and its 95 % interval by Student's t, widened for so many tests at once (Bonferroni).
 
     One difference has an infinite interval. Equal differences have one of no width. Infinite ones of one sign (every
     training of one side diverged, none of the other) have themselves as interval; any other mixture with them tells nothing.
@@ -51,7 +54,7 @@ def mean_interval(differences: Sequence[float]) -> tuple[float, tuple[float, flo
     if count < 2:
         return mean, (-math.inf, math.inf)
     error = float(values.std(ddof=1)) / math.sqrt(count)
-    half = float(stdtrit(count - 1, (1.0 + COVERAGE) / 2.0)) * error
+    half = float(stdtrit(count - 1, 1.0 - (1.0 - COVERAGE) / (2.0 * tests))) * error
     return mean, (mean - half, mean + half)
 
 

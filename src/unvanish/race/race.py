@@ -1,73 +1,178 @@
 """Runs a race on an unmodified script: the control and every candidate, on the same seeds and for the same number of steps.
 
-All run with the first seed; then those that lead run with the others, against the control. It judges nothing itself and edits no
-file.
+Candidates start in waves, the most promising first, and with the first seed: at each rung the weaker ones are stopped, the
+others go on where they stand. A further wave starts only where no cure is in sight. Those that lead run with the other seeds,
+against the control. It judges nothing itself and edits no file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import final
 
 from unvanish.errors import UsageError
-from unvanish.race.referee import judge, standing
+from unvanish.race.compared import Comparison
+from unvanish.race.ladder import ladder, survivors
+from unvanish.race.referee import judge, undecided
+from unvanish.race.standing import leaders, promising, standing
 from unvanish.race.treatments import CONTROL, Treatment
 from unvanish.record.verdict import RaceResult, TrialResult
-from unvanish.trials.engines.local import cores, run_trials
-from unvanish.trials.outcome import Examine
+from unvanish.trials.engines.engine import Engine
 from unvanish.trials.script import Script
-from unvanish.trials.trial import News, Trial
+from unvanish.trials.trial import Trial
+
+WAVE = 6  # candidates that start together
+KEPT = 2  # candidates that run with every seed
+MORE_SEEDS = 2  # are added once where the seeds so far agree and yet prove nothing
+
+Stage = Callable[[str, int], None]
+"""Told at the start of each part of a race, in words and with the number of trials in it."""
 
 
-def race(
-    script: Script,
-    treatments: Sequence[Treatment],
-    *,
-    folder: Path,
-    examine: Examine,
-    seeds: int = 3,
-    keep: int | None = None,
-    jobs: int | None = None,
-    max_steps: int | None = None,
-    progress: Callable[[News], None] | None = None,
-) -> RaceResult:
-    """What became of each candidate against the untouched script.
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a race needs besides its candidates. `folder` holds the trials' own; `steps` is the length of the training as it is;
+    `seeds` are run for what survives. `workplace` turns a trial into one that can run beside others."""
 
-    With the first of `seeds` seeds all run; the `keep` best of them (by default all) run with the others too. `examine` gives
-    the findings of a trial's run. At most `jobs` trials run at a time (by default one a core), and share the cores evenly. Every
-    trial keeps its files in a folder of its own under `folder`. Ctrl-C ends the race and keeps what it showed. Raises UsageError
-    where there is nothing to race.
+    script: Script
+    engine: Engine
+    folder: Path
+    steps: int
+    seeds: int = 3
+    keep: int = KEPT
+    max_steps: int | None = None
+    metric: str | None = None
+    stage: Stage = lambda *_: None
+    placed: Callable[[Trial], Trial] = lambda trial: trial
+
+
+def trial_of(each: Treatment, seed: int, course: Course) -> Trial:
+    """The trial of one candidate with one seed."""
+    return course.placed(
+        Trial(
+            course.script,
+            each.remedies,
+            seed,
+            course.folder / f"{each.name.replace(' ', '') or 'control'}-{seed}",
+            each.edits,
+            course.max_steps,
+            each.variant,
+            live=each.live,
+            rate_factor=each.rate_factor,
+        )
+    )
+
+
+def race(treatments: Sequence[Treatment], control: TrialResult | None, course: Course) -> RaceResult:
+    """What became of each candidate against the untouched script, whose trial with the first seed is `control`, if there was one.
+
+    Every trial keeps its files in a folder of its own. Ctrl-C ends the race and keeps what it showed. Raises UsageError where
+    there is nothing to race.
     """
-    if not treatments or seeds < 1:
+    if not treatments or course.seeds < 1:
         raise UsageError("a race needs at least one candidate and one seed")
-    jobs = min(jobs or cores(), len(treatments) + 1)
-    threads = max(1, cores() // jobs)
-
-    def trials(chosen: Sequence[Treatment], numbers: Sequence[int]) -> list[Trial]:
-        return [
-            Trial(script, each.remedies, seed, folder / _folder(each, seed), each.edits, max_steps, threads)
-            for seed in numbers  # outermost, so that trials to be compared run side by side
-            for each in (CONTROL, *chosen)
-        ]
-
-    first = trials(treatments, (0,))
-    results = run_trials(first, examine=examine, jobs=jobs, progress=progress)
-    planned = len(first)
-    if seeds > 1 and len(results) == len(first):
-        leading = standing(results)[: keep or len(treatments)]
-        more = trials([each for each in treatments if each.remedies in leading], range(1, seeds)) if leading else []
-        planned += len(more)
-        results += _later(more, examine, jobs, progress)
-    return judge(script.name, results, planned=planned)
+    return _Race(course, treatments, control).run()
 
 
-def _later(trials: Sequence[Trial], examine: Examine, jobs: int, progress: Callable[[News], None] | None) -> list[TrialResult]:
-    """The results of the second round; none where Ctrl-C came before its first."""
-    try:
-        return run_trials(trials, examine=examine, jobs=jobs, progress=progress)
-    except KeyboardInterrupt:
-        return []
+@final
+@dataclass(slots=True)
+class _Race:
+    """Owner of the results so far."""
 
+    course: Course
+    treatments: Sequence[Treatment]
+    control: TrialResult | None
+    results: dict[tuple[str, int], TrialResult] = field(default_factory=dict[tuple[str, int], TrialResult])
+    stopped_early: bool = False
 
-def _folder(each: Treatment, seed: int) -> str:
-    return f"{'+'.join(each.remedies) or 'control'}-{seed}"
+    def run(self) -> RaceResult:
+        if self.control is not None:
+            self.results[CONTROL.name, 0] = self.control
+        else:
+            self._round([(CONTROL, 0)], None, "the script as it is")
+        comparison = self._comparison()
+        for begin in range(0, len(self.treatments), WAVE):
+            wave = self.treatments[begin : begin + WAVE]
+            if self.stopped_early:
+                break
+            self._wave(wave)
+            if any(promising(self._first(), each.name, comparison) for each in wave):
+                break
+        self._prove(comparison)
+        return judge(self.course.script.name, list(self.results.values()), comparison=comparison, stopped=self.stopped_early)
+
+    def _comparison(self) -> Comparison:
+        return Comparison(
+            self.course.metric,
+            frozenset(each.name for each in self.treatments if each.alters_loss),
+            ladder(self.course.steps, min(WAVE, len(self.treatments)), keep=self.course.keep).rungs,
+        )
+
+    def _first(self) -> list[TrialResult]:
+        """The results with the first seed."""
+        return [result for (_, seed), result in self.results.items() if seed == 0]
+
+    def _wave(self, wave: Sequence[Treatment]) -> None:
+        """Some candidates with the first seed, from rung to rung."""
+        steps = ladder(self.course.steps, len(wave), keep=self.course.keep)
+        alive = list(wave)
+        for number, rung in enumerate(steps.rungs, start=1):
+            self._round([(each, 0) for each in alive], rung, f"rung {number} of {steps.height}, to step {rung}")
+            if self.stopped_early:
+                return
+            alive = self._survivors(alive)
+        self._round(
+            [(each, 0) for each in alive],
+            None,
+            f"rung {steps.height} of {steps.height}, to the end" if steps.rungs else "to the end",
+        )
+
+    def _survivors(self, alive: Sequence[Treatment]) -> list[Treatment]:
+        """Those that go on from a rung, best first; the others are stopped."""
+        order = standing(self._first(), [each.name for each in alive], self._comparison())
+        by_name = {each.name: each for each in alive}
+        kept: list[Treatment] = []
+        families: set[tuple[str, ...]] = set()
+        for name in order:
+            each = by_name[name]
+            if each.variant and each.remedies in families:  # of several rates one goes on
+                continue
+            families.add(each.remedies)
+            kept.append(each)
+        kept = kept[: survivors(len(kept), keep=self.course.keep)]
+        self.course.engine.stop([trial_of(each, 0, self.course) for each in alive if each not in kept])
+        return kept
+
+    def _prove(self, comparison: Comparison) -> None:
+        """The leaders with the other seeds, and with two more where that is what a proof lacks."""
+        if self.course.seeds < 2 or self.stopped_early:
+            return
+        names = leaders(self._first(), comparison, keep=self.course.keep)
+        chosen = [each for each in self.treatments if each.name in names]
+        if not chosen:
+            return
+        self._seeds(chosen, range(1, self.course.seeds))
+        if self.stopped_early:
+            return
+        judged = judge(self.course.script.name, list(self.results.values()), comparison=comparison)
+        open_still = [each for each in chosen if undecided(judged, each.name)]
+        if open_still and judged.winner is None:
+            self._seeds(open_still, range(self.course.seeds, self.course.seeds + MORE_SEEDS))
+
+    def _seeds(self, chosen: Sequence[Treatment], seeds: Sequence[int]) -> None:
+        # Seeds outermost, so that trials to be compared run side by side.
+        trials = [(each, seed) for seed in seeds for each in (CONTROL, *chosen)]
+        self._round(trials, None, f"{len(chosen)} of the candidates with {len(seeds)} more seed{'s' if len(seeds) > 1 else ''}")
+
+    def _round(self, trials: Sequence[tuple[Treatment, int]], goal: int | None, text: str) -> None:
+        self.course.stage(text, len(trials))
+        goals = [(trial_of(each, seed, self.course), goal) for each, seed in trials]
+        try:
+            found = self.course.engine.advance(goals)
+        except KeyboardInterrupt:
+            found = []
+        for result in found:
+            self.results[result.name, result.seed] = result
+        self.stopped_early = len(found) < len(goals)

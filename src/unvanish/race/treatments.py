@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unvanish.errors import ScriptError
 from unvanish.patch import before_optimizer, behind_optimizer, decoded, unified, with_rate_scaled
 from unvanish.record.anatomy import Entry
+from unvanish.record.verdict import spelt
 
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """Remedies, and the files of the user with their edits: pairs of a path and the text that takes its place in memory."""
+    """Remedies, and the files of the user with their edits: pairs of a path and the text that takes its place in memory.
+
+    `variant` tells apart candidates of equal remedies. `alters_loss` tells that the loss means something else with them. `live`
+    ones have no edit: they are applied when the optimizer is built, and the learning rate multiplied by `rate_factor`.
+    """
 
     remedies: tuple[str, ...]
     edits: tuple[tuple[Path, str], ...] = ()
+    variant: str = ""
+    alters_loss: bool = False
+    live: bool = False
+    rate_factor: float = 1.0
 
     @property
     def name(self) -> str:
-        """The remedies as people write them."""
-        return " + ".join(self.remedies)
+        """The candidate as people write it; "" for the control."""
+        return spelt(self.remedies, self.variant)
 
 
 CONTROL = Treatment(())
@@ -38,9 +47,10 @@ def treatment(entry: Entry, remedies: Sequence[str], *, after_optimizer: bool) -
 
 def rate_treatment(entry: Entry, factor: float) -> Treatment:
     """The optimizer's learning rate multiplied by a factor. Raises as `treatment` does."""
-    return _edited(
+    made = _edited(
         entry, ("learning-rate",), lambda source: with_rate_scaled(source, entry.location.line, entry.expression, factor)
     )
+    return replace(made, variant=f"x{factor:g}", rate_factor=factor)
 
 
 def patch_of(chosen: Treatment, folder: Path) -> str:

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from unvanish.record.verdict import Effect, Outcome, TrialResult, Verdict
 
 
-def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: Sequence[str], stopped: bool) -> str:
+def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: Sequence[str], rung: int | None, alone: bool) -> str:
     """Why a candidate has its outcome, in one sentence.
 
-    `left` are the control's findings that the treated script still has; `stopped` tells that the control ran with more seeds.
+    `left` are the control's findings that the treated script still has; `rung` is the one at which it was stopped, if it was;
+    `alone` tells that it ran with one seed only.
     """
     if failure:
         return f"A trial failed: {failure}."
     effect = effects[0]
     change = f"{effect.metric} went from {effect.control:.4g} to {effect.treated:.4g}"
-    if stopped:
+    if rung is not None:
+        return f"It was stopped at rung {rung}, where others did better: {effect.metric} {effect.treated:.4g} by then."
+    if alone:
         return f"{change} with the first seed; others did better, and it was not run with more."
     match outcome:
         case Outcome.CURED:
@@ -29,28 +32,26 @@ def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: S
             return f"{change}: no more than the seeds differ by."
 
 
-def sentence(
-    control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None, *, unfinished: tuple[int, int] | None
-) -> str:
-    """The race in one sentence; with another before it where it was stopped early, after so many of so many trials."""
+def sentence(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None, *, stopped: bool) -> str:
+    """The race in one sentence; with another before it where it was stopped early."""
     said = _finding(control, verdicts, winner)
-    return f"The race was stopped after {unfinished[0]} of {unfinished[1]} trials. {said}" if unfinished else said
+    return f"The race was stopped before its end. {said}" if stopped else said
 
 
 def _finding(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None) -> str:
-    failure = next((t.failure for t in control if t.failure is not None), None)
-    if failure is not None:
-        return f"The script itself failed, so there is nothing to compare with: {failure}."
     if not control or not verdicts:
         return "Nothing was compared."
     if winner is not None:
         return _won(winner, verdicts, sick=_is_sick(control))
+    failure = next((t.failure for t in control if t.failure is not None), None)
+    if failure is not None:
+        return f"The script itself failed, and no candidate was proved to mend that: {failure}."
     if all(v.outcome is Outcome.FAILED for v in verdicts):
         return f"No candidate could be tried to its end. {verdicts[0].reason}"
     if max(v.seeds for v in verdicts) < 2:
-        return "One seed proves nothing; race with at least two."
+        return "Not enough budget to tell: one seed proves nothing; race with at least two."
     if not _is_sick(control):
-        return "The script is fine as it is: nothing was found, and no candidate does better."
+        return "The control is fine: nothing was found in the script as it is, and no candidate does better."
     return f"Nothing helped: {_none_does(len(verdicts))} better than the script as it is, beyond what the seeds differ by."
 
 
@@ -69,7 +70,7 @@ def _won(winner: Verdict, verdicts: Sequence[Verdict], *, sick: bool) -> str:
 
 
 def _is_sick(control: Sequence[TrialResult]) -> bool:
-    return any(t.findings for t in control)
+    return any(t.findings or t.failure is not None for t in control)
 
 
 def _none_does(count: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from unvanish.record.anatomy import Entry, Location
+
 # The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
 SHELF = frozenset(
     {
@@ -28,12 +30,14 @@ def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One alteration. `action` is replace, insert, remove, initialise or set; `path` the module path; `before` and `after` are
-    what a person would read there, such as "Sigmoid()" and "ReLU()"."""
+    what a person would read there, such as "Sigmoid()" and "ReLU()". `calls` are the places in the user's source of the functional
+    calls that are exchanged; a module's own place is its birth."""
 
     action: str
     path: str
     before: str
     after: str
+    calls: tuple[Location, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,42 @@ class Change:
     def undo(self) -> None:
         """Restores what the change altered. Raises UndoError where the network was altered again since."""
         self.revert()
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """The line of the user's source that built a module (None: it is not the user's)."""
+
+    path: str
+    class_name: str
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One remedy of a plan, with its edits."""
+
+    remedy: str
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What remedies, in this order, would do to a live network; or, in `refusal`, why they cannot act on it."""
+
+    remedies: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What a patch needs to know of a live program: where a change can enter, which line built each module of the network, and
+    the plans that were made on it."""
+
+    entry: Entry | None
+    births: tuple[Birth, ...] = ()
+    plans: tuple[Plan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

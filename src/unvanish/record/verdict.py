@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+
+# A metric of every trial whose head is understood: the share of right answers on the training data, or of the variance explained.
+TRAINING_SCORE = "training_score"
 
 
 class Outcome(StrEnum):
@@ -16,14 +20,20 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+def spelt(remedies: tuple[str, ...], variant: str = "") -> str:
+    """A candidate as people write it."""
+    return f"{' + '.join(remedies)} {variant}".strip()
+
+
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """One run of the script with one candidate and one seed.
 
     `remedies` is empty for the control. `final_loss` is the mean loss over the last tenth of the steps. `metrics` are the
     last values of what the script logged or printed. `findings` are the codes of the loud findings of this trial.
-    `step_ms` is the median time of a step (processor time on a CPU), `memory_bytes` the process's peak, `failure` what went
-    wrong.
+    `step_ms` is the median time of a step (processor time on a CPU), `memory_bytes` the process's peak, `flops` the floating point
+    operations of one forward and backward pass (NaN: not counted), `failure` what went wrong. `paused` tells that the trial
+    stands at a rung of the race and was not trained to its end. `variant` tells apart candidates of equal remedies.
     """
 
     remedies: tuple[str, ...]
@@ -37,6 +47,14 @@ class TrialResult:
     memory_bytes: int
     losses: tuple[float, ...] = ()
     failure: str | None = None
+    paused: bool = False
+    variant: str = ""
+    flops: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """The candidate as people write it: "relu + he-init", "learning-rate x0.1"; "" for the control."""
+        return spelt(self.remedies, self.variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +86,8 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was proved about one candidate. `effects` has the deciding metric first; `reason` says why in a sentence."""
+    """What was proved about one candidate. `effects` has the deciding metric first; `reason` says why in a sentence; it reached
+    rung number `rung` of `rungs`, of which the last is the end of the training (0 of 0: there were none)."""
 
     remedies: tuple[str, ...]
     outcome: Outcome
@@ -77,16 +96,20 @@ class Verdict:
     steps: int
     cost: Cost
     reason: str
+    variant: str = ""
+    rung: int = 0
+    rungs: int = 0
 
     @property
     def name(self) -> str:
-        """The remedies as people write them: "relu + he-init"."""
-        return " + ".join(self.remedies)
+        """The candidate as people write it: "relu + he-init", "learning-rate x0.1"."""
+        return spelt(self.remedies, self.variant)
 
 
 @dataclass(frozen=True, slots=True)
 class RaceResult:
-    """A finished race: the verdicts, best first; the winner's remedies (None: nothing helped); the trials behind them."""
+    """A race: the verdicts, best first; the winner's remedies (None: nothing helped); the trials behind them. `notes` are sentences
+    that a person should know besides the verdict; `stopped` tells that the race was ended early."""
 
     script: str
     verdicts: tuple[Verdict, ...]
@@ -95,3 +118,6 @@ class RaceResult:
     trials: tuple[TrialResult, ...]
     sentence: str
     line: str | None = None
+    winner_variant: str = ""
+    notes: tuple[str, ...] = ()
+    stopped: bool = False

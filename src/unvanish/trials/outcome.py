@@ -27,8 +27,10 @@ CURVE_POINTS = 200  # a loss curve is kept as so many block means at most: more 
 OUTPUT_LIMIT = 1_000_000  # bytes from the end of a script's output in which figures are looked for
 
 
-def result_of(trial: Trial, *, exit_code: int, memory_bytes: int, examine: Examine) -> TrialResult:
-    """What the trial came to. `exit_code` is negative for a signal; `examine` gives the findings of its run."""
+def result_of(trial: Trial, *, exit_code: int | None, memory_bytes: int, examine: Examine) -> TrialResult:
+    """What the trial came to. `exit_code` is negative for a signal, and None where the trial waits for its next goal, which nobody
+    has examined yet; `examine` gives the findings of a run that ended."""
+    paused = exit_code is None
     output, errors = (_end_of(trial.folder / name) for name in (STDOUT, STDERR))
     run, failure = _run_of(trial.folder / RUN)
     if exit_code:
@@ -41,13 +43,25 @@ def result_of(trial: Trial, *, exit_code: int, memory_bytes: int, examine: Exami
         steps=run.step_count,
         final_loss=final_loss(losses),
         metrics=tuple(sorted((printed_metrics(errors) | printed_metrics(output) | logged).items())),
-        findings=tuple(finding.code for finding in examine(run) if finding.severity.loud) if run.step_count else (),
+        findings=_findings(run, examine) if run.step_count and not paused else (),
         step_ms=float(np.median(run.step_ms())) if run.step_count > 1 else math.nan,
         parameters=sum(parameter.size for parameter in run.anatomy.parameters),
         memory_bytes=memory_bytes,
         losses=thinned(losses),
+        flops=_flops(run),
         failure=failure,
+        paused=paused,
+        variant=trial.variant,
     )
+
+
+def _findings(run: Run, examine: Examine) -> tuple[str, ...]:
+    return tuple(finding.code for finding in examine(run) if finding.severity.loud)
+
+
+def _flops(run: Run) -> float:
+    seen = run.examination
+    return float(seen.flops) if seen is not None and seen.flops is not None else math.nan
 
 
 def final_loss(losses: NDArray[np.float64]) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from unvanish.errors import TrialError
@@ -16,9 +18,13 @@ JOB, RUN, STDOUT, STDERR, PROGRESS = "job.json", "run.sqlite", "stdout.txt", "st
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A script with one candidate and one seed. `remedies` is empty for the control.
+    """A script with one candidate and one seed. `remedies` is empty for the control; `variant` tells apart candidates of equal
+    remedies, such as "x0.1" for a learning rate.
 
-    `edits` are pairs of a file and the text that replaces it in memory. `folder` holds all that the trial writes.
+    `edits` are pairs of a file and the text that replaces it in memory. `folder` holds all that the trial writes. `cwd` is where it
+    runs, by default where we do. `look` names a function, "module:name", that is given what the first step saw and the trial,
+    in place of the exact look; `candidates` are what it plans. `live` has the remedies applied to the network when its
+    optimizer is built. `rate_factor` then multiplies the learning rate.
     """
 
     script: Script
@@ -27,43 +33,64 @@ class Trial:
     folder: Path
     edits: tuple[tuple[Path, str], ...] = ()
     max_steps: int | None = None
-    threads: int = 1
+    variant: str = ""
+    cwd: Path | None = None
+    look: str = ""
+    candidates: tuple[tuple[str, ...], ...] = ()
+    live: bool = False
+    rate_factor: float = 1.0
 
     @property
     def name(self) -> str:
-        """The remedies as people write them; "as it is" for the control."""
-        return " + ".join(self.remedies) or "as it is"
+        """The remedies as people write them, with the variant; "as it is" for the control."""
+        return f"{' + '.join(self.remedies) or 'as it is'} {self.variant}".rstrip()
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is known of a trial under way, the `number`-th (from 1) of `total`. `result` is there when it has ended.
+    """What is known of a trial. `step` and `loss` are those of its last step, the loss NaN before the first.
 
-    `loss` is that of the last step, NaN before the first.
+    `goal` is the step that it is to reach in this round (None: its own end). `result` is there when it has paused or ended.
     """
 
     trial: Trial
-    number: int
-    total: int
+    state: State
     step: int
     loss: float
+    goal: int | None = None
     result: TrialResult | None = None
 
 
 def save_job(trial: Trial) -> Path:
     """The file that tells a worker what to do, in the trial's folder, which is made.
 
-    Raises TrialError where the folder cannot be written.
+    What an earlier run of the same trial left there is taken away. Raises TrialError where the folder cannot be written.
     """
     path = trial.folder / JOB
     try:
+        if path.is_file():
+            shutil.rmtree(trial.folder)
         trial.folder.mkdir(parents=True)
-        path.write_text(json.dumps(to_plain(trial), default=str), encoding="utf-8")
+        path.write_text(job_text(trial), encoding="utf-8")
     except OSError as fault:
         raise TrialError(
             f"{trial.folder}: a trial cannot keep its files there ({fault}); choose another folder with --out"
         ) from fault
     return path
+
+
+def job_text(trial: Trial) -> str:
+    """A trial as text, equal for equal trials."""
+    return json.dumps(to_plain(trial), default=str)
 
 
 def load_job(path: Path) -> Trial:

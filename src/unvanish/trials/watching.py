@@ -1,4 +1,5 @@
-"""Watches the trial that this process is: an observer, its journal, and a progress file for the parent. It judges nothing.
+"""Watches the trial that this process is: an observer, its journal, and a progress file for the parent, and a gate at which it
+waits. It judges nothing.
 
 This module imports torch, so a worker opens it only when the script has imported torch itself.
 """
@@ -7,38 +8,67 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
+from importlib import import_module
 
 import torch
 
 from unvanish.examine import first_look
 from unvanish.observe import Observer, Progress, Settings, facts_of
+from unvanish.observe.first_look import Look
 from unvanish.record.journal import Journal
+from unvanish.trials.gate import Gate
+from unvanish.trials.progress import write_progress
 from unvanish.trials.script import Ending
+from unvanish.trials.tracebacks import flush
 from unvanish.trials.trial import PROGRESS, RUN, Trial
 
 
 class Watching:
     """The observation of one trial, from the import of torch to `close`."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, gate: Gate) -> None:
         """Begins to watch. Raises RecordError where the journal cannot be written."""
-        self._progress = trial.folder / PROGRESS
+        self._path, self._gate = trial.folder / PROGRESS, gate
         self._journal = Journal.create(trial.folder / RUN)
         self._observer = Observer(
             self._journal,
             facts_of(trial.script.name, trial.script.arguments),
             settings=Settings(max_steps=trial.max_steps),
-            on_progress=lambda progress: write_progress(self._progress, progress),
+            on_progress=self._write,
             clock=step_clock(),
-            look=first_look,
+            look=_look(trial),
+            gate=self._wait_if_there,
         )
         self._observer.attach()
 
     def close(self, ending: Ending) -> None:
         """Ends watching and completes the journal."""
-        self._observer.close(ending.exception or ending.how)
+        self._write(self._observer.progress)
+        facts = self._observer.close(ending.exception or ending.how)
+        self._journal.write(facts=replace(facts, threads=torch.get_num_threads()))  # the script may have set them meanwhile
         self._journal.close()
+
+    def _wait_if_there(self, progress: Progress) -> None:
+        while self._gate.closed_at(progress.step):
+            self._observer.flush()
+            flush()
+            self._write(progress, paused=True)
+            self._gate.wait()
+            self._write(progress)
+
+    def _write(self, progress: Progress, *, paused: bool = False) -> None:
+        threads = torch.get_num_threads()
+        write_progress(self._path, step=progress.step, loss=progress.loss, paused=paused, threads=threads)
+
+
+def _look(trial: Trial) -> Look:
+    """What looks at the first step: the exact look, or what the trial names."""
+    if not trial.look:
+        return first_look
+    home, _, name = trial.look.partition(":")
+    look = getattr(import_module(home), name)
+    return lambda seen: look(seen, trial)
 
 
 def step_clock() -> Callable[[], float]:
@@ -47,10 +77,3 @@ def step_clock() -> Callable[[], float]:
     Where an accelerator does the work, that says nothing, and the wall's clock is used.
     """
     return time.perf_counter if torch.cuda.is_available() else time.process_time
-
-
-def write_progress(path: Path, progress: Progress) -> None:
-    """Replaces the progress file as a whole, so that a reader never meets half a line."""
-    draft = path.with_suffix(".draft")
-    draft.write_text(f"{progress.step} {progress.loss!r}\n", encoding="utf-8")
-    draft.replace(path)

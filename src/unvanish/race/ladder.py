@@ -1,0 +1,42 @@
+"""How far the candidates of a race run before the weaker ones are stopped. Pure arithmetic; it knows no trials.
+
+Successive halving (Jamieson and Talwalkar, 2016, arXiv 1502.07943): at each rung the better half goes on to three times the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+GROWTH = 3  # of the steps from rung to rung
+RUNGS = 3  # with the end of the training as the last
+FEWEST_STEPS = 10  # below these a rung would tell nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The steps at which candidates wait to be compared, lowest first; the end of the training comes after them."""
+
+    rungs: tuple[int, ...]
+
+    @property
+    def height(self) -> int:
+        """The number of rungs with the end of the training."""
+        return len(self.rungs) + 1
+
+    def reached(self, steps: int, *, ended: bool) -> int:
+        """How many rungs a trial with so many steps has reached."""
+        return self.height if ended else sum(steps >= rung for rung in self.rungs)
+
+
+def ladder(total_steps: int, candidates: int, *, keep: int) -> Ladder:
+    """The rungs for a training of so many steps; none where all candidates are kept, or the training is too short."""
+    if candidates <= keep:
+        return Ladder(())
+    rungs = [math.ceil(total_steps / GROWTH**power) for power in range(RUNGS - 1, 0, -1)]
+    return Ladder(tuple(rung for rung in rungs if rung >= FEWEST_STEPS))
+
+
+def survivors(standing: int, *, keep: int) -> int:
+    """How many of those that stand go on from a rung: the better half, and never fewer than are kept to the end."""
+    return max(keep, math.ceil(standing / 2))

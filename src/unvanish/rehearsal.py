@@ -1,0 +1,40 @@
+"""A rehearsal: the script's first steps once more, in which every candidate is planned on a copy of the live network. It races nothing.
+
+`plan_all` runs in the trial's process, as what looks at the first step; `read` is for whoever asked for it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unvanish.record.document import from_plain, to_plain
+from unvanish.record.treatment import Birth, Blueprint
+
+if TYPE_CHECKING:
+    from unvanish.observe.first_look import Seen
+    from unvanish.trials import Trial
+
+LOOK = "unvanish.rehearsal:plan_all"
+BLUEPRINT = "blueprint.json"
+STEPS = 10  # enough to see that the same seed gives the same losses
+
+
+def plan_all(seen: Seen, trial: Trial) -> None:
+    """Writes the blueprint of the network that ran, with a plan for each of the trial's candidates, into the trial's folder."""
+    from unvanish.dispensary import shelf
+    from unvanish.remedies.planning import planned
+
+    inputs: Any = seen.kwargs if seen.kwargs and not seen.args else seen.args
+    plans = [planned(seen.model, names, optimizers=seen.optimizers, inputs=inputs, shelf=shelf()) for names in trial.candidates]
+    kinds = {path: type(module).__name__ for path, module in seen.model.named_modules()}
+    births = tuple(Birth(path, kinds[path], place) for path, place in seen.births.items())
+    text = json.dumps(to_plain(Blueprint(seen.entry, births, tuple(plans))))
+    (trial.folder / BLUEPRINT).write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> Blueprint | None:
+    """What a rehearsal in that folder wrote; None where it did not come to its first update."""
+    path = folder / BLUEPRINT
+    return from_plain(Blueprint, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

@@ -1,0 +1,100 @@
+"""One trial's process on this machine: started, told how far to go, listened to, ended. It reads no result.
+
+The process leads a group of its own, so that it dies alone and takes with it what it started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import final
+
+from unvanish.trials.gate import spelt
+from unvanish.trials.progress import KILOBYTE, Whereabouts, read_progress
+from unvanish.trials.trial import PROGRESS, STDERR, STDOUT, Trial, save_job
+
+
+@final
+class TrialProcess:
+    """A trial under way. `exit_code` is None while it lives, negative for a signal; `at` is the last that was heard of it."""
+
+    def __init__(self, trial: Trial, goal: int | None) -> None:
+        """Starts the trial. Raises TrialError where its folder cannot be written."""
+        self.trial, self.goal = trial, goal
+        self.at = Whereabouts()
+        self.exit_code: int | None = None
+        job = save_job(trial)
+        reading, self._pen = os.pipe()
+        try:
+            with (trial.folder / STDOUT).open("wb") as output, (trial.folder / STDERR).open("wb") as errors:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "unvanish.trials.worker", str(job.resolve()), str(reading)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    start_new_session=True,
+                    pass_fds=(reading,),
+                    cwd=trial.cwd,
+                    # The order of sets of strings is random in each process, unless the trials of one seed agree on it.
+                    env={"PYTHONHASHSEED": str(trial.seed), **os.environ},
+                )
+        finally:
+            os.close(reading)
+        self._tell(goal)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits at its goal."""
+        return self.exit_code is None and self.at.paused and self.goal is not None and self.at.step >= self.goal
+
+    def go_on(self, goal: int | None) -> None:
+        """Has a trial that waits go on, to another step or to its end."""
+        self.goal = goal
+        self._tell(goal)
+
+    def look(self) -> bool:
+        """Takes in what became of it, and says whether there is anything new."""
+        pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+        if pid:
+            self._ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss * KILOBYTE)
+            return True
+        heard = read_progress(self.trial.folder / PROGRESS) or self.at
+        new, self.at = heard != self.at, heard
+        return new
+
+    def ask_to_end(self) -> None:
+        """Tells it to end, gently."""
+        self._signal(signal.SIGTERM)
+
+    def end(self, within_s: float = 0.0) -> None:
+        """Ends it, at the latest after `within_s` seconds."""
+        if self.exit_code is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(within_s)
+            self._signal(signal.SIGKILL)
+            self.exit_code = self._process.wait()
+        self._put_down()
+
+    def _ended(self, exit_code: int, memory_bytes: int) -> None:
+        self.exit_code = self._process.returncode = exit_code
+        heard = read_progress(self.trial.folder / PROGRESS) or self.at
+        self.at = replace(heard, paused=False, memory_bytes=memory_bytes)
+        self._signal(signal.SIGKILL)  # worker processes that the script left behind
+        self._put_down()
+
+    def _tell(self, goal: int | None) -> None:
+        with suppress(BrokenPipeError):  # it has just died: `look` will tell
+            os.write(self._pen, spelt(goal))
+
+    def _put_down(self) -> None:
+        if self._pen >= 0:
+            os.close(self._pen)
+            self._pen = -1
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
