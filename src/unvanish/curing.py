@@ -137,7 +137,7 @@ class _Fixing:
     def _raced(
         self, run: Run, control: TrialResult, names: Sequence[tuple[str, ...]], findings: Sequence[Finding]
     ) -> tuple[Sequence[Treatment], RaceResult]:
-        from unvanish.race import Course, race
+        from unvanish.race import KEPT, Course, race
 
         blueprint, deterministic = self._rehearsed(run, names)
         entry = (blueprint.entry if blueprint else None) or next((n.entry for n in run.anatomy.networks if n.entry), None)
@@ -158,7 +158,7 @@ class _Fixing:
             folder=self.folder / TRIALS,
             steps=control.steps,
             seeds=seeds,
-            keep=len(names) if self.wishes.remedies else Course.keep,
+            keep=len(names) if self.wishes.remedies else KEPT,
             max_steps=self.wishes.max_steps,
             metric=self.wishes.metric,
             stage=self.stage,

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from unvanish.errors import ScriptError, TrialError, UsageError
-from unvanish.race import Treatment, race, treatment
+from unvanish.errors import ScriptError, TrialError
+from unvanish.race import Course, race, treatment
 from unvanish.record.anatomy import Entry, Location
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.verdict import Outcome, RaceResult
 from unvanish.trials import Script
+from unvanish.trials.engines.local import LocalEngine
 
 SICK = """\
 import torch
@@ -51,7 +52,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(script: Path) -> RaceResult:
     entry = Entry(Location(str(script), 9), "net")
     candidates = [treatment(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
-    return race(Script(script), candidates, folder=script.parent / "trials", examine=examine, seeds=2)
+    with LocalEngine(examine=examine) as engine:
+        return race(candidates, None, Course(Script(script), engine, script.parent / "trials", steps=60, seeds=2))
 
 
 def test_the_cure_wins_and_its_line_is_handed_over(result: RaceResult) -> None:
@@ -76,21 +78,6 @@ def test_control_and_candidates_share_seeds_and_steps(result: RaceResult) -> Non
 def test_the_users_file_is_not_touched(result: RaceResult, script: Path) -> None:
     assert script.read_text() == SICK
     assert {path.name for path in script.parent.iterdir()} == {"train.py", "trials"}
-
-
-def test_a_race_needs_a_candidate_and_a_seed(script: Path, tmp_path: Path) -> None:
-    for candidates, seeds in (([], 3), ([Treatment(("relu",))], 0)):
-        with pytest.raises(UsageError, match="at least one"):
-            race(Script(script), candidates, folder=tmp_path, examine=examine, seeds=seeds)
-
-
-def test_only_the_leading_candidates_run_with_every_seed(script: Path, tmp_path: Path) -> None:
-    entry = Entry(Location(str(script), 9), "net")
-    candidates = [treatment(entry, names, after_optimizer=False) for names in (("gelu",), ("batchnorm",))]
-    told = race(Script(script), candidates, folder=tmp_path, examine=examine, seeds=2, keep=1)
-    assert sorted((verdict.seeds for verdict in told.verdicts), reverse=True) == [2, 1]
-    behind = next(verdict for verdict in told.verdicts if verdict.seeds == 1)
-    assert "not run with more" in behind.reason
 
 
 def test_a_source_that_cannot_be_edited_is_refused_before_anything_runs(script: Path, tmp_path: Path) -> None:

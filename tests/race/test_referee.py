@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from unvanish.race import judge
-from unvanish.record.verdict import Outcome, RaceResult, TrialResult
+from unvanish.race import Comparison, judge
+from unvanish.race.referee import undecided
+from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult, TrialResult
 
 SICK = ("vanishing-gradient",)
 
@@ -46,7 +49,7 @@ CONTROL = trials("", (2.30, 2.31, 2.30), findings=SICK)
 
 def judged(*groups: Sequence[TrialResult], control: Sequence[TrialResult] = CONTROL) -> RaceResult:
     every = [*control, *(trial for group in groups for trial in group)]
-    return judge("train.py", every, planned=len(every))
+    return judge("train.py", every)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +128,9 @@ def test_a_cure_is_preferred_to_an_improvement() -> None:
 
 SENTENCES = {
     "nothing helps": (CONTROL, trials("relu", (2.30, 2.32, 2.29)), "Nothing helped: the one candidate does not do better"),
-    "the control is healthy": (trials("", (0.1, 0.2, 0.1)), trials("relu", (0.1, 0.2, 0.2)), "The script is fine as it is"),
-    "one seed": (CONTROL[:1], trials("relu", (0.1,)), "One seed proves nothing"),
-    "the script fails": (trials("", (2.3,), failure="crashed: X"), trials("relu", (0.1,)), "The script itself failed"),
+    "the control is healthy": (trials("", (0.1, 0.2, 0.1)), trials("relu", (0.1, 0.2, 0.2)), "The control is fine: nothing was"),
+    "one seed": (CONTROL[:1], trials("relu", (0.1,)), "Not enough budget to tell: one seed proves nothing"),
+    "the script fails": (trials("", (2.3,), failure="crashed: X"), trials("relu", (0.1,)), "The script itself failed, and no"),
     "all candidates fail": (
         CONTROL,
         trials("relu", (0.1, 0.1, 0.1), failure="crashed: X"),
@@ -149,16 +152,75 @@ def test_the_sentence_says_what_was_proved(control: list[TrialResult], candidate
 
 
 def test_a_race_stopped_early_is_judged_on_the_seeds_that_both_have() -> None:
-    every = [*CONTROL, *trials("relu", (0.1, 0.11)), *trials("elu", ())]
-    result = judge("train.py", every, planned=9)
+    result = judge("train.py", [*CONTROL, *trials("relu", (0.1, 0.11))], stopped=True)
     assert result.verdicts[0].seeds == 2
-    assert result.sentence == "The race was stopped after 5 of 9 trials. One cure was found: relu."
+    assert result.sentence == "The race was stopped before its end. One cure was found: relu."
 
 
 def test_a_race_without_any_candidate_left_is_told_so() -> None:
-    result = judge("train.py", CONTROL[:1], planned=6)
-    assert result.sentence == "The race was stopped after 1 of 6 trials. Nothing was compared."
+    result = judge("train.py", CONTROL[:1], stopped=True)
+    assert result.sentence == "The race was stopped before its end. Nothing was compared."
     assert result.verdicts == ()
+
+
+def test_a_script_that_fails_with_every_seed_is_cured_by_what_does_not() -> None:
+    result = judged(trials("learning-rate", (0.1, 0.2, 0.1)), control=trials("", (9, 9, 9), failure="diverged", findings=SICK))
+    assert result.winner == ("learning-rate",)
+    assert result.verdicts[0].effects[0].interval == (math.inf, math.inf)
+
+
+def test_the_more_candidates_are_tested_the_wider_are_their_intervals() -> None:
+    one, other = trials("relu", (2.0, 1.9, 1.7)), trials("elu", (2.1, 2.2, 2.0))
+    alone, together = judged(one).verdicts[0], judged(one, other).verdicts[0]
+    assert alone.effects[0].effect == together.effects[0].effect
+    assert alone.outcome is Outcome.CURED
+    assert together.outcome is Outcome.SAME
+    first_seed_only = judged(one, other[:1]).verdicts[0]
+    assert first_seed_only.effects[0].interval == alone.effects[0].interval
+
+
+def test_a_candidate_that_was_stopped_is_compared_with_the_control_at_that_step() -> None:
+    falling = [replace(t, losses=tuple(np.linspace(3.0, 1.0, 200))) for t in CONTROL]
+    (waits,) = trials("relu", (2.9,))
+    result = judge(
+        "train.py",
+        [*falling, replace(waits, paused=True, steps=30)],
+        comparison=Comparison(rungs=(30, 100)),
+    )
+    (verdict,) = result.verdicts
+    assert verdict.effects[0].control == pytest.approx(2.8, abs=0.02)
+    assert (verdict.rung, verdict.rungs, verdict.outcome) == (1, 3, Outcome.SAME)
+    assert verdict.reason == "It was stopped at rung 1, where others did better: loss 2.9 by then."
+
+
+def test_a_loss_that_means_something_else_is_not_compared() -> None:
+    altered = Comparison(altered=frozenset({"logits"}))
+    candidate = trials("logits", (0.1, 0.1, 0.1))
+    (verdict,) = judge("train.py", [*CONTROL, *candidate], comparison=altered).verdicts
+    assert verdict.outcome is Outcome.FAILED
+    assert "means something else" in verdict.reason
+    scored = [replace(t, metrics=((TRAINING_SCORE, 0.9 if t.remedies else 0.2),)) for t in (*CONTROL, *candidate)]
+    (verdict,) = judge("train.py", scored, comparison=altered).verdicts
+    assert (verdict.outcome, verdict.effects[0].metric) == (Outcome.CURED, TRAINING_SCORE)
+
+
+def test_the_metric_that_was_asked_for_decides() -> None:
+    control = trials("", (2.30, 2.31, 2.30), accuracy=(0.10, 0.11, 0.10), findings=SICK)
+    every = [*control, *trials("relu", (3.1, 3.2, 3.1), accuracy=(0.97, 0.96, 0.97))]
+    (verdict,) = judge("train.py", every, comparison=Comparison(metric="loss")).verdicts
+    assert (verdict.effects[0].metric, verdict.outcome) == ("loss", Outcome.WORSE)
+
+
+def test_of_equal_remedies_each_variant_is_judged() -> None:
+    rates = [replace(t, variant=f"x{f:g}") for f in (0.1, 0.3) for t in trials("learning-rate", (f, f, f + 0.1))]
+    result = judged(rates)
+    assert (result.winner, result.winner_variant) == (("learning-rate",), "x0.1")
+    assert [v.name for v in result.verdicts] == ["learning-rate x0.1", "learning-rate x0.3"]
+
+
+def test_more_seeds_may_tell_where_those_so_far_agree() -> None:
+    result = judged(trials("relu", (2.2, 0.1, 2.25)), trials("elu", (2.2, 2.4, 2.2)))
+    assert [undecided(result, name) for name in ("relu", "elu", "gelu")] == [True, False, False]
 
 
 def test_the_control_is_told_with_its_spread() -> None:

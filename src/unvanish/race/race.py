@@ -25,10 +25,15 @@ from unvanish.trials.trial import Trial
 
 WAVE = 6  # candidates that start together
 KEPT = 2  # candidates that run with every seed
+PROOFS = 2  # how often the leaders of those that are left are run with the other seeds
 MORE_SEEDS = 2  # are added once where the seeds so far agree and yet prove nothing
 
 Stage = Callable[[str, int], None]
 """Told at the start of each part of a race, in words and with the number of trials in it."""
+
+
+def unheard(text: str, trials: int) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Course:
     keep: int = KEPT
     max_steps: int | None = None
     metric: str | None = None
-    stage: Stage = lambda *_: None
+    stage: Stage = unheard
     placed: Callable[[Trial], Trial] = lambda trial: trial
 
 
@@ -101,7 +106,7 @@ class _Race:
             if any(promising(self._first(), each.name, comparison) for each in wave):
                 break
         self._prove(comparison)
-        return judge(self.course.script.name, list(self.results.values()), comparison=comparison, stopped=self.stopped_early)
+        return self._judged(comparison)
 
     def _comparison(self) -> Comparison:
         return Comparison(
@@ -146,24 +151,33 @@ class _Race:
         return kept
 
     def _prove(self, comparison: Comparison) -> None:
-        """The leaders with the other seeds, and with two more where that is what a proof lacks."""
-        if self.course.seeds < 2 or self.stopped_early:
+        """The leaders with the other seeds; where that proves none of them, those that come after them."""
+        if self.course.seeds < 2:
             return
-        names = leaders(self._first(), comparison, keep=self.course.keep)
-        chosen = [each for each in self.treatments if each.name in names]
-        if not chosen:
-            return
-        self._seeds(chosen, range(1, self.course.seeds))
-        if self.stopped_early:
-            return
-        judged = judge(self.course.script.name, list(self.results.values()), comparison=comparison)
-        open_still = [each for each in chosen if undecided(judged, each.name)]
-        if open_still and judged.winner is None:
-            self._seeds(open_still, range(self.course.seeds, self.course.seeds + MORE_SEEDS))
+        tried: set[str] = set()
+        for _ in range(PROOFS):
+            left = [result for result in self._first() if result.name not in tried]
+            names = leaders(left, comparison, keep=self.course.keep)
+            chosen = [each for each in self.treatments if each.name in names]
+            if not chosen or self.stopped_early:
+                return
+            tried.update(names)
+            self._seeds(chosen, range(1, self.course.seeds))
+            judged = self._judged(comparison)
+            open_still = [each for each in chosen if undecided(judged, each.name)]
+            if open_still and judged.winner is None and not self.stopped_early:
+                self._seeds(open_still, range(self.course.seeds, self.course.seeds + MORE_SEEDS))
+                judged = self._judged(comparison)
+            if judged.winner is not None:
+                return
+
+    def _judged(self, comparison: Comparison) -> RaceResult:
+        trials = list(self.results.values())
+        return judge(self.course.script.name, trials, comparison=comparison, stopped=self.stopped_early)
 
     def _seeds(self, chosen: Sequence[Treatment], seeds: Sequence[int]) -> None:
         # Seeds outermost, so that trials to be compared run side by side.
-        trials = [(each, seed) for seed in seeds for each in (CONTROL, *chosen)]
+        trials = [(each, s) for s in seeds for each in (CONTROL, *chosen) if (each.name, s) not in self.results]
         self._round(trials, None, f"{len(chosen)} of the candidates with {len(seeds)} more seed{'s' if len(seeds) > 1 else ''}")
 
     def _round(self, trials: Sequence[tuple[Treatment, int]], goal: int | None, text: str) -> None:

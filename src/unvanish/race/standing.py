@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from unvanish.race.compared import LOSS, Comparison, better_is_higher, deciding, value_of
 from unvanish.record.verdict import TrialResult
+from unvanish.trials.outcome import TAIL
 
-# Of two candidates that one step up or down in the order cannot tell apart, the one that was prescribed first leads: being
-# prescribed one place earlier is worth this share of what the control's figure amounts to.
-PLACE_SHARE = 0.01
 # A runner-up whose gain is below this share of the leader's cannot be as good, and runs with no further seeds.
 RIVAL_SHARE = 0.7
+# One that is no cheaper than the leader by more than this cannot win as the cheaper of equals, and need not run either.
+CHEAPER_RATIO = 1.05
 
 Trials = Sequence[TrialResult]
 
 
 def standing(first: Trials, names: Sequence[str], comparison: Comparison) -> list[str]:
-    """The candidates of `names` that did not fail, best first. `names` are in the order of their prescription.
+    """The candidates of `names` that did not fail, best first. `names` are in the order of their prescription: to be one place
+    further up counts as much as one standard error of the control's loss, so that what noise cannot tell apart stays in that
+    order.
 
     A candidate whose figure cannot be compared yet leads, since nothing speaks against it.
     """
@@ -26,8 +30,7 @@ def standing(first: Trials, names: Sequence[str], comparison: Comparison) -> lis
     control = next((result for result in first if not result.remedies), None)
     alive = [name for name in names if name in results and results[name].failure is None]
     metric = deciding([results[name] for name in alive] + ([control] if control else []), comparison)
-    scale = abs(_signed(control, metric)) if control is not None and metric else math.nan
-    place = PLACE_SHARE * scale if math.isfinite(scale) else 0.0
+    place = standard_error(control) if control is not None and metric == LOSS else 0.0
 
     def key(name: str) -> float:
         if metric is None or (metric == LOSS and name in comparison.altered):
@@ -39,21 +42,28 @@ def standing(first: Trials, names: Sequence[str], comparison: Comparison) -> lis
 
 
 def leaders(first: Trials, comparison: Comparison, *, keep: int) -> list[str]:
-    """The candidates that ran to their end and are worth further seeds: the best, and others that may be as good."""
+    """The candidates that ran to their end and are worth further seeds: the best, and cheaper ones that may be as good."""
     ended = [result for result in first if not result.paused]
     control = next((result for result in ended if not result.remedies), None)
     if control is None:
         return []
-    order = standing(ended, [result.name for result in ended if result.remedies], comparison)[:keep]
+    order = standing(ended, [result.name for result in ended if result.remedies], comparison)
     metric = deciding(ended, comparison)
     if metric is None or not order:
-        return order
+        return order[:keep]
     results = {result.name: result for result in ended}
     gains = {name: _signed(control, metric) - _signed(results[name], metric) for name in order}
-    best = gains[order[0]]
-    if not math.isfinite(best) or best <= 0:
-        return order
-    return [name for name in order if gains[name] >= RIVAL_SHARE * best]
+    best = order[0]
+    rivals = [name for name in order[1:] if _as_good(gains[name], gains[best]) and _cheaper(results[name], results[best])]
+    return [best, *rivals][:keep]
+
+
+def _as_good(gain: float, best: float) -> bool:
+    return gain >= RIVAL_SHARE * best if math.isfinite(best) else gain == best
+
+
+def _cheaper(one: TrialResult, other: TrialResult) -> bool:
+    return one.step_ms * CHEAPER_RATIO < other.step_ms or one.parameters * CHEAPER_RATIO < other.parameters
 
 
 def promising(first: Trials, name: str, comparison: Comparison) -> bool:
@@ -66,6 +76,15 @@ def promising(first: Trials, name: str, comparison: Comparison) -> bool:
         return False
     metric = deciding([result, control], comparison)
     return metric is not None and _signed(result, metric) < _signed(control, metric)
+
+
+def standard_error(trial: TrialResult) -> float:
+    """That of a trial's final loss, by how much its loss jumps from one point of its curve to the next; 0 where unknown."""
+    losses = np.asarray(trial.losses)
+    losses = losses[-max(3, round(TAIL * len(losses))) :]
+    if len(losses) < 3 or not np.isfinite(losses).all():
+        return 0.0
+    return float(np.abs(np.diff(losses)).mean() / math.sqrt(len(losses)))
 
 
 def _signed(result: TrialResult | None, metric: str | None) -> float:

@@ -1,0 +1,78 @@
+"""A race without processes: an engine that makes results up from a loss curve for each candidate, and counts what it trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unvanish.race import Course, Treatment
+from unvanish.record.verdict import TrialResult
+from unvanish.trials import Script, Trial
+from unvanish.trials.engines.engine import Engine, Goal
+
+STEPS = 90
+SICK = ("vanishing-gradient",)
+
+Curve = Callable[[int, int], float]
+"""The loss at a step (from 1) with a seed."""
+
+
+@dataclass
+class CurveEngine(Engine):
+    """`curves` by name, "as it is" for the control; `interrupted_after` rounds Ctrl-C comes."""
+
+    curves: Mapping[str, Curve]
+    interrupted_after: int | None = None
+    cured_below: float = 0.5
+    step_ms: Mapping[str, float] = field(default_factory=dict)
+    reached: dict[tuple[str, int], int] = field(default_factory=dict)
+    rounds: list[list[tuple[str, int, int | None]]] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+
+    name = "curves"
+    capacity = 2  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+    def advance(self, goals: Sequence[Goal]) -> list[TrialResult]:
+        if self.interrupted_after is not None and len(self.rounds) >= self.interrupted_after:
+            raise KeyboardInterrupt
+        self.rounds.append([(trial.name, trial.seed, goal) for trial, goal in goals])
+        return [self._result(trial, goal) for trial, goal in goals]
+
+    def stop(self, trials: Sequence[Trial]) -> None:
+        self.stopped += [trial.name for trial in trials]
+
+    def close(self) -> None:
+        self.stopped.append("all")
+
+    def _result(self, trial: Trial, goal: int | None) -> TrialResult:
+        steps = STEPS if goal is None else goal
+        self.reached[trial.name, trial.seed] = steps
+        losses = tuple(self.curves[trial.name](step, trial.seed) for step in range(1, steps + 1))
+        return TrialResult(
+            remedies=trial.remedies,
+            seed=trial.seed,
+            steps=steps,
+            final_loss=losses[-1],
+            metrics=(),
+            findings=SICK if goal is None and losses[-1] > self.cured_below else (),
+            step_ms=self.step_ms.get(trial.name, 1.0),
+            parameters=100,
+            memory_bytes=1000,
+            losses=losses,
+            paused=goal is not None,
+            variant=trial.variant,
+        )
+
+
+def course(engine: Engine, folder: Path, **options: object) -> Course:
+    """A course over STEPS steps."""
+    return Course(Script(folder / "train.py"), engine, folder, STEPS, **options)  # pyright: ignore[reportArgumentType]
+
+
+def treatments(*names: str) -> list[Treatment]:
+    """Candidates by name; "learning-rate x0.1" is one with a variant."""
+    return [
+        Treatment(tuple(name.split(" x")[0].split(" + ")), variant=name[name.find(" x") + 1 :] if " x" in name else "")
+        for name in names
+    ]
