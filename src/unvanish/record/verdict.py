@@ -109,7 +109,8 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class RaceResult:
     """A race: the verdicts, best first; the winner's remedies (None: nothing helped); the trials behind them. `notes` are sentences
-    that a person should know besides the verdict; `stopped` tells that the race was ended early."""
+    that a person should know besides the verdict; `stopped` tells that the race was ended early; `patch` is the winner's edit as a
+    unified diff."""
 
     script: str
     verdicts: tuple[Verdict, ...]
@@ -121,3 +122,4 @@ class RaceResult:
     winner_variant: str = ""
     notes: tuple[str, ...] = ()
     stopped: bool = False
+    patch: str | None = None
