@@ -140,7 +140,7 @@ def test_race_figure_has_a_dot_and_an_interval_for_each_candidate(raced: Run) ->
     assert (first.error_x.array[0], first.error_x.arrayminus[0]) == (pytest.approx(0.02), pytest.approx(0.02))
     assert "relu + he-init +0.86 [+0.84, +0.88], cured" in shown.alternative
     lost = replace(raced, race=replace(RACE, winner=None))
-    assert picture(lost, "race").title == "Four changes were raced against the script as it is; none helped"
+    assert "nothing is proved to be better" in picture(lost, "race").title
 
 
 def test_every_table_row_is_as_long_as_its_head(raced: Run, diverged: Run) -> None:

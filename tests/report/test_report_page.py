@@ -121,7 +121,7 @@ def test_every_figure_has_a_title_a_text_alternative_and_its_numbers(raced: Run)
     assert len(figures) == len(images) >= 4
     assert all(len(attributes["aria-label"] or "") > 40 for attributes in images)
     assert outline.text.count("The numbers behind this picture") == len(figures)
-    titles = {attributes["id"] for attributes in outline.all("h2") if "id" in attributes}
+    titles = {attributes["id"] for level in ("h2", "h3") for attributes in outline.all(level) if "id" in attributes}
     assert {attributes["aria-labelledby"] for attributes in figures} == titles
 
 

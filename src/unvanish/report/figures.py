@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
 from unvanish.report.activation_figures import spread_picture, stuck_picture
+from unvanish.report.curve_figure import curve_picture
 from unvanish.report.flow_figures import flow_gallery
 from unvanish.report.gradient_figure import gradient_picture
 from unvanish.report.loss_figure import loss_picture
+from unvanish.report.pareto_figure import pareto_picture
 from unvanish.report.picture import Picture
 from unvanish.report.race_figure import race_picture
 from unvanish.report.update_figure import update_picture
@@ -39,7 +41,7 @@ def gallery(run: Run, findings: Sequence[Finding] = ()) -> Gallery:
         flow=flow_gallery(seen.flow, seen.prediction, seen.spectra) if seen is not None else (),
         gradient=_present(gradient_picture(run, root) if readings else None),
         course=() if run.checked else _present(loss_picture(run), *_activity(run, readings=readings)),
-        race=_present(race_picture(run)),
+        race=_present(race_picture(run), pareto_picture(run), curve_picture(run)),
     )
 
 

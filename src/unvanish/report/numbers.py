@@ -56,6 +56,16 @@ def spread(value: float, deviation: float) -> str:
     return "0" if deviation <= ROUNDING * max(1.0, abs(value)) else figure(deviation, 1)
 
 
+def measured(mean: float, deviation: float) -> str:
+    """A mean over seeds, as exact as they agree: "0.081 ± 0.004", "2.303 ± 0.001"; with at least two significant digits."""
+    said = spread(mean, deviation)
+    if said == "0" or not 1e-4 <= deviation < 1 or not 1e-4 <= abs(mean) < 1e6:
+        return f"{figure(mean)} ± {said}"
+    exponent = int(f"{mean:.1e}".split("e")[1])
+    places = max(len(said) - 2, 1 - exponent, 0)  # as many decimals as the deviation has
+    return f"{mean:,.{places}f} ± {said}"
+
+
 def decades(value: float, *, signed: bool = True) -> str:
     """Powers of ten with one decimal: "-6.1"; an exact zero, whose logarithm is minus infinity, is "-inf"."""
     if math.isnan(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
@@ -27,26 +28,27 @@ SYMBOLS: Mapping[Outcome, str] = {
     Outcome.WORSE: "triangle-down",
     Outcome.FAILED: "x",
 }
+CONTROL_SYMBOL = "square"
 
 LABEL = 22
 
 
 def race_picture(run: Run) -> Picture | None:
-    """Dot and 95 % interval for each candidate on the deciding metric, or None where nothing was raced to an end."""
+    """Dot and 95 % interval for each candidate on the deciding metric, or None where no interval was had."""
     if run.race is None:
         return None
+    metric = next(iter(race_table.metrics(run.race)), "")
     compared = [
         (row.name, row.verdict.outcome, row.effect)
         for row in race_table.rows(run.race)
-        if row.verdict is not None and row.effect is not None
+        if row.verdict is not None and row.compared and row.effect is not None and row.effect.metric == metric
     ]
-    compared = [entry for entry in compared if entry[2].metric == compared[0][2].metric]
+    compared = [entry for entry in compared if all(map(math.isfinite, entry[2].interval))]
     if not compared:
         return None
-    metric = compared[0][2].metric
     return Picture(
         name="race",
-        title=_title(run.race),
+        title=_title(run.race, compared),
         caption=f"Improvement in {metric} over the untouched script on the same seeds: dot for the mean, line for its 95 % "
         "interval. A line that crosses zero proves nothing.",
         alternative=f"Dot chart of the improvement in {metric}: "
@@ -59,20 +61,21 @@ def race_picture(run: Run) -> Picture | None:
     )
 
 
-def _title(race: RaceResult) -> str:
-    raced = numbers.word(len(race.verdicts)).capitalize()
-    noun = "change was" if len(race.verdicts) == 1 else "changes were"
-    found = race_table.winner(race)
-    if found is None:
-        return f"{raced} {noun} raced against the script as it is; none helped"
-    return f"{raced} {noun} raced; {found.name} is the cheapest that is as good as the best"
+def _title(race: RaceResult, compared: list[tuple[str, Outcome, Effect]]) -> str:
+    won = race_table.winner(race)
+    if won is None:
+        return "No interval lies wholly above zero: nothing is proved to be better than the script as it is"
+    effect = next((effect for name, _, effect in compared if name == won.name), None)
+    if effect is None:
+        return "What each change improves, and how sure that is"
+    return f"{won.name} improves {effect.metric} by {numbers.signed(effect.effect)} {numbers.interval(*effect.interval)}"
 
 
 def _figure(compared: list[tuple[str, Outcome, Effect]], metric: str) -> go.Figure:
     rows = list(range(len(compared)))[::-1]
     figure = canvas(
         90 + 40 * len(rows),
-        x={"title": titled(f"improvement in {metric}"), "zeroline": True, "zerolinecolor": QUIET},
+        x={"title": titled(f"improvement in {metric}"), "zeroline": True, "zerolinecolor": QUIET, "rangemode": "tozero"},
         y={
             "tickvals": rows,
             "ticktext": [shortened(name, LABEL) for name, _, _ in compared],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unvanish.record.verdict import Outcome, RaceResult
-from unvanish.report import numbers, race_table
+from unvanish.record.verdict import RaceResult
+from unvanish.report import difference, numbers, race_table
+from unvanish.report.difference import DiffLine
 from unvanish.report.palette import NO_BETTER
 from unvanish.report.race_figure import COLOURS
 from unvanish.report.race_table import MARKS, Row
+
+LOSS = "loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +26,46 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table; what was not measured is empty."""
+    """One line of the table; what was not measured is empty. `ending` says how it ended where it was not compared, `rung` how many
+    of the rungs it reached."""
 
     name: str
     winner: bool
+    front: bool
     outcome: str
     colour: str
+    ending: str
+    rung: tuple[int, int] | None
+    loss: str
     bar: Bar | None
     value: str
     effect: str
     interval: str
     step_time: str
     parameters: str
+    flops: str
     memory: str
     seeds: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The table: the deciding metric, the ends of its axis in words, the lines, and the outcome in a sentence."""
+    """The table: its title, the deciding metric, the ends of its axis in words, the lines, the outcome in a sentence, what else a
+    person should know, and the winner's patch. `loss`, `rungs`, `flops` and `memory` tell which columns have anything in them;
+    `legend` explains the mark of the front."""
 
+    title: str
     metric: str
     axis: str
     lines: tuple[Line, ...]
+    loss: bool
+    rungs: bool
+    flops: bool
+    memory: bool
+    legend: str
     sentence: str
+    notes: tuple[str, ...]
+    patch: tuple[DiffLine, ...]
 
 
 def lines(race: RaceResult) -> Lines:
@@ -55,8 +74,28 @@ def lines(race: RaceResult) -> Lines:
     metric = next(iter(race_table.metrics(race)), "")
     values = [value for row in rows if (value := row.value(metric)) is not None and math.isfinite(value[0])]
     low, high = _axis([mean for mean, _ in values])
-    axis = f"{low:.3g} to {high:.3g}"
-    return Lines(metric or "result", axis, tuple(_line(row, metric, low, high) for row in rows), race.sentence)
+    found = tuple(_line(row, metric, low, high) for row in rows)
+    return Lines(
+        title=_title(race),
+        metric=metric or "result",
+        axis=f"{low:.3g} to {high:.3g}",
+        lines=found,
+        loss=metric != LOSS and any(line.loss for line in found),
+        rungs=any(line.rung is not None for line in found),
+        flops=any(line.flops for line in found),
+        memory=any(line.memory for line in found),
+        legend=race_table.LEGEND if any(line.front for line in found) else "",
+        sentence=race.sentence,
+        notes=race.notes,
+        patch=tuple(difference.lines(race.patch)) if race.patch else (),
+    )
+
+
+def _title(race: RaceResult) -> str:
+    if not race.verdicts:
+        return "The race"
+    noun = "change was" if len(race.verdicts) == 1 else "changes were"
+    return f"{numbers.word(len(race.verdicts)).capitalize()} {noun} raced against the script as it is"
 
 
 def _axis(means: list[float]) -> tuple[float, float]:
@@ -67,28 +106,46 @@ def _axis(means: list[float]) -> tuple[float, float]:
 
 
 def _line(row: Row, metric: str, low: float, high: float) -> Line:
-    value = row.value(metric)
-    verdict, effect = row.verdict, row.effect
-    words = f"{numbers.figure(value[0])} ± {numbers.spread(*value)}" if value else ""
-    cost = verdict.cost if verdict is not None and verdict.outcome is not Outcome.FAILED else None
+    value, verdict = row.value(metric), row.verdict
+    cost = verdict.cost if verdict is not None and row.compared else None
+    gain, interval = race_table.proof(row)
+    outcome = verdict.outcome if verdict is not None and (row.compared or row.failure) else None
     return Line(
         name=row.name,
         winner=row.winner,
-        outcome=f"{MARKS[verdict.outcome]} {verdict.outcome.value}" if verdict is not None else "",
-        colour=COLOURS[verdict.outcome] if verdict is not None else NO_BETTER,
-        bar=_bar(*value, low, high) if value and all(map(math.isfinite, value)) else None,
-        value=words,
-        effect=numbers.signed(effect.effect) if effect is not None else "",
-        interval=numbers.interval(*effect.interval) if effect is not None else "",
-        step_time=numbers.ratio(cost.step_time) if cost else "",
-        parameters=numbers.signed_percent(cost.parameters) if cost else "",
-        memory=numbers.ratio(cost.memory) if cost else "",
-        seeds=str(verdict.seeds) if verdict is not None else "",
+        front=row.front,
+        outcome=_outcome(row),
+        colour=COLOURS[outcome] if outcome is not None else NO_BETTER,
+        ending=row.ending,
+        rung=(verdict.rung, verdict.rungs) if verdict is not None and verdict.rungs > 1 else None,
+        loss=row.said(LOSS),
+        bar=_bar(*value, low, high) if value and math.isfinite(value[0]) else None,
+        value=row.said(metric),
+        effect=gain,
+        interval=interval,
+        step_time=_ratio(cost.step_time) if cost else "",
+        parameters=numbers.signed_percent(cost.parameters) if cost and math.isfinite(cost.parameters) else "",
+        flops=_ratio(cost.flops) if cost else "",
+        memory=_ratio(cost.memory) if cost else "",
+        seeds=str(row.seeds) if row.seeds else "",
     )
+
+
+def _outcome(row: Row) -> str:
+    """The outcome with its mark; nothing where one seed or a rung cannot tell."""
+    if row.verdict is None or not (row.failure or (row.compared and row.seeds > 1)):
+        return ""
+    outcome = row.verdict.outcome
+    return f"{MARKS[outcome]} {outcome.value}" + (":" if row.failure else "")
+
+
+def _ratio(value: float | None) -> str:
+    return numbers.ratio(value) if value is not None and math.isfinite(value) else ""
 
 
 def _bar(mean: float, spread: float, low: float, high: float) -> Bar:
     def place(value: float) -> float:
         return round(100 * min(1.0, max(0.0, (value - low) / (high - low))), 2)
 
+    spread = spread if math.isfinite(spread) else 0.0
     return Bar(place(mean - spread), place(mean), place(mean + spread))

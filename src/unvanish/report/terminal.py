@@ -19,14 +19,13 @@ from rich.text import Text
 from unvanish.record.finding import Finding, Trend
 from unvanish.record.run import Run
 from unvanish.record.treatment import on_shelf
-from unvanish.record.verdict import RaceResult
 from unvanish.report import numbers, places
 from unvanish.report.card import Card, State, call, card, since
 from unvanish.report.gradient import Gradient, gradient
 from unvanish.report.ladder import evenly, over_steps
 from unvanish.report.prescription_table import render_prescription
 from unvanish.report.terminal_flow import render_flow
-from unvanish.report.terminal_race import RaceTable
+from unvanish.report.terminal_race import render_race
 
 STYLES = {State.SICK: "bold red", State.UNWELL: "bold yellow", State.HEALTHY: "bold green", State.UNKNOWN: "bold"}
 BARS = 8
@@ -38,7 +37,14 @@ WIDEST = 120  # lines beyond this are hard to read
 PICTURED = frozenset({"saturated-activation", "dead-units", "off-critical-init", "learning-rate-too-high", "loss-not-decreasing"})
 
 
-def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: Path | str | None = None) -> RenderableType:
+def render(
+    run: Run,
+    findings: Sequence[Finding],
+    *,
+    script: str,
+    report_path: Path | str | None = None,
+    patch_path: Path | str | None = None,
+) -> RenderableType:
     """The whole report for a terminal, as a rich Group. A healthy run is one line, and the report's path."""
     verdict = card(run, findings)
     parts: list[RenderableType] = [_headline(verdict, run)]
@@ -57,7 +63,7 @@ def render(run: Run, findings: Sequence[Finding], *, script: str, report_path: P
         parts += ["", render_prescription(seen.prescription)]
     parts += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in verdict.notes]
     if run.race is not None:
-        parts += ["", render_race(run.race)]
+        parts += ["", render_race(run.race, patch_path)]
     if report_path is not None:
         parts += ["", _footer(report_path, findings[0].code if verdict.confidence is not None else "")]
     return Group(*parts)
@@ -67,14 +73,6 @@ def _flow(run: Run) -> list[RenderableType]:
     """The exact look in full, where it is what was asked for; of a training the page has it."""
     seen = run.examination
     return ["", render_flow(seen.flow, seen.prediction)] if seen is not None and run.checked else []
-
-
-def render_race(race: RaceResult) -> RenderableType:
-    """The race as a table, the control last, its outcome in a sentence under it, and the winner's line of Python."""
-    said = [Text(race.sentence)]
-    if race.line is not None:
-        said += [Text("Put this line before the one that builds the optimizer:"), Text(f"  {race.line}", style="bold")]
-    return Padding(Group(RaceTable(race), "", *said), (0, 0, 0, 2))
 
 
 def live_line(step: int, loss: float, *, health: str = "", own_share: float, width: int) -> Text:
