@@ -1,14 +1,16 @@
-"""Which candidates a race begins with: what the findings ask for, planned on the live network and written as edits. It races nothing."""
+"""Which candidates a race begins with: what the findings ask for, planned on the live network and written as edits. It races
+nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from unvanish.errors import NotApplicable, TrialError
-from unvanish.race import Treatment, rate_treatment, treatment
-from unvanish.record.anatomy import Entry
+from unvanish.race import Treatment, patch_of, rate_treatment, treatment
 from unvanish.record.finding import Finding
+from unvanish.record.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate
 from unvanish.record.treatment import Blueprint, Plan
 
 MOST_CANDIDATES = 12  # in two waves, of which the second seldom starts
@@ -51,37 +53,61 @@ def advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     return list(best.values())[:MOST_CANDIDATES]
 
 
-def chosen(
-    blueprint: Blueprint | None, entry: Entry | None, wanted: Sequence[tuple[str, ...]], findings: Sequence[Finding]
-) -> Choice:
-    """The candidates of `wanted` that can act on the script, as edits of its source.
+Author = Callable[[Plan, Blueprint, float | None], Treatment]
+"""Writes a plan as a candidate; the number is the factor on the learning rate, for a plan of that alone.
 
-    `entry` is where a change can enter; plans that the rehearsal refused are left out. A learning rate is tried at several values.
+Raises TrialError or NotApplicable where it cannot be written.
+"""
+
+
+def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Sequence[Finding], author: Author) -> Choice:
+    """The candidates of `wanted` that can act on the script, as edits; a learning rate is tried at several values.
+
+    Plans that the rehearsal refused are left out, and candidates whose edit is that of an earlier one.
     """
-    plans = {plan.remedies: plan for plan in blueprint.plans} if blueprint is not None else {}
-    treatments: list[Treatment] = []
+    plans = {plan.remedies: plan for plan in blueprint.plans}
+    treatments: dict[tuple[tuple[Path, str], ...], Treatment] = {}
     refused: list[tuple[str, str]] = []
     for names in wanted:
         plan = plans.get(names, Plan(names))
         try:
-            treatments += _treatments(plan, blueprint, entry, findings)
+            for each in _written(plan, blueprint, findings, author):
+                treatments.setdefault(each.edits, each)
         except (TrialError, NotApplicable) as why:
             refused.append((" + ".join(names), str(why)))
-    return Choice(tuple(treatments), tuple(refused))
+    return Choice(tuple(treatments.values()), tuple(refused))
 
 
-def _treatments(plan: Plan, blueprint: Blueprint | None, entry: Entry | None, findings: Sequence[Finding]) -> list[Treatment]:
+def in_source(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:
+    """A plan as an edit of the user's source: in place where that can be said there, else as one `unvanish.apply` line."""
     from unvanish.dispensary import shelf
 
-    if entry is None:
+    if blueprint.entry is None:
         raise NotApplicable("no line of the script is known at which it could be applied: none builds an optimizer for its network")
+    if factor is not None:
+        return rate_treatment(blueprint.entry, factor)
+    late = any(shelf()[name].family == "optimisation" for name in plan.remedies)
+    return treatment(blueprint.entry, plan.remedies, after_optimizer=late)
+
+
+def _written(plan: Plan, blueprint: Blueprint, findings: Sequence[Finding], author: Author) -> list[Treatment]:
+    from unvanish.dispensary import shelf
+
     if plan.remedies == (RATE,):
-        return [rate_treatment(entry, factor) for factor in factors(findings)]
+        return [author(plan, blueprint, factor) for factor in factors(findings)]
     if plan.refusal:
         raise NotApplicable(plan.refusal)
-    late = any(shelf()[name].family == "optimisation" for name in plan.remedies)
-    made = treatment(entry, plan.remedies, after_optimizer=late)
-    return [replace(made, alters_loss=any(getattr(shelf()[name], "alters_loss", False) for name in plan.remedies))]
+    altered = any(shelf()[name].alters_loss for name in plan.remedies)
+    return [replace(author(plan, blueprint, None), alters_loss=altered)]
+
+
+def as_planned(each: Treatment, findings: Sequence[Finding], *, asked: bool) -> PlannedCandidate:
+    """A candidate as a person reads it before the race: which finding asks for it, and how the source would be edited."""
+    asks = next((f.code for f in findings if each.remedies[0] in " ".join(f.remedies)), findings[0].code if findings else "")
+    patch = patch_of(each, Path.cwd())
+    added = [line[1:] for line in patch.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    one_line = any(line.strip().startswith("unvanish.apply(") for line in added)
+    return PlannedCandidate(each.remedies, "" if asked else asks, ONE_LINE if one_line else IN_PLACE, len(added), each.variant)
 
 
 def factors(findings: Sequence[Finding]) -> tuple[float, ...]:

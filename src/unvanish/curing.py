@@ -4,16 +4,22 @@ winner comes as a patch. The rooms do it.
 
 from __future__ import annotations
 
+import math
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unvanish import candidates, rehearsal
+from unvanish.candidates import Author, Choice
 from unvanish.errors import ObservationError, UsageError
 from unvanish.examine import foretold
-from unvanish.record.verdict import Outcome, RaceResult
+from unvanish.race import unheard
+from unvanish.record.race_plan import PlannedPart, RacePlan
+from unvanish.record.treatment import Blueprint
+from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult
 from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
 from unvanish.trials import Ending, Script, Trial
 from unvanish.trials.printed import is_merit
@@ -32,13 +38,31 @@ MORE_SEEDS = 2  # for a script whose losses differ from run to run with the same
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a person may ask of a fix. `remedies` are the candidates, by default those that the findings ask for; names joined by "+"
-    go together. `metric` is the figure to compare by, `max_steps` ends every trial."""
+    """What a person may ask of a fix. `remedies` are the candidates, by default those that the findings ask for; names joined
+    by "+" go together. `metric` is the figure to compare by, `max_steps` ends every trial."""
 
     seeds: int = SEEDS
     remedies: tuple[str, ...] = ()
     max_steps: int | None = None
     metric: str | None = None
+
+
+def foreseen_by_nobody(parts: Sequence[PlannedPart]) -> None:
+    """Tells nobody."""
+
+
+AS_USUAL = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told how a fix goes: of each part as it begins, with the number of its trials, and of the parts that are to come."""
+
+    stage: Callable[[str, int], None] = unheard
+    expect: Callable[[Sequence[PlannedPart]], None] = foreseen_by_nobody
+
+
+UNTOLD = Told()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +86,49 @@ def fix_script(
     *,
     folder: Path,
     engine: Engine,
-    wishes: Wishes = Wishes(),  # noqa: B008  (frozen)
-    stage: Callable[[str, int], None] = lambda text, goals: None,
+    wishes: Wishes = AS_USUAL,
+    told: Told = UNTOLD,
     resume: bool = False,
+    author: Author = candidates.in_source,
 ) -> Fix:
     """The script watched in a process of its own, its remedies raced against it, told on a page in `folder`.
 
     The user's files are not touched; the patch is written to the folder. With `resume`, trials that ended in an earlier fix of the
-    same folder are not run again. Raises ObservationError where the script fails as it is, UnknownRemedy for a name that no remedy
-    has, UsageError for a metric that the script does not report.
+    same folder are not run again. `author` writes the candidates. Raises ObservationError where the script fails as it is,
+    UnknownRemedy for a name that no remedy has, UsageError for a metric that the script does not report.
     """
     from unvanish.trials.engines.ledger import Ledger
 
     wanted = candidates.named(wishes.remedies)
     made = [] if resume and folder.is_dir() else make(folder)
+    fixing = _Fixing(script, folder / TRIALS, Ledger(engine), wishes, told, author)
     try:
-        return _Fixing(script, folder, Ledger(engine), wishes, stage).run(wanted)
+        prepared = fixing.prepare(wanted)
     except (ObservationError, UsageError):
         if not resume:
             shutil.rmtree(folder / TRIALS, ignore_errors=True)
             unmake(folder, made)
         raise
+    return _handed_over(prepared, fixing.race(prepared), folder)
+
+
+def plan_script(script: Script, *, engine: Engine, wishes: Wishes = AS_USUAL, told: Told = UNTOLD) -> RacePlan:
+    """What `fix_script` would try, in what order, why, and what that would cost. The script is run once as it is, and rehearsed."""
+    wanted = candidates.named(wishes.remedies)
+    with tempfile.TemporaryDirectory(prefix="unvanish-") as folder:
+        return _Fixing(script, Path(folder), engine, wishes, told, candidates.in_source).prepare(wanted).plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A script that was watched and rehearsed. `run_file` is its record; `seeds` may be more than were wished for."""
+
+    run: Run
+    run_file: Path
+    control: TrialResult
+    findings: Sequence[Finding]
+    choice: Choice
+    plan: RacePlan
 
 
 @dataclass(slots=True)
@@ -90,107 +136,134 @@ class _Fixing:
     """One fix under way; `notes` collects what a person should know besides the verdict."""
 
     script: Script
-    folder: Path
+    trials: Path
     engine: Engine
     wishes: Wishes
-    stage: Callable[[str, int], None]
+    told: Told
+    author: Author
     notes: list[str] = field(default_factory=list[str])
 
-    def run(self, wanted: Sequence[tuple[str, ...]]) -> Fix:
+    def prepare(self, wanted: Sequence[tuple[str, ...]]) -> _Prepared:
+        """The script watched and, where there is something to try, rehearsed."""
         from unvanish.plugins import diagnose
+        from unvanish.race import planned_parts
 
-        run, control = self._watched()
+        run, control, file = self._watched()
         findings = [finding for finding in diagnose(run) if finding.severity.loud]
-        treatments: Sequence[Treatment] = ()
-        told = RaceResult(self.script.name, (), None, (), (), "The control is fine: nothing was found, so nothing was raced.")
         names = wanted or (candidates.advised(findings) if findings else [])
-        if findings or wanted:
-            treatments, told = self._raced(run, control, names, findings)
-        return self._handed_over(run, replace(told, notes=tuple(self.notes)), treatments)
+        choice, seeds = self._rehearsed(run, names, findings) if names else (Choice(()), self.wishes.seeds)
+        treatments = choice.treatments
+        parts = planned_parts(len(treatments), steps=control.steps, seeds=seeds, keep=self._keep(treatments)) if treatments else ()
+        plan = RacePlan(
+            script=self.script.name,
+            steps=control.steps,
+            seconds=float(run.ended_s[-1]) if len(run.ended_s) else math.nan,
+            seeds=seeds,
+            candidates=tuple(candidates.as_planned(each, findings, asked=bool(wanted)) for each in treatments),
+            parts=parts,
+            refused=choice.refused,
+        )
+        return _Prepared(run, file, control, findings, choice, plan)
 
-    def _watched(self) -> tuple[Run, TrialResult]:
-        """The record of the script as it is, and what its trial came to."""
+    def race(self, prepared: _Prepared) -> RaceResult:
+        """What the race proves; or why there is none."""
+        from unvanish.race import Course, race
+
+        treatments = prepared.choice.treatments
+        if not treatments:
+            return RaceResult(self.script.name, (), None, (), (), _unraced(prepared, asked=bool(self.wishes.remedies)))
+        course = Course(
+            script=self.script,
+            engine=self.engine,
+            folder=self.trials,
+            steps=prepared.control.steps,
+            seeds=prepared.plan.seeds,
+            keep=self._keep(treatments),
+            max_steps=self.wishes.max_steps,
+            metric=self.wishes.metric,
+            stage=self.told.stage,
+        )
+        self.told.expect(prepared.plan.parts)
+        return replace(race(treatments, prepared.control, course), notes=tuple(self.notes))
+
+    def _keep(self, treatments: Sequence[Treatment]) -> int:
+        """All that a person asked for run with every seed; of our own choice the leaders."""
+        from unvanish.race import KEPT
+
+        return len(treatments) if self.wishes.remedies else KEPT
+
+    def _watched(self) -> tuple[Run, TrialResult, Path]:
+        """The record of the script as it is, what its trial came to, and the file of the record."""
         from unvanish.record.journal import load
 
         first = self._trial("control-0")
-        self.stage("watching it as it is", 1)
+        self.told.stage("watching it as it is", 1)
         found = self.engine.advance([(first, None)])
         if not found:
-            raise KeyboardInterrupt
+            raise ObservationError(f"{self.script.name} was ended before it had run once as it is, so nothing is known of it")
         (result,) = found
         if result.failure and not result.steps:
             raise ObservationError(f"{self.script.name} failed, so there is nothing to race: {result.failure}")
         self._require_metric(result)
-        shutil.copyfile(first.folder / RUN_FILE, self.folder / RUN_FILE)
-        return foretold(load(first.folder / RUN_FILE)), result
+        return foretold(load(first.folder / RUN_FILE)), result, first.folder / RUN_FILE
 
-    def _trial(self, name: str, **options: object) -> Trial:
-        return replace(Trial(self.script, (), 0, self.folder / TRIALS / name, max_steps=self.wishes.max_steps), **options)  # pyright: ignore[reportArgumentType]
+    def _trial(self, name: str, **options: Any) -> Trial:
+        trial = Trial(self.script, (), 0, self.trials / name, max_steps=self.wishes.max_steps, apart=True)
+        return replace(trial, **options)
 
     def _require_metric(self, result: TrialResult) -> None:
-        metric, reported = self.wishes.metric, [name for name, _ in result.metrics]
+        metric, reported = self.wishes.metric, [name for name, _ in result.metrics if name != TRAINING_SCORE]
         if metric is None or metric == "loss" or metric in reported:
             return
-        known = ", ".join(["loss", *filter(is_merit, reported), *(name for name in reported if not is_merit(name))])
+        known = ", ".join(["loss", *sorted(reported, key=lambda name: not is_merit(name))])
         raise UsageError(f"--metric {metric}: {self.script.name} reports no such figure; it reports {known}")
 
-    def _raced(
-        self, run: Run, control: TrialResult, names: Sequence[tuple[str, ...]], findings: Sequence[Finding]
-    ) -> tuple[Sequence[Treatment], RaceResult]:
-        from unvanish.race import KEPT, Course, race
-
-        blueprint, deterministic = self._rehearsed(run, names)
-        entry = (blueprint.entry if blueprint else None) or next((n.entry for n in run.anatomy.networks if n.entry), None)
-        choice = candidates.chosen(blueprint, entry, names, findings)
-        if not choice.treatments:
-            reasons = " ".join(f"{name}: {why}." for name, why in choice.refused)
-            said = reasons or "The findings ask for a change that no remedy makes."
-            return (), RaceResult(self.script.name, (), None, (), (), f"No remedy could be tried. {said}")
-        seeds = self.wishes.seeds
-        if not deterministic and seeds > 1:
-            seeds += MORE_SEEDS
-            self.notes.append(
-                f"The script is not deterministic: with the same seed its losses differ from run to run. {seeds} seeds were used."
-            )
-        course = Course(
-            script=self.script,
-            engine=self.engine,
-            folder=self.folder / TRIALS,
-            steps=control.steps,
-            seeds=seeds,
-            keep=len(names) if self.wishes.remedies else KEPT,
-            max_steps=self.wishes.max_steps,
-            metric=self.wishes.metric,
-            stage=self.stage,
-        )
-        return choice.treatments, race(choice.treatments, control, course)
-
-    def _rehearsed(self, run: Run, names: Sequence[tuple[str, ...]]) -> tuple[rehearsal.Blueprint | None, bool]:
-        """The plans for the candidates, and whether the script repeats itself with the same seed."""
+    def _rehearsed(self, run: Run, names: Sequence[tuple[str, ...]], findings: Sequence[Finding]) -> tuple[Choice, int]:
+        """The candidates as edits, and the seeds to race with: more where the script does not repeat itself with the same seed."""
         from unvanish.record.journal import load
 
-        self.stage(f"rehearsing {len(names)} candidate{'s' if len(names) > 1 else ''}", 1)
+        self.told.stage(f"rehearsing {len(names)} candidate{'s' if len(names) > 1 else ''}", 1)
         steps = min(rehearsal.STEPS, self.wishes.max_steps or rehearsal.STEPS)
         trial = self._trial("rehearsal", look=rehearsal.LOOK, candidates=tuple(names), max_steps=steps)
-        if not self.engine.advance([(trial, None)]):
-            raise KeyboardInterrupt
-        path = trial.folder / RUN_FILE
-        if not path.is_file():
-            return rehearsal.read(trial.folder), True
-        again, first = load(path).objective()[1], run.objective()[1]
-        count = min(len(again), len(first))
-        return rehearsal.read(trial.folder), bool((again[:count] == first[:count]).all())
+        self.engine.advance([(trial, None)])
+        blueprint, path, seeds = rehearsal.read(trial.folder), trial.folder / RUN_FILE, self.wishes.seeds
+        if path.is_file() and seeds > 1 and not _agree(load(path), run):
+            seeds += MORE_SEEDS
+            self.notes.append(
+                "The script is not deterministic: with the same seed its losses differ from run to run. "
+                f"So {seeds} seeds are raced in place of {self.wishes.seeds}."
+            )
+        entry = next((network.entry for network in run.anatomy.networks if network.entry is not None), None)
+        return candidates.chosen(blueprint or Blueprint(entry), names, findings, self.author), seeds
 
-    def _handed_over(self, run: Run, told: RaceResult, treatments: Sequence[Treatment]) -> Fix:
-        """The race on the record and on the page, and the winner's patch in the folder."""
-        from unvanish.race import patch_of
-        from unvanish.record.journal import attach_race
 
-        won = next((t for t in treatments if (t.remedies, t.variant) == (told.winner, told.winner_variant)), None)
-        patch = patch_of(won, Path.cwd()) if won is not None else None
-        if patch:
-            (self.folder / PATCH).write_text(patch, encoding="utf-8")
-        attach_race(self.folder / RUN_FILE, told)
-        if not told.stopped:
-            shutil.rmtree(self.folder / TRIALS, ignore_errors=True)
-        return Fix(conclude(Ending(0, "finished"), replace(run, race=told), self.folder), patch, won.edits if won is not None else ())
+def _agree(one: Run, other: Run) -> bool:
+    """Whether two runs of equal seeds have equal losses, as far as both go."""
+    first, second = one.objective()[1], other.objective()[1]
+    count = min(len(first), len(second))
+    return bool((first[:count] == second[:count]).all())
+
+
+def _unraced(prepared: _Prepared, *, asked: bool) -> str:
+    if not prepared.findings and not asked:
+        return "The control is fine: nothing was found in the script as it is, so nothing was raced."
+    reasons = " ".join(f"{name}: {why.rstrip('.')}." for name, why in prepared.choice.refused)
+    return f"No remedy could be tried. {reasons or 'The findings ask for a change that no remedy makes.'}"
+
+
+def _handed_over(prepared: _Prepared, race: RaceResult, folder: Path) -> Fix:
+    """The race on the record and on the page, and the winner's patch in the folder."""
+    from unvanish.race import patch_of
+    from unvanish.record.journal import attach_race
+
+    won = next((t for t in prepared.choice.treatments if (t.remedies, t.variant) == (race.winner, race.winner_variant)), None)
+    patch = patch_of(won, Path.cwd()) if won is not None else None
+    if patch:
+        (folder / PATCH).write_text(patch, encoding="utf-8")
+    race = replace(race, patch=patch)
+    shutil.copyfile(prepared.run_file, folder / RUN_FILE)
+    attach_race(folder / RUN_FILE, race)
+    if not race.stopped:
+        shutil.rmtree(folder / TRIALS, ignore_errors=True)
+    checkup = conclude(Ending(0, "finished"), replace(prepared.run, race=race), folder)
+    return Fix(checkup, patch, won.edits if won is not None else ())

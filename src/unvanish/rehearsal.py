@@ -1,4 +1,5 @@
-"""A rehearsal: the script's first steps once more, in which every candidate is planned on a copy of the live network. It races nothing.
+"""A rehearsal: the script's first steps once more, in which every candidate is planned on a copy of the live network. It races
+nothing.
 
 `plan_all` runs in the trial's process, as what looks at the first step; `read` is for whoever asked for it.
 """

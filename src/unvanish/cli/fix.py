@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.board import Board, Log, Silence
+from unvanish.cli.board import display
 from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.cli.run import new_folder
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
     from unvanish.curing import Fix
+    from unvanish.record.race_plan import RacePlan
 
 SCRIPT_HELP = "The script and its arguments."
 
@@ -25,20 +26,20 @@ def fix(
     out: Annotated[Path | None, typer.Option(help="Folder for the result; by default a new one in unvanish-runs.")] = None,
     seeds: Annotated[int, typer.Option(help="Seeds that the leading candidates run with.", min=1)] = 3,
     remedy: Annotated[list[str] | None, typer.Option(help="A candidate to race, such as relu+he-init; may be repeated.")] = None,
-    metric: Annotated[str | None, typer.Option(help="The reported figure to compare by, such as val_accuracy or loss.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The figure to compare by, such as val_accuracy or loss.")] = None,
     steps: Annotated[int | None, typer.Option(help="End every trial after so many steps.", min=1)] = None,
-    minutes: Annotated[float | None, typer.Option(help="End the race after so many minutes, with what it showed.", min=0.01)] = None,
-    jobs: Annotated[int | None, typer.Option(help="Trials that run at a time; by default what the cores have room for.", min=1)] = None,
-    engine: Annotated[str, typer.Option(help="Where trials run; see unvanish list engines.")] = "local",
+    minutes: Annotated[float | None, typer.Option(help="End the race after so many minutes.", min=0.01)] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trials that run at a time; by default as the cores allow.", min=1)] = None,
+    engine: Annotated[str, typer.Option(help="Where trials run: see unvanish list engines.")] = "local",
     address: Annotated[str | None, typer.Option(help="The cluster, for an engine that has one.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried and what it would cost; try nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, and its cost.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the race in --out that was ended early.")] = False,
     put: Annotated[bool, typer.Option("--write", help="Apply the patch to the files; asks for a clean git tree.")] = False,
-    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write verdicts and patch as JSON; - is standard output.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write verdicts and patch as JSON; - is stdout.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Race the cures for a PyTorch training script, unmodified, and hand over the one that was proved as a patch."""
-    from unvanish.curing import Wishes, fix_script
+    from unvanish.curing import Told, Wishes, fix_script, plan_script
     from unvanish.engines import Terms, engaged
     from unvanish.plugins import diagnose
     from unvanish.trials import Script
@@ -47,17 +48,19 @@ def fix(
     require_place(json)
     if resume and out is None:
         raise UsageError("--resume goes on with a race that was ended early: name its folder with --out")
-    script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
     if put:
         require_clean(Path.cwd())
-    folder = out or new_folder(f"fix-{Path(command[0]).stem}")
-    console = terminal()
-    board = Silence() if quiet else Board(console) if console.is_terminal else Log(console)
+    script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
+    wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric)
+    board = display(terminal(), quiet=quiet)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
     terms = Terms(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
-    wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric)
-    with board, engaged(engine, terms) as made:
-        done = fix_script(script, folder=folder, engine=made, wishes=wishes, stage=board.stage, resume=resume, dry_run=dry_run)
+    told = Told(board.stage, board.expect)
+    with board, engaged(engine, terms) as crew:
+        if dry_run:
+            return _say_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
+        folder = out or new_folder(f"fix-{Path(command[0]).stem}")
+        done = fix_script(script, folder=folder, engine=crew, wishes=wishes, told=told, resume=resume)
     if not quiet:
         _tell(done, folder, script.name)
     if json is not None:
@@ -67,6 +70,16 @@ def fix(
     if put and done.edits:
         write(dict(done.edits))
     return int(not done.cured)
+
+
+def _say_plan(plan: RacePlan, json: str | None) -> int:
+    from unvanish.record.document import to_plain
+    from unvanish.report.plan_table import render_plan
+
+    terminal().print(render_plan(plan))
+    if json is not None:
+        put_json(json, {"schema": 1, "plan": to_plain(plan)})
+    return 0
 
 
 def _tell(done: Fix, folder: Path, script: str) -> None:

@@ -39,7 +39,7 @@ def unheard(text: str, trials: int) -> None:
 @dataclass(frozen=True, slots=True)
 class Course:
     """What a race needs besides its candidates. `folder` holds the trials' own; `steps` is the length of the training as it is;
-    `seeds` are run for what survives. `workplace` turns a trial into one that can run beside others."""
+    `seeds` are run for what survives."""
 
     script: Script
     engine: Engine
@@ -50,24 +50,12 @@ class Course:
     max_steps: int | None = None
     metric: str | None = None
     stage: Stage = unheard
-    placed: Callable[[Trial], Trial] = lambda trial: trial
 
 
 def trial_of(each: Treatment, seed: int, course: Course) -> Trial:
     """The trial of one candidate with one seed."""
-    return course.placed(
-        Trial(
-            course.script,
-            each.remedies,
-            seed,
-            course.folder / f"{each.name.replace(' ', '') or 'control'}-{seed}",
-            each.edits,
-            course.max_steps,
-            each.variant,
-            live=each.live,
-            rate_factor=each.rate_factor,
-        )
-    )
+    folder = course.folder / f"{each.name.replace(' ', '') or 'control'}-{seed}"
+    return Trial(course.script, each.remedies, seed, folder, each.edits, course.max_steps, each.variant, apart=True)
 
 
 def race(treatments: Sequence[Treatment], control: TrialResult | None, course: Course) -> RaceResult:

@@ -16,16 +16,13 @@ from unvanish.record.verdict import spelt
 class Treatment:
     """Remedies, and the files of the user with their edits: pairs of a path and the text that takes its place in memory.
 
-    `variant` tells apart candidates of equal remedies. `alters_loss` tells that the loss means something else with them. `live`
-    ones have no edit: they are applied when the optimizer is built, and the learning rate multiplied by `rate_factor`.
+    `variant` tells apart candidates of equal remedies. `alters_loss` tells that the loss means something else with them.
     """
 
     remedies: tuple[str, ...]
     edits: tuple[tuple[Path, str], ...] = ()
     variant: str = ""
     alters_loss: bool = False
-    live: bool = False
-    rate_factor: float = 1.0
 
     @property
     def name(self) -> str:
@@ -50,7 +47,7 @@ def rate_treatment(entry: Entry, factor: float) -> Treatment:
     made = _edited(
         entry, ("learning-rate",), lambda source: with_rate_scaled(source, entry.location.line, entry.expression, factor)
     )
-    return replace(made, variant=f"x{factor:g}", rate_factor=factor)
+    return replace(made, variant=f"x{factor:g}")
 
 
 def patch_of(chosen: Treatment, folder: Path) -> str:

@@ -62,6 +62,8 @@ class Remedy(ABC):
     """One line for a list of remedies."""
     treats: ClassVar[tuple[str, ...]]
     """The codes of the findings that it can cure."""
+    alters_loss: ClassVar[bool] = False
+    """Whether the training loss means something else afterwards, so that it cannot be compared with the loss before."""
 
     @abstractmethod
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
