@@ -78,7 +78,7 @@ def test_the_front_is_what_nothing_beats_in_all_three() -> None:
         "f": (0.9, 1.0, 1.1),
     }
     found = [whole(name, Outcome.CURED, gain, 1.0, cost=Cost(time, size, 1.0)) for name, (gain, time, size) in costs.items()]
-    # A machine cannot tell the times of a and b apart; c is faster; d scores more; e and f are larger than a; the control is slower.
+    # A machine cannot tell the times of a and b apart; c is faster; d scores more; e and f are larger; the control is slower.
     assert pareto.front(replace(HALVED, verdicts=tuple(found))) == {"a", "b", "c", "d"}
 
 
