@@ -1,0 +1,216 @@
+"""What is shown while a race runs: rows, their order and states, the time left, that it fits; the log where nothing is drawn."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from unvanish.cli.board import Board, Log, Silence, display
+from unvanish.cli.standings import Standings
+from unvanish.record.race_plan import PlannedPart
+from unvanish.record.verdict import TrialResult
+from unvanish.report.live_race import LiveRace
+from unvanish.trials import Script, Trial
+from unvanish.trials.trial import News, State
+
+SCRIPT = Script(Path("a.py"), ())
+LONG = "tailored-activation + delta-orthogonal-init"
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def trial(name: str = "", seed: int = 0, *, look: str = "") -> Trial:
+    return Trial(SCRIPT, tuple(name.split(" + ")) if name else (), seed, Path("unused"), look=look)
+
+
+def running(of: Trial, step: int, goal: int | None = None, *, loss: float = 1.0) -> News:
+    return News(of, State.RUNNING, step, loss, goal)
+
+
+def ended(of: Trial, step: int, loss: float, *, paused: bool = False, failure: str | None = None) -> News:
+    result = TrialResult(of.remedies, of.seed, step, loss, (), (), 100.0, 10, 10, (), failure, paused)
+    return News(of, State.PAUSED if paused else State.ENDED, step, loss, step if paused else None, result)
+
+
+def stopped(of: Trial, step: int) -> News:
+    return News(of, State.STOPPED, step, 1.0, step)
+
+
+def told(clock: Clock) -> Standings:
+    """A race after its first rung: the control needed 2 s to start and 0.1 s a step."""
+    standings = Standings(clock)
+    standings.stage("watching it as it is", 1)
+    clock.now = 38.0
+    standings.take(ended(trial(), 360, 2.3))
+    standings.stage("rung 1 of 3, to step 40", 4)
+    for name, loss in (("elu", 1.9), (LONG, 0.7), ("batchnorm", 0.5)):
+        standings.take(running(trial(name), 0, 40))
+        standings.take(ended(trial(name), 40, loss, paused=True))
+    standings.take(running(trial("lsuv-init"), 0, 40))
+    standings.take(ended(trial("lsuv-init"), 3, 2.0, failure="crashed: RuntimeError: the shapes do not fit each other"))
+    standings.take(stopped(trial("elu"), 40))
+    return standings
+
+
+def drawn(standings: Standings, width: int = 80, height: int = 24) -> list[str]:
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=height)
+    console.print(LiveRace(standings.part, standings.rows(), standings.foot()))
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_board_fits_and_says_how_each_candidate_stands(width: int) -> None:
+    lines = drawn(told(Clock()), width)
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert lines[0].strip() == "rung 1 of 3, to step 40"
+    row = next(line for line in lines if line.startswith("batchnorm"))
+    assert row.split()[2:] == ["40/40", "0.5000", "waiting", "at", "step", "40"]
+    assert row.count("█") == round(40 / 360 * (8 if width == 80 else 16))
+    assert "stopped" in next(line for line in lines if line.startswith("elu"))
+    assert "failed: crash" in text
+    assert next(line for line in lines if line.startswith("as it is")).split()[4:] == ["360/360", "2.300", "1", "ended"]
+
+
+def test_the_best_stand_first_what_runs_no_more_behind_and_the_control_last() -> None:
+    assert [row.name for row in told(Clock()).rows()] == ["batchnorm", LONG, "elu", "lsuv-init", "as it is"]
+
+
+def test_a_rehearsal_is_no_result_of_the_script_and_leaves_with_its_part() -> None:
+    standings = told(Clock())
+    standings.stage("rehearsing 3 candidates", 1)
+    rehearsal = trial(look="somewhere:look")
+    standings.take(ended(rehearsal, 10, 9.0))
+    assert "rehearsal" in {row.name for row in standings.rows()}
+    control = standings.rows()[-1]
+    assert (control.step, control.whole) == (360, 360)
+    standings.stage("rung 1 of 1", 1)
+    assert "rehearsal" not in {row.name for row in standings.rows()}
+
+
+def test_seeds_that_were_run_to_their_end_are_counted_and_failed_ones_are_not() -> None:
+    standings = told(Clock())
+    standings.stage("2 more seeds", 4)
+    standings.take(ended(trial("batchnorm", 1), 360, 0.1))
+    standings.take(ended(trial("batchnorm", 2), 9, math.inf, failure="out of memory"))
+    row = next(row for row in standings.rows() if row.name == "batchnorm")
+    assert (row.seeds, row.state, row.out) == (1, "failed: out of memory", True)
+
+
+def test_the_time_left_counts_the_start_of_a_process_as_the_steps_of_that_time() -> None:
+    clock = Clock()
+    standings = told(clock)
+    standings.stage("the leaders with more seeds", 4)
+    clock.now += 20.0
+    # The control took 38 s for 360 steps of 0.1 s: a start is worth 20 steps, so each of four trials is 380 steps of work.
+    standings.take(running(trial("batchnorm", 1), 0, 360))
+    standings.take(running(trial("batchnorm", 1), 180, 360))
+    standings.take(running(trial("", 1), 0, 360))
+    standings.take(running(trial("", 1), 180, 360))
+    # In the first rung 3 * (20 + 40) + 20 + 3 were done in no time; now 400 in 20 s.
+    left = (4 * 380 - 400) / (203 + 400) * 20
+    assert standings.foot() == f"0 of 4 trials of this part · 58 s so far · about {left:.0f} s left of it"
+
+
+def test_the_parts_that_are_planned_are_counted_until_they_begin() -> None:
+    clock = Clock()
+    standings = told(clock)
+    parts = [
+        PlannedPart("rung 2", 2, 40, 120),
+        PlannedPart("to the end", 2, 120, 360),
+        PlannedPart("perhaps", 9, 0, 360, if_needed=True),
+    ]
+    standings.expect(parts)
+    standings.stage("rung 2", 2)
+    clock.now += 10.0
+    for name in ("batchnorm", LONG):
+        standings.take(running(trial(name), 40, 120))
+        standings.take(running(trial(name), 80, 120))
+    left = (80 + 480) / (203 + 80) * 10
+    assert standings.foot().endswith(f"about {left:.0f} s left")
+    standings.stage("to the end", 2)
+    assert "left" not in standings.foot()
+
+
+def test_a_low_terminal_shows_the_leaders_and_the_control_and_counts_the_rest() -> None:
+    lines = drawn(told(Clock()), height=9)
+    assert len(lines) <= 9
+    assert "and 2 other candidates" in "\n".join(lines)
+    assert [line.split()[0] for line in lines if "█" in line or "░" in line] == ["batchnorm", "tailored-activation", "as"]
+
+
+def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system="standard", legacy_windows=False)
+    threads = set(threading.enumerate())
+    with Board(console, clock=Clock()) as board:
+        board.stage("watching it as it is", 1)
+        board.show(running(trial(), 7))
+    text = file.getvalue()
+    assert "watching it as it is" in text
+    assert "as it is" in text
+    assert text.rstrip("\n").endswith("\x1b[2K")  # the last that it writes is the emptying of its lines
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+
+
+def logged(news: Sequence[News]) -> list[str]:
+    file, clock = io.StringIO(), Clock()
+    with Log(Console(file=file, width=40), clock=clock) as log:
+        log.stage("rung 1 of 3, to step 40", 7)
+        clock.now = 75.0
+        for each in news:
+            log.show(each)
+    return file.getvalue().splitlines()
+
+
+def test_the_log_has_a_line_for_each_part_and_each_trial_that_waits_ends_or_was_stopped() -> None:
+    lines = logged(
+        [
+            running(trial("elu"), 3),
+            ended(trial("elu"), 40, 0.5, paused=True),
+            stopped(trial("elu"), 40),
+            ended(trial("relu + he-init", 2), 360, 0.1),
+            ended(trial("muon"), 0, math.nan, failure="not applied: [no] matrix"),
+        ]
+    )
+    assert [line.strip() for line in lines] == [
+        "0.0 s  rung 1 of 3, to step 40 (7 trials)",
+        "1 min 15 s    elu: waiting at step 40, loss 0.5000",
+        "1 min 15 s    elu: stopped at step 40",
+        "1 min 15 s    relu + he-init, seed 2: ended at step 360, loss 0.1000",
+        "1 min 15 s    muon: failed: not applied: [no] matrix",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "kind"),
+    [
+        ({"force_terminal": True, "color_system": "standard"}, {"TERM": "xterm"}, Board),
+        ({"force_terminal": True}, {"TERM": "dumb"}, Log),
+        ({"force_terminal": True, "no_color": True}, {"TERM": "xterm"}, Log),
+        ({"force_terminal": False}, {}, Log),
+    ],
+    ids=["a terminal", "a dumb one", "no colour", "a file"],
+)
+def test_the_board_is_for_terminals_that_can_draw_it(options: dict[str, object], environment: dict[str, str], kind: type) -> None:
+    console = Console(file=io.StringIO(), _environ=environment, **options)  # pyright: ignore[reportArgumentType]
+    assert isinstance(display(console), kind)
+    assert isinstance(display(console, quiet=True), Silence)
