@@ -127,11 +127,7 @@ class Observer:
         METRIC_SINK.reset(self._token)
         self._token = None
         self._facts = replace(self._facts, wall_s=self._clock() - self._began, own_s=self._own_s, ending=ending)
-        self._journal.write(
-            facts=self._facts,
-            anatomy=self._atlas.anatomy(),
-            marks=self._marks.take(self._atlas.objectives),
-        )
+        self._journal.write(facts=self._facts, anatomy=self._atlas.anatomy(), marks=self._marks.take(self._atlas.objectives))
         return self._facts
 
     @property
@@ -228,7 +224,7 @@ class Observer:
         seen = self._first_look.take() if look is not None else None
         if look is None or seen is None:
             return
-        seen.births = self._atlas.births(seen.model)
+        seen.births, seen.others = self._atlas.births(seen.model), self._atlas.others(seen.model)
         seen.optimizers, seen.entry = self._atlas.optimizers_of(seen.model), self._atlas.entry(seen.model)
         self._disarm()
         try:
@@ -257,6 +253,8 @@ class Observer:
             self._begin()
 
     def _begin(self) -> None:
+        if self._step == self._settings.max_steps:  # the program has caught what was to stop it
+            self._pause_or_stop()
         began = self._clock()
         self._finish_step()
         self._step += 1
@@ -336,8 +334,7 @@ class Observer:
             self._gate(self.progress)
             waited_s = self._clock() - began
             self._began, self._last_progress = self._began + waited_s, self._last_progress + waited_s
-        limit = self._settings.max_steps
-        if limit is not None and self._step >= limit:
+        if self._step == self._settings.max_steps:
             raise StopTraining
 
     @property
@@ -373,9 +370,7 @@ class Observer:
         return mine and not self._backwards and os.getpid() == self._process
 
     def _owns(self, optimizer: Optimizer) -> bool:
-        if not self._owned:
-            return True
-        return any(id(p) in self._owned for group in optimizer.param_groups for p in group["params"])
+        return not self._owned or any(id(p) in self._owned for group in optimizer.param_groups for p in group["params"])
 
     # Faults
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,27 +14,29 @@ from unvanish.record.anatomy import Anatomy
 from unvanish.record.finding import Finding
 from unvanish.record.journal import load
 from unvanish.record.run import Facts, Run
-from unvanish.record.verdict import TrialResult
+from unvanish.record.verdict import TRAINING_SCORE, TrialResult
+from unvanish.trials.failures import failure_line
+from unvanish.trials.output import end_of
 from unvanish.trials.printed import printed_metrics
 from unvanish.trials.trial import RUN, STDERR, STDOUT, Trial
+from unvanish.trials.workplace import in_users_terms
 
 Examine = Callable[[Run], Sequence[Finding]]
 
 TAIL = 0.1  # the share of the steps whose mean is the final loss
 CURVE_POINTS = 200  # a loss curve is kept as so many block means at most: more than a figure's width can show
-OUTPUT_LIMIT = 1_000_000  # bytes from the end of a script's output in which figures are looked for
 
 
 def result_of(trial: Trial, *, exit_code: int | None, memory_bytes: int, examine: Examine) -> TrialResult:
     """What the trial came to. `exit_code` is negative for a signal, and None where the trial waits for its next goal, which nobody
     has examined yet; `examine` gives the findings of a run that ended."""
     paused = exit_code is None
-    output, errors = (_end_of(trial.folder / name) for name in (STDOUT, STDERR))
+    output, errors = (in_users_terms(trial.folder, end_of(trial.folder / name)) for name in (STDOUT, STDERR))
     run, failure = _run_of(trial.folder / RUN)
+    steps, losses = run.objective(0)
     if exit_code:
-        failure = failure_line(exit_code, errors)
-    losses = run.objective(0)[1]
-    logged = {metric.name: metric.value for metric in run.metrics}
+        failure = failure_line(exit_code, errors, steps=steps.tolist(), losses=losses)
+    logged = {metric.name: metric.value for metric in run.metrics} | _training_score(run)
     return TrialResult(
         remedies=trial.remedies,
         seed=trial.seed,
@@ -53,6 +53,14 @@ def result_of(trial: Trial, *, exit_code: int | None, memory_bytes: int, examine
         paused=paused,
         variant=trial.variant,
     )
+
+
+def _training_score(run: Run) -> dict[str, float]:
+    """The score on the training data over the last samples, a mean over the heads; nothing where no head was understood."""
+    scores = run.readings.get("score", np.zeros((0, 0)))
+    late = scores[-max(1, round(TAIL * len(scores))) :]
+    known = late[np.isfinite(late)]
+    return {TRAINING_SCORE: float(known.mean())} if len(known) else {}
 
 
 def _findings(run: Run, examine: Examine) -> tuple[str, ...]:
@@ -79,19 +87,6 @@ def thinned(losses: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(block.mean()) for block in blocks)
 
 
-def failure_line(exit_code: int, errors: str) -> str:
-    """Why a process with that exit code failed, in one line, with the exception's own words where it left a traceback."""
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return f"killed by {name}" + (": the machine may have run out of memory" if name == "SIGKILL" else "")
-    _, _, after = errors.rpartition("Traceback (most recent call last):")
-    words = re.search(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", after, re.MULTILINE)
-    if words is not None and len(after) < len(errors):
-        return f"not applied: {words['message']}" if words["kind"].startswith("unvanish.") else f"crashed: {words[0]}"
-    lines = errors.strip().splitlines()
-    return f"ended with exit code {exit_code}" + (f": {lines[-1].strip()}" if lines else "")
-
-
 def _run_of(path: Path) -> tuple[Run, str | None]:
     """The trial's run, empty where there is none, and what is wrong with it."""
     if not path.is_file():
@@ -105,10 +100,3 @@ def _run_of(path: Path) -> tuple[Run, str | None]:
 
 def _empty_run() -> Run:
     return Run(Facts(), Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
-
-
-def _end_of(path: Path) -> str:
-    """The end of a text file that the script wrote."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - OUTPUT_LIMIT))
-        return file.read().decode(errors="replace")

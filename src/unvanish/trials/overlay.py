@@ -1,30 +1,38 @@
-"""Source text in memory laid over the user's files, for what the interpreter imports, runs and quotes. No file and no
-bytecode is written, and files without an edit load as ever."""
+"""Source text in memory laid over the user's files, for what the interpreter imports, runs and quotes. No file of the user's and no
+bytecode is written, and files without an edit load as ever.
+
+Where a trial runs in a mirror, its modules are loaded from there, but compiled under the user's own paths, which is what records
+and tracebacks show. The mirror gets a copy of each, so that what a module writes beside its own file goes there.
+"""
 
 from __future__ import annotations
 
 import importlib.abc
+import importlib.readers
 import io
 import linecache
 import os
 import sys
 import tokenize
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from contextlib import contextmanager, suppress
+from importlib.machinery import SOURCE_SUFFIXES, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from unvanish.trials.imports import find_behind
+from unvanish.trials.mirror import Mirror, TooLarge
 
 
 @contextmanager
-def laid_over(edits: Mapping[Path, str]) -> Generator[None]:
-    """A context in which the files of `edits` read as the texts given for them, for import, `inspect` and tracebacks alike."""
-    if not edits:
+def laid_over(edits: Mapping[Path, str], mirror: Mirror | None = None) -> Generator[None]:
+    """A context in which the files of `edits`, named by the user's paths, read as the texts given for them, for import, `inspect`
+    and tracebacks alike; those of the mirror as well."""
+    if not edits and mirror is None:
         yield
         return
-    finder = EditFinder({os.path.realpath(path): text for path, text in edits.items()})
+    finder = EditFinder({os.path.realpath(path): text for path, text in edits.items()}, mirror)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -45,10 +53,11 @@ def main_loader(path: str) -> importlib.abc.SourceLoader:
 
 
 class EditFinder(importlib.abc.MetaPathFinder):
-    """Gives edited modules their edited source. `edits` maps real paths to texts; `quoted` lists the files it served."""
+    """Gives edited modules their edited source, and modules of the mirror the user's paths. `edits` maps real paths to texts;
+    `quoted` lists the files that linecache was told of."""
 
-    def __init__(self, edits: Mapping[str, str]) -> None:
-        self._edits = edits
+    def __init__(self, edits: Mapping[str, str], mirror: Mirror | None) -> None:
+        self._edits, self._mirror = edits, mirror
         self.quoted: list[str] = []
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -63,29 +72,49 @@ class EditFinder(importlib.abc.MetaPathFinder):
         return spec
 
     def loader(self, name: str, path: str) -> EditLoader | None:
-        """The loader of an edited file, or None where `path` has no edit."""
-        text = self._edits.get(os.path.realpath(path))
-        if text is None:
+        """The loader of a file that is edited or in the mirror, None for any other."""
+        shown = self._shown(path)
+        text = self._edits.get(os.path.realpath(shown))
+        if text is None and (shown == path or not (name == "__main__" or path.endswith(tuple(SOURCE_SUFFIXES)))):
             return None
-        # An entry without a time is never checked against the disk, so tracebacks, warnings and inspect quote what really runs.
-        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-        self.quoted.append(path)
-        return EditLoader(name, path, text)
+        if text is not None:
+            # An entry without a time is never checked against the disk, so tracebacks, warnings and inspect quote what really runs.
+            lines = text.splitlines(keepends=True)
+            linecache.cache |= {quoted: (len(text), None, lines, quoted) for quoted in (path, shown)}
+            self.quoted += (path, shown)
+        return EditLoader(name, path, text, shown)
+
+    def _shown(self, path: str) -> str:
+        """The user's path of a file, which in the mirror becomes the trial's own."""
+        if self._mirror is None or not self._mirror.holds(Path(path)):
+            return path
+        with suppress(TooLarge), self._mirror.alteration():
+            self._mirror.own_file(Path(path), keep=True)
+        return str(self._mirror.original(Path(path)))
 
 
 class EditLoader(importlib.abc.SourceLoader):
-    """Loads one module from a text. Without file times the import system neither reads nor writes bytecode for it."""
+    """Loads one module from a text, or from its file where there is none, and compiles it under the path that is shown.
 
-    def __init__(self, name: str, path: str, text: str) -> None:
-        self.name, self.path, self._text = name, path, text
+    Without file times the import system neither reads nor writes bytecode for it.
+    """
+
+    def __init__(self, name: str, path: str, text: str | None, shown: str) -> None:
+        self.name, self.path, self._text, self._shown = name, path, text, shown
 
     def get_filename(self, fullname: str) -> str:  # noqa: ARG002
-        """The file that the text stands for."""
-        return self.path
+        """The file as it is shown, under which the module is compiled."""
+        return self._shown
 
     def get_data(self, path: str | bytes) -> bytes:
         """The bytes of a file; for the module's own, those of the text in the encoding that it declares."""
-        if os.fspath(path) != self.path:
+        if os.fspath(path) not in (self.path, self._shown):
             return Path(os.fsdecode(path)).read_bytes()
+        if self._text is None:
+            return Path(self.path).read_bytes()
         encoding, _ = tokenize.detect_encoding(io.BytesIO(self._text.encode()).readline)
         return self._text.encode(encoding)
+
+    def get_resource_reader(self, fullname: str) -> importlib.readers.FileReader:  # noqa: ARG002
+        """The reader of the files that lie beside the module."""
+        return importlib.readers.FileReader(cast(importlib.abc.FileLoader, self))

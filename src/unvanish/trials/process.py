@@ -9,28 +9,33 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import final
 
 from unvanish.trials.gate import spelt
+from unvanish.trials.output import curb
 from unvanish.trials.progress import KILOBYTE, Whereabouts, read_progress
 from unvanish.trials.trial import PROGRESS, STDERR, STDOUT, Trial, save_job
+from unvanish.trials.workplace import set_up, working_folder
 
 
 @final
 class TrialProcess:
     """A trial under way. `exit_code` is None while it lives, negative for a signal; `at` is the last that was heard of it."""
 
-    def __init__(self, trial: Trial, goal: int | None) -> None:
-        """Starts the trial. Raises TrialError where its folder cannot be written."""
+    def __init__(self, trial: Trial, goal: int | None, *, environment: Mapping[str, str] = os.environ) -> None:
+        """Starts the trial, with the variables of `environment`. Raises TrialError where its folder cannot be written."""
         self.trial, self.goal = trial, goal
         self.at = Whereabouts()
         self.exit_code: int | None = None
-        job = save_job(trial)
+        job, cwd = save_job(trial), trial.cwd or Path.cwd()
+        self._mirror = set_up(trial.folder, trial.script, cwd) if trial.apart else None
         reading, self._pen = os.pipe()
         try:
-            with (trial.folder / STDOUT).open("wb") as output, (trial.folder / STDERR).open("wb") as errors:
+            with (trial.folder / STDOUT).open("ab") as output, (trial.folder / STDERR).open("ab") as errors:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "unvanish.trials.worker", str(job.resolve()), str(reading)],
                     stdin=subprocess.DEVNULL,
@@ -38,13 +43,18 @@ class TrialProcess:
                     stderr=errors,
                     start_new_session=True,
                     pass_fds=(reading,),
-                    cwd=trial.cwd,
+                    cwd=working_folder(self._mirror, cwd),
                     # The order of sets of strings is random in each process, unless the trials of one seed agree on it.
-                    env={"PYTHONHASHSEED": str(trial.seed), **os.environ},
+                    env={"PYTHONHASHSEED": str(trial.seed), "MPLBACKEND": "Agg", **environment},  # nobody looks at a window
                 )
         finally:
             os.close(reading)
         self._tell(goal)
+
+    @property
+    def group(self) -> int:
+        """The number of its process group."""
+        return self._process.pid
 
     @property
     def paused(self) -> bool:
@@ -62,6 +72,8 @@ class TrialProcess:
         if pid:
             self._ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss * KILOBYTE)
             return True
+        for name in (STDOUT, STDERR):
+            curb(self.trial.folder / name)
         heard = read_progress(self.trial.folder / PROGRESS) or self.at
         new, self.at = heard != self.at, heard
         return new
@@ -94,6 +106,8 @@ class TrialProcess:
         if self._pen >= 0:
             os.close(self._pen)
             self._pen = -1
+        if self._mirror is not None:
+            self._mirror.clear()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

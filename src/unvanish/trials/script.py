@@ -21,9 +21,11 @@ from types import CodeType, MappingProxyType, ModuleType
 from typing import Literal
 
 from unvanish.errors import ScriptError
+from unvanish.trials.mirror import Mirror
 from unvanish.trials.overlay import laid_over, main_loader
 from unvanish.trials.tracebacks import flush, show
 
+JOIN_S = 0.1  # between two questions whether to wait on for a thread
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
 _NO_EDITS: Mapping[Path, str] = MappingProxyType({})
 
@@ -55,13 +57,16 @@ def execute(
     script: Script,
     *,
     edits: Mapping[Path, str] = _NO_EDITS,
+    mirror: Mirror | None = None,
     before: Callable[[], None] | None = None,
     stop: tuple[type[BaseException], ...] = (),
+    enough: Callable[[], bool] = lambda: False,
 ) -> Ending:
     """How the script ended. Its uncaught exceptions are printed as Python prints them, and never raised here.
 
-    `edits` are texts that replace the files they are given for. `before` is called when all is set up, before the first
-    line of the user's code. Exceptions of the types in `stop` end the script quietly. A process that the script forked by
+    `edits` are texts that replace the files they are given for. A script in a `mirror` is compiled under the user's own paths.
+    `before` is called when all is set up, before the first line of the user's code. Exceptions of the types in `stop` end the
+    script quietly. Threads that the script leaves are waited for until `enough` says so. A process that the script forked by
     hand leaves by SystemExit, so that nothing after this call happens twice.
 
     Raises ScriptError where there is no such script: for a file before anything else is done, for a module after `before`,
@@ -69,13 +74,13 @@ def execute(
     """
     _require(script)
     process, threads = os.getpid(), set(threading.enumerate())
-    with laid_over(edits):
+    with laid_over(edits, mirror):
         _set_the_stage(script)
         if before is not None:
             before()
-        ending = _ending(_run(script), stop, quote_edits=bool(edits))
+        ending = _ending(_run(script), stop, quote_edits=bool(edits) or mirror is not None)
         if ending.how != "stopped":
-            ending = _await_threads(threads) or ending
+            ending = _await_threads(threads, enough) or ending
     flush()
     if os.getpid() != process:
         raise SystemExit(ending.code)
@@ -150,7 +155,7 @@ def _load(script: Script, main: ModuleType) -> CodeType:
         loader = main_loader(file)
         main.__file__, main.__loader__ = file, loader
         main.__dict__["__cached__"] = None
-        return compile(loader.get_data(file), file, "exec", dont_inherit=True)
+        return compile(loader.get_data(file), loader.get_filename("__main__"), "exec", dont_inherit=True)
     spec, code = _find_module(script.module or "")
     main.__file__, main.__loader__, main.__spec__ = spec.origin, spec.loader, spec
     main.__package__ = spec.parent
@@ -195,11 +200,13 @@ def _exit_code(wish: SystemExit) -> int:
     return 1
 
 
-def _await_threads(known: set[threading.Thread]) -> Ending | None:
+def _await_threads(known: set[threading.Thread], enough: Callable[[], bool]) -> Ending | None:
     """Waits for the threads that the script started, as the interpreter does at its end. None unless that is interrupted."""
     try:
         while started := [t for t in threading.enumerate() if t not in known and not t.daemon]:
-            started[0].join()
+            started[0].join(JOIN_S)
+            if enough():
+                break
     except KeyboardInterrupt:
         return Ending(INTERRUPTED, "interrupted", "KeyboardInterrupt")
     return None

@@ -14,6 +14,7 @@ from unvanish.record.verdict import TrialResult
 from unvanish.trials.script import Script
 
 JOB, RUN, STDOUT, STDERR, PROGRESS = "job.json", "run.sqlite", "stdout.txt", "stderr.txt", "progress.txt"
+WRITES = "writes.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Trial:
 
     `edits` are pairs of a file and the text that replaces it in memory. `folder` holds all that the trial writes. `cwd` is where it
     runs, by default where we do. `look` names a function, "module:name", that is given what the first step saw and the trial,
-    in place of the exact look; `candidates` are what it plans. `live` has the remedies applied to the network when its
-    optimizer is built. `rate_factor` then multiplies the learning rate.
+    in place of the exact look; `candidates` are what it plans. A trial that runs `apart` works in a mirror of the user's folders,
+    and writes to none of his files.
     """
 
     script: Script
@@ -37,8 +38,7 @@ class Trial:
     cwd: Path | None = None
     look: str = ""
     candidates: tuple[tuple[str, ...], ...] = ()
-    live: bool = False
-    rate_factor: float = 1.0
+    apart: bool = False
 
     @property
     def name(self) -> str:

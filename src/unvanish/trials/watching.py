@@ -6,6 +6,7 @@ This module imports torch, so a worker opens it only when the script has importe
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,7 @@ class Watching:
     def __init__(self, trial: Trial, gate: Gate) -> None:
         """Begins to watch. Raises RecordError where the journal cannot be written."""
         self._path, self._gate = trial.folder / PROGRESS, gate
+        self._last, self._over = trial.max_steps, False
         self._journal = Journal.create(trial.folder / RUN)
         self._observer = Observer(
             self._journal,
@@ -42,6 +44,16 @@ class Watching:
         )
         self._observer.attach()
 
+    @property
+    def step(self) -> int:
+        """The last step that was made."""
+        return self._observer.progress.step
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the trial has made its last step, and was told to stop there."""
+        return self._last is not None and self.step >= self._last
+
     def close(self, ending: Ending) -> None:
         """Ends watching and completes the journal."""
         self._write(self._observer.progress)
@@ -50,6 +62,9 @@ class Watching:
         self._journal.close()
 
     def _wait_if_there(self, progress: Progress) -> None:
+        if self._over:  # the script has caught what was to stop it, and would train on; the worker completes the record
+            os._exit(0)
+        self._over = self.stopped
         while self._gate.closed_at(progress.step):
             self._observer.flush()
             flush()

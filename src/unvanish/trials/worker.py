@@ -8,28 +8,64 @@ It imports neither torch nor numpy before the script does, and writes nothing ou
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from unvanish import observe, trials
 from unvanish.trials.gate import Gate
-from unvanish.trials.script import execute
-from unvanish.trials.trial import load_job
+from unvanish.trials.leaving import PATIENCE_S, Patience, hard_exits_told, leave
+from unvanish.trials.mirror import Mirror
+from unvanish.trials.script import Ending, execute
+from unvanish.trials.trial import WRITES, Trial, load_job
+from unvanish.trials.workplace import script_in, workplace_in
+from unvanish.trials.writes import noticing_writes
 
 
 def main(job: Path, pipe: int | None) -> int:
     """The exit code of the trial's script, which ran in this process."""
-    trial, gate = load_job(job), Gate(pipe)
+    trial, gate = replace(load_job(job), folder=job.parent), Gate(pipe)
+    mirror = workplace_in(trial.folder)
+    cwd = Path.cwd() if mirror is None else mirror.original(Path.cwd())
     watches: list[trials.Watching] = []
     forget = trials.when_imported("torch", lambda: watches.append(trials.Watching(trial, gate)))
+    patience = Patience(PATIENCE_S)
     try:
-        with trials.shift_seeds(trial.seed):
-            ending = execute(trial.script, edits=dict(trial.edits), stop=(observe.StopTraining,))
+        with _surroundings(trial, mirror, cwd), hard_exits_told(lambda code: _conclude(watches, Ending(code, "exited"))):
+            ending = execute(
+                script_in(mirror, trial.script, cwd),
+                edits={cwd / path: text for path, text in trial.edits},
+                mirror=mirror,
+                stop=(observe.StopTraining,),
+                enough=lambda: patience.ended([watch.step for watch in watches]),
+            )
     finally:
         forget()
+    return _conclude(watches, ending).code
+
+
+@contextmanager
+def _surroundings(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generator[None]:
+    """What is between the script and the world: its seeds are shifted, and where it works apart, what it writes is kept apart."""
+    with trials.shift_seeds(trial.seed):
+        if not trial.apart:
+            yield
+            return
+        path = trial.script.path
+        ground = (cwd, *([(cwd / path).resolve().parent] if path is not None else []))
+        with noticing_writes(trial.folder / WRITES, mirror, ground=ground):
+            yield
+
+
+def _conclude(watches: list[trials.Watching], ending: Ending) -> Ending:
+    """How the script ended, with the record complete. One that made its last step was stopped, whatever it did about that."""
+    if any(watch.stopped for watch in watches):
+        ending = Ending(0, "stopped")
     for watch in watches:
         watch.close(ending)
-    return ending.code
+    return ending
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))
+    leave(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))

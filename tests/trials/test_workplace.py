@@ -1,0 +1,239 @@
+"""A script in its mirror does what it does in the user's own folder, to the byte, and the user's folder stays as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from unvanish.trials import Script
+from unvanish.trials.mirror import Mirror
+from unvanish.trials.workplace import in_users_terms, script_in, set_up, working_folder
+from unvanish.trials.writes import written
+
+# Runs a script in a mirror as a worker does, without torch.
+LAUNCH = """
+import sys
+from pathlib import Path
+from unvanish.trials.script import Script, execute
+from unvanish.trials.workplace import script_in, workplace_in
+from unvanish.trials.writes import noticing_writes
+folder, path = map(Path, sys.argv[1:3])
+mirror = workplace_in(folder)
+cwd = mirror.original(Path.cwd())
+with noticing_writes(folder / "writes.jsonl", mirror, ground=(cwd,)):
+    ending = execute(script_in(mirror, Script(path), cwd), mirror=mirror)
+sys.exit(ending.code)
+"""
+START = "import os, shutil, sqlite3, sys, threading\nfrom pathlib import Path\n"
+
+# What a script does to its folder, and the files that it is noted to write, as the user calls them.
+DEEDS = {
+    "appends to a log": ("open('log.txt', 'a').write('more')", ["log.txt"]),
+    "overwrites a result": ("open('out/result.txt', 'w').write('new')", ["out/result.txt"]),
+    "writes deep in its folder": ("open('out/deep/new.txt', 'w').write('x')", ["out/deep/new.txt"]),
+    "makes folders": (
+        "os.makedirs('out/deep/a/b', exist_ok=True); Path('new/deep').mkdir(parents=True)",
+        ["new", "new/deep", "out/deep/a", "out/deep/a/b"],
+    ),
+    "changes a file in place": ("f = open('log.txt', 'r+'); f.seek(1); f.write('X'); f.close()", ["log.txt"]),
+    "goes up behind a folder": ("open('out/deep/../up.txt', 'w').write('x')", ["out/up.txt"]),
+    "reads and writes beside its folder": (
+        "print(open('../data/x.txt').read()); open('../data/cache.txt', 'w').write('x')",
+        ["../data/cache.txt"],
+    ),
+    "writes beside its own file": (
+        "h = Path(__file__).resolve().parent / 'out'; print((h / 'result.txt').read_text()); (h / 'n').touch()",
+        ["out/n"],
+    ),
+    "has a module that writes beside itself": ("import tools.save\ntools.save.now()", ["tools/saved.txt"]),
+    "goes into a folder and writes": ("os.chdir('out/deep'); open('n.txt', 'w').write('x')", ["out/deep/n.txt"]),
+    "replaces a file as a whole": (
+        "Path('t').write_text('x'); os.replace('t', 'out/result.txt')",
+        ["out/result.txt", "t"],
+    ),
+    "moves a folder and writes there": (
+        "shutil.move('out', 'old'); open('old/result.txt', 'w').write('x')",
+        ["old", "old/result.txt", "out"],
+    ),
+    "deletes": (
+        "os.remove('log.txt'); Path('out/result.txt').unlink(); shutil.rmtree('tools')",
+        ["log.txt", "out/result.txt", "tools", "tools/__init__.py", "tools/fails.py", "tools/save.py"],
+    ),
+    "links": (
+        "os.link('log.txt', 'hard'); open('hard', 'a').write('x'); os.remove('latest'); os.symlink('out', 'latest')",
+        ["hard", "latest", "log.txt"],
+    ),
+    "writes through a link of the user's": ("open('latest/n.txt', 'w').write('x')", ["out/deep/n.txt"]),
+    "has a database": (
+        "c = sqlite3.connect('runs.db'); c.execute('insert into t values (1)'); c.commit()\n"
+        "print(c.execute('select count(*) from t').fetchall()); c.close()",
+        ["runs.db"],
+    ),
+    "touches and protects": ("os.utime('log.txt', (1, 1)); os.chmod('out/result.txt', 0o600)", ["log.txt", "out/result.txt"]),
+    "refuses what is there": ("try: open('log.txt', 'x')\nexcept FileExistsError: print('there')", ["log.txt"]),
+    "walks": (
+        "print(sorted((d, *f) for d, _, f in os.walk('.')), sorted(map(str, Path('.').rglob('*.txt'))))\n"
+        "print(sorted(p.name for p in Path('..').glob('*/*')))",
+        [],
+    ),
+    "copies": (
+        "shutil.copytree('out', 'copy'); shutil.copy('log.txt', 'out/log.txt')",
+        ["copy", "copy/deep", "copy/deep/d.txt", "copy/result.txt", "out/log.txt"],
+    ),
+    "writes in a thread and in a fork": (
+        "t = threading.Thread(target=lambda: open('out/t', 'w').write('x')); t.start(); t.join()\n"
+        "if os.fork() == 0:\n    open('out/deep/d.txt', 'a').write('x')\n    os._exit(0)\nos.wait()",
+        ["out/deep/d.txt", "out/t"],
+    ),
+    "empties its own folder": (
+        "for p in Path('.').iterdir(): shutil.rmtree(p) if p.is_dir() and not p.is_symlink() else p.unlink()",
+        ["latest", "log.txt", "out", "runs.db", "tools", "train.py"],
+    ),
+    "deletes its own folder": ("shutil.rmtree(Path.cwd())", ["", "latest", "log.txt", "out", "runs.db", "tools", "train.py"]),
+    "deletes by a shell": ("os.system('rm -rf *')", []),
+    "fails": ("import tools.fails", []),
+}
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Path:
+    """Folders as a user may have them: data beside the working folder, results, a package, a database, a link."""
+    home = tmp_path / "home"
+    for folder in ("data", "work/out/deep", "work/tools"):
+        (home / folder).mkdir(parents=True)
+    (home / "data" / "x.txt").write_text("data")
+    (home / "work" / "log.txt").write_text("log")
+    (home / "work" / "out" / "result.txt").write_text("old")
+    (home / "work" / "out" / "deep" / "d.txt").write_text("d")
+    (home / "work" / "latest").symlink_to("out/deep")
+    (home / "work" / "tools" / "__init__.py").write_text("")
+    save = "from pathlib import Path\ndef now(): (Path(__file__).resolve().parent / 'saved.txt').write_text('x')\n"
+    (home / "work" / "tools" / "save.py").write_text(save)
+    (home / "work" / "tools" / "fails.py").write_text("# why\n1 / 0\n")
+    command = [sys.executable, "-c", "import sqlite3; sqlite3.connect('runs.db').execute('create table t (x)')"]
+    subprocess.run(command, cwd=home / "work", check=True)
+    return home
+
+
+def state(home: Path) -> dict[str, object]:
+    """All that is in a folder: contents, modes, times and links, without bytecode."""
+    found: dict[str, object] = {}
+    for path in sorted(p for p in home.rglob("*") if "__pycache__" not in p.parts):
+        name, status = str(path.relative_to(home)), path.lstat()
+        if path.is_symlink():
+            found[name] = str(path.readlink())
+        else:
+            found[name] = path.is_dir() or (path.read_bytes(), status.st_mode, status.st_mtime_ns)
+    return found
+
+
+def seen(home: Path) -> dict[str, str | None]:
+    """What a script finds in a folder, through all links: the text of each file."""
+    found: dict[str, str | None] = {}
+    for folder, folders, files in os.walk(home, followlinks=True):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            text = path.read_text(errors="replace") if path.is_file() else None
+            found[str(path.relative_to(home))] = "database" if name == "runs.db" else text
+    return found
+
+
+def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=60)
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_in_its_mirror_a_script_does_the_same_and_the_users_files_stay(name: str, user: Path, tmp_path: Path) -> None:
+    text, noted = DEEDS[name]
+    (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
+    twin, before, script = tmp_path / "twin", state(user), Script(Path("train.py"))
+    shutil.copytree(user, twin, symlinks=True)
+    alone = run([sys.executable, "train.py"], twin / "work")
+    mirror = set_up(tmp_path / "trial", script, user / "work")
+    assert mirror is not None
+    there = run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_folder(mirror, user / "work"))
+    assert in_users_terms(tmp_path / "trial", there.stderr) == alone.stderr.replace(str(twin), str(user))
+    assert (there.returncode, there.stdout) == (alone.returncode, alone.stdout)
+    assert state(user) == before
+    assert seen(mirror.place_of(user)) == seen(twin)
+    writes = written(tmp_path / "trial" / "writes.jsonl")
+    assert list(writes.own) == sorted(Path(os.path.normpath(user / "work" / path)) for path in noted)
+    assert writes.shared == ()
+    mirror.clear()
+    assert not mirror.root.exists()
+    assert state(user) == before
+
+
+def test_what_is_written_elsewhere_is_told_as_shared(user: Path, tmp_path: Path) -> None:
+    text = f"""
+    open({str(user / "work" / "log.txt")!r}, "a").write("x")
+    open({str(user.parent / "elsewhere.txt")!r}, "w").write("x")
+    open(os.devnull, "w").write("x")
+    """
+    (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
+    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    assert mirror is not None
+    assert (
+        run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_folder(mirror, user / "work")).returncode
+        == 0
+    )
+    # What lies in the temporary folder is of no interest, unless the user works there.
+    assert written(tmp_path / "trial" / "writes.jsonl").shared == (user / "work" / "log.txt",)
+
+
+def test_a_script_in_another_folder_keeps_the_way_that_leads_there(user: Path, tmp_path: Path) -> None:
+    (user / "data" / "train.py").write_text("")
+    (user / "link.py").symlink_to("data/train.py")
+    ways = {
+        "data/train.py": "data/train.py",
+        "data/../link.py": None,
+        str(user / "link.py"): None,
+        str(user / "data" / "train.py"): None,
+    }
+    for number, (way, kept) in enumerate(ways.items()):
+        script = Script(Path(way), arguments=("--x",))
+        mirror = set_up(tmp_path / str(number), script, user)
+        assert mirror is not None
+        inside = script_in(mirror, script, user)
+        assert inside.path == (Path(kept) if kept else mirror.place_of(user / "data" / "train.py"))
+        assert inside.arguments == ("--x",)
+        assert not mirror.place_of(user / "data" / "train.py").is_symlink()
+    assert script_in(None, Script(Path("a.py")), user) == Script(Path("a.py"))
+
+
+def test_removing_a_mirror_follows_no_link(user: Path, tmp_path: Path) -> None:
+    before = state(user)
+    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    assert mirror is not None
+    (mirror.root / "away").symlink_to(user)
+    (mirror.place_of(user) / "work" / "up").symlink_to("..")
+    shutil.rmtree(tmp_path / "trial")
+    assert state(user) == before
+
+
+def test_a_large_file_that_is_changed_in_place_is_shared_rather_than_copied(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unvanish.trials.mirror.LARGEST_COPY", 2)
+    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    assert mirror is not None
+    with pytest.raises(Exception, match="3 bytes"):
+        mirror.own_file(mirror.place_of(user / "work" / "log.txt"), keep=True)
+    mirror.own_file(mirror.place_of(user / "work" / "log.txt"), keep=False)
+    assert not mirror.place_of(user / "work" / "log.txt").exists()
+
+
+def test_where_a_folder_is_too_crowded_there_is_no_mirror_and_nothing_is_left(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mirror._link_entries, "__defaults__", (3,))
+    assert set_up(tmp_path / "trial", Script(Path("train.py")), user / "work") is None
+    assert not list((tmp_path / "trial").iterdir())
