@@ -31,7 +31,7 @@ def plan_all(seen: Seen, trial: Trial) -> None:
     plans = [planned(seen.model, names, optimizers=seen.optimizers, inputs=inputs, shelf=shelf()) for names in trial.candidates]
     kinds = {path: type(module).__name__ for path, module in seen.model.named_modules()}
     births = tuple(Birth(path, kinds[path], place) for path, place in seen.births.items())
-    text = json.dumps(to_plain(Blueprint(seen.entry, births, tuple(plans))))
+    text = json.dumps(to_plain(Blueprint(seen.entry, births, tuple(plans), seen.others)))
     (trial.folder / BLUEPRINT).write_text(text, encoding="utf-8")
 
 

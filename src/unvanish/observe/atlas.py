@@ -21,6 +21,7 @@ from unvanish.observe import source
 from unvanish.observe.catalogue import unwrapped
 from unvanish.record.anatomy import Anatomy, Entry, Head, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.reading import Axis
+from unvanish.record.treatment import Birth
 
 # Parameters that belong to no module are listed under a network of this name.
 LOOSE = "parameters"
@@ -232,6 +233,12 @@ class Atlas:
     def births(self, root: nn.Module) -> dict[str, Location | None]:
         """The line of the user's source that built each module of a tree, by its path."""
         return {path: callsite.location(self._born.get(module)) for path, module in root.named_modules()}
+
+    def others(self, root: nn.Module) -> tuple[Birth, ...]:
+        """The modules that the user's source built and that live outside of a tree."""
+        inside = {id(module) for module in root.modules()}
+        built = [(module, callsite.location(place)) for module, place in list(self._born.items()) if id(module) not in inside]
+        return tuple(Birth("", type(module).__name__, place) for module, place in built if place is not None)
 
     def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
         """The known optimizers that own a parameter of a tree."""

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from unvanish.record.anatomy import Entry, Location
 from unvanish.record.examination import Examination
+from unvanish.record.treatment import Birth
 
 
 @dataclass(slots=True)
@@ -23,8 +24,8 @@ class Seen:
     """One call of a network. `seeds` are the gradients at its output's tensors, by their place among the tensors of the output.
 
     `casts` are the device types whose automatic casting was on, with the type cast to. `births` gives the line that built a module,
-    by its path. `optimizers` own the network's parameters, as far as they have made themselves known; `entry` is where a change can
-    enter the program.
+    by its path; `others` are the modules that live outside of it. `optimizers` own the network's parameters, as far as they have
+    made themselves known; `entry` is where a change can enter the program.
     """
 
     model: nn.Module
@@ -33,6 +34,7 @@ class Seen:
     casts: tuple[tuple[str, torch.dtype], ...]
     seeds: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     births: dict[str, Location | None] = field(default_factory=dict[str, "Location | None"])
+    others: tuple[Birth, ...] = ()
     optimizers: tuple[Optimizer, ...] = ()
     entry: Entry | None = None
 

@@ -28,16 +28,39 @@ def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """Where a call in the user's source ends: file, line from 1, and column from 0 in UTF-8 bytes. No two calls end alike."""
+
+    file: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A functional call in the user's source that is exchanged: `before` and `after` are such as "sigmoid(x)" and "relu(x)".
+
+    `points` lead to it: the call in a method of the module and, where that calls a function of the user's, the call inside that
+    one, and so on. `text` is the line of the last one, without its indentation.
+    """
+
+    points: tuple[Point, ...]
+    before: str
+    after: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """One alteration. `action` is replace, insert, remove, initialise or set; `path` the module path; `before` and `after` are
-    what a person would read there, such as "Sigmoid()" and "ReLU()". `calls` are the places in the user's source of the functional
-    calls that are exchanged; a module's own place is its birth."""
+    what a person would read there, such as "Sigmoid()" and "ReLU()". `calls` are the functional calls that are exchanged, in the
+    user's source; a module's own place is its birth."""
 
     action: str
     path: str
     before: str
     after: str
-    calls: tuple[Location, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +90,11 @@ class Birth:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One remedy of a plan, with its edits."""
+    """One remedy of a plan, with its edits. `needs_batch` tells that it cannot act so without an example batch."""
 
     remedy: str
     edits: tuple[Edit, ...]
+    needs_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +109,12 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Blueprint:
     """What a patch needs to know of a live program: where a change can enter, which line built each module of the network, and
-    the plans that were made on it."""
+    the plans that were made on it. `others` are modules that live outside of the network, without paths."""
 
     entry: Entry | None
     births: tuple[Birth, ...] = ()
     plans: tuple[Plan, ...] = ()
+    others: tuple[Birth, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

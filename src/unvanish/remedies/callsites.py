@@ -23,18 +23,20 @@ class CallSite:
     """One call expression. `owner` is the path of the module in whose `method` it stands.
 
     `spans` leads to it: the call in the method, and where that is a call of a plain function, the call inside that one, and so
-    on. `receiver` tells `x.relu()` from `relu(x)`.
+    on. `receiver` tells `x.relu()` from `relu(x)`. `files` are those in which the spans are.
     """
 
     owner: str
     method: str
     spans: tuple[Span, ...]
     receiver: bool
+    files: tuple[str, ...]
 
 
 def call_site(frame: FrameType | None, paths: Mapping[nn.Module, str], *, receiver: bool) -> CallSite | None:
     """The site of the call that is being made below `frame`; None where no method of a module in `paths` makes it."""
     spans: list[Span] = []
+    files: list[str] = []
     inner: CodeType | None = None
     for each in _users(frame):
         if not spans or (inner is not None and inner not in _nested(each.f_code)):
@@ -42,10 +44,11 @@ def call_site(frame: FrameType | None, paths: Mapping[nn.Module, str], *, receiv
             if span is None:
                 return None
             spans.insert(0, span)
+            files.insert(0, each.f_code.co_filename)
         inner = each.f_code
         owner, method = _owner(each)
         if owner is not None and owner in paths:
-            return CallSite(paths[owner], method, tuple(spans), receiver)
+            return CallSite(paths[owner], method, tuple(spans), receiver, tuple(files))
     return None
 
 

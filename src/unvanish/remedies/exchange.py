@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from unvanish.errors import NotApplicable
+from unvanish.record.treatment import Call, Point
 from unvanish.remedies.callsites import CallSite
 from unvanish.remedies.contract import Context, Operation
 from unvanish.remedies.kinds import Kind, op_name
@@ -118,8 +120,12 @@ def _rewrite(network: nn.Module, path: str, calls: Sequence[tuple[Step, Rewritin
             f"{remedy}: {_described([step for step, _ in calls])} cannot be exchanged where it is called: {why}; "
             "make it a module: self.act = nn.Tanh() in __init__, self.act(x) in forward"
         ) from why
-    before = ", ".join(dict.fromkeys(f"{step.op}(x)" for step, _ in calls))
-    return Rewrite(path, module, kind, before, ", ".join(dict.fromkeys(by.spelled for _, by in calls)))
+    return Rewrite(path, module, kind, tuple(_call(step, step.site, by) for step, by in calls if step.site is not None))
+
+
+def _call(step: Step, site: CallSite, by: Rewriting) -> Call:
+    points = tuple(Point(file, *span) for file, span in zip(site.files, site.spans, strict=True))
+    return Call(points, f"{step.op}(x)", by.spelled, linecache.getline(points[-1].file, points[-1].line).strip())
 
 
 def _reason(network: nn.Module, layout: Layout, *, keep: tuple[type[nn.Module], ...]) -> str:

@@ -1,4 +1,8 @@
-"""What remedies would do to a live network, found out on a copy. The network, its optimizers and the random state stay as they were."""
+"""What remedies would do to a live network, found out on copies. Network, optimizers and the random state stay as they were.
+
+A change to a script enters where the script builds its optimizer, so the copies of the optimizers are as they were built: with
+the rates that their schedulers started from.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,16 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
 from unvanish.errors import UnvanishError
 from unvanish.record.treatment import Plan, Step
 from unvanish.remedies.apply import apply
 from unvanish.remedies.lookup import Shelf
+from unvanish.remedies.stand_in import hooks_left_out
 
 
 def planned(
@@ -26,18 +33,50 @@ def planned(
 ) -> Plan:
     """The edits of the remedies, taken in this order; or why one of them cannot act.
 
-    `inputs` and `loss` are as for `apply`. Cost: a copy of the network and of its optimizers.
+    `inputs` and `loss` are as for `apply`. Cost: two copies of the network and of its optimizers.
     """
+    with torch.random.fork_rng():
+        try:
+            steps = _steps(model, names, optimizers, shelf, inputs=inputs, loss=loss)
+        except UnvanishError as why:
+            return Plan(tuple(names), refusal=_without_name(str(why), names))
+        except Exception as why:  # what cannot be copied, or run apart from its program, may raise anything
+            return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(why).__name__}: {why})")
+        alone = steps if inputs is None and loss is None else _alone(model, names, optimizers, shelf)
+    return Plan(tuple(names), tuple(Step(s.remedy, s.edits, needs_batch=s not in alone) for s in steps))
+
+
+def _steps(
+    model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], shelf: Shelf | None, **given: Any
+) -> tuple[Step, ...]:
+    double, doubles = _copies(model, optimizers)
+    return tuple(Step(name, apply(double, name, optimizer=doubles, shelf=shelf, **given).edits) for name in names)
+
+
+def _alone(model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], shelf: Shelf | None) -> tuple[Step, ...]:
+    """The steps as they come without a batch, up to the first that cannot do without one."""
+    double, doubles = _copies(model, optimizers)
+    steps: list[Step] = []
     try:
-        double, doubles = copy.deepcopy((model, tuple(optimizers)))
-        steps = tuple(
-            Step(name, apply(double, name, optimizer=doubles, inputs=inputs, loss=loss, shelf=shelf).edits) for name in names
-        )
-    except UnvanishError as why:
-        return Plan(tuple(names), refusal=_without_name(str(why), names))
-    except (RuntimeError, TypeError, NotImplementedError) as why:  # what cannot be copied or run apart from its program
-        return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(why).__name__}: {why})")
-    return Plan(tuple(names), steps)
+        for name in names:
+            steps.append(Step(name, apply(double, name, optimizer=doubles, shelf=shelf).edits))
+    except Exception:  # the user's modules may raise anything; a step that is missing tells that it needs the batch
+        return tuple(steps)
+    return tuple(steps)
+
+
+def _copies(model: nn.Module, optimizers: Sequence[Optimizer]) -> tuple[nn.Module, tuple[Optimizer, ...]]:
+    """The network and its optimizers once more, joined as they are. Tensors that a forward pass left behind lose their history."""
+    loose = [leaf for module in model.modules() for leaf in tree_leaves(list(vars(module).values())) if isinstance(leaf, Tensor)]
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in loose if not tensor.is_leaf}
+    try:
+        double, doubles = copy.deepcopy((model, tuple(optimizers)), dict(memo))
+    except Exception:  # a hook may hold anything: an open file, a lock
+        double, doubles = copy.deepcopy((model, tuple(optimizers)), memo | hooks_left_out(model))
+    for group in (group for optimizer in doubles for group in optimizer.param_groups):
+        if "initial_lr" in group:
+            group["lr"] = group.pop("initial_lr")
+    return double, doubles
 
 
 def _without_name(text: str, names: Sequence[str]) -> str:

@@ -86,8 +86,11 @@ def spelled(entries: Sequence[Entries]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"{float(value):.3g}"
-    return f"{value:.3g}" if isinstance(value, float) else repr(value)
+        value = float(value)
+    if not isinstance(value, float):
+        return repr(value)
+    short = f"{value:.3g}"
+    return short if float(short) == value else repr(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,14 @@ def stand_in(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
 
     Raises whatever copying the user's modules raises.
     """
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
-    for module in network.modules():
-        state = vars(module)
-        memo |= {id(state[name]): OrderedDict() for name in _HOOKS if name in state}
+    memo = {id(tensor): tensor for tensor in shared} | hooks_left_out(network)
     return copy.deepcopy(network, memo).eval()
+
+
+def hooks_left_out(network: nn.Module) -> dict[int, Any]:
+    """A memo for copy.deepcopy that leaves the network's hooks out of the copy."""
+    states = [vars(module) for module in network.modules()]
+    return {id(state[name]): OrderedDict[int, Any]() for state in states for name in _HOOKS if name in state}
 
 
 def paths_of(network: nn.Module) -> dict[nn.Module, str]:

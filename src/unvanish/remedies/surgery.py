@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unvanish.record.treatment import Edit
+from unvanish.record.treatment import Call, Edit
 from unvanish.remedies.contract import Operation
 from unvanish.remedies.enrolment import enrol, forget, withdraw
 
@@ -70,19 +70,19 @@ class Replace(Operation):
 class Rewrite(Operation):
     """Makes a module an instance of `kind`, a class like its own but for some calls in its methods (`rewriting`).
 
-    `path`, `before` and `after` are for the edit.
+    `path` and `calls` are for the edit.
     """
 
     path: str
     module: nn.Module
     kind: type[nn.Module]
-    before: str
-    after: str
+    calls: tuple[Call, ...]
 
     @property
     def edit(self) -> Edit:
         """The module whose methods call something else, and the calls."""
-        return Edit("replace", self.path, self.before, self.after)
+        before, after = (", ".join(dict.fromkeys(texts)) for texts in zip(*((c.before, c.after) for c in self.calls), strict=True))
+        return Edit("replace", self.path, before, after, self.calls)
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Changes the class of the module, which stays the same object."""
