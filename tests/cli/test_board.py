@@ -81,11 +81,11 @@ def test_the_board_fits_and_says_how_each_candidate_stands(width: int) -> None:
     text = "\n".join(lines)
     assert lines[0].strip() == "rung 1 of 3, to step 40"
     row = next(line for line in lines if line.startswith("batchnorm"))
-    assert row.split()[2:] == ["40/40", "0.5000", "waiting", "at", "step", "40"]
+    assert row.split()[2:] == ["40/40", "0.500", "waiting", "at", "step", "40"]
     assert row.count("█") == round(40 / 360 * (8 if width == 80 else 16))
     assert "stopped" in next(line for line in lines if line.startswith("elu"))
     assert "failed: crash" in text
-    assert next(line for line in lines if line.startswith("as it is")).split()[4:] == ["360/360", "2.300", "1", "ended"]
+    assert next(line for line in lines if line.startswith("as it is")).split()[4:] == ["360/360", "2.30", "1", "ended"]
 
 
 def test_the_best_stand_first_what_runs_no_more_behind_and_the_control_last() -> None:
@@ -153,6 +153,13 @@ def test_a_low_terminal_shows_the_leaders_and_the_control_and_counts_the_rest() 
     assert len(lines) <= 9
     assert "and 2 other candidates" in "\n".join(lines)
     assert [line.split()[0] for line in lines if "█" in line or "░" in line] == ["batchnorm", "tailored-activation", "as"]
+
+
+def test_before_the_first_news_it_is_one_line() -> None:
+    standings = Standings(Clock())
+    assert [line.strip() for line in drawn(standings)] == ["starting · 0 s so far"]
+    standings.stage("watching it as it is", 1)
+    assert [line.strip() for line in drawn(standings)] == ["watching it as it is · 0 of 1 trial of this part · 0 s so far"]
 
 
 def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:

@@ -137,7 +137,8 @@ class Standings:
         """What is done, the time that it took, and the time that is left."""
         now, part = self._clock(), self._part
         done = sum(runner.done for runner in part.runners.values())
-        said = [f"{done} of {numbers.plural(part.goals, 'trial')} of this part", f"{_whole(now - self._began_s)} so far"]
+        said = [f"{done} of {numbers.plural(part.goals, 'trial')} of this part"] if part.goals else []
+        said.append(f"{_whole(now - self._began_s)} so far")
         left_s = self._left_s(now)
         if left_s > 0:
             rest = "left" if self._ahead else "left of it"

@@ -145,6 +145,7 @@ def _at(control: TrialResult, steps: int) -> TrialResult:
         step_ms=control.step_ms,
         parameters=control.parameters,
         memory_bytes=control.memory_bytes,
+        flops=control.flops,
         paused=True,
     )
 
@@ -169,6 +170,7 @@ def _cost(pairs: Sequence[tuple[TrialResult, TrialResult]]) -> Cost:
         step_time=_median_ratio([(b.step_ms, a.step_ms) for a, b in pairs]),
         parameters=_median_ratio([(b.parameters, a.parameters) for a, b in pairs]),
         memory=_median_ratio([(b.memory_bytes, a.memory_bytes) for a, b in pairs]),
+        flops=_median_ratio([(b.flops, a.flops) for a, b in pairs]),
     )
 
 

@@ -19,6 +19,7 @@ FRAME = 5  # lines besides the rows: title, head, two empty ones, foot
 FEWEST_ROWS = 3
 GAP = 2
 NAME = 26
+LEAST = (8, 8, 7, 6, 5)  # cells of the columns, so that they stand still while numbers grow
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class LiveRace:
             # The script as it is stands last, and stays.
             shown = [*shown[: room - 2], shown[-1]]
         more = [Text(f"and {numbers.plural(hidden, 'other candidate')}", style="dim")] if hidden else []
+        if not self.contenders:
+            yield Text(" · ".join(filter(None, (self.part or "starting", self.foot))), style="dim")
+            return
         head = Text(self.part, style="bold", overflow="ellipsis", no_wrap=True)
         foot = Text(self.foot, style="dim", overflow="ellipsis", no_wrap=True)
         yield Group(head, "", _table(shown, options.max_width), *more, "", foot)
@@ -66,7 +70,10 @@ def _table(contenders: Sequence[Contender], width: int) -> Table:
     cells = WIDE_BAR if width >= WIDE else BAR
     rows = [_cells(each, cells) for each in contenders]
     heads = ("trial", "training", "step", "loss", "seeds")
-    widths = [max([cell_len(head), *(cell_len(row[place].plain) for row in rows)]) for place, head in enumerate(heads)]
+    widths = [
+        max([cell_len(head), least, *(cell_len(row[place].plain) for row in rows)])
+        for place, (head, least) in enumerate(zip(heads, LEAST, strict=True))
+    ]
     name = min(NAME, widths[0])
     table.add_column(heads[0], width=name, no_wrap=True, overflow="ellipsis")
     for place, head in enumerate(heads[1:], start=1):
@@ -95,4 +102,4 @@ def _cells(each: Contender, bar: int) -> list[Text]:
 def _loss(each: Contender) -> str:
     if math.isnan(each.loss):
         return ""
-    return numbers.figure(each.loss, 4) if math.isfinite(each.loss) else "diverged"
+    return numbers.figure(each.loss) if math.isfinite(each.loss) else "diverged"

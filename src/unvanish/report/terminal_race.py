@@ -39,7 +39,8 @@ def render_race(race: RaceResult, patch_path: Path | str | None = None) -> Rende
     """The race as a table, the control last; under it the outcome in a sentence, the patch, and what else a person should know."""
     said = [Text(" ".join([race.sentence, *_patch(race, patch_path)]))]
     if race.line is not None:
-        said += [Text("Put this line before the one that builds the optimizer:"), Text(f"  {race.line}", style="bold")]
+        side = "behind" if "optimizer" in race.line else "before"
+        said += [Text(f"Put this line {side} the one that builds the optimizer:"), Text(f"  {race.line}", style="bold")]
     table = [RaceTable(race), ""] if race.verdicts else []
     return Padding(Group(*table, *said, *(Text(note, style="yellow") for note in race.notes)), (0, 0, 0, 2))
 
@@ -131,9 +132,14 @@ def _table(rows: Sequence[Row], columns: Sequence[_Column], width: int) -> Table
     for column in columns[1:]:
         table.add_column(Text(column.head), no_wrap=True, justify="right" if column.right else "left", width=column.width)
     for row, (first, *cells) in zip(rows, zip(*(column.cells for column in columns), strict=True), strict=True):
-        folded = Text("\n".join(textwrap.wrap(first.plain, name)), style=first.style)
-        table.add_row(folded, *cells, style="dim" if row.verdict is None or row.ending else "")
+        table.add_row(_folded(first, name), *cells, style="dim" if row.verdict is None or row.ending else "")
     return table
+
+
+def _folded(name: Text, width: int) -> Text:
+    """The name on lines of that width, broken between remedies, and inside one only where it is longer than that."""
+    inside = any(cell_len(word) > width for word in name.plain.split())
+    return Text("\n".join(textwrap.wrap(name.plain, width, break_on_hyphens=inside)), style=name.style)
 
 
 def _name(row: Row) -> Text:
