@@ -3,6 +3,7 @@
 with unvanish.watch(model) as run: ...       the loop untouched; then run.findings, run.report("out.html")
 unvanish.trace(model, inputs, loss)          one exact look: which operation took how much of the gradient
 unvanish.check(model, inputs, loss)          that, what theory says, and what is wrong, before any training
+unvanish.fix(train)                          cures raced on what train() trains; result.verdicts, result.winner
 unvanish.apply(model, "relu", "he-init")     remedies by name, in place; returns the Change, which undoes
 unvanish.log(val_accuracy=0.93)              a metric of the run; outside a run, nothing
 
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
     from unvanish.clinic import trace, watch
     from unvanish.dispensary import apply
     from unvanish.errors import UnvanishError
+    from unvanish.function_fix import fix
     from unvanish.observe import log
 
-__all__ = ["UnvanishError", "apply", "check", "log", "trace", "watch"]
+__all__ = ["UnvanishError", "apply", "check", "fix", "log", "trace", "watch"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "UnvanishError": "unvanish.errors",
     "apply": "unvanish.dispensary",
     "check": "unvanish.checking",
+    "fix": "unvanish.function_fix",
     "log": "unvanish.observe",
     "trace": "unvanish.clinic",
     "watch": "unvanish.clinic",
