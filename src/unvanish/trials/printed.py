@@ -1,68 +1,84 @@
 """Reads the figures of merit that a script prints, from its output as text. It runs nothing and guesses no meaning beyond names.
 
-Only names that speak of quality on data not trained on are read: "accuracy 0.972", "val_acc: 97.2%", "test loss = 0.35",
-"RESULT metric=val_accuracy value=0.97", "Accuracy: 9913/10000 (99%)". A name's last value counts.
+Only figures of quality on data not trained on are read, in the manners in which people print them: in words ("val_acc: 97.2%",
+"Test set: loss 0.35, accuracy 9913/10000 (99%)"), on progress bars, as dictionaries and JSON, and in tables with a header.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from unvanish.trials.merits import Split, higher_is_better, is_merit, may_speak_of_merit, preference, split_of
+from unvanish.trials.printed_line import LONGEST, Figure, figures_of
+from unvanish.trials.printed_table import Table, figures_in_row, table_under
+
+__all__ = ["Reader", "higher_is_better", "is_merit", "preference", "printed_metrics", "printed_series"]
+
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# "Test Error:" heads the indented lines under it; "--- Test ---", and words under a rule, head all lines until an empty one.
+_HEADING = re.compile(
+    r"\s*(?P<rule>[-=#*~>\s]{3,120})?(?P<words>[a-z][a-z _]{1,40}?)\s*(?P<colon>:)?\s*[-=#*~<]{0,120}\s*", re.IGNORECASE
+)
+_RULE = re.compile(r"\s*[-=#*~_─═]{3,400}\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Merit:
-    """One kind of figure: its name, the pattern of the words that people print for it, and which way is better.
+class Reader:
+    """Reads output piece by piece, whole lines at a time: a table's header or a heading may be pieces before its figures."""
 
-    `needs_split` is for figures that are about the training data unless "val" or "test" stands before them.
+    def __init__(self) -> None:
+        self._table: Table | None = None
+        self._heading: Split = ""
+        self._loose = self._ruled = self._used = False
+
+    def series(self, text: str) -> dict[str, list[float]]:
+        """All values of each figure in `text`, in their order, by its normalised name, such as "val_accuracy"."""
+        found: dict[str, list[float]] = {}
+        for line in _COLOURS.sub("", text).splitlines():
+            for figure in self._figures(line[:LONGEST]):
+                found.setdefault(figure.meaning.name, []).append(figure.value)
+        return found
+
+    def metrics(self, text: str) -> dict[str, float]:
+        """The last value of each figure in `text`."""
+        return {name: values[-1] for name, values in self.series(text).items()}
+
+    def _figures(self, line: str) -> list[Figure]:
+        if self._table is not None and line.strip() and (row := figures_in_row(self._table, line)) is not None:
+            return row
+        if self._heads(line) or not may_speak_of_merit(line.lower(), self._heading):
+            return []
+        if (table := table_under(line)) is not None:
+            self._table = table
+            return []
+        figures = figures_of(line, self._heading)
+        self._used |= bool(figures)
+        return figures
+
+    def _heads(self, line: str) -> bool:
+        """Whether a line is a heading or a rule. What heads the lines that follow is kept, as long as it holds."""
+        ruled, self._ruled = self._ruled, _RULE.fullmatch(line) is not None
+        if self._ruled:
+            return True
+        if not line.strip():
+            if self._loose and self._used:
+                self._heading = ""
+            return True
+        heading = _HEADING.fullmatch(line)
+        if heading is not None and (heading["rule"] or heading["colon"] or ruled):
+            self._heading = split_of(heading["words"]) or ""
+            self._loose, self._used = bool(ruled or heading["rule"]), False
+            return True
+        if not self._loose and not line[0].isspace():
+            self._heading = ""
+        return False
+
+
+def printed_series(text: str) -> dict[str, list[float]]:
+    """All values of each figure of merit in `text`, in their order, by its normalised name, such as "val_accuracy".
+
+    Percentages and counts ("9913/10000") become fractions.
     """
-
-    name: str
-    pattern: str
-    higher_is_better: bool = True
-    needs_split: bool = False
-
-
-# In order of preference where a script reports several.
-MERITS: tuple[Merit, ...] = (
-    Merit("accuracy", r"(?:balanced )?accuracy|acc(?:@1|1)?|top[ -]?1(?: acc(?:uracy)?)?"),
-    Merit("f1", r"(?:macro |micro |weighted )?f1(?: score)?|f score"),
-    Merit("auc", r"(?:roc )?auc|auroc|(?:roc )?auc score"),
-    Merit("r2", r"r2(?: score)?|r²|r\^2"),
-    Merit("iou", r"m?iou|mean iou|jaccard"),
-    Merit("dice", r"dice(?: score)?"),
-    Merit("precision", r"precision"),
-    Merit("recall", r"recall"),
-    Merit("bleu", r"bleu"),
-    Merit("perplexity", r"perplexity|ppl", higher_is_better=False),
-    Merit("wer", r"wer|word error rate", higher_is_better=False),
-    Merit("cer", r"cer|character error rate", higher_is_better=False),
-    Merit("rmse", r"rmse", higher_is_better=False),
-    Merit("mse", r"mse(?: loss)?|mean squared error", higher_is_better=False),
-    Merit("mae", r"mae|mean absolute error", higher_is_better=False),
-    Merit("error", r"err(?:or)?(?: rate)?", higher_is_better=False, needs_split=True),
-    Merit("loss", r"(?:average |avg |mean )?(?:loss|nll)", higher_is_better=False, needs_split=True),
-)
-SPLITS = (
-    ("val", r"val(?:id(?:ation)?)?|dev|eval(?:uation)?|held(?: out)?"),
-    ("test", r"test(?:ing)?(?: set)?"),
-    ("train", r"train(?:ing)?(?: set)?"),
-)
-LOWER_IS_BETTER = frozenset(
-    {"loss", "error", "err", "nll", "mape", "time", "fid"} | {m.name for m in MERITS if not m.higher_is_better}
-)
-
-_NUMBER = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf)"
-_SPLIT = "|".join(pattern for _, pattern in SPLITS)
-_MERIT = "|".join(sorted((m.pattern for m in MERITS), key=len, reverse=True))
-_FIGURE = re.compile(
-    rf"(?<![\w.])(?:(?P<split>{_SPLIT})[ :,]{{1,2}})?(?P<merit>{_MERIT})"
-    rf"(?P<place> (?:on|of|for) [^:=|,;]{{1,50}}(?=[:=]))?(?: value)?\s?[:=]?\s{{0,8}}"
-    rf"(?P<value>{_NUMBER})(?:/(?P<whole>\d+))?(?P<percent> ?%)?(?![\w.])"
-)
-# "loss 0.31 val 0.44": a part of the data alone, with the merit that was named before it. Whole numbers count something else.
-_BARE = re.compile(rf"(?<![\w.])(?P<split>{_SPLIT})\s?[:=]?\s{{0,8}}(?P<value>{_NUMBER})(?P<percent> ?%)?(?![\w./])")
-_JOINTS = re.compile(r"[_\-/](?=[a-z])|['\"]|metric=")
+    return Reader().series(text)
 
 
 def printed_metrics(text: str) -> dict[str, float]:
@@ -70,50 +86,4 @@ def printed_metrics(text: str) -> dict[str, float]:
 
     Percentages and counts ("9913/10000") become fractions.
     """
-    found: dict[str, float] = {}
-    for line in text.lower().splitlines():
-        plain = _JOINTS.sub(lambda joint: " " if len(joint[0]) == 1 and joint[0] in "_-/" else "", line)
-        for match in _FIGURE.finditer(plain):
-            merit = next(m for m in MERITS if re.fullmatch(m.pattern, match["merit"]))
-            split = _split(match["split"] or match["place"] or "")
-            if split == "train" or (merit.needs_split and not split):
-                continue
-            scale = float(match["whole"]) if match["whole"] else 100.0 if match["percent"] else 1.0
-            if scale > 0:
-                found[f"{split}_{merit.name}".lstrip("_")] = float(match["value"]) / scale
-        found |= _bare_metrics(plain)
-    return found
-
-
-def _bare_metrics(plain: str) -> dict[str, float]:
-    """Figures of a line that name their part of the data and leave the merit to what stands before them."""
-    found: dict[str, float] = {}
-    for match in _BARE.finditer(plain):
-        split = _split(match["split"])
-        named = [merit for merit in MERITS for _ in re.finditer(rf"(?<![\w.])(?:{merit.pattern})(?![\w.])", plain[: match.start()])]
-        if split != "train" and len(named) == 1 and (match["percent"] or not match["value"].isdigit()):
-            found[f"{split}_{named[0].name}"] = float(match["value"]) / (100.0 if match["percent"] else 1.0)
-    return found
-
-
-def _split(words: str) -> str:
-    """The part of the data that the words name: val, test, train, or "" for none."""
-    return next((name for name, pattern in SPLITS if re.search(rf"\b(?:{pattern})\b", words)), "")
-
-
-def higher_is_better(name: str) -> bool:
-    """Whether more of a metric is an improvement, judged by the words of its name; yes for a name that says nothing."""
-    return not LOWER_IS_BETTER & set(re.split(r"[^a-z0-9]+", name.lower()))
-
-
-def is_merit(name: str) -> bool:
-    """Whether a metric's name speaks of quality on data not trained on, so that a race may be decided by it."""
-    return bool(printed_metrics(f"{name} 1"))
-
-
-def preference(name: str) -> tuple[int, int, str]:
-    """A sort key for metrics: what decides a race comes first. Validation before test, accuracy before the rest."""
-    normal = next(iter(printed_metrics(f"{name} 1")), name)
-    kinds = [i for i, merit in enumerate(MERITS) if normal.endswith(merit.name)]
-    split = 0 if normal.startswith("val_") else 1 if normal.startswith("test_") else 2
-    return min(kinds, default=len(MERITS)), split, name
+    return Reader().metrics(text)
