@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -127,3 +129,16 @@ def test_a_network_that_cannot_run_twice_has_no_count() -> None:
             raise RuntimeError("once is enough")
 
     assert step_flops(Once(), Arguments((torch.randn(B, E),), {}), {0: torch.ones(B, E)}) is None
+
+
+def test_a_look_loads_neither_the_compiler_nor_symbolic_algebra() -> None:
+    program = """
+import sys, torch
+from torch import nn
+from unvanish.tracing import look_again
+net, inputs = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), torch.ones(3, 4)
+print(look_again(net, (inputs,), {}, {0: torch.ones(3, 2)}, (), lambda path: None).flops)
+print(sorted({"sympy", "torch._dynamo"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == [str(2 * 3 * (16 * 2 + 8 * 3)), "[]"]

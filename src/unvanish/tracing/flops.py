@@ -40,8 +40,9 @@ def step_flops(model: nn.Module, call: Arguments, seeds: Mapping[int, Tensor]) -
             with counter:
                 outputs = pytree.tree_leaves(model(*given.args, **given.kwargs))
                 tensors = [leaf for leaf in outputs if isinstance(leaf, Tensor)]
-                ends = [(tensors[place], seed) for place, seed in seeds.items() if tensors[place].requires_grad]
-                torch.autograd.grad([end for end, _ in ends], parameters, [seed for _, seed in ends], allow_unused=True)
+                # One number with these gradients: given gradients would have torch load its symbolic algebra, which takes a second.
+                parts = [(tensors[place] * seed).sum() for place, seed in seeds.items() if tensors[place].requires_grad]
+                torch.autograd.grad(torch.stack(parts).sum(), parameters, allow_unused=True)
     except Exception:  # the user's code, or an operation that cannot be counted: one figure less, and no fault of the training
         return None
     return counter.total
@@ -57,6 +58,11 @@ class _Counter(TorchDispatchMode):
         self.total = 0
         self._whole: set[Any] = set()  # operations that are not made of others
         self._formulas: Mapping[Any, Formula] = FlopCounterMode(display=False, custom_mapping=dict(FORMULAS)).flop_registry
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not needed, since compiled code runs eagerly here; torch would load its compiler for it, which takes seconds."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         named = kwargs or {}
