@@ -14,7 +14,7 @@ import pytest
 from unvanish.trials import Script
 from unvanish.trials.mirror import Mirror
 from unvanish.trials.workplace import in_users_terms, script_in, set_up, working_folder
-from unvanish.trials.writes import written
+from unvanish.trials.writes import Writes, written
 
 # Runs a script in a mirror as a worker does, without torch.
 LAUNCH = """
@@ -186,7 +186,33 @@ def test_what_is_written_elsewhere_is_told_as_shared(user: Path, tmp_path: Path)
         == 0
     )
     # What lies in the temporary folder is of no interest, unless the user works there.
-    assert written(tmp_path / "trial" / "writes.jsonl").shared == (user / "work" / "log.txt",)
+    writes = written(tmp_path / "trial" / "writes.jsonl")
+    assert writes.shared == (user / "work" / "log.txt",)
+    assert str(user / "work" / "log.txt") in (writes.warning or "")
+    assert Writes(own=writes.shared).warning is None
+    assert "e and 2 more" in (Writes(shared=tuple(map(Path, "abcdefg"))).warning or "")
+
+
+def test_a_saver_that_python_does_not_hear_of_is_announced(user: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library" / "safetensors"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text("")
+    save = "import os\ndef save_file(tensors, filename): os.system(f'echo new > {filename}')\n"
+    (library / "numpy.py").write_text(save)
+    text = f"""
+    sys.path.insert(0, {str(library.parent)!r})
+    from safetensors.numpy import save_file
+    save_file(0, Path("out/result.txt"))
+    save_file(0, filename="log.txt")
+    """
+    (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
+    before = state(user)
+    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    assert mirror is not None
+    run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_folder(mirror, user / "work"))
+    assert state(user) == before
+    assert (mirror.place_of(user) / "work" / "out" / "result.txt").read_text() == "new\n"
+    assert [path.name for path in written(tmp_path / "trial" / "writes.jsonl").own] == ["log.txt", "result.txt"]
 
 
 def test_a_script_in_another_folder_keeps_the_way_that_leads_there(user: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Mirror:
         self.root = root
         self._drafts, self._number = root.with_name(f"{root.name}.draft"), count()
         self._altering = threading.local()
+        self._listed: set[Path] = set()
 
     def plant(self, folders: Sequence[Path]) -> None:
         """Makes the tree, in which these folders of the user's are its own. Raises TooLarge or OSError where it cannot be made."""
@@ -48,6 +49,13 @@ class Mirror:
         """Removes the tree; links are removed, never followed."""
         for folder in (self.root, self._drafts):
             shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir():  # the script has protected a folder of its own
+                folder.chmod(0o700)
+                for here, names, _ in os.walk(folder):
+                    for each in (Path(here, name) for name in names):
+                        if not each.is_symlink():
+                            each.chmod(0o700)
+                shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def altering(self) -> bool:
@@ -117,10 +125,14 @@ class Mirror:
         return here
 
     def open_children(self, folder: Path, most: int) -> int:
-        """How many links were made so that the folders in a folder of the tree's own are folders too, at most `most`."""
-        made = 0
-        if not self.holds(folder) or folder.is_symlink():
+        """How many links were made so that the folders in a folder of the tree's own are folders too, at most `most`.
+
+        Only the first call for a folder does anything: it may hold much, and be listed often.
+        """
+        made, folder = 0, folder.resolve()
+        if folder in self._listed or not self.holds(folder):
             return made
+        self._listed.add(folder)
         for here in list(folder.iterdir()):
             target = _link(here)
             if target is not None and self._leads_out(here, target) and target.is_dir() and not target.is_symlink():

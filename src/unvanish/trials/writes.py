@@ -22,6 +22,7 @@ from unvanish.trials.imports import when_imported
 from unvanish.trials.mirror import Mirror, TooLarge
 
 MOST_NOTED = 10_000
+MOST_NAMED = 5  # in a warning
 MOST_OPENED = 20_000  # links made for a script that walks through its working folder
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CACHES = ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -33,6 +34,19 @@ class Writes:
 
     own: tuple[Path, ...] = ()
     shared: tuple[Path, ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell a person of what trials share; None where that is nothing."""
+        if not self.shared:
+            return None
+        more = len(self.shared) - MOST_NAMED
+        names = ", ".join(str(path) for path in self.shared[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return (
+            f"All trials write to {names}, so one may meet what another has left there. It lies outside of the copy of your folder"
+            " which each trial gets: the path is absolute, or no copy could be made."
+            " A path relative to the script would keep them apart."
+        )
 
 
 @dataclass(frozen=True, slots=True)
