@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unvanish.curing import PATCH, Fix, fix_script
-from unvanish.errors import ObservationError, UnknownRemedy
-from unvanish.record.verdict import Outcome
-from unvanish.trials import Script
+from unvanish.curing import PATCH, Fix, Wishes, fix_script, plan_script
+from unvanish.errors import ObservationError, UnknownRemedy, UsageError
+from unvanish.plugins import diagnose
+from unvanish.record.verdict import Outcome, TrialResult
+from unvanish.trials import Script, Trial
+from unvanish.trials.engines.engine import Engine, Goal
+from unvanish.trials.engines.local import LocalEngine
 
 SICK = """\
 import torch
@@ -43,11 +48,72 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+class Counting(Engine):
+    """The local engine, with a count of the trials that it ran; Ctrl-C comes in place of round `interrupted`."""
+
+    name = "counting"
+
+    def __init__(self, interrupted: int | None = None) -> None:
+        self.engine = LocalEngine(examine=diagnose)
+        self.ran: list[str] = []
+        self.rounds, self.interrupted = 0, interrupted
+
+    @property
+    def capacity(self) -> int:
+        return self.engine.capacity
+
+    def advance(self, goals: Sequence[Goal]) -> list[TrialResult]:
+        self.rounds += 1
+        if self.rounds == self.interrupted:
+            raise KeyboardInterrupt
+        self.ran += [f"{trial.name} {trial.seed}" for trial, _ in goals]
+        return self.engine.advance(goals)
+
+    def stop(self, trials: Sequence[Trial]) -> None:
+        self.engine.stop(trials)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def fixed(script: Path, folder: Path, engine: Engine, **options: Any) -> Fix:
+    with engine:
+        return fix_script(Script(script), folder=folder, engine=engine, **options)
+
+
+CANDIDATE = Wishes(seeds=2, remedies=("relu+he-init",))
+
+
 @pytest.fixture(scope="module")
-def done(folder: Path) -> Fix:
+def ended_early(folder: Path) -> Fix:
+    """A fix that Ctrl-C ended before the second seed."""
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
-        return fix_script(Script(Path("train.py")), folder=folder / "out", seeds=2, remedies=("relu+he-init",))
+        return fixed(Path("train.py"), folder / "out", Counting(interrupted=4), wishes=CANDIDATE)
+
+
+@pytest.fixture(scope="module")
+def resumed(ended_early: Fix) -> Counting:
+    """What ran when it was gone on with."""
+    return Counting()
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path, resumed: Counting) -> Fix:
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(folder)
+        return fixed(Path("train.py"), folder / "out", resumed, wishes=CANDIDATE, resume=True)
+
+
+def test_a_fix_that_was_ended_early_tells_what_it_knows_and_is_gone_on_with(ended_early: Fix, done: Fix, resumed: Counting) -> None:
+    assert ended_early.patch is None
+    assert ended_early.checkup.run.race is not None
+    assert ended_early.checkup.run.race.sentence.startswith("Not enough budget to tell")
+    assert resumed.ran == ["as it is 1", "relu + he-init 1"]
+
+
+def test_a_finished_fix_leaves_its_record_its_page_and_its_patch(done: Fix, folder: Path) -> None:
+    assert {path.name for path in (folder / "out").iterdir()} == {"run.sqlite", "report.html", PATCH}
 
 
 def test_the_cure_is_proved_and_the_script_left_as_it_was(done: Fix, folder: Path) -> None:
@@ -75,17 +141,47 @@ def test_the_patched_script_run_alone_gives_the_losses_of_its_trial(done: Fix, f
 
 def test_a_healthy_script_is_left_in_peace(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(HEALTHY)
-    told = fix_script(Script(tmp_path / "train.py"), folder=tmp_path / "out", seeds=1)
+    engine = Counting()
+    told = fixed(tmp_path / "train.py", tmp_path / "out", engine)
     assert told.cured
     assert told.patch is None
     assert told.checkup.run.race is not None
-    assert "healthy" in told.checkup.run.race.sentence
+    assert told.checkup.run.race.sentence.startswith("The control is fine")
+    assert engine.ran == ["as it is 0"]
 
 
-def test_an_unknown_remedy_and_a_failing_script_are_told(tmp_path: Path) -> None:
+def test_a_plan_says_what_would_be_tried_and_trains_no_candidate(folder: Path) -> None:
+    engine = Counting()
+    with engine:
+        plan = plan_script(Script(folder / "train.py"), engine=engine)
+    assert engine.ran == ["as it is 0", "as it is 0"]
+    assert plan.steps == 60
+    assert {"relu", "he-init"} <= {name for each in plan.candidates for name in each.remedies}
+    assert all(each.finding == "vanishing-gradient" and each.lines >= 1 for each in plan.candidates)
+    assert 1 < plan.runs(plan.cost_steps) < len(plan.candidates) + 5
+
+
+JITTER = "    net[-1].bias.data += 1e-3 * int.from_bytes(os.urandom(1), 'big')"
+NOISY = "import os\n" + SICK.replace("    optimizer.step()", f"    optimizer.step()\n{JITTER}")
+
+
+def test_a_script_that_does_not_repeat_itself_is_told_and_raced_with_more_seeds(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(NOISY)
+    engine = Counting(interrupted=4)
+    told = fixed(tmp_path / "train.py", tmp_path / "out", engine, wishes=Wishes(seeds=2, remedies=("relu+he-init",), max_steps=20))
+    race = told.checkup.run.race
+    assert race is not None
+    assert "not deterministic" in race.notes[0]
+    assert "4 seeds are raced in place of 2" in race.notes[0]
+
+
+def test_what_cannot_be_fixed_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("raise SystemExit('no data')\n")
     with pytest.raises(UnknownRemedy, match="did you mean 'relu'"):
-        fix_script(Script(tmp_path / "train.py"), folder=tmp_path / "a", remedies=("rellu",))
-    assert not (tmp_path / "a").exists()
+        fixed(tmp_path / "train.py", tmp_path / "a", Counting(), wishes=Wishes(remedies=("rellu",)))
     with pytest.raises(ObservationError, match="nothing to race"):
-        fix_script(Script(tmp_path / "train.py"), folder=tmp_path / "b")
+        fixed(tmp_path / "train.py", tmp_path / "b", Counting())
+    (tmp_path / "healthy.py").write_text(HEALTHY)
+    with pytest.raises(UsageError, match="reports no such figure; it reports loss"):
+        fixed(tmp_path / "healthy.py", tmp_path / "c", Counting(), wishes=Wishes(metric="val_acc", max_steps=5))
+    assert {path.name for path in tmp_path.iterdir()} == {"train.py", "healthy.py"}

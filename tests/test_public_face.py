@@ -11,7 +11,7 @@ import pytest
 
 import unvanish
 
-NAMES = ["UnvanishError", "apply", "check", "log", "trace", "watch"]
+NAMES = ["UnvanishError", "apply", "check", "fix", "log", "trace", "watch"]
 
 
 def test_the_public_names_are_these_and_sorted() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult
 from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
 from unvanish.trials import Ending, Script, Trial
 from unvanish.trials.printed import is_merit
+from unvanish.trials.progress import read_progress
+from unvanish.trials.trial import PROGRESS
 
 if TYPE_CHECKING:
     from unvanish.race import Treatment
@@ -45,6 +48,7 @@ class Wishes:
     remedies: tuple[str, ...] = ()
     max_steps: int | None = None
     metric: str | None = None
+    deadline: float = math.inf
 
 
 def foreseen_by_nobody(parts: Sequence[PlannedPart]) -> None:
@@ -148,10 +152,12 @@ class _Fixing:
         from unvanish.plugins import diagnose
         from unvanish.race import planned_parts
 
+        began = time.monotonic()
         run, control, file = self._watched()
         findings = [finding for finding in diagnose(run) if finding.severity.loud]
         names = wanted or (candidates.advised(findings) if findings else [])
         choice, seeds = self._rehearsed(run, names, findings) if names else (Choice(()), self.wishes.seeds)
+        choice = self._affordable(choice, control, seeds, time.monotonic() - began)
         treatments = choice.treatments
         parts = planned_parts(len(treatments), steps=control.steps, seeds=seeds, keep=self._keep(treatments)) if treatments else ()
         plan = RacePlan(
@@ -192,6 +198,24 @@ class _Fixing:
 
         return len(treatments) if self.wishes.remedies else KEPT
 
+    def _affordable(self, choice: Choice, control: TrialResult, seeds: int, spent_s: float) -> Choice:
+        """As many of the candidates, the first ones, as can be raced in the time that is left; one at least.
+
+        `spent_s` is what the control and the rehearsal took, which is more than one run.
+        """
+        from unvanish.race import planned_parts
+
+        kept = list(choice.treatments)
+        left_s = (self.wishes.deadline - time.monotonic()) * self.engine.capacity
+        while len(kept) > 1:
+            parts = planned_parts(len(kept), steps=control.steps, seeds=seeds, keep=self._keep(kept))
+            if spent_s * sum(part.steps for part in parts if not part.if_needed) / max(1, control.steps) <= left_s:
+                break
+            kept.pop()
+        if len(kept) < len(choice.treatments):
+            self.notes.append(f"{len(choice.treatments) - len(kept)} further candidates were left out to keep to the time given.")
+        return replace(choice, treatments=tuple(kept))
+
     def _watched(self) -> tuple[Run, TrialResult, Path]:
         """The record of the script as it is, what its trial came to, and the file of the record."""
         from unvanish.record.journal import load
@@ -200,7 +224,11 @@ class _Fixing:
         self.told.stage("watching it as it is", 1)
         found = self.engine.advance([(first, None)])
         if not found:
-            raise ObservationError(f"{self.script.name} was ended before it had run once as it is, so nothing is known of it")
+            reached = read_progress(first.folder / PROGRESS)
+            raise ObservationError(
+                f"{self.script.name} was ended after {reached.step if reached else 0} steps, before it had run once as it is, so "
+                "nothing is known of it; give it more --minutes, or a shorter training with --steps"
+            )
         (result,) = found
         if result.failure and not result.steps:
             raise ObservationError(f"{self.script.name} failed, so there is nothing to race: {result.failure}")

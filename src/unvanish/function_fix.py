@@ -100,8 +100,8 @@ def fix(
 
     wanted = (remedies,) if isinstance(remedies, str) else tuple(remedies)
     name = _name_of(train)
-    wishes = Wishes(seeds=seeds, remedies=wanted, max_steps=steps, metric=metric)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
+    wishes = Wishes(seeds=seeds, remedies=wanted, max_steps=steps, metric=metric, deadline=deadline)
     told = Told(unheard if quiet else lambda text, trials: say(f"{text} ({trials})"), foreseen_by_nobody)
     with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
         script = _script(train, Path(scratch), name)

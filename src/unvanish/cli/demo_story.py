@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from unvanish.cli.board import Board
+from unvanish.cli.board import display
 from unvanish.cli.output import put_json, terminal
 from unvanish.errors import UsageError
 
@@ -16,7 +16,9 @@ CURES = ("relu+he-init", "batchnorm", "elu", "glorot-init")
 
 def tell(out: Path | None, json: str | None) -> int:
     """Watches the script, races the cures, says what came of it; always 0."""
-    from unvanish.curing import fix_script
+    from unvanish.curing import Told, Wishes, fix_script
+    from unvanish.engines import Terms, engaged
+    from unvanish.plugins import diagnose
     from unvanish.report.terminal import render
     from unvanish.trials import Script
 
@@ -24,8 +26,11 @@ def tell(out: Path | None, json: str | None) -> int:
     console.print("unvanish demo: ten sigmoid layers on scikit-learn's 1,797 handwritten digits.")
     console.print(f"The script is {SCRIPT}, plain PyTorch. First it is watched as it is, then four cures are raced against it.\n")
     folder = out or Path("unvanish-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-demo"
-    with Board(console, seeds=SEEDS) as board:
-        checkup = fix_script(Script(path=example()), folder=folder, seeds=SEEDS, remedies=CURES, progress=board.show).checkup
+    board = display(console)
+    told = Told(board.stage, board.expect)
+    with board, engaged("local", Terms(diagnose, progress=board.show)) as crew:
+        wishes = Wishes(seeds=SEEDS, remedies=CURES)
+        checkup = fix_script(Script(path=example()), folder=folder, engine=crew, wishes=wishes, told=told).checkup
     console.print(render(checkup.run, checkup.findings, script=f"examples/{SCRIPT}", report_path=checkup.page))
     if json is not None:
         from unvanish.report.json_document import diagnosis

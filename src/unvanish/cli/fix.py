@@ -51,9 +51,9 @@ def fix(
     if put:
         require_clean(Path.cwd())
     script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
-    wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric)
     board = display(terminal(), quiet=quiet)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
+    wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric, deadline=deadline)
     terms = Terms(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
     told = Told(board.stage, board.expect)
     with board, engaged(engine, terms) as crew:

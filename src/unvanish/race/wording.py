@@ -34,6 +34,8 @@ def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: S
 
 def sentence(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None, *, stopped: bool) -> str:
     """The race in one sentence; with another before it where it was stopped early."""
+    if stopped and winner is None and verdicts:
+        return "Not enough budget to tell: the race was stopped before anything was proved."
     said = _finding(control, verdicts, winner)
     return f"The race was stopped before its end. {said}" if stopped else said
 
