@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
 
 from unvanish.record.run import Run
@@ -20,6 +21,8 @@ from unvanish.report.places import shortened
 LOSS = "loss"
 LABEL = 30
 FEWEST_POINTS = 2
+POINTS = 60  # of a line, so that several can be told apart
+FEW_DECADES = 2.5  # up to which a logarithmic axis has room for labels at 1, 2 and 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def curve_picture(run: Run) -> Picture | None:
         name="curves",
         title=_title(race, groups),
         caption="One line for each trial, and a colour for each candidate; the script as it is in grey. A line that ends early was "
-        f"stopped at a rung, or failed. Each line has at most 200 points, means of equally many steps.{said}",
+        f"stopped at a rung, or failed. Each line has at most {POINTS} points, means over its steps.{said}",
         alternative="Line chart of the loss over the steps: " + "; ".join(_spoken(group) for group in groups) + ".",
         figure=_figure(groups),
         table=_table(groups),
@@ -88,7 +91,8 @@ def _title(race: RaceResult, groups: Sequence[_Group]) -> str:
 
 def _figure(groups: Sequence[_Group]) -> go.Figure:
     finite = [loss for group in groups for trial in group.trials for loss in trial.losses if math.isfinite(loss)]
-    logarithmic = min(finite) > 0 and math.log10(max(finite)) - math.log10(min(finite)) > LOG10_RANGE
+    decades = math.log10(max(finite)) - math.log10(min(finite)) if min(finite) > 0 else math.nan
+    logarithmic = decades > LOG10_RANGE
     figure = canvas(
         360,
         x={"title": titled("step"), "showgrid": False, "tickformat": ",d"},
@@ -96,7 +100,7 @@ def _figure(groups: Sequence[_Group]) -> go.Figure:
             "title": titled("loss (log axis)" if logarithmic else "loss"),
             "type": "log" if logarithmic else "linear",
             "exponentformat": "power",
-            **({"dtick": "D2"} if logarithmic else {}),  # at 1, 2 and 5 of each decade
+            **({"dtick": "D2" if decades < FEW_DECADES else 1} if logarithmic else {}),
         },
         showlegend=True,
         legend={"orientation": "h", "y": -0.2, "x": 0, "yanchor": "top", "font": {"size": 12}},
@@ -110,11 +114,13 @@ def _figure(groups: Sequence[_Group]) -> go.Figure:
 
 def _drawn(group: _Group, trial: TrialResult, rank: int, *, named: bool) -> go.Scatter:
     control = group.name == CONTROL
+    blocks = np.array_split(np.asarray(trial.losses), min(len(trial.losses), POINTS))
     stride = trial.steps / len(trial.losses)
+    ends = np.cumsum([len(block) for block in blocks]) * stride
     style = {"color": QUIET if control else CATEGORIES[rank % len(CATEGORIES)], "width": 1.5 if control else 1.8}
     return go.Scatter(
-        x=[round((place + 0.5) * stride + 0.5, 1) for place in range(len(trial.losses))],
-        y=[loss if math.isfinite(loss) else None for loss in trial.losses],
+        x=[round(float(end) - len(block) * stride / 2 + 0.5, 1) for end, block in zip(ends, blocks, strict=True)],
+        y=[float(mean) if np.isfinite(mean := block.mean()) else None for block in blocks],
         mode="lines",
         name=shortened(group.name, LABEL),
         legendgroup=group.name,

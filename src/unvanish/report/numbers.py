@@ -59,8 +59,10 @@ def spread(value: float, deviation: float) -> str:
 def measured(mean: float, deviation: float) -> str:
     """A mean over seeds, as exact as they agree: "0.081 ± 0.004", "2.303 ± 0.001"; with at least two significant digits."""
     said = spread(mean, deviation)
-    if said == "0" or not 1e-4 <= deviation < 1 or not 1e-4 <= abs(mean) < 1e6:
+    if said == "0" or not 1e-4 <= abs(mean) < 1e6:
         return f"{figure(mean)} ± {said}"
+    if deviation < 1e-4:
+        return f"{figure(mean)} ± {f'{deviation:.0e}'.replace('e-0', 'e-')}"
     exponent = int(f"{mean:.1e}".split("e")[1])
     places = max(len(said) - 2, 1 - exponent, 0)  # as many decimals as the deviation has
     return f"{mean:,.{places}f} ± {said}"

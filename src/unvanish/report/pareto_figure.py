@@ -48,7 +48,7 @@ def pareto_picture(run: Run) -> Picture | None:
         title=_title(marks, metric),
         caption=f"Each mark is a mean over the seeds: {metric} ({'more' if higher else 'less'} is better), and the time per step "
         "as a multiple of the script's own. The larger the mark, the more parameters. Ringed: nothing else is as good in score, "
-        "time and size, and better in one. The dotted line joins those that only something slower exceeds in score.",
+        "time and size, and better in one; a dotted line joins them where a better score takes more time.",
         alternative=f"Scatter chart of {metric} against time per step: " + "; ".join(_spoken(mark, metric) for mark in marks) + ".",
         figure=_figure(marks, metric, higher=higher),
         table=_table(race, marks, metric),
@@ -147,14 +147,18 @@ def _size(mark: _Mark) -> float:
 
 
 def _stairs(marks: Sequence[_Mark], *, higher: bool) -> list[_Mark]:
-    """The marks that none that is as fast exceeds in score, fastest first."""
+    """Those on the front that score more than all that are faster."""
     sign = 1.0 if higher else -1.0
     best, found = -math.inf, list[_Mark]()
-    for mark in sorted(marks, key=lambda mark: (mark.point.step_time, -sign * mark.score)):
+    for mark in sorted(filter(_is_on_front, marks), key=lambda mark: (mark.point.step_time, -sign * mark.score)):
         if sign * mark.score > best:
             best = sign * mark.score
             found.append(mark)
     return found
+
+
+def _is_on_front(mark: _Mark) -> bool:
+    return mark.front
 
 
 def _range(values: Sequence[float], least: float) -> list[float]:
