@@ -19,6 +19,7 @@ from unvanish.trials.leaving import Patience, hard_exits_told
 from unvanish.trials.output import KEPT, curb, end_of
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.trial import RUN, STDERR, STDOUT, WRITES
+from unvanish.trials.workplace import ADDRESS
 from unvanish.trials.writes import written
 
 START = """
@@ -168,7 +169,7 @@ def test_a_script_that_writes_all_over_its_folder_leaves_it_as_it_was(
     assert not list(home.rglob("__pycache__"))
     assert written(folder / name / WRITES).own == (home / "notes.txt", home / "out" / "best.pt")
     assert written(folder / name / WRITES).shared == ()
-    assert not (folder / name / "mirror").exists()
+    assert not Path((folder / name / ADDRESS).read_text()).exists()
     assert dict(results[name].metrics)["val_accuracy"] == 0.75
 
 
@@ -220,7 +221,7 @@ def test_a_script_that_ignores_signals_is_ended(tmp_path: Path) -> None:
     process.ask_to_end()
     process.end(0.2)
     assert process.exit_code == -signal.SIGKILL
-    assert not (tmp_path / "out" / "mirror").exists()
+    assert not Path((tmp_path / "out" / ADDRESS).read_text()).exists()
 
 
 def test_threads_that_never_end_are_waited_for_no_longer_than_asked(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from unvanish.trials.failures import ROOM
 from unvanish.trials.gate import ABANDONED
 from unvanish.trials.progress import read_progress
 from unvanish.trials.trial import State, save_job
+from unvanish.trials.workplace import set_up
 
 TRAIN = """
 import sys
@@ -181,7 +182,9 @@ def test_a_failed_trial_keeps_what_it_had_shown(results: dict[str, TrialResult])
     assert results["raises"].losses == results["plain"].losses
 
 
-def test_a_script_finds_its_usual_surroundings_and_computes_with_as_many_threads_as_alone(results: dict[str, TrialResult], folder: Path) -> None:
+def test_a_script_finds_its_usual_surroundings_and_computes_with_as_many_threads_as_alone(
+    results: dict[str, TrialResult], folder: Path
+) -> None:
     assert results["says its surroundings"].failure is None
     line = (folder / "out" / "says its surroundings" / "stdout.txt").read_text().splitlines()[-2]
     assert line.startswith(f"['{folder}/says_its_surroundings.py', '--lr', '1'] {Path.cwd()} __main__ {THREADS} 0")
@@ -249,6 +252,7 @@ def test_a_stopped_trial_ends_and_so_does_one_whose_race_is_gone(folder: Path) -
     engine.close()
     assert [news.trial.seed for news in told if news.state is State.STOPPED] == [0]
     job, (reading, writing) = save_job(trials[0]), os.pipe()
+    mirror = set_up(job.parent, trials[0].script, Path.cwd())
     os.write(writing, b"5\n")
     command = [sys.executable, "-m", "unvanish.trials.worker", str(job), str(reading)]
     process = subprocess.Popen(command, pass_fds=(reading,), stdout=subprocess.DEVNULL)
@@ -257,6 +261,8 @@ def test_a_stopped_trial_ends_and_so_does_one_whose_race_is_gone(folder: Path) -
         time.sleep(0.02)
     os.close(writing)
     assert process.wait(30) == ABANDONED
+    assert mirror is not None
+    assert not mirror.root.parent.exists()
 
 
 ENDLESS = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -102,9 +103,13 @@ DEEDS = {
 
 
 @pytest.fixture
-def user(tmp_path: Path) -> Path:
-    """Folders as a user may have them: data beside the working folder, results, a package, a database, a link."""
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders as a user may have them: data beside the working folder, results, a package, a database, a link. The trial's folder
+    and the one for mirrors are elsewhere."""
     home = tmp_path / "home"
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     for folder in ("data", "work/out/deep", "work/tools"):
         (home / folder).mkdir(parents=True)
     (home / "data" / "x.txt").write_text("data")
@@ -224,14 +229,15 @@ def test_a_script_in_another_folder_keeps_the_way_that_leads_there(user: Path, t
         str(user / "link.py"): None,
         str(user / "data" / "train.py"): None,
     }
-    for number, (way, kept) in enumerate(ways.items()):
+    for way, kept in ways.items():
         script = Script(Path(way), arguments=("--x",))
-        mirror = set_up(tmp_path / str(number), script, user)
+        mirror = set_up(tmp_path / "trial", script, user)
         assert mirror is not None
         inside = script_in(mirror, script, user)
         assert inside.path == (Path(kept) if kept else mirror.place_of(user / "data" / "train.py"))
         assert inside.arguments == ("--x",)
         assert not mirror.place_of(user / "data" / "train.py").is_symlink()
+        mirror.clear()
     assert script_in(None, Script(Path("a.py")), user) == Script(Path("a.py"))
 
 
@@ -241,7 +247,8 @@ def test_removing_a_mirror_follows_no_link(user: Path, tmp_path: Path) -> None:
     assert mirror is not None
     (mirror.root / "away").symlink_to(user)
     (mirror.place_of(user) / "work" / "up").symlink_to("..")
-    shutil.rmtree(tmp_path / "trial")
+    mirror.clear()
+    assert not mirror.root.parent.exists()
     assert state(user) == before
 
 
@@ -262,4 +269,4 @@ def test_where_a_folder_is_too_crowded_there_is_no_mirror_and_nothing_is_left(
 ) -> None:
     monkeypatch.setattr(Mirror._link_entries, "__defaults__", (3,))
     assert set_up(tmp_path / "trial", Script(Path("train.py")), user / "work") is None
-    assert not list((tmp_path / "trial").iterdir())
+    assert not [*(tmp_path / "temporary").iterdir(), *(tmp_path / "trial").iterdir()]

@@ -2,7 +2,8 @@
 
 The tree repeats absolute paths under its root. A folder on the way to a place that is written becomes a folder of the tree's own,
 whose entries are links; a file that is written becomes a copy. So `../data/x.npz` still resolves, and nothing of the user's is
-touched. It does not notice by itself that something is about to be written.
+touched. It does not notice by itself that something is about to be written. Trees stand among the temporary files, where nobody
+who walks through a project meets them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import final
 
 MOST_ENTRIES = 50_000  # of a folder that is mirrored: half a second's links
 LARGEST_COPY = 256 * 2**20  # bytes; a larger file that is opened for changes in place is, as a rule, data that are only read
+PREFIX = "unvanish-mirror-"  # of the folders that hold trees
 MOST_HOPS = 40  # links that lead to links, as in the kernel
 _TOP = Path(os.sep)
 
@@ -29,17 +31,17 @@ class TooLarge(Exception):
 
 @final
 class Mirror:
-    """The tree at `root`, a path without links. Threads and forked processes may use it at once: who comes second finds it done."""
+    """The tree in a folder of its own, `house`, a path without links. Threads and forked processes may use it at once: who comes
+    second finds it done."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._drafts, self._number = root.with_name(f"{root.name}.draft"), count()
+    def __init__(self, house: Path) -> None:
+        self.root, self._drafts, self._number = house / "tree", house / "drafts", count()
         self._altering = threading.local()
         self._listed: set[Path] = set()
 
     def plant(self, folders: Sequence[Path]) -> None:
         """Makes the tree, in which these folders of the user's are its own. Raises TooLarge or OSError where it cannot be made."""
-        self._drafts.mkdir(parents=True)
+        self._drafts.mkdir()
         self.root.mkdir()
         self._link_entries(_TOP, self.root)
         for folder in folders:
@@ -47,15 +49,15 @@ class Mirror:
 
     def clear(self) -> None:
         """Removes the tree; links are removed, never followed."""
-        for folder in (self.root, self._drafts):
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder.is_dir():  # the script has protected a folder of its own
-                folder.chmod(0o700)
-                for here, names, _ in os.walk(folder):
-                    for each in (Path(here, name) for name in names):
-                        if not each.is_symlink():
-                            each.chmod(0o700)
-                shutil.rmtree(folder, ignore_errors=True)
+        house = self.root.parent
+        shutil.rmtree(house, ignore_errors=True)
+        if house.is_dir():  # the script has protected a folder of its own
+            house.chmod(0o700)
+            for here, names, _ in os.walk(house):
+                for each in (Path(here, name) for name in names):
+                    if not each.is_symlink():
+                        each.chmod(0o700)
+            shutil.rmtree(house, ignore_errors=True)
 
     @property
     def altering(self) -> bool:
@@ -163,12 +165,12 @@ class Mirror:
         return made
 
     def _link_entries(self, source: Path, folder: Path, most: int = MOST_ENTRIES) -> int:
-        """The number of links made in `folder` to what `source` holds, without what stands around the tree itself."""
+        """The number of links made in `folder` to what `source` holds, without this tree and its neighbours."""
         made = 0
         with os.scandir(source) as entries:
             for entry in entries:
                 here = source / entry.name
-                if here == self.root.parent:
+                if here.parent == self.root.parents[1] and entry.name.startswith(PREFIX):
                     continue
                 made += 1
                 if made > most:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unvanish import observe, trials
-from unvanish.trials.gate import Gate
+from unvanish.trials.gate import ABANDONED, Gate
 from unvanish.trials.leaving import PATIENCE_S, Patience, hard_exits_told, leave
 from unvanish.trials.mirror import Mirror
 from unvanish.trials.script import Ending, execute
@@ -32,7 +32,7 @@ def main(job: Path, pipe: int | None) -> int:
     forget = trials.when_imported("torch", lambda: watches.append(trials.Watching(trial, gate)))
     patience = Patience(PATIENCE_S)
     try:
-        with _surroundings(trial, mirror, cwd), hard_exits_told(lambda code: _conclude(watches, Ending(code, "exited"))):
+        with _surroundings(trial, mirror, cwd), hard_exits_told(lambda code: _leaves(watches, mirror, code)):
             ending = execute(
                 script_in(mirror, trial.script, cwd),
                 edits={cwd / path: text for path, text in trial.edits},
@@ -56,6 +56,13 @@ def _surroundings(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generator[N
         ground = (cwd, *([(cwd / path).resolve().parent] if path is not None else []))
         with noticing_writes(trial.folder / WRITES, mirror, ground=ground):
             yield
+
+
+def _leaves(watches: list[trials.Watching], mirror: Mirror | None, code: int) -> None:
+    """The process is about to end without the script's return. Nobody else is left to clear up where the race is gone."""
+    _conclude(watches, Ending(code, "exited"))
+    if mirror is not None and code == ABANDONED:
+        mirror.clear()
 
 
 def _conclude(watches: list[trials.Watching], ending: Ending) -> Ending:

@@ -5,25 +5,26 @@ Code is compiled under the user's own paths, so records and tracebacks show thos
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.trials.mirror import Mirror, TooLarge
+from unvanish.trials.mirror import PREFIX, Mirror, TooLarge
 
 if TYPE_CHECKING:
     from unvanish.trials.script import Script
 
-MIRROR = "mirror"  # in the trial's folder
+ADDRESS = "mirror.txt"  # in the trial's folder: where its mirror is, or was
 
 
 def set_up(folder: Path, script: Script, cwd: Path) -> Mirror | None:
-    """A mirror in a trial's folder for a script that is run from `cwd`; None where there can be none, so that trials share files.
+    """A mirror for the trial of a folder, whose script is run from `cwd`; None where there can be none, so that trials share files.
 
     That is where a folder on the way holds too many entries or must not be listed, or where the disk refuses links.
     """
-    mirror = Mirror(folder.resolve() / MIRROR)
-    real = _real(script, cwd)
+    house = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+    mirror, real = Mirror(house), _real(script, cwd)
     try:
         mirror.plant([cwd.resolve(), *([real.parent] if real is not None else [])])
         if real is not None:
@@ -31,13 +32,14 @@ def set_up(folder: Path, script: Script, cwd: Path) -> Mirror | None:
     except (TooLarge, OSError):
         mirror.clear()
         return None
+    (folder / ADDRESS).write_text(str(house), encoding="utf-8")
     return mirror
 
 
 def workplace_in(folder: Path) -> Mirror | None:
     """The mirror that was set up in a trial's folder."""
-    mirror = Mirror(folder.resolve() / MIRROR)
-    return mirror if mirror.root.is_dir() else None
+    house = _address(folder)
+    return None if house is None else Mirror(house)
 
 
 def working_folder(mirror: Mirror | None, cwd: Path) -> Path:
@@ -56,7 +58,13 @@ def script_in(mirror: Mirror | None, script: Script, cwd: Path) -> Script:
 
 def in_users_terms(folder: Path, text: str) -> str:
     """A text that a trial wrote, with the user's paths in place of those in its mirror."""
-    return text.replace(str(folder.resolve() / MIRROR), "")
+    house = _address(folder)
+    return text if house is None else text.replace(str(Mirror(house).root), "")
+
+
+def _address(folder: Path) -> Path | None:
+    path = folder / ADDRESS
+    return Path(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _real(script: Script, cwd: Path) -> Path | None:
