@@ -28,8 +28,7 @@ def half() -> Any:
 
 
 def treat(network: nn.Module, optimizer: Optimizer | list[Optimizer]) -> Any:
-    with half():
-        return apply(network, "loss-scaling", optimizer=optimizer, shelf=SHELF)
+    return apply(network, "loss-scaling", optimizer=optimizer, shelf=SHELF)
 
 
 def keeper_of(network: nn.Module) -> Hook:
@@ -39,7 +38,7 @@ def keeper_of(network: nn.Module) -> Hook:
 
 def scaled(network: nn.Module) -> nn.Module:
     """The network with the hooks, without an optimizer."""
-    hook = Hook()
+    hook = Hook(narrow=(torch.float16, torch.float64))
     network.register_forward_pre_hook(hook.before_forward, with_kwargs=True)
     network.register_forward_hook(hook.after_forward, with_kwargs=True)
     return network
@@ -323,10 +322,39 @@ def test_a_compiled_network_has_the_same_gradients(backend: str) -> None:
     torch._dynamo.reset()
 
 
-def test_where_nothing_is_in_float16_or_it_is_scaled_it_says_so() -> None:
-    for network in (mlp(), mlp().double(), mlp().bfloat16()):
-        with pytest.raises(NotApplicable, match=r"nothing of Sequential is in float16: .*inside its autocast block"):
-            apply(network, "loss-scaling", optimizer=SGD(network.parameters(), lr=0.1), shelf=SHELF)
+@pytest.mark.parametrize("own", [torch.float32, torch.bfloat16])
+def test_passes_without_float16_stay_as_they_are(own: torch.dtype) -> None:
+    network = chain(2, nn.Tanh)
+    treat(network, SGD(network.parameters(), lr=0.1))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=own is torch.bfloat16):
+        out = network(batch())
+    assert out.dtype is own
+    assert "Enlarged" not in out.grad_fn.name()
+
+
+def test_float16_inside_the_networks_own_forward_is_found() -> None:
+    class Inside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = chain(3, nn.Tanh)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with half():
+                return self.net(x).float()
+
+    network = Inside()
+    true = [g.clone() for g in gradients(copy.deepcopy(network.net).double(), 1e-6)]
+    treat(network, SGD(network.parameters(), lr=0.1))
+    for _ in range(8):
+        network.zero_grad()
+        network(batch()).square().mean().mul(1e-6).backward()
+    assert apart([p.grad for p in network.parameters()], true) < 0.01
+
+
+def test_where_nothing_can_be_in_float16_or_it_is_scaled_it_says_so() -> None:
+    for network in (mlp().double(), mlp().bfloat16()):
+        with pytest.raises(NotApplicable, match="nothing of Sequential will be in float16"):
+            treat(network, SGD(network.parameters(), lr=0.1))
     network = mlp()
     optimizer = SGD(network.parameters(), lr=0.1)
     treat(network, optimizer)

@@ -33,10 +33,12 @@ class LossScaling:
     """Hooks of the whole network, whose outputs they make multiply the gradient that enters them.
 
     The factor halves when a pass makes a gradient that is not finite, whose parts then count as zero, and doubles after 2000
-    passes that do not. `overflows` counts the former; the optimizers' hooks read it. Nothing here waits for the device.
+    passes that do not. `overflows` counts the former; the optimizers' hooks read it. Nothing here waits for the device. A pass in
+    which nothing is of a `narrow` type stays as it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: tuple[torch.dtype, ...] = (torch.float16,)) -> None:
+        self.narrow = narrow
         self.scale = torch.tensor(START)
         self.overflows = torch.tensor(0)
         self._good = torch.tensor(0)
@@ -72,11 +74,13 @@ class LossScaling:
         at = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         if not at or not torch.is_grad_enabled():
             return output
-        self._follow(leaves[at[0]].device)
         inner = tuple(leaves[i] for i in at)
         given = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
         own = [parameter for parameter in module.parameters() if parameter.requires_grad]
         nodes = _nodes(inner, {tensor.grad_fn for tensor in given})
+        if not any(tensor.dtype in self.narrow for tensor in (*inner, *own)) and not _made(nodes, self.narrow):
+            return output
+        self._follow(inner[0].device)
         sources = tuple({id(tensor): tensor for tensor in (*given, *own, *_leaves(nodes))}.values())
         way = _Way(
             self,
@@ -222,6 +226,11 @@ def _finite(gradient: Tensor, overflowed: Tensor) -> Tensor:
 
 def _values(gradient: Tensor) -> Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient
+
+
+def _made(nodes: Sequence[Node], types: tuple[torch.dtype, ...]) -> bool:
+    """Whether some operation made a tensor of one of these types."""
+    return any(each.dtype in types for node in nodes for each in node._input_metadata)
 
 
 def _leaves(nodes: Sequence[Node]) -> Iterator[Tensor]:

@@ -25,13 +25,13 @@ class LossScaling(Remedy):
     Does: runs the backward pass through the network on 65,536 times the gradient of its outputs, and divides what arrives at
         parameters and inputs: all who read a gradient, clipping for one, see its true size. When a pass overflows, its
         gradients count as zero, the optimizer passes over the next step, and the factor halves; after 2000 passes without,
-        it doubles. Outputs that autocast made float16 come out as float32, so that their gradient gets there. Without gradients
-        nothing is done.
+        it doubles. Outputs that autocast made float16 come out as float32, so that their gradient gets there. Whether there is
+        anything in float16 is looked up in each pass: without it, in float32 or bfloat16, and without gradients, nothing is done.
     Helps: training in float16, by autocast or with parameters in float16, without torch.amp.GradScaler: gradients below 6e-8
         become zero on their way and the weights behind them never move.
     Harms: a gradient that arrives too small for the parameter's own type is still lost: keep parameters in float32. What the
         network's modules compute outside its own forward is not scaled. Hooks inside see the larger gradient; reentrant
-        checkpointing is refused by torch. bfloat16, where the hardware has it, needs none of this. Torch copies no hooks of
+        checkpointing is refused by torch. bfloat16, where the hardware has it, needs none of this. A torch.amp.GradScaler that is at work already needs none either. Torch copies no hooks of
         optimizers: with a deep copy, a pass that overflows is a step with no gradient.
     Cost: two passes over the gradients of parameters per step, a walk over the graph, and one number read back from the
         accelerator. The graph of a pass is kept until its outputs are let go.
@@ -44,11 +44,11 @@ class LossScaling(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("gradient-underflow",)
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """Hooks for the network and its optimizers. Raises NotApplicable where they are there, or nothing is in float16."""
+        """Hooks for the network and its optimizers. Raises NotApplicable where they are there, or nothing can be in float16."""
         owners = trained_by(network, context.optimizers, remedy=self.name)
         if any(isinstance(getattr(hook, "__self__", None), Hook) for hook in vars(network)["_forward_hooks"].values()):
             raise NotApplicable(f"{self.name}: the gradients of {type(network).__name__} are scaled so already; undo that first")
-        _require_half(network, remedy=self.name)
+        _require_narrow(network, remedy=self.name)
         keeper = Hook()
         drops = [(path, optimizer, DropOverflow(keeper)) for path, optimizer in owners.items()]
         return (
@@ -76,21 +76,12 @@ class _Scale(Operation):
         network.register_forward_hook(self.hook.after_forward, with_kwargs=True)
 
 
-def _require_half(network: nn.Module, *, remedy: str) -> None:
-    """Raises NotApplicable unless parameters are float16, or autocast would compute in float16 on a device of theirs."""
-    parameters = list(network.parameters())
-    if any(parameter.dtype is torch.float16 for parameter in parameters):
-        return
-    devices = sorted({parameter.device.type for parameter in parameters})
-    if any(p.dtype is torch.float32 for p in parameters) and any(_autocast_is_half(device) for device in devices):
-        return
-    types = ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters}))
-    where = " and ".join(devices)
-    raise NotApplicable(
-        f"{remedy}: nothing of {type(network).__name__} is in float16: its parameters are {types}, and autocast on {where} does "
-        "not choose float16; where training does, apply this inside its autocast block"
-    )
-
-
-def _autocast_is_half(device: str) -> bool:
-    return device != "meta" and torch.get_autocast_dtype(device) is torch.float16
+def _require_narrow(network: nn.Module, *, remedy: str) -> None:
+    """Raises NotApplicable where neither the parameters are float16 nor autocast could make anything of theirs float16."""
+    types = {parameter.dtype for parameter in network.parameters()}
+    if types.isdisjoint((torch.float16, torch.float32)):
+        told = ", ".join(sorted(str(each).removeprefix("torch.") for each in types))
+        raise NotApplicable(
+            f"{remedy}: nothing of {type(network).__name__} will be in float16: its parameters are {told}, which autocast leaves "
+            "as they are and which need no scaling; look for another reason why gradients are lost"
+        )
