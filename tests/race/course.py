@@ -25,6 +25,7 @@ class CurveEngine(Engine):
     curves: Mapping[str, Curve]
     interrupted_after: int | None = None
     cured_below: float = 0.5
+    steps: int = STEPS
     step_ms: Mapping[str, float] = field(default_factory=dict)
     reached: dict[tuple[str, int], int] = field(default_factory=dict)
     rounds: list[list[tuple[str, int, int | None]]] = field(default_factory=list)
@@ -46,7 +47,7 @@ class CurveEngine(Engine):
         self.stopped.append("all")
 
     def _result(self, trial: Trial, goal: int | None) -> TrialResult:
-        steps = STEPS if goal is None else goal
+        steps = self.steps if goal is None else goal
         self.reached[trial.name, trial.seed] = steps
         losses = tuple(self.curves[trial.name](step, trial.seed) for step in range(1, steps + 1))
         return TrialResult(
@@ -65,9 +66,9 @@ class CurveEngine(Engine):
         )
 
 
-def course(engine: Engine, folder: Path, **options: object) -> Course:
-    """A course over STEPS steps."""
-    return Course(Script(folder / "train.py"), engine, folder, STEPS, **options)  # pyright: ignore[reportArgumentType]
+def course(engine: Engine, folder: Path, *, steps: int = STEPS, **options: object) -> Course:
+    """A course over so many steps."""
+    return Course(Script(folder / "train.py"), engine, folder, steps, **options)  # pyright: ignore[reportArgumentType]
 
 
 def treatments(*names: str) -> list[Treatment]:

@@ -170,13 +170,13 @@ def test_a_script_that_fails_with_every_seed_is_cured_by_what_does_not() -> None
 
 
 def test_the_more_candidates_are_tested_the_wider_are_their_intervals() -> None:
-    one, other = trials("relu", (2.0, 1.9, 1.7)), trials("elu", (2.1, 2.2, 2.0))
+    one, other = trials("relu", (2.0, 1.9, 1.8)), trials("elu", (2.1, 2.2, 2.0))
     alone, together = judged(one).verdicts[0], judged(one, other).verdicts[0]
     assert alone.effects[0].effect == together.effects[0].effect
     assert alone.outcome is Outcome.CURED
     assert together.outcome is Outcome.SAME
-    first_seed_only = judged(one, other[:1]).verdicts[0]
-    assert first_seed_only.effects[0].interval == alone.effects[0].interval
+    stopped_early = judged(one, other[:1]).verdicts[0]
+    assert stopped_early.effects[0].interval == together.effects[0].interval
 
 
 def test_a_candidate_that_was_stopped_is_compared_with_the_control_at_that_step() -> None:

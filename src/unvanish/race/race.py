@@ -1,8 +1,8 @@
 """Runs a race on an unmodified script: the control and every candidate, on the same seeds and for the same number of steps.
 
-Candidates start in waves, the most promising first, and with the first seed: at each rung the weaker ones are stopped, the
-others go on where they stand. A further wave starts only where no cure is in sight. Those that lead run with the other seeds,
-against the control. It judges nothing itself and edits no file.
+Candidates start in waves, the most promising first, and with the first seed: at each rung the weaker ones wait, the others go on
+where they stand. Those that wait go on, and a further wave starts, only where no cure is in sight. Those that lead run with the
+other seeds, against the control. It judges nothing itself and edits no file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from unvanish.errors import UsageError
 from unvanish.race.compared import Comparison
 from unvanish.race.ladder import ladder, survivors
 from unvanish.race.referee import judge, undecided
-from unvanish.race.standing import leaders, promising, standing
+from unvanish.race.standing import leaders, learns, promising, standing
 from unvanish.race.treatments import CONTROL, Treatment
 from unvanish.record.verdict import RaceResult, TrialResult
 from unvanish.trials.engines.engine import Engine
@@ -25,7 +25,8 @@ from unvanish.trials.trial import Trial
 
 WAVE = 6  # candidates that start together
 KEPT = 2  # candidates that run with every seed
-PROOFS = 2  # how often the leaders of those that are left are run with the other seeds
+MOST_PROVED = 3  # candidates that run with every seed at most, where the first prove nothing
+MOST_RUNS = 8  # what finding a cure may cost, in trainings from start to end
 MORE_SEEDS = 2  # are added once where the seeds so far agree and yet prove nothing
 
 Stage = Callable[[str, int], None]
@@ -85,16 +86,13 @@ class _Race:
             self.results[CONTROL.name, 0] = self.control
         else:
             self._round([(CONTROL, 0)], None, "the script as it is")
-        comparison = self._comparison()
         for begin in range(0, len(self.treatments), WAVE):
-            wave = self.treatments[begin : begin + WAVE]
-            if self.stopped_early:
+            if self._over():
                 break
-            self._wave(wave)
-            if any(promising(self._first(), each.name, comparison) for each in wave):
-                break
-        self._prove(comparison)
-        return self._judged(comparison)
+            self._wave(self.treatments[begin : begin + WAVE])
+        self.course.engine.stop([trial_of(each, 0, self.course) for each in self.treatments])
+        self._prove()
+        return self._judged()
 
     def _comparison(self) -> Comparison:
         return Comparison(
@@ -107,61 +105,73 @@ class _Race:
         """The results with the first seed."""
         return [result for (_, seed), result in self.results.items() if seed == 0]
 
+    def _over(self) -> bool:
+        """Whether no more has to be run with the first seed: a cure is in sight, or enough was spent on finding one."""
+        spent = sum(result.steps for result in self._first() if result.remedies)
+        return self.stopped_early or spent > MOST_RUNS * self.course.steps or self._cure_in_sight()
+
+    def _cure_in_sight(self) -> bool:
+        first, comparison = self._first(), self._comparison()
+        return any(promising(first, result.name, comparison) for result in first if result.remedies)
+
     def _wave(self, wave: Sequence[Treatment]) -> None:
-        """Some candidates with the first seed, from rung to rung."""
+        """Some candidates with the first seed, from rung to rung; where that shows no cure, those that were set aside go on."""
         steps = ladder(self.course.steps, len(wave), keep=self.course.keep)
-        alive = list(wave)
+        alive, aside = list(wave), list[Treatment]()
         for number, rung in enumerate(steps.rungs, start=1):
             self._round([(each, 0) for each in alive], rung, f"rung {number} of {steps.height}, to step {rung}")
             if self.stopped_early:
                 return
-            alive = self._survivors(alive)
-        self._round(
-            [(each, 0) for each in alive],
-            None,
-            f"rung {steps.height} of {steps.height}, to the end" if steps.rungs else "to the end",
-        )
+            alive, behind = self._parted(alive, rung)
+            aside = [*behind, *aside]
+        self._to_the_end(alive, f"rung {steps.height} of {steps.height}, to the end" if steps.rungs else "to the end")
+        while aside and not self._over():
+            self._to_the_end(aside[: self.course.keep], "to the end, of those that were behind")
+            aside = aside[self.course.keep :]
 
-    def _survivors(self, alive: Sequence[Treatment]) -> list[Treatment]:
-        """Those that go on from a rung, best first; the others are stopped."""
+    def _to_the_end(self, chosen: Sequence[Treatment], text: str) -> None:
+        self._round([(each, 0) for each in chosen], None, text)
+
+    def _parted(self, alive: Sequence[Treatment], rung: int) -> tuple[list[Treatment], list[Treatment]]:
+        """Those that go on from a rung, and those that wait there, both best first.
+
+        While none has begun to learn, a comparison would tell nothing, and all go on.
+        """
         order = standing(self._first(), [each.name for each in alive], self._comparison())
         by_name = {each.name: each for each in alive}
-        kept: list[Treatment] = []
+        first: list[Treatment] = []
+        others: list[Treatment] = []
         families: set[tuple[str, ...]] = set()
-        for name in order:
-            each = by_name[name]
-            if each.variant and each.remedies in families:  # of several rates one goes on
-                continue
+        for each in (by_name[name] for name in order):
+            twin = bool(each.variant) and each.remedies in families  # of several rates one goes on
+            (others if twin else first).append(each)
             families.add(each.remedies)
-            kept.append(each)
-        kept = kept[: survivors(len(kept), keep=self.course.keep)]
-        self.course.engine.stop([trial_of(each, 0, self.course) for each in alive if each not in kept])
-        return kept
+        if not any(learns(self._first(), each.name, rung) for each in first):
+            return first, others
+        count = survivors(len(first), keep=self.course.keep)
+        return first[:count], [*first[count:], *others]
 
-    def _prove(self, comparison: Comparison) -> None:
-        """The leaders with the other seeds; where that proves none of them, those that come after them."""
-        if self.course.seeds < 2:
-            return
+    def _prove(self) -> None:
+        """The leaders with the other seeds; where that proves none of them, the next that may be a cure."""
         tried: set[str] = set()
-        for _ in range(PROOFS):
+        while self.course.seeds > 1 and not self.stopped_early and len(tried) < MOST_PROVED:
             left = [result for result in self._first() if result.name not in tried]
-            names = leaders(left, comparison, keep=self.course.keep)
+            names = leaders(left, self._comparison(), keep=self.course.keep)
             chosen = [each for each in self.treatments if each.name in names]
-            if not chosen or self.stopped_early:
+            if not chosen:
                 return
             tried.update(names)
             self._seeds(chosen, range(1, self.course.seeds))
-            judged = self._judged(comparison)
-            open_still = [each for each in chosen if undecided(judged, each.name)]
-            if open_still and judged.winner is None and not self.stopped_early:
+            open_still = [each for each in chosen if undecided(self._judged(), each.name)]
+            if open_still and self._judged().winner is None and not self.stopped_early:
                 self._seeds(open_still, range(self.course.seeds, self.course.seeds + MORE_SEEDS))
-                judged = self._judged(comparison)
-            if judged.winner is not None:
+            rest = [result for result in self._first() if result.name not in tried]
+            if self._judged().winner is not None or not any(promising(rest, r.name, self._comparison()) for r in rest):
                 return
 
-    def _judged(self, comparison: Comparison) -> RaceResult:
+    def _judged(self) -> RaceResult:
         trials = list(self.results.values())
-        return judge(self.course.script.name, trials, comparison=comparison, stopped=self.stopped_early)
+        return judge(self.course.script.name, trials, comparison=self._comparison(), stopped=self.stopped_early)
 
     def _seeds(self, chosen: Sequence[Treatment], seeds: Sequence[int]) -> None:
         # Seeds outermost, so that trials to be compared run side by side.

@@ -1,8 +1,8 @@
 """Trials to verdicts: what each candidate did against the control on the same seeds, what it costs, and who wins.
 
-It runs nothing. What one seed shows by chance is not called an improvement, and no candidate wins that was not proved. Each of
-several candidates that ran with more than one seed has to pass a sharper test, so that together they err no more often than one
-would (Bonferroni; Dunn, 1961, doi 10.2307/2282330).
+It runs nothing. What one seed shows by chance is not called an improvement, and no candidate wins that was not proved. The more
+candidates there are, the sharper the test that each has to pass, so that together they err no more often than one would
+(Bonferroni; Dunn, 1961, doi 10.2307/2282330): the leader of many leads by luck too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, TrialResu
 AS_GOOD_SHARE = 0.9
 # Times per step that differ by less are equal: about what the same trial varies by on a busy machine of two cores.
 EQUAL_TIME_RATIO = 1.05
+SECOND_LOOK = 1  # that more seeds may be run where the first are not enough counts as one more test
 _RANKS = tuple(Outcome)
 
 Trials = Sequence[TrialResult]
@@ -46,8 +47,7 @@ def judge(script: str, trials: Trials, *, comparison: Comparison = _PLAIN, stopp
     control = [t for t in trials if not t.remedies]
     names = dict.fromkeys(t.name for t in trials if t.remedies)
     groups = {name: [t for t in trials if t.name == name] for name in names}
-    tested = sum(len(group) > 1 for group in groups.values())
-    court = _Court(control, comparison, max(1, tested))
+    court = _Court(control, comparison, len(groups) + SECOND_LOOK)
     verdicts = sorted((_verdict(court, group) for group in groups.values()), key=_rank)
     won = _winner(verdicts, groups, comparison)
     return RaceResult(

@@ -15,6 +15,8 @@ from unvanish.trials.outcome import TAIL
 RIVAL_SHARE = 0.7
 # One that is no cheaper than the leader by more than this cannot win as the cheaper of equals, and need not run either.
 CHEAPER_RATIO = 1.05
+# A candidate has begun to learn where its loss is below the control's by this share of it, and by so many standard errors.
+LEAST_FALL, ERRORS = 0.05, 3.0
 
 Trials = Sequence[TrialResult]
 
@@ -42,12 +44,16 @@ def standing(first: Trials, names: Sequence[str], comparison: Comparison) -> lis
 
 
 def leaders(first: Trials, comparison: Comparison, *, keep: int) -> list[str]:
-    """The candidates that ran to their end and are worth further seeds: the best, and cheaper ones that may be as good."""
+    """The candidates that ran to their end and are worth further seeds: the best, and cheaper ones that may be as good.
+
+    Those that may be a cure come before those that only improve.
+    """
     ended = [result for result in first if not result.paused]
     control = next((result for result in ended if not result.remedies), None)
     if control is None:
         return []
     order = standing(ended, [result.name for result in ended if result.remedies], comparison)
+    order = [name for name in order if promising(ended, name, comparison)] or order
     metric = deciding(ended, comparison)
     if metric is None or not order:
         return order[:keep]
@@ -76,6 +82,21 @@ def promising(first: Trials, name: str, comparison: Comparison) -> bool:
         return False
     metric = deciding([result, control], comparison)
     return metric is not None and _signed(result, metric) < _signed(control, metric)
+
+
+def learns(first: Trials, name: str, step: int) -> bool:
+    """Whether a candidate's loss has left that of the control at that step, by more than both jump about."""
+    result = next((each for each in first if each.name == name), None)
+    control = next((each for each in first if not each.remedies), None)
+    if result is None or control is None or result.failure is not None:
+        return False
+    losses = np.asarray(control.losses[: max(1, round(len(control.losses) * step / max(1, control.steps)))])
+    finite = losses[np.isfinite(losses)]
+    if not len(finite):
+        return math.isfinite(result.final_loss)
+    level = float(np.median(finite[-max(1, len(finite) // 3) :]))
+    margin = max(LEAST_FALL * abs(level), ERRORS * (standard_error(result) + standard_error(control)))
+    return result.final_loss < level - margin
 
 
 def standard_error(trial: TrialResult) -> float:
