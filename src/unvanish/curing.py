@@ -25,7 +25,8 @@ from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
 from unvanish.trials import Ending, Script, Trial
 from unvanish.trials.printed import is_merit
 from unvanish.trials.progress import read_progress
-from unvanish.trials.trial import PROGRESS
+from unvanish.trials.trial import PROGRESS, WRITES
+from unvanish.trials.writes import written
 
 if TYPE_CHECKING:
     from unvanish.race import Treatment
@@ -233,6 +234,9 @@ class _Fixing:
         if result.failure and not result.steps:
             raise ObservationError(f"{self.script.name} failed, so there is nothing to race: {result.failure}")
         self._require_metric(result)
+        if warning := written(first.folder / WRITES).warning:
+            self.notes.append(warning)
+        self.notes += filter(None, [written(first.folder / WRITES).warning])
         return foretold(load(first.folder / RUN_FILE)), result, first.folder / RUN_FILE
 
     def _trial(self, name: str, **options: Any) -> Trial:
