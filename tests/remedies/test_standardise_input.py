@@ -335,10 +335,32 @@ def test_where_there_is_no_place_it_says_why() -> None:
     assert [edit.path for edit in treated(Branching(), inputs=inputs("mlp")).edits] == ["fc1"]
     assert [edit.path for edit in treated(Functional()).edits] == ["fc1"]
     with pytest.raises(NotApplicable):
-        treated(nn.Linear(3, 2))
-    with pytest.raises(NotApplicable):
         treated(build("shared layer"))
     assert treated(Tied()).edits[0].path == "one"
+
+
+@pytest.mark.parametrize("network", [nn.Linear(3, 2), nn.Conv1d(3, 2, 1), nn.RNN(3, 2)], ids=lambda each: type(each).__name__)
+def test_a_network_that_is_one_layer_standardises_its_own_input(network: nn.Module) -> None:
+    shape = (60, 3, 5) if isinstance(network, nn.Conv1d) else (60, 3)
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 40 + 7
+    axes = (0, 2) if len(shape) == 3 else (0,)
+    plain = network((rows - rows.mean(axes, keepdim=True)) / rows.std(axes, keepdim=True, unbiased=False))
+    change = treated(network)
+    out = network(rows)
+    first, expected = (out[0], plain[0]) if isinstance(out, tuple) else (out, plain)
+    assert torch.allclose(first, expected, atol=1e-4)
+    change.undo()
+    assert not list(network.buffers())
+
+
+def test_a_column_of_ones_stays_the_bias_of_a_layer_that_has_none() -> None:
+    x = torch.stack([torch.arange(50.0), torch.full((50,), 4.0), torch.zeros(50)], 1)
+    for bias, constant in ((False, 1.0), (True, 0.0)):
+        network = nn.Sequential(nn.Linear(3, 1, bias=bias))
+        treated(network, inputs=x)
+        seen = network[0][0](x)
+        assert seen[:, 1].tolist() == [constant] * 50
+        assert not seen[:, 2].any()
 
 
 def test_a_treated_network_trains_copies_and_pickles() -> None:

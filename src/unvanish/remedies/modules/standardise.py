@@ -20,7 +20,9 @@ NAME = "standardise"
 
 @final
 class Standardise(nn.Module):
-    """(x - mean) / deviation for each of `features` along `axis`, which counts from the end; constant features are only centred.
+    """(x - mean) / deviation for each of `features` along `axis`, which counts from the end.
+
+    A feature that is constant becomes `constant`: 1 where it has to serve as the bias that a layer lacks, else 0; zeros stay.
 
     In training mode it takes the first batches into its statistics, by the pairwise formula of Chan 1983, until it has seen 1024
     examples; they stand for the whole set from then on, in training and evaluation. A batch is standardised with the statistics
@@ -34,10 +36,16 @@ class Standardise(nn.Module):
     examples: Tensor
 
     def __init__(
-        self, features: int, *, axis: int = -1, device: torch.device | None = None, dtype: torch.dtype | None = None
+        self,
+        features: int,
+        *,
+        axis: int = -1,
+        constant: float = 0.0,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.features, self.axis = features, axis
+        self.features, self.axis, self.constant = features, axis, constant
         self._gathers = True
         self.register_buffer("mean", torch.zeros(features, device=device, dtype=dtype))
         self.register_buffer("deviation", torch.zeros(features, device=device, dtype=dtype))
@@ -50,7 +58,11 @@ class Standardise(nn.Module):
             self.gather(x.detach())
         scale = torch.where(self.deviation > 0, self.deviation, 1.0)
         shape = (self.features, *[1] * (-1 - self.axis))
-        return ((x - self.mean.view(shape)) / scale.view(shape)).to(x)
+        if not self.constant:
+            return ((x - self.mean.view(shape)) / scale.view(shape)).to(x)
+        still = (self.deviation == 0) & (self.mean != 0)
+        offset = torch.where(still, self.constant, 0.0)
+        return ((x - self.mean.view(shape)) / scale.view(shape) + offset.view(shape)).to(x)
 
     @torch.no_grad()
     def gather(self, x: Tensor) -> None:
@@ -77,8 +89,9 @@ class Standardise(nn.Module):
         self.examples += x.shape[0] if x.dim() > -self.axis else 1
 
     def extra_repr(self) -> str:
-        """The number of features, and the axis where it is not the last."""
-        return f"{self.features}" if self.axis == -1 else f"{self.features}, axis={self.axis}"
+        """The number of features, and what is not as usual."""
+        axis = "" if self.axis == -1 else f", axis={self.axis}"
+        return f"{self.features}{axis}" + (f", constant={self.constant:g}" if self.constant else "")
 
 
 def precede(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

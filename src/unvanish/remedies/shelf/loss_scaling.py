@@ -31,8 +31,9 @@ class LossScaling(Remedy):
         become zero on their way and the weights behind them never move.
     Harms: a gradient that arrives too small for the parameter's own type is still lost: keep parameters in float32. What the
         network's modules compute outside its own forward is not scaled. Hooks inside see the larger gradient; reentrant
-        checkpointing is refused by torch. bfloat16, where the hardware has it, needs none of this. A torch.amp.GradScaler that is at work already needs none either. Torch copies no hooks of
-        optimizers: with a deep copy, a pass that overflows is a step with no gradient.
+        checkpointing is refused by torch. bfloat16, where the hardware has it, needs none of this, nor does a training whose
+        torch.amp.GradScaler is at work. Torch copies no hooks of optimizers: with a deep copy, a pass that overflows is a step
+        with no gradient.
     Cost: two passes over the gradients of parameters per step, a walk over the graph, and one number read back from the
         accelerator. The graph of a pass is kept until its outputs are let go.
     References: Micikevicius et al. 2018, arXiv 1710.03740, sec. 3.2.

@@ -32,8 +32,8 @@ class StandardiseInput(Remedy):
     """Shifts and scales the network's input so that every feature has mean 0 and deviation 1.
 
     Does: puts a Standardise module before each Linear, convolution or recurrent layer that the network's input reaches first:
-        features of the last axis for Linear and recurrent layers, channels for convolutions. A feature that is constant is only
-        centred. Given inputs=, the statistics begin with that batch; the first batches in training mode are added until 1024
+        features of the last axis for Linear and recurrent layers, channels for convolutions. A feature that is constant becomes
+        0, or 1 before a layer that has no bias. Given inputs=, the statistics begin with that batch; the first batches in training mode are added until 1024
         examples have been seen, and from then on they stay. "fc.weight" is then "fc.1.weight"; where the layer is recurrent, or
         its weight is read elsewhere in `forward`, its keys keep their names. Left alone: layers behind a normalisation or an
         activation, and layers that run several times.
@@ -71,7 +71,9 @@ class StandardiseInput(Remedy):
 
 
 def _entries(layout: Layout) -> dict[str, Entry]:
-    """The layers to put one before, by path."""
+    """The layers to put one before, by path: "" where the network itself is one."""
+    if len(layout.steps) == 1 and isinstance(alone := layout.steps[0].module, (*WEIGHTED, nn.RNNBase)):
+        return {layout.steps[0].path: alone}
     if not layout.traced:
         return {}
     steps = [layout.steps[at] for at in at_input(layout)]
@@ -86,10 +88,12 @@ def _module_for(layer: Entry) -> Standardise:
     weight = next(layer.parameters())
     device, dtype = weight.device, torch.promote_types(weight.dtype, torch.float32)
     if isinstance(layer, nn.RNNBase):
-        return Standardise(layer.input_size, device=device, dtype=dtype)
+        return Standardise(layer.input_size, constant=0.0 if layer.bias else 1.0, device=device, dtype=dtype)
+    constant = 1.0 if layer.bias is None else 0.0
     if isinstance(layer, nn.Linear):
-        return Standardise(layer.in_features, device=device, dtype=dtype)
-    return Standardise(layer.in_channels, axis=-1 - len(layer.kernel_size), device=device, dtype=dtype)
+        return Standardise(layer.in_features, constant=constant, device=device, dtype=dtype)
+    axis = -1 - len(layer.kernel_size)
+    return Standardise(layer.in_channels, axis=axis, constant=constant, device=device, dtype=dtype)
 
 
 def _arriving(network: nn.Module, inputs: Any, paths: Sequence[str]) -> dict[str, Tensor]:
@@ -115,7 +119,7 @@ def _arriving(network: nn.Module, inputs: Any, paths: Sequence[str]) -> dict[str
 def _insertion(
     path: str, layer: Entry, module: Standardise, found: Mapping[nn.Module, tuple[Place, ...]], *, inside: bool
 ) -> Operation:
-    if inside or isinstance(layer, nn.RNNBase):
+    if inside or not path or isinstance(layer, nn.RNNBase):
         return _Precede(path, layer, module)
     return Replace(path, layer, nn.Sequential(module, layer), found[layer], action="insert")
 
