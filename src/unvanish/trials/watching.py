@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 
@@ -54,11 +54,16 @@ class Watching:
         """Whether the trial has made its last step, and was told to stop there."""
         return self._last is not None and self.step >= self._last
 
+    def note(self, metrics: Mapping[str, float]) -> None:
+        """Takes in figures that the script gave to a tracker."""
+        self._observer.note(metrics)
+
     def close(self, ending: Ending) -> None:
         """Ends watching and completes the journal."""
         self._write(self._observer.progress)
         facts = self._observer.close(ending.exception or ending.how)
-        self._journal.write(facts=replace(facts, threads=torch.get_num_threads()))  # the script may have set them meanwhile
+        device = facts.device if torch.cuda.is_initialized() else "cpu"  # what was used, not only there
+        self._journal.write(facts=replace(facts, device=device, threads=torch.get_num_threads()))  # set by the script meanwhile
         self._journal.close()
 
     def _wait_if_there(self, progress: Progress) -> None:

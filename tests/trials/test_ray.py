@@ -1,0 +1,262 @@
+"""Races on a real Ray cluster of several nodes, started on this machine: the same results, whatever happens to a node."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from test_local import TRAIN, examine, gone
+
+from unvanish.errors import TrialError, UsageError
+from unvanish.record.verdict import TrialResult
+from unvanish.trials import News, Script, Trial, run_trials
+from unvanish.trials.engines.engine import Terms
+from unvanish.trials.engines.ray import engage
+from unvanish.trials.engines.ray_actor import Place, versions
+from unvanish.trials.engines.ray_engine import RESUBMISSIONS
+from unvanish.trials.engines.ray_seats import require_same
+from unvanish.trials.trial import State
+from unvanish.trials.workplace import in_users_terms
+
+SMALL = {"object_store_memory": 80 * 2**20}
+
+# Says where it is, and while HOLD exists it stays at its eighth step.
+PLAIN = (
+    "STEPS, RATE = 20, 0.5\n"
+    + TRAIN.replace(
+        "    print(repr", "    while step == 8 and HOLD.exists():\n        HOLD.with_name(str(os.getpid())).touch()\n    print(repr"
+    )
+    + "print('val_acc: 50%')\n"
+    + "print(os.getcwd(), torch.get_num_threads(), os.environ['WISH'], os.environ.get('CUDA_VISIBLE_DEVICES', ''))\n"
+)
+
+
+@dataclass
+class Ground:
+    """A cluster of a head without CPUs and two nodes of one CPU, and a folder with scripts and for the nodes' temporary files."""
+
+    cluster: Cluster
+    folder: Path
+    nodes: list[Any] = field(default_factory=list)
+
+    def add_node(self, **options: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", str(self.folder / "temporary"))
+            self.nodes.append(self.cluster.add_node(num_cpus=1, **SMALL, **options))
+
+    def script(self, name: str, text: str) -> Script:
+        path = self.folder / f"{name}.py"
+        path.write_text(f"import os, signal, time\nfrom pathlib import Path\nHOLD = Path({str(self.folder / 'hold')!r})\n{text}")
+        return Script(path)
+
+    def trial(self, script: Script, seed: int, name: str, **options: Any) -> Trial:
+        return Trial(script, (), seed, self.folder / f"{name}-{seed}", **options)
+
+    def terms(self, **options: Any) -> Terms:
+        return Terms(examine, address=self.cluster.address, **options)
+
+    def held(self) -> list[int]:
+        """The processes that have come to the step at which they are held."""
+        return [int(path.name) for path in self.folder.iterdir() if path.name.isdigit()]
+
+    def wait_for_trials_to_go(self) -> None:
+        """Returns once no node has a folder of a trial."""
+        until = time.monotonic() + 30
+        while found := list(Path(self.folder / "temporary").iterdir()):
+            assert time.monotonic() < until, f"left behind: {found}"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("ray")
+    (folder / "temporary").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("WISH", "granted")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL})
+        made = Ground(cluster, folder)
+        try:
+            made.add_node()
+            made.add_node()
+            yield made
+        finally:
+            cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local(ground: Ground) -> list[TrialResult]:
+    """The results of the plain script on this machine, for two seeds."""
+    plain = ground.script("plain", PLAIN)
+    return run_trials([ground.trial(plain, seed, "local", apart=True) for seed in (0, 1)], examine=examine, jobs=2)
+
+
+def essence(result: TrialResult) -> TrialResult:
+    """A result without what differs from time to time."""
+    return replace(result, step_ms=0.0, memory_bytes=0)
+
+
+def test_a_race_on_a_cluster_comes_to_what_it_comes_to_here_and_more_trials_can_wait_than_there_are_cpus(
+    ground: Ground, local: list[TrialResult]
+) -> None:
+    told: list[News] = []
+    plain = ground.script("plain", PLAIN)
+    trials = [ground.trial(plain, seed, "far", apart=True) for seed in (0, 1, 2)]
+    with engage(ground.terms(progress=told.append)) as engine:
+        assert engine.capacity == 2
+        paused = engine.advance([(trial, 5) for trial in trials])
+        engine.stop(trials[2:])
+        ended = engine.advance([(trial, None) for trial in trials[:2]])
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+    assert [(r.steps, r.paused, r.findings, r.failure) for r in paused] == [(5, True, (), None)] * 3
+    assert paused[0].losses == local[0].losses[:5]
+    assert [essence(result) for result in ended] == [essence(result) for result in local]
+    assert all(50e6 < result.memory_bytes < 5e9 and result.step_ms > 0 for result in ended)
+    far, near = ground.folder / "far-0", ground.folder / "local-0"
+    assert {path.name for path in far.iterdir()} == {path.name for path in near.iterdir()}
+    printed = [in_users_terms(folder, (folder / "stdout.txt").read_text()) for folder in (far, near)]
+    assert printed[0] == printed[1]
+    assert printed[0].splitlines()[-1].split() == [str(Path.cwd()), "1", "granted"]
+    states = [(news.trial.seed, news.state) for news in told if news.state is not State.RUNNING]
+    assert sorted(states[:3]) == [(seed, State.PAUSED) for seed in (0, 1, 2)]
+    assert states[3] == (2, State.STOPPED)
+    assert sorted(states[4:]) == [(0, State.ENDED), (1, State.ENDED)]
+    begun = [news.trial.seed for news in told if news.state is State.RUNNING and news.step == 0]
+    assert sorted(begun) == [0, 1, 2], "a trial was trained twice"
+    ground.wait_for_trials_to_go()
+
+
+def test_what_is_lost_with_a_node_runs_again_on_another_and_comes_to_the_same(ground: Ground, local: list[TrialResult]) -> None:
+    plain, hold = ground.script("plain", PLAIN), ground.folder / "hold"
+    told: list[News] = []
+
+    def kill_a_node() -> None:
+        while len(ground.held()) < 2:
+            time.sleep(0.05)
+        ground.cluster.remove_node(ground.nodes.pop(), allow_graceful=False)
+        hold.unlink()
+
+    hold.touch()
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    trials = [ground.trial(plain, seed, "lost") for seed in (0, 1)]
+    with engage(ground.terms(progress=told.append)) as engine:
+        results = engine.advance([(trial, None) for trial in trials])
+    killer.join()
+    ground.add_node()
+    assert [essence(result) for result in results] == [essence(result) for result in local]
+    assert sum(news.state is State.RUNNING and news.step == 0 for news in told) == 3, "no trial was lost"
+    assert all(gone(pid) for pid in ground.held())
+    ground.wait_for_trials_to_go()
+
+
+def test_a_trial_that_is_lost_again_and_again_is_a_failure_that_says_so(ground: Ground) -> None:
+    deadly = ground.script("deadly", "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)")
+    begun: list[News] = []
+    with engage(ground.terms(progress=begun.append)) as engine:
+        (result,) = engine.advance([(ground.trial(deadly, 0, "deadly"), None)])
+    assert result.failure is not None
+    assert result.failure.startswith(f"lost with its node or its Ray actor {RESUBMISSIONS + 1} times, the last time: The actor")
+    assert sum(news.state is State.RUNNING for news in begun) == RESUBMISSIONS + 1
+    ground.wait_for_trials_to_go()
+
+
+def test_a_script_or_a_folder_that_a_node_does_not_have_is_said_with_its_path(ground: Ground) -> None:
+    absent = ground.folder / "absent"
+    there = ground.script("there", "print(1)")
+    with engage(ground.terms()) as engine:
+        results = engine.advance(
+            [
+                (ground.trial(Script(absent / "train.py"), 0, "absent"), None),
+                (ground.trial(there, 1, "absent", cwd=absent), None),
+            ]
+        )
+    assert [str(result.failure).partition(" is not on the node ")[0] for result in results] == [
+        str(absent / "train.py"),
+        str(absent),
+    ]
+    assert all("at the same path" in str(result.failure) for result in results)
+
+
+def test_ctrl_c_ends_all_actors_and_keeps_what_ended(ground: Ground) -> None:
+    pid = ground.folder / "pid"
+    endless = ground.script("endless", f"Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(600)")
+    quick = ground.script("quick", "print(1)")
+    trials = [ground.trial(endless, 0, "endless"), ground.trial(quick, 0, "quick")]
+
+    def interrupt(news: News) -> None:
+        while news.result is not None and not pid.exists():
+            time.sleep(0.05)
+        if news.result is not None:
+            raise KeyboardInterrupt
+
+    with engage(ground.terms(progress=interrupt)) as engine:
+        ended = engine.advance([(trial, None) for trial in trials])
+        assert [result.failure for result in ended] == ["the script ended before it imported torch"]
+        assert gone(int(pid.read_text()))
+    ground.wait_for_trials_to_go()
+
+
+def test_after_the_deadline_nothing_goes_on(ground: Ground) -> None:
+    endless = ground.script("endless", "time.sleep(600)")
+    with engage(ground.terms(deadline=time.monotonic() + 3.0)) as engine:
+        assert engine.advance([(ground.trial(endless, 0, "late"), None)]) == []
+    ground.wait_for_trials_to_go()
+
+
+def test_where_there_are_gpus_a_trial_gets_one_until_the_script_is_known_not_to_use_it(ground: Ground) -> None:
+    ground.add_node(num_gpus=1)
+    try:
+        scripts = ground.script("plain", PLAIN), ground.script("devices", "print(os.environ['CUDA_VISIBLE_DEVICES'])")
+        with engage(ground.terms(jobs=1)) as engine:
+            for seed, script in enumerate(scripts):
+                engine.advance([(ground.trial(script, seed, "gpu"), None)])
+    finally:
+        ground.cluster.remove_node(ground.nodes.pop())
+    last = [(ground.folder / f"gpu-{seed}" / "stdout.txt").read_text().splitlines()[-1] for seed in (0, 1)]
+    assert last == [f"{Path.cwd()} 1 granted 0", ""]
+
+
+def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) -> None:
+    ray.init(address=ground.cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        with engage(Terms(examine)) as engine:
+            (result,) = engine.advance([(ground.trial(ground.script("quick", "print(1)"), 0, "before"), None)])
+        assert result.failure == "the script ended before it imported torch"
+        assert ray.is_initialized()
+        with pytest.raises(UsageError, match="give no address"):
+            engage(ground.terms())
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("local", "starts no Ray cluster"), ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("nonsense", "Invalid address")],
+)
+def test_an_address_without_a_cluster_is_refused_with_what_to_do(address: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        engage(Terms(examine, address=address))
+    assert "ray start --head" in str(refused.value)
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install 'unvanish\[ray\]'"):
+        engage(Terms(examine))
+
+
+def test_a_node_with_another_torch_is_refused() -> None:
+    other = tuple((name, "0.1" if name == "torch" else found) for name, found in versions())
+    with pytest.raises(TrialError, match=r"the node 10\.0\.0\.2 of the Ray cluster has torch 0\.1"):
+        require_same(Place("1", "10.0.0.2", other, ""))
