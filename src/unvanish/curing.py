@@ -236,7 +236,6 @@ class _Fixing:
         self._require_metric(result)
         if warning := written(first.folder / WRITES).warning:
             self.notes.append(warning)
-        self.notes += filter(None, [written(first.folder / WRITES).warning])
         return foretold(load(first.folder / RUN_FILE)), result, first.folder / RUN_FILE
 
     def _trial(self, name: str, **options: Any) -> Trial:
