@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, Usage
 from unvanish.examine import first_look, foretold, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, say, unmake
-from unvanish.trials import Ending, Script, execute, hearing, printed_metrics, when_imported
+from unvanish.trials import Ending, Script, execute, hearing, listening, printed_metrics, when_imported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -142,14 +142,14 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         observer.attach()
         watches.append((observer, journal))
 
-    def hear(text: str) -> None:
-        if watches and (found := printed_metrics(text)):
-            watches[0][0].note(found)
+    def note(metrics: Mapping[str, float]) -> None:
+        if watches and metrics:
+            watches[0][0].note(metrics)
 
     forget = when_imported("torch", attach)
     how = "failed"
     try:
-        with hearing(hear):
+        with hearing(lambda text: note(printed_metrics(text))), listening(note):
             ending = execute(script, stop=(StopTraining,))
         how = ending.exception or ending.how
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,7 @@ def fix(
     wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric, deadline=deadline)
     terms = Terms(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
     told = Told(board.stage, board.expect)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C ends and keeps, a plain kill does too
     with board, engaged(engine, terms) as crew:
         if dry_run:
             return _say_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
@@ -87,7 +89,8 @@ def _tell(done: Fix, folder: Path, script: str) -> None:
     from unvanish.report.terminal import render
 
     console = terminal()
-    console.print(render(done.checkup.run, done.checkup.findings, script=script, report_path=done.checkup.page))
+    run, findings, page = done.checkup.run, done.checkup.findings, done.checkup.page
+    console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH))
     if done.patch:
         console.print(f"\n{done.patch}", markup=False)
         console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}")

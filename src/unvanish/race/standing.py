@@ -15,6 +15,8 @@ from unvanish.trials.outcome import TAIL
 RIVAL_SHARE = 0.7
 # One that is no cheaper than the leader by more than this cannot win as the cheaper of equals, and need not run either.
 CHEAPER_RATIO = 1.05
+# A figure is clearly better where it differs by this share of the control's.
+CLEARLY = 0.1
 # A candidate has begun to learn where its loss is below the control's by this share of it, and by so many standard errors.
 LEAST_FALL, ERRORS = 0.05, 3.0
 
@@ -73,7 +75,7 @@ def _cheaper(one: TrialResult, other: TrialResult) -> bool:
 
 
 def promising(first: Trials, name: str, comparison: Comparison) -> bool:
-    """Whether a candidate ran to its end without the control's findings, and with a better figure."""
+    """Whether a candidate ran to its end without the control's findings, and with a figure that is clearly better."""
     result = next((each for each in first if each.name == name), None)
     control = next((each for each in first if not each.remedies), None)
     if result is None or control is None or result.paused or result.failure is not None:
@@ -81,11 +83,13 @@ def promising(first: Trials, name: str, comparison: Comparison) -> bool:
     if set(result.findings) & set(control.findings):
         return False
     metric = deciding([result, control], comparison)
-    return metric is not None and _signed(result, metric) < _signed(control, metric)
+    before, after = _signed(control, metric), _signed(result, metric)
+    return after < before - CLEARLY * abs(before) if math.isfinite(before) else math.isfinite(after)
 
 
 def learns(first: Trials, name: str, step: int) -> bool:
-    """Whether a candidate's loss has left that of the control at that step, by more than both jump about."""
+    """Whether a candidate's loss is below all that the control came to, at that step and at its end, by more than both jump
+    about."""
     result = next((each for each in first if each.name == name), None)
     control = next((each for each in first if not each.remedies), None)
     if result is None or control is None or result.failure is not None:
@@ -94,7 +98,7 @@ def learns(first: Trials, name: str, step: int) -> bool:
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return math.isfinite(result.final_loss)
-    level = float(np.median(finite[-max(1, len(finite) // 3) :]))
+    level = min(float(np.median(finite[-max(1, len(finite) // 3) :])), control.final_loss)
     margin = max(LEAST_FALL * abs(level), ERRORS * (standard_error(result) + standard_error(control)))
     return result.final_loss < level - margin
 

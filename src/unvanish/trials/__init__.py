@@ -13,21 +13,25 @@ if TYPE_CHECKING:
     from unvanish.trials.engines.local import run_trials
     from unvanish.trials.imports import when_imported
     from unvanish.trials.overheard import hearing
-    from unvanish.trials.printed import printed_metrics
+    from unvanish.trials.printed import OutputReader, printed_metrics, printed_series
     from unvanish.trials.script import Ending, Script, execute
     from unvanish.trials.seeding import shift_seeds
+    from unvanish.trials.trackers import listening
     from unvanish.trials.trial import News, Trial
     from unvanish.trials.watching import Watching
 
 __all__ = [
     "Ending",
     "News",
+    "OutputReader",
     "Script",
     "Trial",
     "Watching",
     "execute",
     "hearing",
+    "listening",
     "printed_metrics",
+    "printed_series",
     "run_trials",
     "shift_seeds",
     "when_imported",
@@ -37,8 +41,9 @@ _HOMES = (
     ("script", ("Ending", "Script", "execute")),
     ("overheard", ("hearing",)),
     ("imports", ("when_imported",)),
-    ("printed", ("printed_metrics",)),
+    ("printed", ("OutputReader", "printed_metrics", "printed_series")),
     ("seeding", ("shift_seeds",)),
+    ("trackers", ("listening",)),
     ("trial", ("News", "Trial")),
     ("watching", ("Watching",)),
     ("engines.local", ("run_trials",)),

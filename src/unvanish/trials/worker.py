@@ -8,7 +8,7 @@ It imports neither torch nor numpy before the script does, and writes nothing ou
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from unvanish.trials.gate import ABANDONED, Gate
 from unvanish.trials.leaving import PATIENCE_S, Patience, hard_exits_told, leave
 from unvanish.trials.mirror import Mirror
 from unvanish.trials.script import Ending, execute
+from unvanish.trials.trackers import listening
 from unvanish.trials.trial import WRITES, Trial, load_job
 from unvanish.trials.workplace import script_in, workplace_in
 from unvanish.trials.writes import noticing_writes
@@ -31,8 +32,13 @@ def main(job: Path, pipe: int | None) -> int:
     watches: list[trials.Watching] = []
     forget = trials.when_imported("torch", lambda: watches.append(trials.Watching(trial, gate)))
     patience = Patience(PATIENCE_S)
+
+    def note(metrics: Mapping[str, float]) -> None:
+        for watch in watches:
+            watch.note(metrics)
+
     try:
-        with _surroundings(trial, mirror, cwd), hard_exits_told(lambda code: _leaves(watches, mirror, code)):
+        with listening(note), _surroundings(trial, mirror, cwd), hard_exits_told(lambda code: _leaves(watches, mirror, code)):
             ending = execute(
                 script_in(mirror, trial.script, cwd),
                 edits={cwd / path: text for path, text in trial.edits},
