@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PATCH, TRIALS = "unvanish.patch", "trials"
 SEEDS = 3
+FEW = 4  # candidates that a person asked for, and that all run with every seed
 MORE_SEEDS = 2  # for a script whose losses differ from run to run with the same seed
 
 
@@ -186,6 +187,7 @@ class _Fixing:
             steps=prepared.control.steps,
             seeds=prepared.plan.seeds,
             keep=self._keep(treatments),
+            all_seeds=self._few_asked(treatments),
             max_steps=self.wishes.max_steps,
             metric=self.wishes.metric,
             stage=self.told.stage,
@@ -194,10 +196,13 @@ class _Fixing:
         return replace(race(treatments, prepared.control, course), notes=tuple(self.notes))
 
     def _keep(self, treatments: Sequence[Treatment]) -> int:
-        """All that a person asked for run with every seed; of our own choice the leaders."""
+        """How many candidates run to the end: a few that a person asked for all do; of many, or of our own choice, the leaders."""
         from unvanish.race import KEPT
 
-        return len(treatments) if self.wishes.remedies else KEPT
+        return len(treatments) if self._few_asked(treatments) else KEPT
+
+    def _few_asked(self, treatments: Sequence[Treatment]) -> bool:
+        return bool(self.wishes.remedies) and len(treatments) <= FEW
 
     def _affordable(self, choice: Choice, control: TrialResult, seeds: int, spent_s: float) -> Choice:
         """As many of the candidates, the first ones, as can be raced in the time that is left; one at least.

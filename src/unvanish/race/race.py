@@ -40,7 +40,7 @@ def unheard(text: str, trials: int) -> None:
 @dataclass(frozen=True, slots=True)
 class Course:
     """What a race needs besides its candidates. `folder` holds the trials' own; `steps` is the length of the training as it is;
-    `seeds` are run for what survives."""
+    `seeds` are run for what survives, or with `all_seeds` for every candidate."""
 
     script: Script
     engine: Engine
@@ -48,6 +48,7 @@ class Course:
     steps: int
     seeds: int = 3
     keep: int = KEPT
+    all_seeds: bool = False
     max_steps: int | None = None
     metric: str | None = None
     stage: Stage = unheard
@@ -157,6 +158,8 @@ class _Race:
         while self.course.seeds > 1 and not self.stopped_early and len(tried) < MOST_PROVED:
             left = [result for result in self._first() if result.name not in tried]
             names = leaders(left, self._comparison(), keep=self.course.keep)
+            if self.course.all_seeds:
+                names = [result.name for result in left if result.remedies and not result.paused and result.failure is None]
             chosen = [each for each in self.treatments if each.name in names]
             if not chosen:
                 return
