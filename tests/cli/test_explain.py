@@ -18,7 +18,7 @@ from unvanish.handbook import rule_leaves
 from unvanish.handbook.terminal import WIDEST, plain_list, render, render_list
 from unvanish.remedies import names
 
-SHELVES = {"rules": [rule.code for rule in built_in()], "remedies": names()}
+SHELVES = {"rules": [rule.code for rule in built_in()], "remedies": names(), "engines": ["local", "ray"]}
 HEADINGS = ("Sees", "Why it matters", "Known problems", "References")
 
 

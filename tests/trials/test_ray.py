@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -228,7 +229,7 @@ def test_where_there_are_gpus_a_trial_gets_one_until_the_script_is_known_not_to_
 
 
 def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) -> None:
-    ray.init(address=ground.cluster.address, log_to_driver=False, logging_level="error")
+    ray.init(address=ground.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with engage(Terms(examine)) as engine:
             (result,) = engine.advance([(ground.trial(ground.script("quick", "print(1)"), 0, "before"), None)])

@@ -1,4 +1,4 @@
-"""unvanish explain and unvanish list: the cards of findings and remedies, which are the docstrings of their classes."""
+"""unvanish explain and unvanish list: the cards of findings and remedies as their classes have them, and the engines."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Shelf(StrEnum):
 
     RULES = "rules"
     REMEDIES = "remedies"
+    ENGINES = "engines"
 
 
 def explain(name: Annotated[str, typer.Argument(metavar="CODE", help="A finding's code, or a remedy's name.")]) -> int:
@@ -48,12 +49,13 @@ def listing(
     shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the list as JSON; - is standard output.")] = None,
 ) -> int:
-    """List the rules or the remedies, each with a line that says what it is."""
-    from unvanish.handbook import remedy_leaves, rule_leaves
+    """List the rules, the remedies or the engines, each with a line that says what it is."""
+    from unvanish.handbook import engine_leaves, remedy_leaves, rule_leaves
     from unvanish.handbook.terminal import plain_list, render_list
 
     require_place(json)
-    leaves = list((rule_leaves() if shelf is Shelf.RULES else remedy_leaves()).values())
+    shelves = {Shelf.RULES: rule_leaves, Shelf.REMEDIES: remedy_leaves, Shelf.ENGINES: engine_leaves}
+    leaves = list(shelves[shelf]().values())
     if json is not None:
         put_json(json, [_entry(leaf) for leaf in leaves])
         return 0
@@ -68,7 +70,7 @@ def listing(
 
 
 def _entry(leaf: Leaf) -> dict[str, str]:
-    """What the list says of a rule or remedy as JSON; one that comes from a plugin names its package."""
+    """What the list says of a rule, a remedy or an engine as JSON; one that comes from a plugin names its package."""
     return {"name": leaf.name, "summary": leaf.card.summary} | ({"package": leaf.package} if leaf.foreign else {})
 
 

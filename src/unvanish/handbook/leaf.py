@@ -1,4 +1,4 @@
-"""One leaf for each rule and remedy: its card, and what stands around it in the house. It draws nothing."""
+"""One leaf for each rule, remedy and engine: its card, and what stands around it in the house. It draws nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unvanish import engines
 from unvanish.cards import Card, card_of
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import Threshold
@@ -38,7 +39,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """All that is known of one rule or remedy. `kind` says in a few words what it is, `package` where it comes from.
+    """All that is known of one rule, remedy or engine. `kind` says in a few words what it is, `package` where it comes from.
 
     `raced` is what stored races proved about a remedy.
     """
@@ -95,6 +96,13 @@ def remedy_leaf(remedy: Remedy, *, package: str = OURS) -> Leaf:
     kind = f"a remedy of the family {remedy.family}"
     facts = (Fact("Treats", tuple(remedy.treats)),)
     return Leaf(remedy.name, kind, package, card_of(remedy), facts, raced=stored(remedy.name) if package == OURS else ())
+
+
+def engine_leaves() -> dict[str, Leaf]:
+    """A leaf for each engine that is installed, by name, ours first. An engine has a line in place of a card."""
+    here = engines.admission()
+    kinds = {name: Card(f"{kind.summary[:1].upper()}{kind.summary[1:].rstrip('.')}.", ()) for name, kind in here.things.items()}
+    return {name: Leaf(name, "an engine", here.packages[name], card) for name, card in kinds.items()}
 
 
 def treated_by(code: str, among: Mapping[str, Leaf] | None = None) -> Fact:

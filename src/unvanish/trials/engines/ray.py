@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -67,7 +68,7 @@ def _joined(ray: Any, address: str) -> Callable[[], None]:
     before = signal.getsignal(signal.SIGTERM)
     quiet = _quietened()
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as fault:
         quiet()
         raise UsageError(f"--engine ray: no Ray cluster to be had ({' '.join(str(fault).split())}); {HOW}") from fault
