@@ -152,7 +152,6 @@ class _Fixing:
     def prepare(self, wanted: Sequence[tuple[str, ...]]) -> _Prepared:
         """The script watched and, where there is something to try, rehearsed."""
         from unvanish.plugins import diagnose
-        from unvanish.race import planned_parts
 
         began = time.monotonic()
         run, control, file = self._watched()
@@ -161,7 +160,7 @@ class _Fixing:
         choice, seeds = self._rehearsed(run, names, findings) if names else (Choice(()), self.wishes.seeds)
         choice = self._affordable(choice, control, seeds, time.monotonic() - began)
         treatments = choice.treatments
-        parts = planned_parts(len(treatments), steps=control.steps, seeds=seeds, keep=self._keep(treatments)) if treatments else ()
+        parts = self._parts(treatments, control, seeds) if treatments else ()
         plan = RacePlan(
             script=self.script.name,
             steps=control.steps,
@@ -195,6 +194,12 @@ class _Fixing:
         self.told.expect(prepared.plan.parts)
         return replace(race(treatments, prepared.control, course), notes=tuple(self.notes))
 
+    def _parts(self, treatments: Sequence[Treatment], control: TrialResult, seeds: int) -> tuple[PlannedPart, ...]:
+        from unvanish.race import planned_parts
+
+        count, keep = len(treatments), self._keep(treatments)
+        return planned_parts(count, steps=control.steps, seeds=seeds, keep=keep, all_seeds=self._few_asked(treatments))
+
     def _keep(self, treatments: Sequence[Treatment]) -> int:
         """How many candidates run to the end: a few that a person asked for all do; of many, or of our own choice, the leaders."""
         from unvanish.race import KEPT
@@ -209,12 +214,10 @@ class _Fixing:
 
         `spent_s` is what the control and the rehearsal took, which is more than one run.
         """
-        from unvanish.race import planned_parts
-
         kept = list(choice.treatments)
         left_s = (self.wishes.deadline - time.monotonic()) * self.engine.capacity
         while len(kept) > 1:
-            parts = planned_parts(len(kept), steps=control.steps, seeds=seeds, keep=self._keep(kept))
+            parts = self._parts(kept, control, seeds)
             if spent_s * sum(part.steps for part in parts if not part.if_needed) / max(1, control.steps) <= left_s:
                 break
             kept.pop()

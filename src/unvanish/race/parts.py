@@ -7,15 +7,18 @@ from unvanish.race.race import KEPT, WAVE
 from unvanish.record.race_plan import PlannedPart
 
 
-def planned_parts(candidates: int, *, steps: int, seeds: int, keep: int = KEPT) -> tuple[PlannedPart, ...]:
+def planned_parts(candidates: int, *, steps: int, seeds: int, keep: int = KEPT, all_seeds: bool = False) -> tuple[PlannedPart, ...]:
     """The parts of a race of so many candidates on a training of so many steps, after the control's first run.
 
-    It is foreseen that one candidate leads; a second one that may be as good and is cheaper would run with the further seeds too.
+    With `all_seeds` every candidate runs with the further seeds. Else it is foreseen that one leads; a second one that may be
+    as good and is cheaper would run with them too.
     """
     first, *waves = [min(WAVE, candidates - begin) for begin in range(0, candidates, WAVE)]
     parts = [*_wave(first, steps, keep)]
     if seeds > 1:
-        parts.append(PlannedPart(f"the leader and the script as it is, with {seeds - 1} more seeds", 2 * (seeds - 1), 0, steps))
+        who, count = ("all candidates", candidates) if all_seeds else ("the leader", 1)
+        text = f"{who} and the script as it is, with {seeds - 1} more seed{'s' if seeds > 2 else ''}"
+        parts.append(PlannedPart(text, (count + 1) * (seeds - 1), 0, steps))
     for size in waves:
         more = _wave(size, steps, keep)
         parts += [PlannedPart(f"{part.text}, if no cure is in sight", part.trials, part.begins, part.ends, True) for part in more]
