@@ -8,7 +8,7 @@ import pytest
 from printings import NOT_READ, READ
 
 from unvanish.trials.overheard import LONGEST
-from unvanish.trials.printed import Reader, printed_metrics, printed_series
+from unvanish.trials.printed import OutputReader, printed_metrics, printed_series
 
 
 @pytest.mark.parametrize(("text", "figures"), READ.items(), ids=READ.keys())
@@ -56,7 +56,7 @@ def test_a_series_has_all_values_of_each_figure_in_their_order() -> None:
 
 
 def test_a_reader_knows_headers_and_headings_of_pieces_that_it_has_read() -> None:
-    reader = Reader()
+    reader = OutputReader()
     assert reader.metrics("epoch   train_loss   val_acc") == {}
     assert reader.metrics("1       0.5          0.7\n2       0.4  0.8\n") == {"val_accuracy": 0.8}
     assert reader.metrics("not a row: 3") == {}

@@ -16,7 +16,7 @@ import pytest
 import torch
 import tracker_packages
 
-from unvanish.trials.trackers import listening
+from unvanish.trials import listening
 
 Noted = list[dict[str, float]]
 
@@ -295,7 +295,7 @@ def test_what_lightning_itself_would_not_read_yet_is_not_waited_for(packages: Ca
 
 def test_nothing_is_imported_that_the_script_does_not_import() -> None:
     code = (
-        "import sys\nfrom unvanish.trials.trackers import listening\nfinders = list(sys.meta_path)\n"
+        "import sys\nfrom unvanish.trials import listening\nfinders = list(sys.meta_path)\n"
         "with listening(print):\n    pass\nassert sys.meta_path == finders\n"
         "print({'torch', 'numpy', 'wandb', 'mlflow', 'trackio', 'transformers', 'lightning', 'tensorboard'} & set(sys.modules))\n"
     )

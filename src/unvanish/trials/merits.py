@@ -28,12 +28,13 @@ class Merit:
     bounded: bool = False
 
 
-_ACCURACY = r"acc(?:uracy)?(?:@1|1)?|acc(?:uracy)? top ?1|top ?1(?: acc(?:uracy)?)?|exact match"
+_ACCURACY = r"acc(?:uracy)?(?:@1|1)?|acc(?:uracy)? top ?1|top ?1(?: acc(?:uracy)?)?"
 
 # In order of preference where a script reports several.
 MERITS: tuple[Merit, ...] = (
     Merit("balanced_accuracy", r"bal(?:anced)? acc(?:uracy)?|bacc", bounded=True),
     Merit("accuracy", _ACCURACY, bounded=True),
+    Merit("exact_match", r"exact match", bounded=True),
     Merit("f1", r"f1|f ?score|f1 ?score|f measure", bounded=True),
     Merit("auc", r"(?:roc |pr )?au(?:c|roc|prc)(?: roc)?", bounded=True),
     Merit("r2", r"r2|r²|r\^2|r squared"),
@@ -61,13 +62,14 @@ MERITS: tuple[Merit, ...] = (
     Merit("rmse", r"n?rmse|rmsle|root mean squared? error", higher_is_better=False, loss_like=True),
     Merit("mse", r"n?mse(?: loss)?|mean squared? error", higher_is_better=False, loss_like=True),
     Merit("mae", r"mae|mean absolute error", higher_is_better=False, loss_like=True),
-    Merit("mape", r"s?mape", higher_is_better=False, loss_like=True),
+    Merit("mape", r"mape", higher_is_better=False, loss_like=True),
+    Merit("smape", r"smape", higher_is_better=False, loss_like=True),
     Merit("distance", r"distance|divergence|kld?", higher_is_better=False, needs_split=True),
     Merit("error", r"err(?:or)?(?: rate)?", higher_is_better=False, needs_split=True),
     Merit("loss", r"loss|nll|cross entropy|bce|elbo loss", higher_is_better=False, needs_split=True, loss_like=True),
 )
 SPLITS: tuple[tuple[Split, str], ...] = (
-    ("val", r"val|vali|valid(?:ation|ating)?|validate|dev|eval(?:uat(?:e|ion|ing))?|held ?out|hold ?out|unseen"),
+    ("val", r"val|vali|valid(?:ation|ating)?|validate|dev|eval(?:uat(?:e|ion|ing))?|held ?out|hold ?out|unseen|cv"),
     ("test", r"test(?:ing)?|tst"),
     ("train", r"train(?:ing)?|trn|tr"),
 )
@@ -144,7 +146,7 @@ _PLAIN = (
     *("fid", "rms", "mse", "mean", "mae", "mape"),
 )
 _WITH_SPLIT = ("map", "average", "distance", "divergence", "kl", "err", "loss", "nll", "entropy", "bce", "elbo")
-_UNSEEN = ("val", "dev", "eval", "held", "hold", "unseen", "test", "tst")
+_UNSEEN = ("val", "dev", "eval", "held", "hold", "unseen", "cv", "test", "tst")
 LOWER_IS_BETTER = frozenset(
     {
         "loss",
@@ -219,6 +221,12 @@ def meaning(name: str) -> Meaning | None:
             qualified=bool(before and not _PARTS.fullmatch(before)),
         )
     return None
+
+
+def unseen_in(words: str) -> Split:
+    """The part of the data not trained on that a title speaks of among other things, or "" where it is none or several."""
+    named: set[Split] = {_named(match) for match in _PARTS.finditer(words_of(words))}
+    return named.pop() if len(named) == 1 and "train" not in named else ""
 
 
 @lru_cache(maxsize=4096)

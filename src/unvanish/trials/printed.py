@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import re
 
-from unvanish.trials.merits import Split, higher_is_better, is_merit, may_speak_of_merit, preference, split_of
-from unvanish.trials.printed_line import LONGEST, Figure, figures_of
+from unvanish.trials.merits import Split, higher_is_better, is_merit, may_speak_of_merit, preference, split_of, unseen_in
+from unvanish.trials.printed_line import LONGEST, Figure, counts_progress, figures_of
 from unvanish.trials.printed_table import Table, figures_in_row, table_under
 
-__all__ = ["Reader", "higher_is_better", "is_merit", "preference", "printed_metrics", "printed_series"]
+__all__ = ["OutputReader", "higher_is_better", "is_merit", "preference", "printed_metrics", "printed_series"]
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# "Test Error:" heads the indented lines under it; "--- Test ---", and words under a rule, head all lines until an empty one.
-_HEADING = re.compile(
-    r"\s*(?P<rule>[-=#*~>\s]{3,120})?(?P<words>[a-z][a-z _]{1,40}?)\s*(?P<colon>:)?\s*[-=#*~<]{0,120}\s*", re.IGNORECASE
-)
 _RULE = re.compile(r"\s*[-=#*~_─═]{3,400}\s*")
+_BEGINS, _ENDS = "-=#*~>", "-=#*~<:"
+_WORD = r"[a-z][\w&()\-]*"
+_HEADING = re.compile(
+    rf"\s*(?P<rule>[-=#*~>]{{2,80}}\s*)?(?P<words>(?:{_WORD}\s+){{0,7}}{_WORD})\s*(?P<colon>:)?[-=#*~<\s]*", re.IGNORECASE
+)
 
 
-class Reader:
+class OutputReader:
     """Reads output piece by piece, whole lines at a time: a table's header or a heading may be pieces before its figures."""
 
     def __init__(self) -> None:
         self._table: Table | None = None
         self._heading: Split = ""
-        self._loose = self._ruled = self._used = False
+        self._decorated = False  # the heading was: "--- Test ---", or words under a rule
+        self._used = False  # a line under it was read
+        self._ruled = False  # the line before was a rule
 
     def series(self, text: str) -> dict[str, list[float]]:
         """All values of each figure in `text`, in their order, by its normalised name, such as "val_accuracy"."""
@@ -45,32 +48,36 @@ class Reader:
     def _figures(self, line: str) -> list[Figure]:
         if self._table is not None and line.strip() and (row := figures_in_row(self._table, line)) is not None:
             return row
-        if self._heads(line) or not may_speak_of_merit(line.lower(), self._heading):
-            return []
         if (table := table_under(line)) is not None:
             self._table = table
             return []
-        figures = figures_of(line, self._heading)
-        self._used |= bool(figures)
-        return figures
+        if self._heads(line):
+            return []
+        self._go_on_under_heading(line)
+        return figures_of(line, self._heading) if may_speak_of_merit(line.lower(), self._heading) else []
 
     def _heads(self, line: str) -> bool:
-        """Whether a line is a heading or a rule. What heads the lines that follow is kept, as long as it holds."""
+        """Whether a line is empty, a rule, or a heading, which is kept."""
         ruled, self._ruled = self._ruled, _RULE.fullmatch(line) is not None
-        if self._ruled:
-            return True
-        if not line.strip():
-            if self._loose and self._used:
-                self._heading = ""
-            return True
-        heading = _HEADING.fullmatch(line)
-        if heading is not None and (heading["rule"] or heading["colon"] or ruled):
-            self._heading = split_of(heading["words"]) or ""
-            self._loose, self._used = bool(ruled or heading["rule"]), False
-            return True
-        if not self._loose and not line[0].isspace():
+        bare = line.strip()
+        if not bare and self._decorated and self._used:
             self._heading = ""
-        return False
+        if self._ruled or not bare:
+            return True
+        heading = _HEADING.fullmatch(line) if ruled or bare[-1] in _ENDS or bare[0] in _BEGINS else None
+        if heading is None or not (heading["rule"] or heading["colon"] or ruled):
+            return False
+        self._decorated, self._used = bool(ruled or heading["rule"]), False
+        self._heading = split_of(heading["words"]) or (unseen_in(heading["words"]) if self._decorated else "")
+        return True
+
+    def _go_on_under_heading(self, line: str) -> None:
+        """A heading holds until a line counts epochs: a decorated one at most until an empty line, "Test:" for the lines that are
+        indented, and for one that is not if it comes next."""
+        passed = not self._decorated and self._used and not line[0].isspace()
+        if self._heading and (passed or (counts_progress(line) and not line[0].isspace())):
+            self._heading = ""
+        self._used = True
 
 
 def printed_series(text: str) -> dict[str, list[float]]:
@@ -78,7 +85,7 @@ def printed_series(text: str) -> dict[str, list[float]]:
 
     Percentages and counts ("9913/10000") become fractions.
     """
-    return Reader().series(text)
+    return OutputReader().series(text)
 
 
 def printed_metrics(text: str) -> dict[str, float]:
@@ -86,4 +93,4 @@ def printed_metrics(text: str) -> dict[str, float]:
 
     Percentages and counts ("9913/10000") become fractions.
     """
-    return Reader().metrics(text)
+    return OutputReader().metrics(text)

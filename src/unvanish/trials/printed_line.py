@@ -28,7 +28,7 @@ _COUNT = (
 _COUNTER = re.compile(rf"(?<![\w@/]){_COUNT}")
 _QUOTES = str.maketrans("", "", "'\"`*")
 _PROGRESS = re.compile(r"\d\s?%\s?[|├]|\b(?:it|s|ms|batch|batches|samples)/(?:s|it|step|epoch|batch|sec)\b")
-_NO_REPORT = re.compile(r"(?:namespace|config|args|arguments|params)\(|hyper ?param|^\s*usage:|^\s*--")
+_NO_REPORT = re.compile(r"(?:namespace|config|args|arguments|params)\(|hyper ?param|^\s*usage:|^\s*--\w")
 _ALONE = r"(?<![\w./@^])(?<!\w-)"
 # What a rewriting needs in the line, so that most are not tried; the pattern; and what stands in its place.
 _REWRITTEN: tuple[tuple[str, re.Pattern[str], str], ...] = (
@@ -151,6 +151,11 @@ def figures_of(line: str, heading: Split = "") -> list[Figure]:
         else:
             reading.end_label(bar=bool(token["bar"]))
     return about_unseen([*reading.figures, *_bare_figures(reading)], counted=counted)
+
+
+def counts_progress(line: str) -> bool:
+    """Whether a line counts epochs or steps."""
+    return _plain(line)[1]
 
 
 def about_unseen(figures: list[Figure], *, counted: bool) -> list[Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from unvanish.trials.merits import SPLIT, Meaning, meaning, words_of
+from unvanish.trials.merits import SPLIT, Meaning, may_speak_of_merit, meaning, words_of
 from unvanish.trials.printed_line import BARS, COUNTERS, NUMBER, Figure, about_unseen
 
 LONGEST_NAME = 30
@@ -29,7 +29,7 @@ class Table:
 
 def table_under(line: str) -> Table | None:
     """The table whose header a line is, or None."""
-    if _DIGIT_ALONE.search(line) or ":" in line or "=" in line:
+    if ":" in line or "=" in line or not may_speak_of_merit(line.lower(), "") or _DIGIT_ALONE.search(line):
         return None
     cells, barred = _header_cells(line.lower())
     if not 2 <= len(cells) <= MOST_COLUMNS or any(len(cell) > LONGEST_NAME for cell in cells):
