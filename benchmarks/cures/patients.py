@@ -44,7 +44,7 @@ class Treated:
 def treated(case: Case, *, remedies: Sequence[str] = (), seeds: int = 3) -> Treated:
     """A case fixed, with the remedies that its findings ask for or with those given; its patch applied, and run alone."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = _copy(case, Path(scratch))
+        place = copy_of(case, Path(scratch))
         _, observed_s = _run(["-m", "unvanish", "run", "--quiet", "--out", str(Path(scratch) / "run"), case.file], place)
         out = Path(scratch) / "out.json"
         asked = [part for names in remedies for part in ("--remedy", names)]
@@ -73,7 +73,7 @@ def gap_closed(values: Sequence[float], label: dict[str, Any]) -> float:
     return fmean(min(1.0, (v - low) / (high - low)) if math.isfinite(v) else 0.0 for v in values)
 
 
-def _copy(case: Case, scratch: Path) -> Path:
+def copy_of(case: Case, scratch: Path) -> Path:
     """The case in a git tree of its own, with the data where its path leads."""
     data = next(place / "data" for place in case.folder.resolve().parents if (place / "data").is_dir())
     place = scratch / case.folder.resolve().relative_to(data.parent)

@@ -51,6 +51,7 @@ class Wishes:
     max_steps: int | None = None
     metric: str | None = None
     deadline: float = math.inf
+    full: bool = False
 
 
 def foreseen_by_nobody(parts: Sequence[PlannedPart]) -> None:
@@ -186,7 +187,7 @@ class _Fixing:
             steps=prepared.control.steps,
             seeds=prepared.plan.seeds,
             keep=self._keep(treatments),
-            all_seeds=self._few_asked(treatments),
+            all_seeds=self._in_full(treatments),
             max_steps=self.wishes.max_steps,
             metric=self.wishes.metric,
             stage=self.told.stage,
@@ -198,16 +199,16 @@ class _Fixing:
         from unvanish.race import planned_parts
 
         count, keep = len(treatments), self._keep(treatments)
-        return planned_parts(count, steps=control.steps, seeds=seeds, keep=keep, all_seeds=self._few_asked(treatments))
+        return planned_parts(count, steps=control.steps, seeds=seeds, keep=keep, all_seeds=self._in_full(treatments))
 
     def _keep(self, treatments: Sequence[Treatment]) -> int:
         """How many candidates run to the end: a few that a person asked for all do; of many, or of our own choice, the leaders."""
         from unvanish.race import KEPT
 
-        return len(treatments) if self._few_asked(treatments) else KEPT
+        return len(treatments) if self._in_full(treatments) else KEPT
 
-    def _few_asked(self, treatments: Sequence[Treatment]) -> bool:
-        return bool(self.wishes.remedies) and len(treatments) <= FEW
+    def _in_full(self, treatments: Sequence[Treatment]) -> bool:
+        return self.wishes.full or (bool(self.wishes.remedies) and len(treatments) <= FEW)
 
     def _affordable(self, choice: Choice, control: TrialResult, seeds: int, spent_s: float) -> Choice:
         """As many of the candidates, the first ones, as can be raced in the time that is left; one at least.

@@ -30,6 +30,7 @@ def fix(
     metric: Annotated[str | None, typer.Option(help="The figure to compare by, such as val_accuracy or loss.")] = None,
     steps: Annotated[int | None, typer.Option(help="End every trial after so many steps.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="End the race after so many minutes.", min=0.01)] = None,
+    full: Annotated[bool, typer.Option("--full", help="Train every candidate to its end with every seed.")] = False,
     jobs: Annotated[int | None, typer.Option(help="Trials that run at a time; by default as the cores allow.", min=1)] = None,
     engine: Annotated[str, typer.Option(help="Where trials run: see unvanish list engines.")] = "local",
     address: Annotated[str | None, typer.Option(help="The cluster, for an engine that has one.")] = None,
@@ -54,7 +55,8 @@ def fix(
     script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
     board = display(terminal(), quiet=quiet)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
-    wishes = Wishes(seeds=seeds, remedies=tuple(remedy or ()), max_steps=steps, metric=metric, deadline=deadline)
+    asked = tuple(remedy or ())
+    wishes = Wishes(seeds=seeds, remedies=asked, max_steps=steps, metric=metric, deadline=deadline, full=full)
     terms = Terms(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
     told = Told(board.stage, board.expect)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C ends and keeps, a plain kill does too

@@ -87,10 +87,11 @@ class _Race:
             self.results[CONTROL.name, 0] = self.control
         else:
             self._round([(CONTROL, 0)], None, "the script as it is")
-        for begin in range(0, len(self.treatments), WAVE):
+        waves = [self.treatments[begin : begin + WAVE] for begin in range(0, len(self.treatments), WAVE)]
+        for wave in [self.treatments] if self.course.all_seeds else waves:
             if self._over():
                 break
-            self._wave(self.treatments[begin : begin + WAVE])
+            self._wave(wave)
         self.course.engine.stop([trial_of(each, 0, self.course) for each in self.treatments])
         self._prove()
         return self._judged()
