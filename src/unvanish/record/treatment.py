@@ -90,7 +90,7 @@ class Birth:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One remedy of a plan, with its edits. `needs_batch` tells that it cannot act so without an example batch."""
+    """One remedy of a plan, with its edits. `needs_batch` tells that it cannot act without an example batch."""
 
     remedy: str
     edits: tuple[Edit, ...]

@@ -42,8 +42,8 @@ def planned(
             return Plan(tuple(names), refusal=_without_name(str(why), names))
         except Exception as why:  # what cannot be copied, or run apart from its program, may raise anything
             return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(why).__name__}: {why})")
-        alone = steps if inputs is None and loss is None else _alone(model, names, optimizers, shelf)
-    return Plan(tuple(names), tuple(Step(s.remedy, s.edits, needs_batch=s not in alone) for s in steps))
+        alone = len(steps) if inputs is None and loss is None else _alone(model, names, optimizers, shelf)
+    return Plan(tuple(names), tuple(Step(s.remedy, s.edits, needs_batch=at >= alone) for at, s in enumerate(steps)))
 
 
 def _steps(
@@ -53,16 +53,15 @@ def _steps(
     return tuple(Step(name, apply(double, name, optimizer=doubles, shelf=shelf, **given).edits) for name in names)
 
 
-def _alone(model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], shelf: Shelf | None) -> tuple[Step, ...]:
-    """The steps as they come without a batch, up to the first that cannot do without one."""
+def _alone(model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], shelf: Shelf | None) -> int:
+    """How many of the remedies can act without a batch, up to the first that cannot."""
     double, doubles = _copies(model, optimizers)
-    steps: list[Step] = []
-    try:
-        for name in names:
-            steps.append(Step(name, apply(double, name, optimizer=doubles, shelf=shelf).edits))
-    except Exception:  # the user's modules may raise anything; a step that is missing tells that it needs the batch
-        return tuple(steps)
-    return tuple(steps)
+    for count, name in enumerate(names):
+        try:
+            apply(double, name, optimizer=doubles, shelf=shelf)
+        except Exception:  # the user's modules may raise anything: no matter why it cannot
+            return count
+    return len(names)
 
 
 def _copies(model: nn.Module, optimizers: Sequence[Optimizer]) -> tuple[nn.Module, tuple[Optimizer, ...]]:

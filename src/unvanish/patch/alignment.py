@@ -1,0 +1,104 @@
+"""A blueprint's lines in a source that has had lines put in since: what a patch itself has put there, above all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from unvanish.patch.apply_line import lines_of
+from unvanish.record.anatomy import Location
+from unvanish.record.treatment import Birth, Blueprint, Call, Edit, Plan, Point, Step
+
+_FURTHEST = 24  # lines by which a place may have moved further down than the one before it
+_FURTHEST_UP = 6  # and up, where lines went
+_LIKE = 0.3  # the least similarity of a line that was edited
+
+Moved = Mapping[str, Mapping[int, int]]
+"""The lines where things stand now, by file and by line of the blueprint."""
+
+
+def aligned(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str]) -> tuple[Plan, Blueprint, bool]:
+    """The plan and the blueprint with the lines that the source has now, and whether it is another than the one that was run."""
+    entries = [blueprint.entry.location] if blueprint.entry is not None else []
+    births = [birth.location for birth in (*blueprint.births, *blueprint.others) if birth.location is not None]
+    calls = [
+        Location(call.points[-1].file, call.points[-1].line, call.text)
+        for step in plan.steps
+        for edit in step.edits
+        for call in edit.calls
+    ]
+    known: dict[str, dict[int, str]] = {}
+    for place in (*entries, *births, *calls):
+        known.setdefault(place.file, {}).setdefault(place.line, place.text)
+    sources = {file: [line.strip() for line in lines_of(read(Path(file)))] for file in known}
+    if all(_text(sources[file], line) == text for file, texts in known.items() for line, text in texts.items()):
+        return plan, blueprint, False
+    moved = {file: _moved(dict(sorted(texts.items())), sources[file]) for file, texts in known.items()}
+    entry = blueprint.entry
+    now = replace(
+        blueprint,
+        entry=replace(entry, location=_location(entry.location, moved)) if entry is not None else None,
+        births=tuple(_birth(birth, moved) for birth in blueprint.births),
+        others=tuple(_birth(birth, moved) for birth in blueprint.others),
+    )
+    return replace(plan, steps=tuple(_step(step, moved) for step in plan.steps)), now, True
+
+
+def _moved(texts: Mapping[int, str], lines: list[str]) -> dict[int, int]:
+    """Where each line stands now: the same text, behind the one before it, or else a line much like it."""
+    found: dict[int, int] = {}
+    shift = last = 0
+    for line, text in texts.items():
+        shifts = (*range(shift, shift + _FURTHEST), *range(shift - 1, shift - _FURTHEST_UP, -1))
+        at = next((line + s for s in shifts if line + s > last and _text(lines, line + s) == text), None)
+        if at is not None:
+            found[line], shift, last = at, at - line, at
+    shift = 0
+    for line, text in texts.items():
+        if line in found:
+            shift = found[line] - line
+            continue
+        later = next((new - old for old, new in found.items() if old > line), shift)
+        among = range(line + min(shift, later), line + max(shift, later) + 1)
+        best = max(among, key=lambda at: _likeness(_text(lines, at), text))
+        found[line] = best if _likeness(_text(lines, best), text) >= _LIKE else line + shift
+        shift = found[line] - line
+    return found
+
+
+def _text(lines: list[str], line: int) -> str | None:
+    return lines[line - 1] if 0 < line <= len(lines) else None
+
+
+def _likeness(one: str | None, other: str) -> float:
+    return 0.0 if one is None else difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+def _line(file: str, line: int, moved: Moved) -> int:
+    return moved.get(file, {}).get(line, line)
+
+
+def _location(place: Location, moved: Moved) -> Location:
+    return replace(place, line=_line(place.file, place.line, moved))
+
+
+def _birth(birth: Birth, moved: Moved) -> Birth:
+    return birth if birth.location is None else replace(birth, location=_location(birth.location, moved))
+
+
+def _step(step: Step, moved: Moved) -> Step:
+    return replace(step, edits=tuple(_edit(edit, moved) for edit in step.edits))
+
+
+def _edit(edit: Edit, moved: Moved) -> Edit:
+    return replace(edit, calls=tuple(_call(call, moved) for call in edit.calls)) if edit.calls else edit
+
+
+def _call(call: Call, moved: Moved) -> Call:
+    return replace(call, points=tuple(_point(point, moved) for point in call.points))
+
+
+def _point(point: Point, moved: Moved) -> Point:
+    return replace(point, line=_line(point.file, point.line, moved))

@@ -1,0 +1,79 @@
+"""A number changed where it stands: in the call, in the variable or default argument that the call reads, or in the one call that
+passes it. A number that something else reads too stays."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from unvanish.patch.draft import Draft, Unsayable
+from unvanish.patch.flow import Flow, Place
+from unvanish.patch.source import Project, Source, argument, number, string
+
+
+def set_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, value: float) -> None:
+    """Has an expression be a number, changed where it is written down. Raises Unsayable where it is not for this use alone."""
+    places = _written(project, source, node)
+    if len(places) != 1:
+        raise Unsayable(f"line {source.line(node)} gets its number from several places")
+    ((where, place),) = places
+    if number(place) != value:
+        draft.put(where, where.start(place), where.end(place), spelled(value))
+
+
+def scale_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, factor: float) -> None:
+    """Has an expression be a multiple of the number that it is. Raises Unsayable where that is not written down for it alone."""
+    for where, place in _written(project, source, node):
+        present = number(place)
+        if present is None:
+            raise Unsayable(f"line {source.line(node)} does not tell a number")
+        draft.put(where, where.start(place), where.end(place), spelled(float(f"{present * factor:.3g}")))
+
+
+def _written(project: Project, source: Source, node: cst.BaseExpression) -> list[Place]:
+    """Where the number of an expression is written down. Raises Unsayable where that cannot be told, or something else reads it."""
+    option = _option(project, source, node)
+    if option is not None:
+        return [option]
+    flow = Flow(project, _told)
+    places = flow.origins(source, node)
+    if not flow.closed():
+        raise Unsayable(f"what line {source.line(node)} reads is read elsewhere too")
+    return places
+
+
+def _told(source: Source, node: cst.BaseExpression) -> bool:
+    del source
+    return number(node) is not None
+
+
+def _option(project: Project, source: Source, node: cst.BaseExpression) -> Place | None:
+    """The default of the command line option that an expression such as `args.lr` reads; None where it is no such thing."""
+    if not isinstance(node, cst.Attribute) or not isinstance(node.value, cst.Name):
+        return None
+    try:
+        ((where, _),) = Flow(project, _parses).origins(source, node.value)
+    except (Unsayable, ValueError):
+        return None
+    flag = f"--{node.attr.value.replace('_', '-')}"
+    found: list[Place] = []
+    for call in where.calls:
+        if isinstance(call.func, cst.Attribute) and call.func.attr.value == "add_argument":
+            names = {(string(arg.value) or "").replace("_", "-") for arg in call.args if arg.keyword is None}
+            default = argument(call, "default")
+            if flag in names and default is not None and number(default.value) is not None:
+                found.append((where, default.value))
+    uses = [each for each in source.all_of(cst.Attribute) if source.written(each) == source.written(node)]
+    return found[0] if len(found) == len(uses) == 1 else None
+
+
+def _parses(source: Source, node: cst.BaseExpression) -> bool:
+    del source
+    return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "parse_args"
+
+
+def spelled(value: float) -> str:
+    """A number as a person writes it: 1e-8 for 1e-08, 0.1 for 0.10000000000000001."""
+    short = f"{value:.3g}"
+    text = short if float(short) == value else repr(value)
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else f"{text}.0" if text.lstrip("-").isdigit() else text
