@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import attribution, overhead, startup, theory_table, trace_cost
+from benchmarks import attribution, overhead, ray_throughput, startup, theory_table, trace_cost
 from benchmarks.diagnosis import __main__ as diagnosis
 from benchmarks.diagnosis.corpus import default_folders
 
@@ -25,6 +25,8 @@ def main() -> None:
     print(attribution.table(attribution.measure()))
     print()
     print(theory_table.report())
+    print("\nTrials on a Ray cluster of this machine, with one worker and with two")
+    print(ray_throughput.table(ray_throughput.measure(1)))
     print("\nDiagnosis on labelled trainings, beside the peers; `python -m benchmarks.diagnosis --help` has variations and more")
     with tempfile.TemporaryDirectory() as store:
         print(diagnosis.report(default_folders(), store=Path(store), each=-1, jobs=2, short=True, cross=False))
