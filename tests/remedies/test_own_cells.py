@@ -292,7 +292,7 @@ def test_forget_bias_finds_the_lstm_and_without_it_asks_for_it(told: bool) -> No
     )
     edits = apply(Backward(StateFirst()), "lstm", "forget-bias", shelf=SHELF, **options).edits
     assert edits[-1].path == "cell.cell"
-    assert edits[-1].after.startswith(f"chrono for {STEPS} steps" if told else "forget bias 1")
+    assert edits[-1].after.startswith(f"chrono for {STEPS} steps" if told else "forget bias from 1 to 6")
 
 
 # What survives

@@ -489,14 +489,17 @@ def test_a_gru_with_a_large_update_bias_keeps_the_old_state() -> None:
         assert (gru(torch.zeros(1, 1, 1), h)[1] < 0.9).float().mean() > 0.9
 
 
-def test_forget_bias_without_inputs_is_one_and_leaves_a_gru_alone() -> None:
-    network = nn.ModuleList([nn.LSTM(3, 4, num_layers=2), nn.GRU(3, 4), nn.LSTMCell(3, 4), nn.LSTM(3, 4, bias=False)])
-    kept = [p.clone() for p in network[1].parameters()]
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    change = apply(network, "forget-bias", optimizer=optimizer, shelf=SHELF)
-    assert [(edit.path, edit.after) for edit in change.edits] == [("0", "forget bias 1"), ("2", "forget bias 1")]
-    assert torch.equal((network[0].bias_ih_l1 + network[0].bias_hh_l1)[4:8], torch.ones(4))
-    assert all(torch.equal(a, b) for a, b in zip(kept, network[1].parameters(), strict=True))
+def test_without_inputs_memories_are_spread_over_all_lengths() -> None:
+    network = nn.ModuleList([nn.LSTM(3, 6, num_layers=2), nn.GRU(3, 6), nn.LSTMCell(3, 6), nn.LSTM(3, 4, bias=False)])
+    kept = network[1].bias_ih_l0[:6].clone()
+    edits = apply(network, "forget-bias", optimizer=torch.optim.SGD(network.parameters(), lr=0.1), shelf=SHELF).edits
+    lstm, gru = "forget bias from 1 to 6, input bias minus half of it", "update bias from 1 to 6"
+    assert [(edit.path, edit.after) for edit in edits] == [("0", lstm), ("1", gru), ("2", lstm)]
+    total = (network[0].bias_ih_l1 + network[0].bias_hh_l1).detach()
+    assert total[6:12].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert torch.equal(total[:6], -total[6:12] / 2)
+    assert (network[1].bias_ih_l0 + network[1].bias_hh_l0)[6:12].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert torch.equal(network[1].bias_ih_l0[:6], kept)
 
 
 @pytest.mark.parametrize("kind", [Tagger, Stepper])
@@ -613,7 +616,7 @@ def test_gates_without_a_bias_to_set_are_refused() -> None:
     for network, batch, why in (
         (nn.Sequential(nn.LSTM(3, 3, bias=False)), None, "no gate of Sequential has a bias"),
         (nn.Sequential(nn.LSTM(3, 3)).requires_grad_(False), None, "unfreeze"),
-        (nn.Sequential(nn.GRU(3, 3)), None, "pass inputs="),
+        (nn.Sequential(nn.GRU(3, 3, bias=False)), None, "no gate of Sequential has a bias"),
         (nn.Sequential(nn.GRU(3, 3)), torch.zeros(2, 1, 3), "fewer than 3 steps"),
         (nn.Sequential(nn.RNN(3, 3)), None, "apply lstm first"),
     ):

@@ -11,6 +11,9 @@ from torch import Tensor
 FORGET_BIAS = 1.0
 """Jozefowicz 2015: the gate starts at sigmoid(1) = .73 instead of one half."""
 
+SPREAD = (1.0, 6.0)
+"""Biases from that of Jozefowicz to one under which a state lasts some 1 + e^6 = 400 steps, about the longest that is ever learned."""
+
 
 def recurrent_(weight: Tensor, *, hidden: int, generator: torch.Generator) -> Tensor:
     """The same tensor, filled from U(-1/sqrt(hidden), 1/sqrt(hidden)), as torch fills the weights and biases of such layers."""
@@ -42,4 +45,17 @@ def chrono_(bias: Tensor, *, hidden: int, steps: int, inputs: bool, generator: t
     old = forgetting(bias, hidden=hidden).uniform_(1.0, steps - 1.0, generator=generator).log_()
     if inputs:
         torch.neg(old, out=bias[:hidden])
+    return bias
+
+
+def spread_(bias: Tensor, *, hidden: int, inputs: bool) -> Tensor:
+    """The same bias, for sequences of unknown length: b from 1 to 6 for the gate on the old state, -b/2 for the input gate.
+
+    The units' memories are spread evenly over the orders of magnitude from 4 to 400 steps. A sum of n unrelated inputs grows as
+    sqrt(n), which the input gate makes up for: chrono's -b keeps an average instead, in which one event among n is lost.
+    """
+    old = forgetting(bias, hidden=hidden)
+    old.copy_(torch.linspace(*SPREAD, hidden))
+    if inputs:
+        torch.mul(old, -0.5, out=bias[:hidden])
     return bias

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.recurrence import Gated, Level, gated, levels, listed, shown, vanilla
-from unvanish.remedies.recurrent_numbers import FORGET_BIAS, chrono_, forgetting, remembering_
+from unvanish.remedies.recurrent_numbers import FORGET_BIAS, SPREAD, chrono_, forgetting, remembering_, spread_
 from unvanish.remedies.replaceable import own_cells, why_none
 from unvanish.remedies.surgery import Fill, Initialise
 from unvanish.remedies.time_span import spans
@@ -25,15 +25,17 @@ class ForgetBias(Remedy):
     """Sets the biases of the gates that keep a recurrent layer's state, so that it starts with a memory as long as its sequences.
 
     Does: with inputs=, where a layer carries its state over T steps (T at least 3), each unit of an LSTM gets the forget bias
-        b = ln U(1, T - 1) and the input bias -b (chrono initialisation), so that its memory lasts some 1 + e^b steps. Without
-        inputs=, or over fewer steps, the forget bias becomes 1. A GRU has no forget gate: its update gate, which in torch keeps
-        the old state, gets b where T is known, and stays as it is otherwise. Torch adds up two biases for each gate; the second
-        becomes 0 there. All layers and directions of nn.LSTM, nn.LSTMCell, nn.GRU and nn.GRUCell are set; other gates, weights,
+        b = ln U(1, T - 1) and the input bias -b (chrono initialisation), so that its memory lasts some 1 + e^b steps. Over fewer
+        steps the forget bias becomes 1. Without inputs=, T is not known, and memories are spread over all lengths from 4 to some
+        400 steps: b goes from 1 to 6, and the input bias is -b/2. A GRU has no forget gate: its update gate, which in torch keeps the old state,
+        gets b, and stays as it is over fewer than 3 steps. Torch adds up two biases for each gate; the second becomes 0 there. All layers and directions of nn.LSTM, nn.LSTMCell, nn.GRU and nn.GRUCell are set; other gates, weights,
         frozen layers and those without biases stay. Given the optimizer, its state of the changed biases starts afresh.
     Helps: what happened long ago matters, and the layer has not been trained yet. On the adding problem over 100 steps (64
         units, 1500 steps of Adam at 2e-3) the error of an LSTM falls to .0018, .0028 and .0030 with three seeds, where forget
         bias 1 stayed at .167, which is chance, and that of a GRU from .0022 to .0014 (one seed). At its start the LSTM's
-        gradient loses .0105 decades a step with chrono biases, .070 with forget bias 1 and .200 with torch's own.
+        gradient loses .0105 decades a step with chrono biases, .070 with forget bias 1 and .200 with torch's own. Without inputs=:
+        asked after 40 noisy steps which of 8 symbols came first (48 units, 350 steps of Adam at 3e-3, three seeds), it is right
+        in .67, where chrono has .64, forget bias 2 has .44, and forget bias 1 has .13, which is chance.
     Harms: chrono biases make a layer slow to answer its latest inputs, which is wrong where only the last few steps matter. What
         trained gates had learned about forgetting is lost.
     Cost: none per step; with inputs= one forward pass of a copy of the network.
@@ -50,27 +52,31 @@ class ForgetBias(Remedy):
         found = gated(network)
         if not found:
             raise NotApplicable(f"forget-bias: {_ungated(network, context)}")
-        lengths = {} if context.inputs is None else spans(network, context.inputs)
+        lengths = None if context.inputs is None else spans(network, context.inputs)
         operations: list[Operation] = []
         for path, module in found:
-            steps = lengths.get(path, 0)
+            steps = None if lengths is None else lengths.get(path, 0)
             if fills := _fills(module, steps, context.generator):
                 operations.append(Initialise(path, repr(module), _described(module, steps), fills))
         if not operations:
-            raise NotApplicable(f"forget-bias: {_unset(network, found, context)}")
+            raise NotApplicable(f"forget-bias: {_unset(network, found)}")
         return tuple(operations)
 
 
-def _fills(module: Gated, steps: int, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
+def _fills(module: Gated, steps: int | None, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
+    """What is written into the biases of a module that carries its state over so many steps (None: nobody knows how many)."""
     hidden, lstm = module.hidden_size, isinstance(module, (nn.LSTM, nn.LSTMCell))
-    one: Fill = functools.partial(remembering_, hidden=hidden)
-    if steps >= SHORTEST:
-        one = functools.partial(chrono_, hidden=hidden, steps=steps, inputs=lstm, generator=generator)
-    elif not lstm:
+    short = steps is not None and steps < SHORTEST
+    if short and not lstm:
         return ()
+    one: Fill = functools.partial(remembering_, hidden=hidden)
+    if steps is None:
+        one = functools.partial(spread_, hidden=hidden, inputs=lstm)
+    elif not short:
+        one = functools.partial(chrono_, hidden=hidden, steps=steps, inputs=lstm, generator=generator)
 
     def other(bias: Tensor) -> object:
-        return (bias[: 2 * hidden] if lstm and steps >= SHORTEST else forgetting(bias, hidden=hidden)).zero_()
+        return (bias[: 2 * hidden] if lstm and not short else forgetting(bias, hidden=hidden)).zero_()
 
     fills: list[tuple[nn.Parameter, Fill]] = []
     for level in levels(module):
@@ -79,8 +85,11 @@ def _fills(module: Gated, steps: int, generator: torch.Generator) -> tuple[tuple
     return tuple(fills)
 
 
-def _described(module: Gated, steps: int) -> str:
+def _described(module: Gated, steps: int | None) -> str:
     gate = "forget" if isinstance(module, (nn.LSTM, nn.LSTMCell)) else "update"
+    if steps is None:
+        first, last = SPREAD
+        return f"{gate} bias from {first:g} to {last:g}" + (", input bias minus half of it" if gate == "forget" else "")
     if steps < SHORTEST:
         return f"{gate} bias {FORGET_BIAS:g}"
     also = ", input bias its negative" if gate == "forget" else ""
@@ -95,13 +104,11 @@ def _ungated(network: nn.Module, context: Context) -> str:
     return f"the recurrence of {type(network).__name__} has no gates ({kinds}); apply lstm first, in the same call"
 
 
-def _unset(network: nn.Module, found: tuple[tuple[str, Gated], ...], context: Context) -> str:
+def _unset(network: nn.Module, found: tuple[tuple[str, Gated], ...]) -> str:
     name = type(network).__name__
     kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found])
     if not any(_biases(level) for _, module in found for level in levels(module)):
         return f"no gate of {name} has a bias that trains ({kinds}); build them with bias=True, or unfreeze them"
-    if context.inputs is None:
-        return f"{name} has only update gates to set ({kinds}), by the length of the sequences; pass inputs="
     return f"the states of {name} are carried over fewer than {SHORTEST} steps ({kinds}); there is nothing to remember"
 
 
