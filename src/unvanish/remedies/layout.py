@@ -7,16 +7,20 @@ of which only those inside nn.Sequential are known to be joined.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from unvanish.remedies.callsites import CallSite
-from unvanish.remedies.kinds import Kind
+from unvanish.remedies.kinds import WEIGHTED, Kind
 
 PARAMETER = "parameter"
 """The `op` of a step that reads a tensor by its own path, as `self.fc.weight` does in a `forward`."""
+
+# Made for the output, for attention or for a spread, and yet put between two layers now and then, where they bend like any other.
+_MISPLACED = frozenset({"softmax", "softmax2d", "softmin", "logsoftmax", "exp"})
+_PASSING = (Kind.NEUTRAL, Kind.RESHAPE, Kind.NORMALISATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,10 @@ class Layout:
         for position, step in enumerate(steps):
             for source in step.sources:
                 consumers[source].append(position)
+        steps = [
+            replace(step, kind=Kind.ACTIVATION) if _stands_between_layers(position, steps, consumers) else step
+            for position, step in enumerate(steps)
+        ]
         hidden = [False] * len(steps)
         seen_weight = False
         for position in reversed(range(len(steps))):
@@ -111,3 +119,30 @@ class Layout:
     def _multiplies(self, position: int) -> bool:
         kind = self.steps[position].kind
         return kind is Kind.PRODUCT or (kind in (Kind.NEUTRAL, Kind.RESHAPE) and self.is_gate(position))
+
+
+def _stands_between_layers(position: int, steps: Sequence[Step], consumers: Sequence[Sequence[int]]) -> bool:
+    """Whether a softmax or an exponential does nothing but lead from one weighted layer to the next, as an activation does.
+
+    In attention it weighs other signals, so what comes next is no layer with weights of its own.
+    """
+    if steps[position].op not in _MISPLACED or len(steps[position].sources) != 1:
+        return False
+    return _layers_only(steps[position].sources, steps, lambda at: steps[at].sources) and _layers_only(
+        consumers[position], steps, lambda at: consumers[at]
+    )
+
+
+def _layers_only(first: Sequence[int], steps: Sequence[Step], onward: Callable[[int], Sequence[int]]) -> bool:
+    """Whether every way from some steps comes to a weighted layer, past nothing but what passes a signal on."""
+    queue, seen = deque(first), set[int]()
+    while queue:
+        here = queue.popleft()
+        if here in seen or isinstance(steps[here].module, WEIGHTED):
+            continue
+        seen.add(here)
+        beyond = onward(here)
+        if steps[here].kind not in _PASSING or not beyond:
+            return False
+        queue.extend(beyond)
+    return bool(first)
