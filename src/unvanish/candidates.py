@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unvanish.errors import NotApplicable, TrialError
-from unvanish.race import Treatment, patch_of, rate_treatment, treatment
+from unvanish.race import Treatment, line_treatment, patch_of, treatment
 from unvanish.record.finding import Finding
 from unvanish.record.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate
 from unvanish.record.treatment import Blueprint, Plan
@@ -75,6 +75,8 @@ def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Se
                 treatments.setdefault(each.edits, each)
         except (TrialError, NotApplicable) as why:
             refused.append((" + ".join(names), str(why)))
+        except Exception as fault:  # one source that cannot be edited as we thought must not end the race of the others
+            refused.append((" + ".join(names), f"it could not be written ({type(fault).__name__}: {fault}); please report it"))
     return Choice(tuple(treatments.values()), tuple(refused))
 
 
@@ -82,12 +84,14 @@ def in_source(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatme
     """A plan as an edit of the user's source: in place where that can be said there, else as one `unvanish.apply` line."""
     from unvanish.dispensary import shelf
 
+    if plan.steps:
+        return treatment(plan, blueprint)
     if blueprint.entry is None:
-        raise NotApplicable("no line of the script is known at which it could be applied: none builds an optimizer for its network")
+        raise NotApplicable("no line of the script is known that builds an optimizer for its network, where it could be applied")
     if factor is not None:
-        return rate_treatment(blueprint.entry, factor)
+        return treatment(plan, blueprint, rate_factor=factor)
     late = any(shelf()[name].family == "optimisation" for name in plan.remedies)
-    return treatment(blueprint.entry, plan.remedies, after_optimizer=late)
+    return line_treatment(blueprint.entry, plan.remedies, after_optimizer=late)
 
 
 def _written(plan: Plan, blueprint: Blueprint, findings: Sequence[Finding], author: Author) -> list[Treatment]:

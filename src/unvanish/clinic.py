@@ -17,7 +17,7 @@ from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, Usage
 from unvanish.examine import first_look, foretold, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, say, unmake
-from unvanish.trials import Ending, Script, execute, hearing, listening, printed_metrics, when_imported
+from unvanish.trials import Ending, OutputReader, Script, execute, hearing, listening, when_imported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,10 +146,11 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
         if watches and metrics:
             watches[0][0].note(metrics)
 
+    printed = OutputReader()
     forget = when_imported("torch", attach)
     how = "failed"
     try:
-        with hearing(lambda text: note(printed_metrics(text))), listening(note):
+        with hearing(lambda text: note(printed.metrics(text))), listening(note):
             ending = execute(script, stop=(StopTraining,))
         how = ending.exception or ending.how
     finally:

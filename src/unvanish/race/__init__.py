@@ -4,7 +4,7 @@ from unvanish.race.compared import Comparison
 from unvanish.race.parts import planned_parts
 from unvanish.race.race import KEPT, Course, race, unheard
 from unvanish.race.referee import judge
-from unvanish.race.treatments import Treatment, patch_of, rate_treatment, treatment
+from unvanish.race.treatments import Treatment, line_treatment, patch_of, treatment
 
 __all__ = [
     "KEPT",
@@ -12,10 +12,10 @@ __all__ = [
     "Course",
     "Treatment",
     "judge",
+    "line_treatment",
     "patch_of",
     "planned_parts",
     "race",
-    "rate_treatment",
     "treatment",
     "unheard",
 ]

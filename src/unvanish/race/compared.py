@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unvanish.record.verdict import TRAINING_SCORE, TrialResult
-from unvanish.trials.printed import higher_is_better, is_merit, preference
+from unvanish.trials.merits import higher_is_better, is_merit, meaning, preference
 
 LOSS = "loss"
 
@@ -37,10 +37,14 @@ def figures(trials: Sequence[TrialResult], comparison: Comparison) -> list[str]:
         asked = []
     merits = sorted((name for name in common if is_merit(name)), key=preference)
     if not any(trial.name in comparison.altered for trial in trials):
-        last = [LOSS]
-    else:
-        last = [TRAINING_SCORE] if TRAINING_SCORE in common else []
-    return list(dict.fromkeys([*asked, *merits, *last]))
+        return list(dict.fromkeys([*asked, *merits, LOSS]))
+    merits = [name for name in merits if not _is_loss(name)]  # a script computes it as it does its training loss
+    return list(dict.fromkeys([*asked, *merits, *({TRAINING_SCORE} & common)]))
+
+
+def _is_loss(name: str) -> bool:
+    known = meaning(name)
+    return known is not None and known.merit.name == "loss"
 
 
 def deciding(trials: Sequence[TrialResult], comparison: Comparison) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from unvanish.errors import ScriptError
-from unvanish.patch import before_optimizer, behind_optimizer, decoded, unified, with_rate_scaled
+from unvanish.errors import ScriptError, TrialError
+from unvanish.patch import before_optimizer, behind_optimizer, decoded, unified, written
 from unvanish.record.anatomy import Entry
+from unvanish.record.treatment import Blueprint, Plan
 from unvanish.record.verdict import spelt
 
 
@@ -33,21 +34,27 @@ class Treatment:
 CONTROL = Treatment(())
 
 
-def treatment(entry: Entry, remedies: Sequence[str], *, after_optimizer: bool) -> Treatment:
-    """The remedies applied where the script builds its optimizer: before that, or behind it where they alter the optimizer.
+def treatment(plan: Plan, blueprint: Blueprint, *, rate_factor: float | None = None) -> Treatment:
+    """A plan as an edit of the user's source; with a factor, of the learning rate alone, which is multiplied by it.
+
+    Raises TrialError where it cannot be written there, ScriptError where the source cannot be read.
+    """
+    if rate_factor is not None:
+        texts = written(Plan(plan.remedies), blueprint, source_of, rate_factor=rate_factor)
+        return Treatment(plan.remedies, tuple(texts.items()), variant=f"x{rate_factor:g}")
+    texts = written(plan, blueprint, source_of)
+    if not texts:
+        raise TrialError("the script has it already")
+    return Treatment(plan.remedies, tuple(texts.items()))
+
+
+def line_treatment(entry: Entry, remedies: Sequence[str], *, after_optimizer: bool) -> Treatment:
+    """Remedies that were not planned, as one line where the optimizer is built: before that, or behind it where they alter it.
 
     Raises TrialError where no line can be put there, ScriptError where the source cannot be read.
     """
-    insert = behind_optimizer if after_optimizer else before_optimizer
-    return _edited(entry, remedies, lambda source: insert(source, entry.location.line, entry.expression, remedies))
-
-
-def rate_treatment(entry: Entry, factor: float) -> Treatment:
-    """The optimizer's learning rate multiplied by a factor. Raises as `treatment` does."""
-    made = _edited(
-        entry, ("learning-rate",), lambda source: with_rate_scaled(source, entry.location.line, entry.expression, factor)
-    )
-    return replace(made, variant=f"x{factor:g}")
+    path, insert = Path(entry.location.file), behind_optimizer if after_optimizer else before_optimizer
+    return Treatment(tuple(remedies), ((path, insert(source_of(path), entry.location.line, entry.expression, remedies)),))
 
 
 def patch_of(chosen: Treatment, folder: Path) -> str:
@@ -67,7 +74,3 @@ def source_of(path: Path) -> str:
     except OSError as fault:
         raise ScriptError(f"{path} cannot be read ({fault}), and the network is built there") from fault
 
-
-def _edited(entry: Entry, remedies: Sequence[str], edit: Callable[[str], str]) -> Treatment:
-    path = Path(entry.location.file)
-    return Treatment(tuple(remedies), ((path, edit(source_of(path))),))
