@@ -152,11 +152,13 @@ def test_what_is_lost_with_a_node_runs_again_on_another_and_comes_to_the_same(gr
     killer.start()
     trials = [ground.trial(plain, seed, "lost") for seed in (0, 1)]
     with engage(ground.terms(progress=told.append)) as engine:
+        assert [result.steps for result in engine.advance([(trial, 5) for trial in trials])] == [5, 5]
         results = engine.advance([(trial, None) for trial in trials])
     killer.join()
     ground.add_node()
     assert [essence(result) for result in results] == [essence(result) for result in local]
-    assert sum(news.state is State.RUNNING and news.step == 0 for news in told) == 3, "no trial was lost"
+    begun = [news.trial.seed for news in told if news.state is State.RUNNING and news.step == 0]
+    assert len(begun) == 3, "no trial was lost"
     assert all(gone(pid) for pid in ground.held())
     ground.wait_for_trials_to_go()
 
@@ -215,17 +217,24 @@ def test_after_the_deadline_nothing_goes_on(ground: Ground) -> None:
     ground.wait_for_trials_to_go()
 
 
-def test_where_there_are_gpus_a_trial_gets_one_until_the_script_is_known_not_to_use_it(ground: Ground) -> None:
-    ground.add_node(num_gpus=1)
+def test_where_memory_is_short_a_trial_that_waits_makes_room_and_a_gpu_is_given_till_it_is_known_not_to_be_used(
+    ground: Ground, local: list[TrialResult]
+) -> None:
+    ground.add_node(num_gpus=1, memory=1)
+    plain, other = ground.script("plain", PLAIN), ground.script("other", "print(os.environ['CUDA_VISIBLE_DEVICES'])")
+    trial, others = ground.trial(plain, 0, "gpu"), [ground.trial(other, seed, "other") for seed in (0, 1)]
+    told: list[News] = []
     try:
-        scripts = ground.script("plain", PLAIN), ground.script("devices", "print(os.environ['CUDA_VISIBLE_DEVICES'])")
-        with engage(ground.terms(jobs=1)) as engine:
-            for seed, script in enumerate(scripts):
-                engine.advance([(ground.trial(script, seed, "gpu"), None)])
+        with engage(ground.terms(jobs=1, progress=told.append)) as engine:
+            for goal in ((trial, 5), (others[0], None), (trial, None), (others[1], None)):
+                (result,) = engine.advance([goal])
+                if goal == (trial, None):
+                    assert essence(result) == essence(local[0])
     finally:
         ground.cluster.remove_node(ground.nodes.pop())
-    last = [(ground.folder / f"gpu-{seed}" / "stdout.txt").read_text().splitlines()[-1] for seed in (0, 1)]
-    assert last == [f"{Path.cwd()} 1 granted 0", ""]
+    assert sum(news.trial == trial and news.state is State.RUNNING and news.step == 0 for news in told) == 2, "it made no room"
+    last = [(each.folder / "stdout.txt").read_text().splitlines()[-1] for each in (trial, *others)]
+    assert last == [f"{Path.cwd()} 1 granted 0", "0", ""]
 
 
 def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) -> None:
@@ -243,12 +252,18 @@ def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) ->
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("local", "starts no Ray cluster"), ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("nonsense", "Invalid address")],
+    [("local", "would start a cluster"), ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("nonsense", "Invalid address")],
 )
 def test_an_address_without_a_cluster_is_refused_with_what_to_do(address: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
         engage(Terms(examine, address=address))
     assert "ray start --head" in str(refused.value)
+
+
+def test_a_variable_that_would_start_a_cluster_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(UsageError, match="would start a cluster"):
+        engage(Terms(examine))
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,9 +84,9 @@ def _joined(ray: Any, address: str) -> Callable[[], None]:
 
 def _require_answer(address: str) -> None:
     """Refuses an address where nobody listens, which Ray itself would try for minutes, or that would start a cluster."""
-    if address == "local":
-        raise UsageError(f"--address local: unvanish starts no Ray cluster; {HOW}")
     given = address if address != "auto" else os.environ.get(ADDRESS) or _started_here() or ""
+    if given == "local":
+        raise UsageError(f"--engine ray: the address local would start a cluster, which unvanish does not; {HOW}")
     host, _, port = given.removeprefix(CLIENT).partition("/")[0].rpartition(":")
     if given.startswith(CLIENT) and not host:
         host, port = port, str(CLIENT_PORT)
