@@ -58,9 +58,9 @@ class Engine(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an engine is engaged on. `examine` gives the findings of a trial's run, `jobs` is how many trials run at a time (None: as
-    the engine sees fit), `progress` is told of every trial, after `deadline`, a time of `time.monotonic`, nothing goes on, `address`
-    is where a cluster is."""
+    """What an engine is engaged on. `examine` gives the findings of a trial's run, `jobs` is how many trials run at a time (None:
+    as the engine sees fit), `progress` is told of every trial, after `deadline`, a time of `time.monotonic`, nothing goes on,
+    `address` is where a cluster is."""
 
     examine: Examine
     jobs: int | None = None

@@ -51,7 +51,7 @@ class Seats:
 
     @property
     def capacity(self) -> int:
-        """How many trials the cluster's nodes have room for, where nobody else is there, but no more than was asked for."""
+        """How many trials run at a time: what was asked for, or else what the nodes have room for where nobody else is there."""
         bundle = self._bundle()
         room = sum(min(int(node.get(name, 0.0) // share) for name, share in bundle.items()) for node in self._alive().values())
         return self._most or max(1, room)
