@@ -46,5 +46,8 @@ EXPERIMENTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "epsilon": ("large eps", "small eps"),
         "standardise-input": ("raw wine", "sigmoid 30"),
         "logits": ("softmax output", "bounded regression"),
+        "bounded-logits": ("sigmoid by hand", "softmax output"),
+        "sigmoid-output": ("scores by hand", "bounded regression"),
+        "softmax-output": ("scores by hand", "tuned sgd"),
     }
 )

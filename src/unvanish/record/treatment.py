@@ -17,7 +17,7 @@ SHELF = frozenset(
         *("lstm", "gru", "residual", "pre-norm"),
         *("learning-rate", "warmup", "adamw", "sgd-momentum", "muon"),
         *("clip-norm", "clip-adaptive", "loss-scaling", "epsilon"),
-        *("standardise-input", "logits"),
+        *("standardise-input", "logits", "bounded-logits", "sigmoid-output", "softmax-output"),
     }
 )
 

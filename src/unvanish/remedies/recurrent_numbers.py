@@ -12,7 +12,7 @@ FORGET_BIAS = 1.0
 """Jozefowicz 2015: the gate starts at sigmoid(1) = .73 instead of one half."""
 
 SPREAD = (1.0, 6.0)
-"""Biases from that of Jozefowicz to one under which a state lasts some 1 + e^6 = 400 steps, about the longest that is ever learned."""
+"""Biases from that of Jozefowicz to one with which a state lasts some 1 + e^6 = 400 steps, about the longest that is learned."""
 
 
 def recurrent_(weight: Tensor, *, hidden: int, generator: torch.Generator) -> Tensor:

@@ -230,7 +230,7 @@ def _values(gradient: Tensor) -> Tensor:
 
 def _made(nodes: Sequence[Node], types: tuple[torch.dtype, ...]) -> bool:
     """Whether some operation made a tensor of one of these types."""
-    return any(each.dtype in types for node in nodes for each in node._input_metadata)
+    return any(each.dtype in types for node in nodes for each in node._input_metadata)  # pyright: ignore[reportPrivateUsage]
 
 
 def _leaves(nodes: Sequence[Node]) -> Iterator[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from unvanish.remedies.contract import Remedy
 from unvanish.remedies.shelf.adamw import AdamW
 from unvanish.remedies.shelf.batchnorm import BatchNorm
+from unvanish.remedies.shelf.bounded_logits import BoundedLogits
 from unvanish.remedies.shelf.clip_adaptive import ClipAdaptive
 from unvanish.remedies.shelf.clip_norm import ClipNorm
 from unvanish.remedies.shelf.critical_init import CriticalInit
@@ -36,7 +37,9 @@ from unvanish.remedies.shelf.residual import SkipInit
 from unvanish.remedies.shelf.rmsnorm import RmsNorm
 from unvanish.remedies.shelf.selu import Selu
 from unvanish.remedies.shelf.sgd_momentum import SgdMomentum
+from unvanish.remedies.shelf.sigmoid_output import SigmoidOutput
 from unvanish.remedies.shelf.silu import Silu
+from unvanish.remedies.shelf.softmax_output import SoftmaxOutput
 from unvanish.remedies.shelf.standardise_input import StandardiseInput
 from unvanish.remedies.shelf.tailored_activation import Tailoring
 from unvanish.remedies.shelf.warmup import WarmUp
@@ -50,7 +53,7 @@ KINDS: tuple[type[Remedy], ...] = (
     *(Lstm, Gru, SkipInit, PreNorm),
     *(LearningRate, WarmUp, AdamW, SgdMomentum, Muon),
     *(ClipNorm, ClipAdaptive, LossScaling, Epsilon),
-    *(StandardiseInput, Logits),
+    *(StandardiseInput, Logits, BoundedLogits, SigmoidOutput, SoftmaxOutput),
 )
 """In the order in which lists show them: by family, and in each from the plain to the special."""
 

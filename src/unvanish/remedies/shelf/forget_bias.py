@@ -24,18 +24,20 @@ SHORTEST = 3
 class ForgetBias(Remedy):
     """Sets the biases of the gates that keep a recurrent layer's state, so that it starts with a memory as long as its sequences.
 
-    Does: with inputs=, where a layer carries its state over T steps (T at least 3), each unit of an LSTM gets the forget bias
-        b = ln U(1, T - 1) and the input bias -b (chrono initialisation), so that its memory lasts some 1 + e^b steps. Over fewer
-        steps the forget bias becomes 1. Without inputs=, T is not known, and memories are spread over all lengths from 4 to some
-        400 steps: b goes from 1 to 6, and the input bias is -b/2. A GRU has no forget gate: its update gate, which in torch keeps the old state,
-        gets b, and stays as it is over fewer than 3 steps. Torch adds up two biases for each gate; the second becomes 0 there. All layers and directions of nn.LSTM, nn.LSTMCell, nn.GRU and nn.GRUCell are set; other gates, weights,
-        frozen layers and those without biases stay. Given the optimizer, its state of the changed biases starts afresh.
-    Helps: what happened long ago matters, and the layer has not been trained yet. On the adding problem over 100 steps (64
-        units, 1500 steps of Adam at 2e-3) the error of an LSTM falls to .0018, .0028 and .0030 with three seeds, where forget
-        bias 1 stayed at .167, which is chance, and that of a GRU from .0022 to .0014 (one seed). At its start the LSTM's
-        gradient loses .0105 decades a step with chrono biases, .070 with forget bias 1 and .200 with torch's own. Without inputs=:
-        asked after 40 noisy steps which of 8 symbols came first (48 units, 350 steps of Adam at 3e-3, three seeds), it is right
-        in .67, where chrono has .64, forget bias 2 has .44, and forget bias 1 has .13, which is chance.
+    Does: with inputs=, where a layer carries its state over T steps (T at least 3), each unit of an LSTM gets the forget bias b =
+        ln U(1, T - 1) and the input bias -b (chrono initialisation), so that its memory lasts some 1 + e^b steps. Over fewer
+        steps the forget bias becomes 1. Without inputs=, T is not known, and memories are spread over all lengths from 4 to
+        some 400 steps: b goes from 1 to 6, and the input bias is -b/2. A GRU has no forget gate: its update gate, which in
+        torch keeps the old state, gets b, and stays as it is over fewer than 3 steps. Torch adds up two biases for each gate;
+        the second becomes 0 there. All layers and directions of nn.LSTM, nn.LSTMCell, nn.GRU and nn.GRUCell are set; other
+        gates, weights, frozen layers and those without biases stay. Given the optimizer, its state of the changed biases starts
+        afresh.
+    Helps: what happened long ago matters, and the layer has not been trained yet. On the adding problem over 100 steps (64 units,
+        1500 steps of Adam at 2e-3) the error of an LSTM falls to .0018, .0028 and .0030 with three seeds, where forget bias 1
+        stayed at .167, which is chance, and that of a GRU from .0022 to .0014 (one seed). At its start the LSTM's gradient
+        loses .0105 decades a step with chrono biases, .070 with forget bias 1 and .200 with torch's own. Without inputs=: asked
+        after 40 noisy steps which of 8 symbols came first (48 units, 350 steps of Adam at 3e-3, three seeds), it is right in
+        .67, where chrono has .64, forget bias 2 has .44, and forget bias 1 has .13, which is chance.
     Harms: chrono biases make a layer slow to answer its latest inputs, which is wrong where only the last few steps matter. What
         trained gates had learned about forgetting is lost.
     Cost: none per step; with inputs= one forward pass of a copy of the network.

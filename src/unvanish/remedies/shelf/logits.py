@@ -9,21 +9,11 @@ import torch
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.callsites import CallSite
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import rewritten
-from unvanish.remedies.kinds import Kind
-from unvanish.remedies.layout import Layout, Step
+from unvanish.remedies.output_squash import dropped, squashes
 from unvanish.remedies.rehearsal import fed
-from unvanish.remedies.rewriting import DROPPED
 from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.surgery import Replace, places
 from unvanish.remedies.survey import survey
-
-# What squeezes or cuts off an output. log_softmax and logsigmoid are left out: losses that want logarithms need them.
-_DROPPED = frozenset(
-    {"softmax", "softmax2d", "sigmoid", "hardsigmoid", "tanh", "hardtanh", "relu", "relu6", "softplus", "softsign"}
-)
 
 
 @final
@@ -45,48 +35,20 @@ class Logits(Remedy):
     family: ClassVar[str] = "output"
     summary: ClassVar[str] = "no softmax, sigmoid or ReLU at the output, where the loss has it or the targets lie outside"
     treats: ClassVar[tuple[str, ...]] = ("output-mismatch",)
+    alters_loss: ClassVar[bool] = True
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One operation an output. Raises NotApplicable where the output has no such activation, or the loss needs it."""
         layout = survey(network, context.inputs)
-        chosen = _outputs(layout)
+        chosen = squashes(layout)
         if not chosen:
             raise NotApplicable(
                 f"logits: {type(network).__name__} has no softmax, sigmoid, tanh or ReLU at its output that could be taken away"
                 + ("; nothing is left to drop" if layout.traced else "; its forward could not be traced: pass inputs=")
             )
-        found = places(network)
-        operations = (
-            *(
-                Replace(step.path, step.module, nn.Identity(), found[step.module], action="remove")
-                for step in {step.module: step for step in chosen if step.module is not None}.values()
-                if step.module is not None
-            ),
-            *rewritten(network, [(step, DROPPED) for step in chosen if step.module is None], remedy=self.name),
-        )
+        operations = dropped(network, chosen, remedy=self.name)
         _require_fitting_loss(network, context)
         return operations
-
-
-def _outputs(layout: Layout) -> list[Step]:
-    """The steps to drop, one for each module or line: every use of it must be at the output."""
-    uses: dict[nn.Module | CallSite, list[int]] = {}
-    for position, step in enumerate(layout.steps):
-        key = step.module if step.module is not None else step.site
-        if step.op in _DROPPED and key is not None and (step.path or step.module is None):
-            uses.setdefault(key, []).append(position)
-    return [layout.steps[several[0]] for several in uses.values() if all(_is_output(at, layout) for at in several)]
-
-
-def _is_output(position: int, layout: Layout) -> bool:
-    """Whether nothing but reshaping happens to a step's result before it leaves the network."""
-    if not layout.traced:
-        return position == len(layout.steps) - 1
-    consumers = layout.consumers[position]
-    return bool(consumers) and all(
-        layout.steps[each].op == "output" or (layout.steps[each].kind in (Kind.RESHAPE, Kind.NEUTRAL) and _is_output(each, layout))
-        for each in consumers
-    )
 
 
 def _require_fitting_loss(network: nn.Module, context: Context) -> None:

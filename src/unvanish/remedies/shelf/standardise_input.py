@@ -33,10 +33,10 @@ class StandardiseInput(Remedy):
 
     Does: puts a Standardise module before each Linear, convolution or recurrent layer that the network's input reaches first:
         features of the last axis for Linear and recurrent layers, channels for convolutions. A feature that is constant becomes
-        0, or 1 before a layer that has no bias. Given inputs=, the statistics begin with that batch; the first batches in training mode are added until 1024
-        examples have been seen, and from then on they stay. "fc.weight" is then "fc.1.weight"; where the layer is recurrent, or
-        its weight is read elsewhere in `forward`, its keys keep their names. Left alone: layers behind a normalisation or an
-        activation, and layers that run several times.
+        0, or 1 before a layer that has no bias. Given inputs=, the statistics begin with that batch; the first batches in
+        training mode are added until 1024 examples have been seen, and from then on they stay. "fc.weight" is then
+        "fc.1.weight"; where the layer is recurrent, or its weight is read elsewhere in `forward`, its keys keep their names.
+        Left alone: layers behind a normalisation or an activation, and layers that run several times.
     Helps: raw data: pixels from 0 to 255, prices, sensors of different units. The loss is then curved alike in all directions,
         and units do not start saturated.
     Harms: features that hardly ever change are blown up. Where the size of an input relative to others carries the meaning,

@@ -1,0 +1,47 @@
+"""A softmax at the network's output, where the loss expects shares of the classes. It changes no weight."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from torch import nn
+
+from unvanish.errors import NotApplicable
+from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.layout import Layout
+from unvanish.remedies.modules.bounded import SoftmaxBehind
+from unvanish.remedies.output_end import Behind, classes, ended
+
+
+@final
+class SoftmaxOutput(Remedy):
+    """Ends the network in a softmax over the classes, so that its outputs sum to one, and none is exactly 0.
+
+    Does: takes away what squeezes or cuts the output (sigmoid, tanh, ReLU), and passes what the network puts out through a softmax
+        along the features of its last layer, with no score further than 13.9 (in float32) below the largest while the gradient
+        passes as it is: every logarithm is finite, and the cross entropy made of them has the gradient p - y everywhere. The
+        state_dict keeps its keys.
+    Helps: a loss that takes the logarithm of raw scores, or of what a ReLU leaves of them, and expects shares of the classes: one
+        that divides by their sum for instance.
+    Harms: of several right answers only one can be likely. A loss that applies a softmax itself (CrossEntropyLoss) is squeezed
+        twice, and NLLLoss wants the logarithm.
+    Cost: a few operations on the output per step.
+    References: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+    """
+
+    name: ClassVar[str] = "softmax-output"
+    family: ClassVar[str] = "output"
+    summary: ClassVar[str] = "a softmax at the output, whose logarithms are always finite"
+    treats: ClassVar[tuple[str, ...]] = ("output-mismatch",)
+
+    def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
+        """The end of the network. Raises NotApplicable where it ends in a softmax already, or in logarithms."""
+        return ended(network, context, self._behind, op="softmax", remedy=self.name)
+
+    def _behind(self, layout: Layout) -> Behind:
+        axis, count = classes(layout)
+        if count == 1:
+            raise NotApplicable(
+                f"{self.name}: the last layer has one output, and the softmax of one is always 1; use sigmoid-output"
+            )
+        return SoftmaxBehind(axis)
