@@ -60,7 +60,7 @@ def _moved(texts: Mapping[int, str], lines: list[str]) -> dict[int, int]:
         if line in found:
             shift = found[line] - line
             continue
-        later = next((new - old for old, new in found.items() if old > line), shift)
+        later = next((new - old for old, new in found.items() if old > line), shift + _FURTHEST_UP // 2)
         among = range(line + min(shift, later), line + max(shift, later) + 1)
         best = max(among, key=lambda at: _likeness(_text(lines, at), text))
         found[line] = best if _likeness(_text(lines, best), text) >= _LIKE else line + shift

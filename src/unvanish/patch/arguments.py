@@ -35,28 +35,47 @@ def exchanged(draft: Draft, source: Source, call: cst.Call, text: str) -> None:
 
 
 def altered(draft: Draft, source: Source, call: cst.Call, *, drop: Iterable[cst.Arg] = (), add: Iterable[str] = ()) -> None:
-    """Has a call lose some arguments and gain others behind its last one, laid out as those that are there."""
+    """Has a call lose some arguments and gain others behind its last one, laid out as those that are there.
+
+    A comment on an argument's own line goes with it. Raises Unsayable where another one would be lost.
+    """
     gone = {id(arg) for arg in drop}
     for index, arg in enumerate(call.args):
-        if id(arg) not in gone:
-            continue
-        if index:
-            draft.put(source, _end(source, call.args[index - 1]), _end(source, arg), "")
-        else:
-            after = source.start(call.args[1]) if len(call.args) > 1 else _end(source, arg)
-            draft.put(source, source.start(arg), after, "")
+        if id(arg) in gone:
+            _drop(draft, source, call, index)
     texts = list(add)
     if not texts:
         return
-    if not call.args:
-        draft.put(source, span_of_arguments(source, call)[0], span_of_arguments(source, call)[0], ", ".join(texts))
+    kept = [arg for arg in call.args if id(arg) not in gone]
+    if not kept:
+        raise Unsayable(f"line {source.line(call)} would keep no argument to put others behind")
+    end = _end(source, kept[-1])
+    indent, following = source.indentation(source.start(kept[-1])), source.offset(source.line_at(end) + 1)
+    if indent is None or source.end(call) <= following:
+        draft.put(source, end, end, "".join(f", {text}" for text in texts))
         return
-    last = call.args[-1]
-    indent = source.indentation(source.start(last))
-    own_line = indent is not None and len(call.args) > 1
-    between = f",{source.ending}{indent}" if own_line else ", "
-    end = _end(source, last)
-    draft.put(source, end, end, "".join(f"{between}{text}" for text in texts))
+    comma = source.data[end:following].lstrip().startswith(b",")
+    lines = f",{source.ending}".join(f"{indent}{text}" for text in texts)
+    draft.put(source, following, following, f"{lines}{',' if comma else ''}{source.ending}")
+    if not comma:
+        draft.put(source, end, end, ",")
+
+
+def _drop(draft: Draft, source: Source, call: cst.Call, index: int) -> None:
+    """Takes an argument out: its line, where it has one to itself, or else the piece from the end of the one before it."""
+    arg = call.args[index]
+    line, last = source.line(arg), source.line_at(source.end(arg))
+    rest = source.data[_end(source, arg) : source.offset(last + 1)].decode().strip()
+    alone = source.indentation(source.start(arg)) is not None and (rest in ("", ",") or rest.lstrip(", ").startswith("#"))
+    if alone and source.end(call) > source.offset(last + 1):
+        start, end = source.offset(line), source.offset(last + 1)
+    elif index:
+        start, end = _end(source, call.args[index - 1]), _end(source, arg)
+    else:
+        start, end = source.start(arg), source.start(call.args[1]) if len(call.args) > 1 else _end(source, arg)
+    if not alone and "#" in source.data[start:end].decode():
+        raise Unsayable(f"line {line} cannot lose an argument without a comment")
+    draft.put(source, start, end, "")
 
 
 def _end(source: Source, arg: cst.Arg) -> int:

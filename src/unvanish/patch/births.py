@@ -58,27 +58,27 @@ class Births:
             raise Unsayable(f"{strangers[0]} is used outside of the network too")
         return [path for path, birth in self.by_path.items() if birth.class_name in names]
 
-    def calls(self, file: str, line: int, kind: str, new: str = "") -> tuple[Source, list[cst.Call]]:
+    def calls(self, file: str, line: int, kind: str, *later: str) -> tuple[Source, list[cst.Call]]:
         """The calls on a line that build modules of a class: by its name, or by a value that is traced to it; where there are
-        none, those that build the `new` class already."""
+        none, those that build a `later` class already."""
         source = self._project[Path(file)]
         here = source.calls_at(line)
-        for each in (kind, new):
+        for each in (kind, *later):
             found = [call for call in here if source.module_class(call.func) == each]
             found = found or [call for call in here if self._holds(source, call, each)]
             if found and each:
                 return source, found
         return source, []
 
-    def built_by(self, file: str, line: int, kind: str, new: str = "") -> list[tuple[Source, cst.Call, list[str]]]:
-        """The calls on a line that build modules of a class, or the `new` one already, each with the paths of what it built.
+    def built_by(self, file: str, line: int, kind: str, *later: str) -> list[tuple[Source, cst.Call, list[str]]]:
+        """The calls on a line that build modules of a class, or a `later` one already, each with the paths of what it built.
 
         Several calls take turns, as a line is run from left to right. Raises Unsayable where that does not come out even, where
         there is no such call, and where the line builds modules outside of the network too.
         """
         self._require_own(file, line, kind)
         paths = self.at(file, line, kind)
-        source, calls = self.calls(file, line, kind, new)
+        source, calls = self.calls(file, line, kind, *later)
         if not calls:
             raise Unsayable(f"line {line} does not say {kind}")
         if len(paths) % len(calls):
@@ -116,17 +116,18 @@ class Births:
         """All that a line built is altered. Where the edits are all alike, it does not matter which of them a call belongs to."""
         self._require_own(file, line, kind)
         paths = self.at(file, line, kind)
-        new = _new_class(wanted[paths[0]])
-        source, calls = self.calls(file, line, kind, new)
+        later = _later(wanted[paths[0]])
+        source, calls = self.calls(file, line, kind, *later)
         if calls and len(paths) % len(calls) and len({(wanted[path].action, wanted[path].after) for path in paths}) == 1:
             return [Building(source, call, {path: wanted[path] for path in paths}) for call in calls]
-        turns = self.built_by(file, line, kind, new)
+        turns = self.built_by(file, line, kind, *later)
         return [Building(source, call, {path: wanted[path] for path in paths}) for source, call, paths in turns if paths]
 
     def _turns(self, file: str, line: int, kind: str, wanted: Mapping[str, Edit]) -> list[Building]:
         """Some of what a line built is altered: whole calls of it, or nothing."""
         found: list[Building] = []
-        for source, call, paths in self.built_by(file, line, kind):
+        later = _later(next(wanted[path] for path in self.at(file, line, kind) if path in wanted))
+        for source, call, paths in self.built_by(file, line, kind, *later):
             touched = [path for path in paths if path in wanted]
             if touched and len(touched) != len(paths):
                 raise Unsayable(f"line {line} builds a {kind} that stays as it is too")
@@ -152,6 +153,7 @@ class Births:
         return bool(source.module_class(node)) or choice_at(self._project, source, node) is not None
 
 
-def _new_class(edit: Edit) -> str:
-    """The class that a replacement puts there."""
-    return modules_of(edit.after)[0].kind.removesuffix("AsRNN") if edit.action == "replace" else ""
+def _later(edit: Edit) -> tuple[str, ...]:
+    """The classes that a source may build already: what an earlier remedy put there, and what this one does."""
+    before = modules_of(edit.before)[0].kind
+    return (before, modules_of(edit.after)[0].kind.removesuffix("AsRNN")) if edit.action == "replace" else (before,)

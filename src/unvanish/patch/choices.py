@@ -19,11 +19,12 @@ from unvanish.patch.source import Project, Source, string
 class Choice:
     """What chooses, and what each word stands for: expressions that hold a class or a function, or build or call one.
 
-    Without options, the word is itself the name of a class or function of torch.
+    Without options, the word is itself the name of a class or function of torch. `asked` are the places that compare the word.
     """
 
     selector: cst.BaseExpression
     options: Mapping[str, tuple[Source, cst.CSTNode]] | None
+    asked: tuple[cst.BaseExpression, ...] = ()
 
     def word_for(self, name: str) -> str | None:
         """The word for a class or function; None where there is none."""
@@ -64,8 +65,9 @@ def choice_around(source: Source, node: cst.BaseExpression, name: str) -> Choice
         if isinstance(above, cst.If) and above.body is below:
             asked = _asked(above)
             if asked is not None and _alike(asked[1], name):
-                chain = _chain(source, above, source.written(asked[0]))
-                return Choice(asked[0], {word: (source, branch) for word, branch in chain})
+                chain = list(_chain(source, above, source.written(asked[0])))
+                options = {word: (source, branch) for word, _, branch in chain}
+                return Choice(asked[0], options, tuple(each for _, each, _ in chain))
         below = above
     return None
 
@@ -81,7 +83,7 @@ def choose(draft: Draft, project: Project, source: Source, choice: Choice, old: 
     if present == {wanted}:
         return
     (word,) = present if len(present) == 1 else (None,)
-    if word is None or not choice.means(word, old) or not flow.closed():
+    if word is None or not choice.means(word, old) or not flow.closed(choice.asked):
         raise Unsayable(f"the word that line {line} chooses by is read in other places too")
     for where, each in origins:
         draft.put(where, where.start(each), where.end(each), where.written(each).replace(word, wanted))
@@ -99,7 +101,8 @@ def plain_name(name: str) -> str:
 
 def _names(source: Source, node: cst.CSTNode, name: str) -> bool:
     """Whether an option is a class or function of that name, or builds or calls one and nothing else."""
-    inside = [each for each in source.all_of(cst.BaseExpression, node) if isinstance(each, cst.Name | cst.Attribute)]
+    names = [each for each in source.all_of(cst.BaseExpression, node) if isinstance(each, cst.Name | cst.Attribute)]
+    inside = [each for each in names if not isinstance(source.parent(each), cst.Attribute)]
     found = {plain_name(source.module_class(each) or source.torch_function(each)) for each in inside} - {"", "sequential"}
     return found == {plain_name(name)}
 
@@ -117,8 +120,9 @@ def _in_dictionary(project: Project, source: Source, node: cst.Subscript) -> Cho
     return Choice(inner.value, {word: option for word, option in options.items() if word is not None})
 
 
-def _chain(source: Source, branch: cst.If, selector: str) -> Iterator[tuple[str, cst.CSTNode]]:
-    """The words that a chain of conditions asks for, with their branches; conditions that follow each other count as one chain."""
+def _chain(source: Source, branch: cst.If, selector: str) -> Iterator[tuple[str, cst.BaseExpression, cst.CSTNode]]:
+    """The words that a chain of conditions asks for, where it asks and with which branch; conditions that follow each other count
+    as one chain."""
     first: cst.CSTNode = branch
     while isinstance(above := source.parent(first), cst.If) and above.orelse is first:
         first = above
@@ -129,7 +133,7 @@ def _chain(source: Source, branch: cst.If, selector: str) -> Iterator[tuple[str,
         while isinstance(current, cst.If):
             asked = _asked(current)
             if asked is not None and source.written(asked[0]) == selector:
-                yield asked[1], current.body
+                yield asked[1], asked[0], current.body
             current = current.orelse
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import libcst as cst
 from libcst import metadata as md
 
-from unvanish.patch.draft import Draft, Unsayable
+from unvanish.patch.draft import Draft, Unsayable, Wanted
 from unvanish.patch.numbers import set_number, spelled
 from unvanish.patch.optimizers import Built, building
 from unvanish.patch.source import Project, Source, argument, number
@@ -70,15 +70,18 @@ def _put_line(draft: Draft, built: Built, entry: Entry, length: float) -> None:
     if len(own) != 1 or own[0].args or scaled or not isinstance(source.parent(own[0]), cst.Expr):
         raise Unsayable("the optimizer does not step in one plain place")
     step = own[0]
-    network = entry.expression
+    network = _network(built) or entry.expression
     if not all(_same_meaning(source, each.partition(".")[0], step, built.call) for each in (name, network)):
         raise Unsayable(f"the network or its optimizer is not called {network} and {name} where the optimizer steps")
     home = module_there(source, step, "torch.nn.utils")
+    if home is None and source.assignments(_CLIP, step):
+        raise Unsayable(f"the file uses the name {_CLIP} otherwise")
     if home is None:
-        raise Unsayable("torch is not imported where the optimizer steps")
+        draft.want(source.path, Wanted(f"from torch.nn.utils import {_CLIP}"))
     indent = source.indentation(source.start(step))
     between = f"{source.ending}{indent}" if indent is not None else "; "
-    line = f"{home}.{_CLIP}({network}.parameters(), {spelled(length)})"
+    function = f"{home}.{_CLIP}" if home is not None else _CLIP
+    line = f"{function}({network}.parameters(), {spelled(length)})"
     draft.put(source, source.start(step), source.start(step), f"{line}{between}")
 
 
@@ -90,6 +93,19 @@ def _name(built: Built) -> str:
         if isinstance(target, cst.Name | cst.Attribute):
             return built.source.written(target)
     raise Unsayable(f"line {built.source.line(built.call)} gives the optimizer no name")
+
+
+def _network(built: Built) -> str:
+    """How the network is named whose parameters the optimizer gets; "" where it gets others."""
+    first = built.call.args[0].value if built.call.args else None
+    if (
+        isinstance(first, cst.Call)
+        and not first.args
+        and isinstance(first.func, cst.Attribute)
+        and first.func.attr.value == "parameters"
+    ):
+        return built.source.written(first.func.value)
+    return ""
 
 
 def _same_meaning(source: Source, name: str, node: cst.CSTNode, other: cst.CSTNode) -> bool:

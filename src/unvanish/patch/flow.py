@@ -6,7 +6,7 @@ A place that is found may be edited only where nothing else reads the names on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,9 +65,10 @@ class Flow:
             case _:
                 raise self._lost(source, node)
 
-    def closed(self) -> bool:
-        """Whether all that reads the names on the way was traced; what only prints them does not count."""
-        return all(id(each.node) in self._visited or _only_told(each) for each in self._readings)
+    def closed(self, besides: Collection[cst.CSTNode] = ()) -> bool:
+        """Whether all that reads the names on the way was traced, or is among `besides`; what only prints them does not count."""
+        known = self._visited | {id(node) for node in besides}
+        return all(id(each.node) in known or _only_told(each) for each in self._readings)
 
     def _lost(self, source: Source, node: cst.CSTNode) -> Unsayable:
         return Unsayable(f"line {source.line(node)} does not tell where {source.written(node)} comes from")
@@ -284,10 +285,8 @@ def _index(node: cst.Subscript) -> cst.BaseExpression | None:
 
 
 def _only_told(reading: _Reading) -> bool:
-    """Whether a reading is there for people: in a print, or in the text of one."""
-    for each in reading.source.above(reading.node):
-        if isinstance(each, cst.FormattedStringExpression):
-            return True
-        if isinstance(each, cst.Call):
-            return reading.source.written(each.func).rpartition(".")[2] in _WORDS
-    return False
+    """Whether a reading is there for people: in a print, in the text of one, or in an error."""
+    above = list(reading.source.above(reading.node))
+    call = next((each for each in above if isinstance(each, cst.Call)), None)
+    printed = call is not None and reading.source.written(call.func).rpartition(".")[2] in _WORDS
+    return printed or any(isinstance(each, cst.FormattedStringExpression | cst.Raise) for each in above)

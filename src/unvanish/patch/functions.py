@@ -48,9 +48,9 @@ def exchange(draft: Draft, project: Project, births: Births, edits: Sequence[Edi
         name = _called(use.call)
         source = project[Path(point.file)]
         call = source.call_ending(point.line, point.column)
+        if births.edited and any(_calls(source, each, name) for each in source.calls_at(point.line)):
+            continue
         if call is None or not _is_before(source, call, use.call):
-            if any(plain_name(source.torch_function(each.func)) == plain_name(name) for each in source.calls_at(point.line)):
-                continue
             if births.edited and not name:
                 continue
             raise Unsayable(f"line {point.line} has no call where one was made")
@@ -88,6 +88,12 @@ def _is_before(source: Source, call: cst.Call, wanted: Call) -> bool:
     old = wanted.before.partition("(")[0]
     name = source.torch_function(call.func)
     return plain_name(name) == plain_name(old) if name else True
+
+
+def _calls(source: Source, call: cst.Call, name: str) -> bool:
+    """Whether a call is one of a function of torch, or of the method of that name."""
+    method = call.func.attr.value if isinstance(call.func, cst.Attribute) and not source.qualified(call.func) else ""
+    return bool(name) and plain_name(name) in (plain_name(source.torch_function(call.func)), plain_name(method))
 
 
 # Who else makes the call

@@ -84,6 +84,8 @@ def normalisation_arguments(module: Module, width: str) -> str:
 
 
 def features_of(module: Module) -> int:
-    """Over how many features a normalisation runs."""
+    """Over how many features a normalisation runs. Raises Unsayable for a module that is none of torch's."""
+    if module.kind not in NORMALISATIONS or not module.positional:
+        raise Unsayable(f"{module.kind} is no normalisation of torch")
     last = module.positional[-1]
     return int(last[-1] if isinstance(last, tuple) else str(last))

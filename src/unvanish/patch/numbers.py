@@ -17,7 +17,7 @@ def set_number(draft: Draft, project: Project, source: Source, node: cst.BaseExp
         raise Unsayable(f"line {source.line(node)} gets its number from several places")
     ((where, place),) = places
     if number(place) != value:
-        draft.put(where, where.start(place), where.end(place), spelled(value))
+        draft.put(where, where.start(place), where.end(place), spelled(value, where.written(place)))
 
 
 def scale_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, factor: float) -> None:
@@ -26,12 +26,12 @@ def scale_number(draft: Draft, project: Project, source: Source, node: cst.BaseE
         present = number(place)
         if present is None:
             raise Unsayable(f"line {source.line(node)} does not tell a number")
-        draft.put(where, where.start(place), where.end(place), spelled(float(f"{present * factor:.3g}")))
+        draft.put(where, where.start(place), where.end(place), spelled(float(f"{present * factor:.3g}"), where.written(place)))
 
 
 def _written(project: Project, source: Source, node: cst.BaseExpression) -> list[Place]:
     """Where the number of an expression is written down. Raises Unsayable where that cannot be told, or something else reads it."""
-    option = _option(project, source, node)
+    option = _option(project, source, node) or _field(project, source, node)
     if option is not None:
         return [option]
     flow = Flow(project, _told)
@@ -66,14 +66,42 @@ def _option(project: Project, source: Source, node: cst.BaseExpression) -> Place
     return found[0] if len(found) == len(uses) == 1 else None
 
 
+def _field(project: Project, source: Source, node: cst.BaseExpression) -> Place | None:
+    """The number that a class of settings has in its body for an expression such as `config.lr`; None where it is no such thing."""
+    if not isinstance(node, cst.Attribute) or not isinstance(node.value, cst.Name):
+        return None
+    classes = {kind.name.value: (each, kind) for each in project.known() for kind in each.all_of(cst.ClassDef)}
+    try:
+        ((where, built),) = Flow(project, lambda at, each: _class_name(at, each) in classes).origins(source, node.value)
+    except (Unsayable, ValueError):
+        return None
+    name = node.attr.value
+    home, kind = classes[_class_name(where, built)]
+    given = list(built.args) if isinstance(built, cst.Call) else []
+    uses = [each for file in project.known() for each in file.all_of(cst.Attribute) if each.attr.value == name]
+    values = [each.value for each in home.all_of(cst.AnnAssign, kind) if home.written(each.target) == name]
+    values += [each.value for each in home.all_of(cst.Assign, kind) if home.written(each.targets[0].target) == name]
+    if given or len(uses) != 1 or len(values) != 1 or values[0] is None or number(values[0]) is None:
+        return None
+    return home, values[0]
+
+
+def _class_name(source: Source, node: cst.BaseExpression) -> str:
+    """The class that an expression names, or builds an object of."""
+    return source.written(node.func if isinstance(node, cst.Call) else node)
+
+
 def _parses(source: Source, node: cst.BaseExpression) -> bool:
     del source
     return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "parse_args"
 
 
-def spelled(value: float) -> str:
-    """A number as a person writes it: 1e-8 for 1e-08, 0.1 for 0.10000000000000001."""
+def spelled(value: float, like: str = "") -> str:
+    """A number as a person writes it: 1e-8 for 1e-08. `like` is what stood there before: 1e-3 follows 1e-4, and 0.001 0.0001."""
     short = f"{value:.3g}"
     text = short if float(short) == value else repr(value)
+    power = f"{value:.0e}"
+    if "e" in like.lower() and float(power) == value and not 0.1 <= abs(value) < 100.0:
+        text = power
     mantissa, e, exponent = text.partition("e")
     return f"{mantissa}e{int(exponent)}" if e else f"{text}.0" if text.lstrip("-").isdigit() else text

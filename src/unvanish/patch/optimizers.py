@@ -13,7 +13,7 @@ import libcst as cst
 from unvanish.errors import ScriptError
 from unvanish.patch.arguments import altered
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import uses_of
+from unvanish.patch.flow import Flow, uses_of
 from unvanish.patch.numbers import scale_number, set_number, spelled
 from unvanish.patch.source import Project, Source, argument, starred, string
 from unvanish.patch.spelling import renamed_class
@@ -116,7 +116,7 @@ def building(project: Project, entry: Entry | None, kind: str = "", new: str = "
     everywhere = [(each, call) for each in project.known() for call in each.calls]
     naming = [(source, call) for call in source.calls if _names(source, call, entry.expression)]
     for calls in (naming, [(source, call) for call in inside], list(_called(project, source, inside)), everywhere):
-        built = [Built(where, call, where.optimizer_class(call.func)) for where, call in calls]
+        built = [Built(where, call, _kind(project, where, call)) for where, call in calls]
         for each in dict.fromkeys((kind, new)):
             found = [one for one in built if one.kind and one.kind == (each or one.kind)]
             if len(found) == 1:
@@ -124,6 +124,17 @@ def building(project: Project, entry: Entry | None, kind: str = "", new: str = "
             if found and calls is not naming:
                 raise Unsayable(f"several {each or 'optimizers'} are built, and it is not clear which of them trains the network")
     raise Unsayable(f"no line is known that builds {kind or 'the optimizer'} by its name")
+
+
+def _kind(project: Project, source: Source, call: cst.Call) -> str:
+    """The class of optimizer that a call builds: by its name, or by a value that is traced to it; "" for any other call."""
+    if source.qualified(call.func) or not isinstance(call.func, cst.Name) or not call.args:
+        return source.optimizer_class(call.func)
+    try:
+        origins = Flow(project, lambda where, node: bool(where.optimizer_class(node))).origins(source, call.func)
+    except Unsayable:
+        return ""
+    return origins[0][0].optimizer_class(origins[0][1]) if len(origins) == 1 else ""
 
 
 def line_behind(project: Project, entry: Entry, edits: Sequence[Edit]) -> int:
@@ -187,6 +198,8 @@ def _set(draft: Draft, project: Project, built: Built, wanted: Mapping[str, _Set
 def _become(draft: Draft, project: Project, built: Built, kind: str, wanted: Mapping[str, _Setting]) -> None:
     """Another class, with those of the arguments that it knows."""
     source, call = built.source, built.call
+    if not source.optimizer_class(call.func):
+        raise Unsayable(f"line {source.line(call)} builds the optimizer from a class that is passed to it")
     if kind not in _SETTINGS or starred(call) or len([arg for arg in call.args if arg.keyword is None]) > len(_USUAL):
         raise Unsayable(f"line {source.line(call)} builds the optimizer in a way that {kind} does not take")
     defaults = _SETTINGS[kind]

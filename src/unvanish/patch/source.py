@@ -22,6 +22,8 @@ KEPT = 8  # files that stay parsed
 
 _MODULE, _OPTIM = "torch.nn.", "torch.optim."
 _FUNCTIONS = ("torch.nn.functional.", "torch.")
+_MODULES = frozenset({"nn", "optim", "utils", "autograd", "cuda", "linalg", "fft", "special", "jit", "amp", "random", "backends"})
+"""What stands in torch beside functions."""
 
 
 class Source:
@@ -197,7 +199,7 @@ class Source:
         for home in _FUNCTIONS:
             if name.startswith(home):
                 rest = name.removeprefix(home)
-                return rest if rest and "." not in rest and not rest[0].isupper() else ""
+                return rest if rest and "." not in rest and not rest[0].isupper() and rest not in _MODULES else ""
         return ""
 
 

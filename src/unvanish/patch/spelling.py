@@ -32,7 +32,7 @@ def class_like(draft: Draft, source: Source, node: cst.CSTNode, name: str) -> st
     if source.module_class(node) and isinstance(node, cst.Attribute):
         return f"{source.written(node.value)}.{name}"
     if source.module_class(node) and isinstance(node, cst.Name):
-        return _beside(draft, source, node, name)
+        return _beside(draft, source, node, name, frees=False)
     home = module_there(source, node, "torch.nn")
     if home is None:
         raise Unsayable(f"line {source.line(node)} cannot name nn.{name}: torch.nn is not imported under a name that is seen there")
@@ -116,8 +116,10 @@ def bound_by(source: Source, alias: cst.ImportAlias) -> str:
 # Names that are imported one by one
 
 
-def _beside(draft: Draft, source: Source, node: cst.Name, name: str) -> str:
-    """A name from the module that another one was imported from, which its import gets as well."""
+def _beside(draft: Draft, source: Source, node: cst.Name, name: str, *, frees: bool = True) -> str:
+    """A name from the module that another one was imported from, which its import gets as well; `frees` tells that it stands in the
+    place of the other."""
+    freed = node if frees else None
     found = source.assignments(node.value, node)
     if not found:  # from torch.nn import *
         return name
@@ -131,9 +133,9 @@ def _beside(draft: Draft, source: Source, node: cst.Name, name: str) -> str:
         known = next((bound for bound, full in _imports(source) if full == f"{home}.{name}"), None)
         if known is None or not _means(source, node, known, f"{home}.{name}"):
             raise Unsayable(f"line {source.line(node)} cannot name {home}.{name}: the file uses the name {name} otherwise")
-        draft.want(source.path, Wanted("", alias, node))
+        draft.want(source.path, Wanted("", alias, freed))
         return known
-    draft.want(source.path, Wanted(name, alias, node))
+    draft.want(source.path, Wanted(name, alias, freed))
     return name
 
 
