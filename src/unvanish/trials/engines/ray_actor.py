@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import final
 
 from unvanish.trials.engines.guard import Guard
-from unvanish.trials.engines.local import POLL_S, cores
+from unvanish.trials.engines.local import cores
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.progress import Whereabouts
 from unvanish.trials.trial import JOB, Trial
 
 THREADS, DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
+LOOK_EVERY_S = 0.1  # seldom enough that it takes no time from the trials of its node
 PACKAGES = ("unvanish", "torch", "numpy")
 
 
@@ -98,7 +99,7 @@ class TrialActor:
                 return Heard(process.at, process.exit_code, _packed(process.trial.folder))
             if time.monotonic() >= until:
                 return Heard(process.at)
-            time.sleep(POLL_S)
+            time.sleep(LOOK_EVERY_S)
 
     def end(self, within_s: float) -> None:
         """Ends the trial, at the latest after so many seconds, and removes its folder from this node."""
