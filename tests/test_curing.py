@@ -129,7 +129,9 @@ def test_the_patched_script_run_alone_gives_the_losses_of_its_trial(done: Fix, f
     (tmp_path / "train.py").write_text(SICK)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=done.patch, text=True, check=True)
-    assert 'unvanish.apply(net, "relu", "he-init")\noptimizer' in (tmp_path / "train.py").read_text()
+    patched = (tmp_path / "train.py").read_text()
+    assert "(nn.Linear(8, 8), nn.ReLU())" in patched
+    assert 'unvanish.apply(net, "he-init")\noptimizer' in patched
     alone = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     printed = re.search(r"last loss (\S+)", alone.stdout)
     race = done.checkup.run.race
@@ -161,7 +163,7 @@ def test_a_plan_says_what_would_be_tried_and_trains_no_candidate(folder: Path) -
     assert 1 < plan.runs(plan.cost_steps) < len(plan.candidates) + 5
 
 
-JITTER = "    net[-1].bias.data += 1e-3 * int.from_bytes(os.urandom(1), 'big')"
+JITTER = "    net[-1].bias.data[0] += 1e-3 * int.from_bytes(os.urandom(1), 'big')"
 NOISY = "import os\n" + SICK.replace("    optimizer.step()", f"    optimizer.step()\n{JITTER}")
 
 
