@@ -236,8 +236,8 @@ def test_a_lazy_network_must_run_once_first(name: str) -> None:
         apply(nn.Sequential(nn.LazyLinear(4), nn.Sigmoid(), nn.Linear(4, 2)), name)
 
 
-@pytest.mark.parametrize("name", names())
-def test_a_network_that_is_one_activation_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in names() if remedy(name).family != "output"])
+def test_a_network_that_is_one_activation_is_refused_but_by_what_treats_outputs(name: str) -> None:
     with pytest.raises(NotApplicable):
         apply(nn.Sigmoid(), name)
 

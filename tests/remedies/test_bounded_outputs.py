@@ -125,7 +125,7 @@ def test_sigmoid_output_ends_the_network_in_a_sigmoid_alone(last: tuple[nn.Modul
     raw = network[:3](x)
     change = apply(network, "sigmoid-output")
     assert torch.allclose(network(x), torch.sigmoid(raw))
-    with pytest.raises(NotApplicable, match="sigmoid already"):
+    with pytest.raises(NotApplicable, match="another end already"):
         apply(network, "sigmoid-output")
     change.undo()
     assert torch.equal(network(x), network[3](raw) if last else raw)
@@ -144,8 +144,27 @@ def test_softmax_output_runs_over_the_classes_of_layers_and_of_maps() -> None:
         apply(nn.Sequential(nn.Linear(3, 1)), "softmax-output")
 
 
+def test_a_softmax_over_the_examples_becomes_one_over_the_classes() -> None:
+    network, right = headed(nn.Softmax(dim=0)), headed(nn.Softmax(dim=1))
+    x = torch.randn(6, 4)
+    expected = torch.softmax(network[:3](x), 1)
+    apply(network, "softmax-output")
+    assert torch.allclose(network(x), expected)
+    with pytest.raises(NotApplicable, match="softmax already"):
+        apply(right, "softmax-output")
+
+
+def test_log_softmax_output_gives_what_a_likelihood_expects() -> None:
+    network, x = headed(nn.Softmax(dim=1)), torch.randn(6, 4)
+    expected = torch.log_softmax(network[:3](x), 1)
+    apply(network, "log-softmax-output")
+    assert torch.allclose(network(x), expected)
+    with pytest.raises(NotApplicable, match="one output"):
+        apply(nn.Sequential(nn.Linear(3, 1)), "log-softmax-output")
+
+
 def test_logarithms_of_probabilities_are_left_alone() -> None:
-    for name in ("bounded-logits", "sigmoid-output", "softmax-output"):
+    for name in ("log-softmax-output", "bounded-logits", "sigmoid-output", "softmax-output"):
         with pytest.raises(NotApplicable, match="puts out logarithms"):
             apply(headed(nn.LogSoftmax(dim=1)), name)
     with pytest.raises(NotApplicable, match="neither probabilities nor scores"):
@@ -170,4 +189,4 @@ def test_a_score_within_bounds_is_untouched_and_a_larger_one_keeps_its_gradient(
 
 
 def test_only_the_remedies_that_free_the_output_alter_what_the_loss_means() -> None:
-    assert {name for name, remedy in own_shelf().items() if remedy.alters_loss} == {"logits"}
+    assert {name for name, remedy in own_shelf().items() if remedy.alters_loss} == {"logits", "log-softmax-output"}

@@ -158,7 +158,7 @@ def test_proportions_of_the_groups_stay_and_a_scheduler_too() -> None:
     first, second = (group["lr"] for group in optimizer.param_groups)
     assert second > 1e-2
     assert second / first == pytest.approx(10)
-    assert change.edits[0].after == f"SGD(lr={first:.3g} | {second:.3g})"
+    assert change.edits[0].after == f"SGD(lr={first!r} | {second!r})"
     change.undo()
     LambdaLR(optimizer, lambda t: 0.5)
     change = apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
