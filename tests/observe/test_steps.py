@@ -176,7 +176,7 @@ def test_log_outside_a_run_does_nothing() -> None:
 
 
 def test_log_refuses_what_is_no_number() -> None:
-    with watching(), pytest.raises(unvanish.UnvanishError, match="takes a number"):
+    with watching(), pytest.raises(unvanish.UnvanishError, match="takes one number"):
         unvanish.log(accuracy="high")
 
 

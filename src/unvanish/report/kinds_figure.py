@@ -73,7 +73,7 @@ def sentence(flow: GradientFlow) -> str:
     name, most = next(iter(along.items()))
     name = IN_A_SENTENCE.get(name, name)
     verb, whole, size = "takes" if lost else "adds", sum(along.values()), abs(flow.total)
-    if sum(against.values()) < GIVEN_BACK * size:
+    if not against or sum(against.values()) < GIVEN_BACK * size:
         part = f"{verb} {most:.1f} of the {max(size, most):.1f} decades" if len(along) > 1 else f"{verb} the {size:.1f} decades"
         return f"{name} {part} lost {way}" if lost else f"{name} {part} by which the gradient grows {way}"
     part = f"{verb} {most:.1f} of {whole:.1f} decades" if len(along) > 1 else f"{verb} {most:.1f} decades"
