@@ -43,11 +43,13 @@ EXPERIMENTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "clip-norm": ("rash sgd", "lines lstm"),
         "clip-adaptive": ("rash sgd", "shallow relu"),
         "loss-scaling": ("half sigmoid 4", "half relu 3"),
+        "skip-non-finite": ("sigmoid by hand", "shallow relu"),
         "epsilon": ("large eps", "small eps"),
         "standardise-input": ("raw wine", "sigmoid 30"),
         "logits": ("softmax output", "bounded regression"),
         "bounded-logits": ("sigmoid by hand", "softmax output"),
         "sigmoid-output": ("scores by hand", "bounded regression"),
         "softmax-output": ("scores by hand", "tuned sgd"),
+        "log-softmax-output": ("scores as logarithms", "tuned sgd"),
     }
 )

@@ -216,6 +216,14 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             loss=written_out,
             steps=230,
         ),
+        "scores as logarithms": classified(
+            "3 layers of ReLU before a likelihood that expects logarithms",
+            lambda: nets.plain(3, nn.ReLU),
+            rate="SGD 0.1",
+            optimizer=partial(SGD, lr=0.1),
+            loss=F.nll_loss,
+            steps=230,
+        ),
         "bounded regression": regressed(
             "3 layers of ReLU and a tanh", lambda: nets.plain(3, nn.ReLU, inputs=10, outputs=1).append(nn.Tanh())
         ),

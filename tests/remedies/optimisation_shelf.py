@@ -16,6 +16,7 @@ from unvanish.remedies.shelf.learning_rate import LearningRate
 from unvanish.remedies.shelf.loss_scaling import LossScaling
 from unvanish.remedies.shelf.muon import Muon
 from unvanish.remedies.shelf.sgd_momentum import SgdMomentum
+from unvanish.remedies.shelf.skip_non_finite import SkipNonFinite
 from unvanish.remedies.shelf.warmup import WarmUp
 
 REMEDIES: tuple[Remedy, ...] = (
@@ -28,6 +29,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Muon(),
     Epsilon(),
     LossScaling(),
+    SkipNonFinite(),
 )
 SHELF = {remedy.name: remedy for remedy in REMEDIES}
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {

@@ -42,6 +42,28 @@ def same(network: nn.Module, other: nn.Module, *, rtol: float = 1e-6) -> bool:
     return all(torch.allclose(a, b, rtol=rtol, atol=1e-9) for a, b in zip(network.parameters(), other.parameters(), strict=True))
 
 
+# Steps that are not taken
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_whose_gradient_is_not_finite_moves_nothing_and_the_next_one_does(bad: float) -> None:
+    network = build("mlp")
+    optimizer = Adam(network.parameters(), lr=0.1, weight_decay=0.1)
+    apply(network, "skip-non-finite", optimizer=optimizer)
+    before = [p.detach().clone() for p in network.parameters()]
+    network(inputs("mlp")).square().sum().backward()
+    next(network.parameters()).grad.view(-1)[0] = bad
+    optimizer.step()
+    assert all(torch.equal(p, b) for p, b in zip(network.parameters(), before, strict=True))
+    assert not optimizer.state
+    assert all(not p.grad.any() for p in network.parameters())
+    network(inputs("mlp")).square().sum().backward()  # nobody cleared the gradients: they are fresh all the same
+    optimizer.step()
+    assert all(not torch.equal(p, b) for p, b in zip(network.parameters(), before, strict=True))
+    with pytest.raises(NotApplicable, match="passed over so already"):
+        apply(network, "skip-non-finite", optimizer=optimizer)
+
+
 # Clipping by the common length
 
 

@@ -16,8 +16,8 @@ SHELF = frozenset(
         *("batchnorm", "layernorm", "groupnorm", "rmsnorm", "online-norm", "dynamic-tanh"),
         *("lstm", "gru", "residual", "pre-norm"),
         *("learning-rate", "warmup", "adamw", "sgd-momentum", "muon"),
-        *("clip-norm", "clip-adaptive", "loss-scaling", "epsilon"),
-        *("standardise-input", "logits", "bounded-logits", "sigmoid-output", "softmax-output"),
+        *("clip-norm", "clip-adaptive", "loss-scaling", "skip-non-finite", "epsilon"),
+        *("standardise-input", "logits", "bounded-logits", "sigmoid-output", "softmax-output", "log-softmax-output"),
     }
 )
 

@@ -14,8 +14,8 @@ from unvanish.record.treatment import Edit
 from unvanish.remedies.contract import Context, Operation
 from unvanish.remedies.ends import at_output
 from unvanish.remedies.kinds import WEIGHTED
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.modules.bounded import SoftmaxBehind, sigmoid_behind
+from unvanish.remedies.layout import Layout, Step
+from unvanish.remedies.modules.bounded import LogSoftmaxBehind, SoftmaxBehind, sigmoid_behind
 from unvanish.remedies.output_squash import LOGARITHMS, dropped, squashes
 from unvanish.remedies.survey import survey
 
@@ -41,9 +41,9 @@ def ended(
             f"{remedy}: {name} puts out logarithms of probabilities, which suit a likelihood; nothing is left to do"
         )
     there = squashes(layout)
-    if any(step.op.removeprefix("bounded") == op for step in there) or any(
-        _ends(hook) for hook in vars(network)["_forward_hooks"].values()
-    ):
+    if any(_ends(hook) for hook in vars(network)["_forward_hooks"].values()):
+        raise NotApplicable(f"{remedy}: {name} was given another end already; undo that first")
+    if any(_is_right(step, op, layout) for step in there):
         raise NotApplicable(f"{remedy}: {name} ends in a {op} already; bounded-logits keeps its probabilities off 0 and 1")
     return (*dropped(network, there, remedy=remedy), _End(name, op, behind(layout)))
 
@@ -78,5 +78,12 @@ class _End(Operation):
         network.register_forward_hook(self.behind)
 
 
+def _is_right(step: Step, op: str, layout: Layout) -> bool:
+    """Whether a step is what is wanted: a softmax that is known to run over the classes, or another operation of that name."""
+    if step.op.removeprefix("bounded") != op:
+        return False
+    return op != "softmax" or (isinstance(step.module, nn.Softmax) and step.module.dim in (-1, 1, classes(layout)[0]))
+
+
 def _ends(hook: object) -> bool:
-    return hook is sigmoid_behind or isinstance(hook, SoftmaxBehind)
+    return hook is sigmoid_behind or isinstance(hook, (SoftmaxBehind, LogSoftmaxBehind))

@@ -97,6 +97,20 @@ class SoftmaxBehind:
         return bounded_softmax(scores, self.axis if scores.dim() > 1 else 0)
 
 
+@final
+@dataclass(frozen=True)
+class LogSoftmaxBehind:
+    """The hook that ends a network in a log-softmax along an axis, or along the only one. Raises TypeError where its output is no
+    tensor."""
+
+    axis: int
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        del args
+        scores = _scores(module, output)
+        return torch.log_softmax(scores, self.axis if scores.dim() > 1 else 0)
+
+
 def _scores(module: nn.Module, output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output

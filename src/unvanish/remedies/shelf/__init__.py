@@ -24,6 +24,7 @@ from unvanish.remedies.shelf.layernorm import LayerNorm
 from unvanish.remedies.shelf.leaky_relu import LeakyRelu
 from unvanish.remedies.shelf.learning_rate import LearningRate
 from unvanish.remedies.shelf.lecun_init import LecunInit
+from unvanish.remedies.shelf.log_softmax_output import LogSoftmaxOutput
 from unvanish.remedies.shelf.logits import Logits
 from unvanish.remedies.shelf.loss_scaling import LossScaling
 from unvanish.remedies.shelf.lstm import Lstm
@@ -39,6 +40,7 @@ from unvanish.remedies.shelf.selu import Selu
 from unvanish.remedies.shelf.sgd_momentum import SgdMomentum
 from unvanish.remedies.shelf.sigmoid_output import SigmoidOutput
 from unvanish.remedies.shelf.silu import Silu
+from unvanish.remedies.shelf.skip_non_finite import SkipNonFinite
 from unvanish.remedies.shelf.softmax_output import SoftmaxOutput
 from unvanish.remedies.shelf.standardise_input import StandardiseInput
 from unvanish.remedies.shelf.tailored_activation import Tailoring
@@ -52,8 +54,8 @@ KINDS: tuple[type[Remedy], ...] = (
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm, OnlineNormalisation, DyT),
     *(Lstm, Gru, SkipInit, PreNorm),
     *(LearningRate, WarmUp, AdamW, SgdMomentum, Muon),
-    *(ClipNorm, ClipAdaptive, LossScaling, Epsilon),
-    *(StandardiseInput, Logits, BoundedLogits, SigmoidOutput, SoftmaxOutput),
+    *(ClipNorm, ClipAdaptive, LossScaling, SkipNonFinite, Epsilon),
+    *(StandardiseInput, Logits, BoundedLogits, SigmoidOutput, SoftmaxOutput, LogSoftmaxOutput),
 )
 """In the order in which lists show them: by family, and in each from the plain to the special."""
 
