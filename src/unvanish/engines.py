@@ -1,7 +1,7 @@
 """Engines by entry point: those of other packages, and the built-in ones, which enter by the same door.
 
-A package adds engines under `[project.entry-points."unvanish.engines"]`: each name stands for an EngineKind, or a function that gives
-several. A plugin that is broken is left out with one line on standard error. Nothing here imports torch.
+A package adds engines under `[project.entry-points."unvanish.engines"]`: each name stands for an EngineKind, or a function that
+gives several. A plugin that is broken is left out with one line on standard error. Nothing here imports torch.
 """
 
 from __future__ import annotations

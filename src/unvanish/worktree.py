@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -30,13 +29,13 @@ def require_clean(folder: Path) -> None:
 
 
 def write(edits: Mapping[Path, str]) -> None:
-    """Writes the texts to their files, each whole or not at all; modes and line endings stay. Raises UsageError where one cannot be."""
+    """Writes the texts to their files, each whole or not at all, with its mode. Raises UsageError where one cannot be written."""
     for path, text in edits.items():
         real = path.resolve()
         try:
             with tempfile.NamedTemporaryFile(dir=real.parent, delete=False) as draft:
                 draft.write(text.encode())
-            os.chmod(draft.name, real.stat().st_mode)
+            Path(draft.name).chmod(real.stat().st_mode)
             Path(draft.name).replace(real)
         except OSError as fault:
             raise UsageError(f"{path} cannot be written ({fault.strerror}); apply unvanish.patch by hand") from fault

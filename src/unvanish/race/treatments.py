@@ -73,4 +73,3 @@ def source_of(path: Path) -> str:
         return decoded(path.read_bytes(), file=str(path))
     except OSError as fault:
         raise ScriptError(f"{path} cannot be read ({fault}), and the network is built there") from fault
-
