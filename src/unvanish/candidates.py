@@ -15,9 +15,13 @@ from unvanish.record.treatment import Blueprint, Plan
 
 MOST_CANDIDATES = 12  # in two waves, of which the second seldom starts
 RATE = "learning-rate"
-# Factors on the learning rate that are tried, half a decade apart: down, up, or both ways where the finding does not say.
-DOWN, UP = (0.3, 0.1, 0.03, 0.01), (3.0, 10.0, 30.0, 100.0, 1000.0)
-FACTORS = {"learning-rate-too-high": DOWN, "learning-rate-too-low": UP}
+# Factors on the learning rate that are tried, the likeliest first: down, up, or both ways where the finding does not say.
+DOWN, UP = (0.1, 0.03, 0.01, 0.3, 0.001), (10.0, 30.0, 3.0, 100.0, 1000.0)
+FACTORS = {
+    **dict.fromkeys(("learning-rate-too-high", "dead-units", "unscaled-input", "non-finite"), DOWN),
+    **dict.fromkeys(("exploding-gradient", "gradient-noise", "attention-collapse"), DOWN),
+    **dict.fromkeys(("learning-rate-too-low", "clipping-dominates", "optimizer-epsilon"), UP),
+}
 AROUND = (0.1, 0.3, 3.0, 10.0)
 
 
@@ -41,16 +45,12 @@ def named(remedies: Sequence[str]) -> list[tuple[str, ...]]:
 def advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     """The candidates for some findings, one for each leading remedy, with its partner where it has one."""
     from unvanish.dispensary import shelf
-    from unvanish.remedies.combinations import candidates
+    from unvanish.remedies.combinations import contenders
 
     root = findings[0]
     codes = (root.code, root.cause.code) if root.cause is not None else (root.code,)
     names = [name for finding in findings for name in finding.remedies]
-    best: dict[str, tuple[str, ...]] = {}
-    for each in candidates(names, codes, shelf()):
-        if len(each) > len(best.get(each[0], ())):
-            best[each[0]] = each
-    return list(best.values())[:MOST_CANDIDATES]
+    return list(contenders(names, codes, shelf()))[:MOST_CANDIDATES]
 
 
 Author = Callable[[Plan, Blueprint, float | None], Treatment]

@@ -76,7 +76,9 @@ class AttentionCollapse(Rule):
             sites=chart.labels(sharp),
             cause=Cause(cause),
             evidence=(SHARP.shown("attention_entropy", entropy, chart.anatomy.site_label(sharp[0])),),
-            remedies=("glorot-init",) if born else ("learning-rate", "warmup"),
+            remedies=("glorot-init", "lecun-init", "learning-rate", "warmup")
+            if born
+            else ("learning-rate", "warmup", "glorot-init"),
             began=chart.sampled_step(series <= SHARP.value),
             location=chart.location(sharp[0]),
             trend=trend(series, worse=-1, step=0.02),
@@ -96,7 +98,7 @@ class AttentionCollapse(Rule):
             sites=chart.labels(even),
             cause=Cause("symmetric-init"),
             evidence=(EVEN.shown("attention_entropy", entropy, chart.anatomy.site_label(even[0])),),
-            remedies=("glorot-init",),
+            remedies=("glorot-init", "lecun-init", "he-init"),
             began=int(chart.run.sampled[0]),
             location=chart.location(even[0]),
         )

@@ -60,7 +60,7 @@ class ClippingDominates(Rule):
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),
             evidence=(CLIPPED.shown("gradient used over gradient left", kept), SLOW.shown("relative update", pace)),
-            remedies=("clip-norm", "clip-adaptive"),
+            remedies=("clip-norm", "adamw", "learning-rate"),
             began=int(chart.run.sampled[0]),
         )
 

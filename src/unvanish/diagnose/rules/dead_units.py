@@ -18,6 +18,8 @@ BORN_SO = "It was so from the first step: the initial biases or weights keep eve
 DIED = "They died during training: a step was too large."
 ADVICE_BORN = "Start with zero biases and He weights."
 ADVICE_DIED = "Lower the learning rate, or use an activation that leaks."
+REMEDIES_BORN = ("he-init", "leaky-relu + he-init", "batchnorm", "elu + he-init", "learning-rate")
+REMEDIES_DIED = ("learning-rate", "leaky-relu + he-init", "batchnorm", "he-init", "clip-norm")
 
 
 @final
@@ -61,7 +63,7 @@ class DeadUnits(Rule):
                 sites=chart.labels(dead),
                 cause=Cause("dead-units" if born else "learning-rate-too-high"),
                 evidence=(DEAD.shown("silent_fraction", float(late[worst]), name),),
-                remedies=("he-init", "elu", "batchnorm"),
+                remedies=REMEDIES_BORN if born else REMEDIES_DIED,
                 began=chart.sampled_step(np.asarray(gone)),
                 location=chart.location(worst),
                 trend=trend(chart.values("silent_fraction")[:, worst], worse=1, step=0.05),

@@ -37,8 +37,8 @@ REASONS = {
 REMEDIES = {
     "missing-normalisation": ("layernorm", "batchnorm", "zero-init-residual", "residual"),
     "depth-without-path": ("residual", "tailored-activation"),
-    "off-critical-init": ("he-init", "glorot-init", "critical-init", "batchnorm"),
-    "exploding-gradient": ("critical-init", "batchnorm", "layernorm", "clip-norm"),
+    "off-critical-init": ("he-init", "glorot-init", "critical-init", "batchnorm", "lsuv-init"),
+    "exploding-gradient": ("relu + he-init", "batchnorm", "critical-init", "layernorm", "clip-norm", "elu"),
 }
 
 

@@ -59,7 +59,7 @@ class ExplodingThroughTime(Rule):
                     time.name,
                 ),
             ),
-            remedies=("identity-rnn-init", "orthogonal-init", "clip-norm"),
+            remedies=("identity-rnn-init", "orthogonal-init", "gru", "lstm", "clip-norm"),
             began=int(chart.run.sampled[0]),
             location=time.location,
         )

@@ -83,6 +83,7 @@ class GradientNoise(Rule):
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),
             evidence=(AGREEMENT.shown("agreement of gradients", agreement), FEW_EXAMPLES.shown("examples in a batch", batch)),
+            remedies=("learning-rate", "sgd-momentum", "clip-norm"),
             began=int(chart.run.sampled[0]),
         )
 

@@ -51,4 +51,5 @@ class LossNotDecreasing(Rule):
             f"It was {words.quantity(course.start)} at the start and is {words.quantity(course.end)} after {course.steps} steps.",
             advice="Look at the data and the labels, at the loss, and at what reaches the optimizer.",
             evidence=(FLAT_LOSS.shown("fall of the loss", course.fall),),
+            remedies=("adamw", "batchnorm", "standardise-input", "learning-rate"),
         )

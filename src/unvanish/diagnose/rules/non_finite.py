@@ -74,9 +74,18 @@ class NonFinite(Rule):
                 Evidence("non-finite values", _total(values, gradients, first_row), "count", 0.0, "IEEE 754", where),
                 *_size_before(chart, first_row),
             ),
+            remedies=_remedies(chart, ran_away=ran_away),
             began=began,
             location=chart.location(site) if site is not None else None,
         )
+
+
+def _remedies(chart: Chart, *, ran_away: bool) -> tuple[str, ...]:
+    """For what grew, what calms it; else what keeps probabilities off 0 and 1 where the loss takes logarithms, and a way around."""
+    if ran_away:
+        return ("learning-rate", "clip-norm", "batchnorm", "he-init")
+    by_hand = any(head.criterion == "logarithm" for head in chart.anatomy.heads)
+    return ("bounded-logits", "skip-non-finite") if by_hand else ("skip-non-finite",)
 
 
 def _first(values: NDArray[np.float64], gradients: NDArray[np.float64]) -> tuple[int | None, int | None, bool]:

@@ -71,9 +71,9 @@ class OffCriticalInit(Rule):
                     "weight scale", told.sw, "1", told.critical_sw, "the critical scale for this activation (Schoenholz 2017)"
                 ),
             ),
-            remedies=("he-init", "critical-init", "orthogonal-init")
+            remedies=("he-init", "critical-init", "batchnorm", "orthogonal-init")
             if _main_activation(told) in RELUS
-            else ("glorot-init", "critical-init", "orthogonal-init"),
+            else ("glorot-init", "critical-init", "orthogonal-init", "batchnorm"),
             began=int(chart.run.sampled[0]),
             location=next((op.location for op in seen.flow.ops if op.kind == "weight" and op.visits), None),
         )

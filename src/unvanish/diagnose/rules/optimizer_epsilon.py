@@ -66,7 +66,7 @@ class OptimizerEpsilon(Rule):
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),
             evidence=(EPSILON.shown("eps over gradient", over), SLOW.shown("relative update", pace)),
-            remedies=("epsilon",),
+            remedies=("epsilon", "adamw", "learning-rate"),
             began=int(chart.run.sampled[0]),
         )
 

@@ -114,6 +114,7 @@ def _one_value(head: Head) -> Mismatch | None:
         "Use a sigmoid (or binary cross entropy on scores) for one output, or as many outputs as there are classes.",
         Evidence("values in the softmax", 1.0, "count", 2.0, "a softmax over one value is constant"),
         0.98,
+        ("logits",) if head.criterion in LOGIT_LOSSES else ("sigmoid-output",),
     )
 
 
@@ -127,6 +128,7 @@ def _over_examples(head: Head) -> Mismatch | None:
         "Let the softmax run over the classes: dim=1, or dim=-1.",
         Evidence("dimension of the softmax", 0.0, "1", 1.0, "the classes' dimension"),
         0.9,
+        _ends_for(head),
     )
 
 
@@ -184,7 +186,7 @@ def _no_probabilities(chart: Chart, index: int, head: Head, last: str) -> Mismat
             "Use a cross entropy on the scores, or a log-softmax before this loss.",
             NOT_LOGARITHMS.shown("log10 of the probabilities' sum", off),
             NOT_LOGARITHMS.confidence(off, least=0.85),
-            ("logits",),
+            _ends_for(head),
         )
     low = chart.values("output_low")[:, index]
     low = low[np.isfinite(low)]
@@ -195,7 +197,7 @@ def _no_probabilities(chart: Chart, index: int, head: Head, last: str) -> Mismat
             "Use a cross entropy on the scores, which takes its logarithms where they exist.",
             Evidence("least argument of the logarithm", float(low[0]), "1", 0.0, "logarithms exist above zero"),
             0.95,
-            ("logits",),
+            _ends_for(head),
         )
     return None
 
@@ -213,7 +215,7 @@ def _out_of_reach(chart: Chart, index: int, head: Head, last: str) -> Mismatch |
             "Use a sigmoid for each output, or binary cross entropy on scores.",
             UNREACHABLE.shown("examples whose targets do not sum to one", share),
             UNREACHABLE.confidence(share, least=0.85),
-            ("logits",),
+            ("logits",) if head.criterion in LOGIT_LOSSES else ("sigmoid-output",),
         )
     low, high = (typical(chart.values(name)[:, index]) for name in ("target_low", "target_high"))
     asked = f"{words.percent(share)} of the targets, which go from {words.quantity(low)} to {words.quantity(high)},"
@@ -231,7 +233,7 @@ def _out_of_reach(chart: Chart, index: int, head: Head, last: str) -> Mismatch |
         f"Leave the {last} at the end out, or bring the targets into its range.",
         UNREACHABLE.shown("targets out of reach", share),
         UNREACHABLE.confidence(share, least=0.85),
-        ("logits",) if last in ("sigmoid", "softmax") else (),
+        ("logits",),
     )
 
 
@@ -250,7 +252,17 @@ def _silenced_scores(chart: Chart, head: Head, last: str) -> Mismatch | None:
         "Leave the ReLU after the last layer out.",
         ZERO_SCORES.shown("scores that are zero", zeros),
         ZERO_SCORES.confidence(zeros),
+        _ends_for(head),
     )
+
+
+def _ends_for(head: Head) -> tuple[str, ...]:
+    """What the network should end in for its loss, the likeliest first."""
+    if head.criterion in LOGIT_LOSSES:
+        return ("logits",)
+    if head.criterion == "likelihood":
+        return ("log-softmax-output",)
+    return ("sigmoid-output",) if head.width == 1 else ("softmax-output", "sigmoid-output")
 
 
 def _sites(chart: Chart, head: Head) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class RunningStatsDrift(Rule):
             sites=chart.labels(drifted),
             cause=Cause(self.code),
             evidence=(DRIFTED.shown("evaluation_gap", gap, name),),
+            remedies=("groupnorm", "layernorm", "online-norm"),
             began=int(chart.run.sampled[0]),
             location=chart.location(worst),
             trend=trend(chart.values("evaluation_gap")[:, worst], worse=1, step=0.1),

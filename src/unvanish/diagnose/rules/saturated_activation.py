@@ -63,7 +63,7 @@ class SaturatedActivation(Rule):
             sites=chart.labels(flat),
             cause=Cause(_cause(chart, chain)),
             evidence=(SATURATED.shown("saturated_fraction", float(shares[worst]), name),),
-            remedies=("glorot-init", "batchnorm", "relu + he-init"),
+            remedies=("glorot-init", "batchnorm", "relu + he-init", "lecun-init", "orthogonal-init"),
             began=int(chart.run.sampled[0]),
             location=chart.location(flat[0]),
             trend=trend(chart.values("saturated_fraction")[:, flat[worst]], worse=1, step=0.05),

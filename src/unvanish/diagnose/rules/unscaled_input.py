@@ -78,7 +78,7 @@ class UnscaledInput(Rule):
             sites=chart.labels([first]) if first is not None else (),
             cause=Cause(self.code),
             evidence=(threshold.shown("RMS of the largest feature" if threshold is LARGE_INPUT else "RMS of the input", size),),
-            remedies=("standardise-input", "batchnorm"),
+            remedies=("standardise-input", "batchnorm", "learning-rate", "adamw"),
             began=int(chart.run.sampled[0]),
             location=chart.location(first) if first is not None else None,
         )

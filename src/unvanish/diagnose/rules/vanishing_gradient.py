@@ -19,8 +19,8 @@ from unvanish.record.finding import Cause, Finding, Severity
 ARRANGEMENT = frozenset({"size", "pooling", "other", "embedding", "loss"})
 
 REMEDIES = {
-    "saturating-activation": ("relu + he-init", "batchnorm", "elu", "tailored-activation", "glorot-init"),
-    "off-critical-init": ("he-init", "critical-init", "glorot-init", "batchnorm"),
+    "saturating-activation": ("relu + he-init", "batchnorm", "elu", "tailored-activation", "glorot-init + batchnorm", "selu"),
+    "off-critical-init": ("he-init", "critical-init", "batchnorm", "orthogonal-init", "glorot-init"),
     "depth-without-path": ("pre-norm", "residual", "tailored-activation", "batchnorm"),
 }
 STEEPEST = {

@@ -72,7 +72,7 @@ class VanishingThroughTime(Rule):
                 ),
                 Evidence("horizon", time.horizon, "steps", float(time.steps), "the length of the sequence", time.name),
             ),
-            remedies=("forget-bias", "gru") if time.gated else ("gru", "lstm", "identity-rnn-init"),
+            remedies=("forget-bias", "gru") if time.gated else ("gru", "lstm", "identity-rnn-init", "orthogonal-init"),
             began=int(chart.run.sampled[0]),
             location=time.location,
         )

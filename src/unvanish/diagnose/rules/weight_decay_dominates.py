@@ -86,6 +86,7 @@ class WeightDecayDominates(Rule):
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),
             evidence=(DECAY.shown("decay over gradient", pull), SHRUNK.shown("weights against the start", shrunk)),
+            remedies=("adamw",),
             began=int(chart.run.sampled[0]),
             trend=trend(sizes, worse=-1, step=0.05),
         )
