@@ -1,11 +1,13 @@
 """A remedy written into the user's source, as text. Pure: it never runs the source and never touches the disk.
 
-Names are resolved when they are first used, since parsing takes libraries that a program which is not patched can do without.
+What it needs is loaded when it is first used, since parsing takes a library that a program which is not patched can do without.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from unvanish.patch.difference import unified
     from unvanish.patch.encoding import decoded
     from unvanish.patch.own_lines import before_optimizer, behind_optimizer, with_rate_scaled
-    from unvanish.patch.writing import written
+    from unvanish.record.treatment import Blueprint, Plan
 
 __all__ = [
     "before_optimizer",
@@ -31,8 +33,19 @@ _HOMES = (
     ("difference", ("unified",)),
     ("encoding", ("decoded",)),
     ("own_lines", ("before_optimizer", "behind_optimizer", "with_rate_scaled")),
-    ("writing", ("written",)),
 )
+
+
+def written(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
+    """The files of the user's that the plan edits, with their new text; files that need no edit are left out.
+
+    Each remedy is written in place where all of its edits can be said there; the others go into one `unvanish.apply` line where the
+    optimizer is built. `rate_factor` multiplies the learning rate besides. A source that has the edits already stays as it is.
+    Raises TrialError where neither can be done, and ScriptError where a file cannot be read.
+    """
+    from unvanish.patch import writing
+
+    return writing.written(plan, blueprint, read, rate_factor=rate_factor)
 
 
 def __getattr__(name: str) -> Any:

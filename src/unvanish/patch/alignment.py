@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from unvanish.record.treatment import Birth, Blueprint, Call, Edit, Plan, Point,
 _FURTHEST = 24  # lines by which a place may have moved further down than the one before it
 _FURTHEST_UP = 6  # and up, where lines went
 _LIKE = 0.3  # the least similarity of a line that was edited
+
+_NAMES = re.compile(r"([A-Za-z_]\w*)\(")
 
 Moved = Mapping[str, Mapping[int, int]]
 """The lines where things stand now, by file and by line of the blueprint."""
@@ -35,7 +38,8 @@ def aligned(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str]) -> tu
     sources = {file: [line.strip() for line in lines_of(read(Path(file)))] for file in known}
     if all(_text(sources[file], line) == text for file, texts in known.items() for line, text in texts.items()):
         return plan, blueprint, False
-    moved = {file: _moved(dict(sorted(texts.items())), sources[file]) for file, texts in known.items()}
+    words = _words(plan, blueprint)
+    moved = {file: _moved(dict(sorted(texts.items())), sources[file], words.get(file, {})) for file, texts in known.items()}
     entry = blueprint.entry
     now = replace(
         blueprint,
@@ -46,8 +50,25 @@ def aligned(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str]) -> tu
     return replace(plan, steps=tuple(_step(step, moved) for step in plan.steps)), now, True
 
 
-def _moved(texts: Mapping[int, str], lines: list[str]) -> dict[int, int]:
-    """Where each line stands now: the same text, behind the one before it, or else a line much like it."""
+def _words(plan: Plan, blueprint: Blueprint) -> dict[str, dict[int, set[str]]]:
+    """What a line may say by now, by file and line: the names of the modules and functions that the edits put there."""
+    found: dict[str, dict[int, set[str]]] = {}
+    edits = [edit for step in plan.steps for edit in step.edits]
+    for birth in blueprint.births:
+        own = [edit for edit in edits if f"{edit.path}.".startswith(f"{birth.path}.") and not edit.calls]
+        for edit in own if birth.location is not None else ():
+            names = [name.removesuffix("AsRNN") for name in _NAMES.findall(edit.after)]
+            if birth.location is not None and names:
+                found.setdefault(birth.location.file, {}).setdefault(birth.location.line, set()).add(names[-1])
+    for call in (call for edit in edits for call in edit.calls):
+        point = call.points[-1]
+        found.setdefault(point.file, {}).setdefault(point.line, set()).add(call.after.partition("(")[0])
+    return found
+
+
+def _moved(texts: Mapping[int, str], lines: list[str], words: Mapping[int, set[str]]) -> dict[int, int]:
+    """Where each line stands now: the same text, behind the one before it, or else a line that has the words of its edits, or is
+    much like it."""
     found: dict[int, int] = {}
     shift = last = 0
     for line, text in texts.items():
@@ -62,8 +83,9 @@ def _moved(texts: Mapping[int, str], lines: list[str]) -> dict[int, int]:
             continue
         later = next((new - old for old, new in found.items() if old > line), shift + _FURTHEST_UP // 2)
         among = range(line + min(shift, later), line + max(shift, later) + 1)
-        best = max(among, key=lambda at: _likeness(_text(lines, at), text))
-        found[line] = best if _likeness(_text(lines, best), text) >= _LIKE else line + shift
+        scores = {at: _score(_text(lines, at), text, words.get(line, set())) for at in among}
+        best = max(among, key=lambda at: scores[at])
+        found[line] = best if scores[best] >= _LIKE else line + shift
         shift = found[line] - line
     return found
 
@@ -72,8 +94,11 @@ def _text(lines: list[str], line: int) -> str | None:
     return lines[line - 1] if 0 < line <= len(lines) else None
 
 
-def _likeness(one: str | None, other: str) -> float:
-    return 0.0 if one is None else difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+def _score(now: str | None, before: str, words: set[str]) -> float:
+    """How well a line fits one that was edited: the words of the edits that it has, and, less than one, how alike the two are."""
+    if now is None:
+        return 0.0
+    return sum(f"{word}(" in now for word in words) + difflib.SequenceMatcher(None, now, before, autojunk=False).ratio()
 
 
 def _line(file: str, line: int, moved: Moved) -> int:

@@ -92,11 +92,11 @@ def settings_of(text: str) -> tuple[str, dict[str, object]]:
     else."""
     try:
         node = ast.parse(text, mode="eval").body
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg is not None}
-    except (SyntaxError, ValueError):
-        pass
-    raise Unsayable(f"{text} cannot be written where the optimizer is built")
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+            raise ValueError(text)
+        return node.func.id, {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg is not None}
+    except (SyntaxError, ValueError) as fault:
+        raise Unsayable(f"{text} cannot be written where the optimizer is built") from fault
 
 
 # Where it is built

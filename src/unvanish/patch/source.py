@@ -22,6 +22,24 @@ KEPT = 8  # files that stay parsed
 
 _MODULE, _OPTIM = "torch.nn.", "torch.optim."
 _FUNCTIONS = ("torch.nn.functional.", "torch.")
+_OPTIMIZERS = frozenset(
+    {
+        "ASGD",
+        "Adadelta",
+        "Adafactor",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "LBFGS",
+        "Muon",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    }
+)
 _MODULES = frozenset({"nn", "optim", "utils", "autograd", "cuda", "linalg", "fft", "special", "jit", "amp", "random", "backends"})
 """What stands in torch beside functions."""
 
@@ -168,17 +186,15 @@ class Source:
         if len(found) == len(imported) == 1:
             return imported[0]
         if isinstance(node, cst.Name) and not self.assignments(node.value, node):
-            return f"{self._starred}.{node.value}" if self._starred else ""
+            home = _home_of(node.value)
+            return f"{home}.{node.value}" if home in self._starred else ""
         return ""
 
     @cached_property
-    def _starred(self) -> str:
-        """The part of torch of which all names are imported."""
-        for each in self.all_of(cst.ImportFrom):
-            module = self.written(each.module) if each.module is not None else ""
-            if isinstance(each.names, cst.ImportStar) and module in ("torch", "torch.nn", "torch.nn.functional", "torch.optim"):
-                return module
-        return ""
+    def _starred(self) -> set[str]:
+        """The modules of which all names are imported."""
+        stars = [each for each in self.all_of(cst.ImportFrom) if isinstance(each.names, cst.ImportStar)]
+        return {self.written(each.module) for each in stars if each.module is not None}
 
     def module_class(self, node: cst.CSTNode) -> str:
         """The class of torch.nn that an expression names, such as "Sigmoid"; "" for anything else."""
@@ -201,6 +217,13 @@ class Source:
                 rest = name.removeprefix(home)
                 return rest if rest and "." not in rest and not rest[0].isupper() and rest not in _MODULES else ""
         return ""
+
+
+def _home_of(name: str) -> str:
+    """The module of torch that a name without a home comes from, if it is one of torch's."""
+    if name in _OPTIMIZERS:
+        return "torch.optim"
+    return "torch.nn" if name[:1].isupper() else "torch"
 
 
 def argument(call: cst.Call, name: str, position: int | None = None) -> cst.Arg | None:

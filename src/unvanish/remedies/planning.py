@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from unvanish.errors import UnvanishError
-from unvanish.record.treatment import Plan, Step
+from unvanish.record.treatment import Edit, Plan, Step
 from unvanish.remedies.apply import apply
 from unvanish.remedies.lookup import Shelf
 from unvanish.remedies.stand_in import hooks_left_out
@@ -35,14 +35,14 @@ def planned(
 
     `inputs` and `loss` are as for `apply`. Cost: two copies of the network and of its optimizers.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
             steps = _steps(model, names, optimizers, shelf, inputs=inputs, loss=loss)
         except UnvanishError as why:
             return Plan(tuple(names), refusal=_without_name(str(why), names))
         except Exception as why:  # what cannot be copied, or run apart from its program, may raise anything
             return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(why).__name__}: {why})")
-        alone = len(steps) if inputs is None and loss is None else _alone(model, names, optimizers, shelf)
+        alone = len(steps) if inputs is None and loss is None else _alone(model, steps, optimizers, shelf)
     return Plan(tuple(names), tuple(Step(s.remedy, s.edits, needs_batch=at >= alone) for at, s in enumerate(steps)))
 
 
@@ -53,15 +53,21 @@ def _steps(
     return tuple(Step(name, apply(double, name, optimizer=doubles, shelf=shelf, **given).edits) for name in names)
 
 
-def _alone(model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], shelf: Shelf | None) -> int:
-    """How many of the remedies can act without a batch, up to the first that cannot."""
+def _alone(model: nn.Module, steps: Sequence[Step], optimizers: Sequence[Optimizer], shelf: Shelf | None) -> int:
+    """How many of the steps come out without a batch, up to the first that does not; the scale of drawn numbers does not matter."""
     double, doubles = _copies(model, optimizers)
-    for count, name in enumerate(names):
+    for count, step in enumerate(steps):
         try:
-            apply(double, name, optimizer=doubles, shelf=shelf)
+            change = apply(double, step.remedy, optimizer=doubles, shelf=shelf)
         except Exception:  # the user's modules may raise anything: no matter why it cannot
             return count
-    return len(names)
+        if _structure(change.edits) != _structure(step.edits):
+            return count
+    return len(steps)
+
+
+def _structure(edits: Sequence[Edit]) -> list[Edit]:
+    return [edit for edit in edits if edit.action != "initialise"]
 
 
 def _copies(model: nn.Module, optimizers: Sequence[Optimizer]) -> tuple[nn.Module, tuple[Optimizer, ...]]:

@@ -64,6 +64,6 @@ def _entries(optimizer: Optimizer) -> list[dict[str, object]]:
     for group, new, old in zip(optimizer.param_groups, wanted, present, strict=True):
         decay = float(group.get("weight_decay", 0.0))
         if isinstance(optimizer, AdamW):  # a step shrinks weights by rate times decay; with momentum, by ten times that
-            decay *= old * (1 - MOMENTUM) / new if new else 0.0
+            decay = float(f"{decay * old * (1 - MOMENTUM) / new:.6g}") if new else 0.0
         entries.append({"momentum": MOMENTUM, "dampening": 0.0, "weight_decay": decay, "nesterov": False})
     return entries
