@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import TrialError
-from unvanish.patch import before_optimizer, behind_optimizer, unified, with_rate_scaled
+from unvanish.patch import before_optimizer, behind_optimizer, unified
+from unvanish.patch.own_lines import rate_scaled_behind
 
 SCRIPT = '''"""A script."""
 from __future__ import annotations
@@ -54,18 +55,34 @@ def test_indentation_and_shared_lines_are_respected() -> None:
     assert before_optimizer(inside, 2, "net", ("relu",)) == (
         'import unvanish\ndef f(net):\n\tunvanish.apply(net, "relu")\n\topt = SGD(net)\n\treturn opt\n'
     )
-    shared = "net = Net(); opt = SGD(net)\n"
+    shared = "import torch; net = Net(); opt = SGD(net)\ngo(opt)\n"
     assert before_optimizer(shared, 1, "net", ("relu",)) == (
-        'net = Net(); import unvanish; unvanish.apply(net, "relu"); opt = SGD(net)\n'
+        'import unvanish\nimport torch; net = Net(); unvanish.apply(net, "relu"); opt = SGD(net)\ngo(opt)\n'
     )
+    assert behind_optimizer(shared, 1, "net", ("warmup",)) == (
+        'import unvanish\nimport torch; net = Net(); opt = SGD(net); unvanish.apply(net, "warmup", optimizer=opt)\ngo(opt)\n'
+    )
+
+
+@pytest.mark.parametrize("written", ["return SGD(net)  # ours", "return(SGD(net))  # ours", "return SGD(\n        net)  # ours"])
+def test_an_optimizer_that_is_returned_gets_a_name(written: str) -> None:
+    value = written.removeprefix("return").strip()
+    assert behind_optimizer(f"def f(net):\n    {written}\n", 2, "net", ("clip-norm",)) == (
+        f"import unvanish\ndef f(net):\n    optimizer = {value}\n"
+        '    unvanish.apply(net, "clip-norm", optimizer=optimizer)\n    return optimizer\n'
+    )
+
+
+def test_an_optimizer_without_a_name_is_refused() -> None:
     with pytest.raises(TrialError, match="no name"):
-        behind_optimizer("def f(net):\n    return SGD(net)\n", 2, "net", ("clip-norm",))
+        behind_optimizer("train(net, SGD(net))\n", 1, "net", ("clip-norm",))
+    with pytest.raises(TrialError, match="several statements"):
+        rate_scaled_behind("opt = SGD(net, RATE); go(opt)\n", 1, "net", 10.0)
 
 
-def test_a_rate_that_is_a_number_is_rewritten_and_any_other_scaled_behind() -> None:
-    assert "    lr=0.05,\n" in with_rate_scaled(SCRIPT, LINE, "net", 0.1)
-    other = "opt = SGD(net, lr=RATE)\ngo(opt)"
-    assert with_rate_scaled(other, 1, "net", 10.0) == (
+def test_a_rate_is_scaled_behind_the_optimizer() -> None:
+    source = "opt = SGD(net, lr=RATE)\ngo(opt)"
+    assert rate_scaled_behind(source, 1, "net", 10.0) == (
         'opt = SGD(net, lr=RATE)\nfor group in opt.param_groups: group["lr"] *= 10\ngo(opt)'
     )
 

@@ -11,28 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unvanish.patch.apply_line import suggestion, with_apply
     from unvanish.patch.difference import unified
-    from unvanish.patch.encoding import decoded
-    from unvanish.patch.own_lines import before_optimizer, behind_optimizer, with_rate_scaled
+    from unvanish.patch.encoding import decoded, encoded
+    from unvanish.patch.own_lines import before_optimizer, behind_optimizer
     from unvanish.record.treatment import Blueprint, Plan
 
 __all__ = [
     "before_optimizer",
     "behind_optimizer",
     "decoded",
-    "suggestion",
+    "encoded",
     "unified",
-    "with_apply",
-    "with_rate_scaled",
     "written",
 ]
 
 _HOMES = (
-    ("apply_line", ("suggestion", "with_apply")),
     ("difference", ("unified",)),
-    ("encoding", ("decoded",)),
-    ("own_lines", ("before_optimizer", "behind_optimizer", "with_rate_scaled")),
+    ("encoding", ("decoded", "encoded")),
+    ("own_lines", ("before_optimizer", "behind_optimizer")),
 )
 
 

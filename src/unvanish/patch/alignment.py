@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from unvanish.patch.apply_line import lines_of
+from unvanish.patch.statements import lines_of
 from unvanish.record.anatomy import Location
 from unvanish.record.treatment import Birth, Blueprint, Call, Edit, Plan, Point, Step
 

@@ -18,6 +18,10 @@ from unvanish.record.treatment import Birth, Blueprint, Edit
 WEIGHTED = frozenset({"Linear", *(f"{kind}{n}d" for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3))})
 
 
+_WRAPPERS = {"DataParallel": "module.", "OptimizedModule": "_orig_mod."}
+"""Modules that only run another, under this path: a plan is for what they run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Building:
     """A call that built modules of a network, and the edits of all of these, by path."""
@@ -33,7 +37,9 @@ class Births:
     def __init__(self, blueprint: Blueprint, project: Project, *, edited: bool = False) -> None:
         """`edited` tells that the source is not the one that was run, so that what a plan removes may be gone."""
         self._project, self.edited = project, edited
-        self.by_path = {birth.path: birth for birth in blueprint.births}
+        root = next((birth.class_name for birth in blueprint.births if not birth.path), "")
+        prefix = _WRAPPERS.get(root, "")
+        self.by_path = {birth.path.removeprefix(prefix): birth for birth in blueprint.births if birth.path or not prefix}
         self._others = blueprint.others
 
     def birth(self, draft: Draft, path: str) -> Birth:

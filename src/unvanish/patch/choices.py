@@ -68,8 +68,16 @@ def choice_around(source: Source, node: cst.BaseExpression, name: str) -> Choice
                 chain = list(_chain(source, above, source.written(asked[0])))
                 options = {word: (source, branch) for word, _, branch in chain}
                 return Choice(asked[0], options, tuple(each for _, each, _ in chain))
+        if isinstance(above, cst.MatchCase) and _alike(_case(above), name) and isinstance(match := source.parent(above), cst.Match):
+            words = {word: (source, case.body) for case in match.cases if (word := _case(case)) is not None}
+            return Choice(match.subject, words, (match.subject,))
         below = above
     return None
+
+
+def _case(case: cst.MatchCase) -> str | None:
+    """The word that a case is for; None for any other case."""
+    return string(case.pattern.value) if isinstance(case.pattern, cst.MatchValue) else None
 
 
 def choose(draft: Draft, project: Project, source: Source, choice: Choice, old: str, new: str) -> None:

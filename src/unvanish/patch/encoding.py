@@ -18,3 +18,9 @@ def decoded(data: bytes, *, file: str) -> str:
         return data.decode(encoding)
     except (SyntaxError, UnicodeDecodeError) as fault:
         raise ScriptError(f"{file} cannot be read as Python source ({fault}); save it as UTF-8") from fault
+
+
+def encoded(text: str, *, like: bytes) -> bytes:
+    """The bytes of an edited source file, in the encoding of the bytes that it had, with their byte order mark."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(like).readline)
+    return text.encode(encoding)

@@ -121,6 +121,8 @@ class Flow:
         if not all(isinstance(each.value, cst.Name) and each.value.value == "self" for each in uses):
             raise self._lost(source, node)
         values = [(each, value) for each in uses if (value := _assigned(source, each)) is not None]
+        if not values:
+            values = [(each, value) for each in _class_names(owner, name) if (value := _assigned(source, each)) is not None]
         if len(values) != 1 or any(_is_target(source, each) for each in uses if each is not values[0][0]):
             raise self._lost(source, node)
         self._readings += (_Reading(source, each) for each in uses if each is not values[0][0])
@@ -150,9 +152,7 @@ class Flow:
         if not isinstance(owner, cst.ClassDef):
             calls = self._calls_of(source, function)
         elif function.name.value == "__init__":
-            if _heirs(self._project, owner):
-                raise Unsayable(f"the class {owner.name.value} is built by classes of its own kind too")
-            calls = self._calls_of(source, owner)
+            calls = self._buildings(source, owner)
         else:
             uses = [each for each in source.all_of(cst.Attribute) if each.attr.value == function.name.value]
             calls = [(source, call) for each in uses if (call := _called(source, each)) is not None]
@@ -162,8 +162,21 @@ class Flow:
             raise Unsayable(f"{function.name.value} in line {source.line(function)} is not called in a plain way")
         return calls
 
+    def _buildings(self, source: Source, owner: cst.ClassDef) -> list[tuple[Source, cst.Call]]:
+        """The calls that run the constructor of a class: of the class, and of those that derive from it."""
+        calls = self._calls_of(source, owner)
+        for where, heir in _heirs(self._project, owner):
+            own = [each for each in where.all_of(cst.FunctionDef, heir.body) if each.name.value == "__init__"]
+            if len(heir.bases) != 1 or len(own) > 1:
+                raise Unsayable(f"the class {heir.name.value} derives from several")
+            above = (
+                [call for call in where.all_of(cst.Call, own[0]) if where.written(call.func) == "super().__init__"] if own else []
+            )
+            calls += [(where, call) for call in above] if own else self._buildings(where, heir)
+        return calls
+
     def _calls_of(self, source: Source, definition: cst.FunctionDef | cst.ClassDef) -> list[tuple[Source, cst.Call]]:
-        uses = uses_of(self._project, source, definition)
+        uses = [(where, node) for where, node in uses_of(self._project, source, definition) if not _is_base(where, node)]
         calls = [(where, call) for where, node in uses if (call := _called(where, node)) is not None]
         if len(calls) != len(uses):
             raise Unsayable(f"{definition.name.value} is not only called, but handed on")
@@ -200,17 +213,32 @@ def uses_of(project: Project, source: Source, definition: cst.FunctionDef | cst.
     ]
     for other in project.known():
         if other is not source:
-            ending = f"{source.path.stem}.{name}"
-            nodes = [each for each in other.all_of(cst.BaseExpression) if isinstance(each, cst.Name | cst.Attribute)]
-            named = [each for each in nodes if f".{other.qualified(each)}".endswith(f".{ending}")]
-            uses += ((other, each) for each in named if other.around(each, (cst.Import, cst.ImportFrom)) is None)
+            uses += ((other, each) for each in _imported_uses(other, source.path.stem, name))
     return [(where, _whole(where, node)) for where, node in uses]
 
 
-def _heirs(project: Project, owner: cst.ClassDef) -> list[cst.ClassDef]:
+def _imported_uses(source: Source, home: str, name: str) -> list[cst.CSTNode]:
+    """Where a file reads a name of another one of the user's, whatever it calls it."""
+    aliases = [each for each in source.all_of(cst.ImportAlias) if source.written(each.name) == name and each.asname is not None]
+    names = {name, *(source.written(each.asname.name) for each in aliases if each.asname is not None)}
+    nodes = [*(each for each in source.all_of(cst.Name) if each.value in names), *source.all_of(cst.Attribute)]
+    named = [each for each in nodes if isinstance(each, cst.Name) or each.attr.value == name]
+    found = [each for each in named if f".{source.qualified(each)}".endswith(f".{home}.{name}")]
+    return [each for each in found if source.around(each, (cst.Import, cst.ImportFrom)) is None]
+
+
+def _heirs(project: Project, owner: cst.ClassDef) -> list[tuple[Source, cst.ClassDef]]:
     """The classes whose bases name a class."""
     classes = [(each, kind) for each in project.known() for kind in each.all_of(cst.ClassDef)]
-    return [kind for each, kind in classes if any(each.written(b.value).rpartition(".")[2] == owner.name.value for b in kind.bases)]
+    name = owner.name.value
+    return [(each, kind) for each, kind in classes if any(each.written(b.value).rpartition(".")[2] == name for b in kind.bases)]
+
+
+def _is_base(source: Source, node: cst.CSTNode) -> bool:
+    """Whether a class is read for another one to derive from it."""
+    arg = source.parent(node)
+    owner = source.parent(arg) if isinstance(arg, cst.Arg) else None
+    return isinstance(owner, cst.ClassDef) and arg in owner.bases
 
 
 def closure_of(project: Project, name: str) -> set[str]:
@@ -266,6 +294,16 @@ def _is_target(source: Source, node: cst.CSTNode) -> bool:
     return isinstance(above, cst.AssignTarget | cst.AugAssign | cst.Del) or (
         isinstance(above, cst.AnnAssign) and above.target is node
     )
+
+
+def _class_names(owner: cst.ClassDef, name: str) -> list[cst.Name]:
+    """Where the body of a class assigns to a name of its own."""
+    lines = [each for each in owner.body.body if isinstance(each, cst.SimpleStatementLine)]
+    targets: list[cst.BaseExpression] = []
+    for small in (small for line in lines for small in line.body):
+        targets += [each.target for each in small.targets] if isinstance(small, cst.Assign) else []
+        targets += [small.target] if isinstance(small, cst.AnnAssign) else []
+    return [each for each in targets if isinstance(each, cst.Name) and each.value == name]
 
 
 def _called(source: Source, node: cst.CSTNode) -> cst.Call | None:

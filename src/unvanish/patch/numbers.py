@@ -3,6 +3,8 @@ passes it. A number that something else reads too stays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import libcst as cst
 
 from unvanish.patch.draft import Draft, Unsayable
@@ -12,7 +14,7 @@ from unvanish.patch.source import Project, Source, argument, number, string
 
 def set_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, value: float) -> None:
     """Has an expression be a number, changed where it is written down. Raises Unsayable where it is not for this use alone."""
-    places = _written(project, source, node)
+    places = _written(project, (source, node))
     if len(places) != 1:
         raise Unsayable(f"line {source.line(node)} gets its number from several places")
     ((where, place),) = places
@@ -20,25 +22,28 @@ def set_number(draft: Draft, project: Project, source: Source, node: cst.BaseExp
         draft.put(where, where.start(place), where.end(place), spelled(value, where.written(place)))
 
 
-def scale_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, factor: float) -> None:
-    """Has an expression be a multiple of the number that it is. Raises Unsayable where that is not written down for it alone."""
-    for where, place in _written(project, source, node):
+def scale_numbers(draft: Draft, project: Project, places: Sequence[Place], factor: float) -> None:
+    """Has expressions be a multiple of the numbers that they are. Raises Unsayable where something else reads those too."""
+    for where, place in _written(project, *places):
         present = number(place)
         if present is None:
-            raise Unsayable(f"line {source.line(node)} does not tell a number")
+            raise Unsayable(f"line {where.line(place)} does not tell a number")
         draft.put(where, where.start(place), where.end(place), spelled(float(f"{present * factor:.3g}"), where.written(place)))
 
 
-def _written(project: Project, source: Source, node: cst.BaseExpression) -> list[Place]:
-    """Where the number of an expression is written down. Raises Unsayable where that cannot be told, or something else reads it."""
-    option = _option(project, source, node) or _field(project, source, node)
-    if option is not None:
-        return [option]
-    flow = Flow(project, _told)
-    places = flow.origins(source, node)
+def _written(project: Project, *expressions: Place) -> list[Place]:
+    """Where the numbers of some expressions are written down, each place once.
+
+    Raises Unsayable where that cannot be told, or something else reads them.
+    """
+    flow, found = Flow(project, _told), dict[int, Place]()
+    for source, node in expressions:
+        option = _option(project, source, node) or _field(project, source, node)
+        places = [option] if option is not None else flow.origins(source, node)
+        found |= {id(place): (where, place) for where, place in places}
     if not flow.closed():
-        raise Unsayable(f"what line {source.line(node)} reads is read elsewhere too")
-    return places
+        raise Unsayable(f"what line {expressions[0][0].line(expressions[0][1])} reads is read elsewhere too")
+    return list(found.values())
 
 
 def _told(source: Source, node: cst.BaseExpression) -> bool:

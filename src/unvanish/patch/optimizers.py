@@ -13,8 +13,8 @@ import libcst as cst
 from unvanish.errors import ScriptError
 from unvanish.patch.arguments import altered
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import Flow, uses_of
-from unvanish.patch.numbers import scale_number, set_number, spelled
+from unvanish.patch.flow import Flow, Place, uses_of
+from unvanish.patch.numbers import scale_numbers, set_number, spelled
 from unvanish.patch.source import Project, Source, argument, starred, string
 from unvanish.patch.spelling import renamed_class
 from unvanish.record.anatomy import Entry
@@ -38,6 +38,9 @@ _ALWAYS = frozenset({"lr"})
 
 _POSITIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"SGD": ("params", "lr", "momentum", "dampening", "weight_decay")})
 _USUAL = ("params", "lr")
+_PEAKS: Mapping[str, tuple[str, ...]] = MappingProxyType({"OneCycleLR": ("max_lr",), "CyclicLR": ("base_lr", "max_lr")})
+"""The rates that schedulers are given, in the order of their arguments behind the optimizer."""
+
 _MOST_CALLS = 2
 """How many calls deep the building of an optimizer is looked for."""
 
@@ -84,7 +87,18 @@ def scale_rate(draft: Draft, project: Project, entry: Entry | None, factor: floa
     if arg is None or starred(built.call):
         raise Unsayable(f"line {built.source.line(built.call)} gives no learning rate")
     _require_one_group(project, {"lr"})
-    scale_number(draft, project, built.source, arg.value, factor)
+    scale_numbers(draft, project, [(built.source, arg.value), *_peaks(project)], factor)
+
+
+def _peaks(project: Project) -> list[Place]:
+    """The rates of their own that schedulers are given, which the optimizer's gives way to."""
+    found: list[Place] = []
+    for source in project.known():
+        for call in source.calls:
+            names = _PEAKS.get(source.qualified(call.func).removeprefix("torch.optim.lr_scheduler."), ())
+            given = [argument(call, name, at) for at, name in enumerate(names, start=1)]
+            found += ((source, arg.value) for arg in given if arg is not None)
+    return found
 
 
 def settings_of(text: str) -> tuple[str, dict[str, object]]:
@@ -157,8 +171,9 @@ def _called(
     project: Project, source: Source, calls: Sequence[cst.Call], depth: int = _MOST_CALLS
 ) -> Iterator[tuple[Source, cst.Call]]:
     """The calls inside the user's functions that some calls call."""
+    names = {source.written(call.func).rpartition(".")[2] for call in calls}
     for where in project.known():
-        for function in where.all_of(cst.FunctionDef):
+        for function in (each for each in where.all_of(cst.FunctionDef) if each.name.value in names):
             uses = {id(node) for each, node in uses_of(project, where, function) if each is source}
             if any(id(call.func) in uses for call in calls):
                 inside = where.all_of(cst.Call, function)

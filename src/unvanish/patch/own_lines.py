@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from unvanish.errors import TrialError
-from unvanish.patch.apply_line import Target, lines_of, parsed, target_at, with_apply
+from unvanish.patch.statements import Target, first_line, is_compound, lines_of, parsed, target_at
 
 IMPORT = "import unvanish"
 RETURNED = "optimizer"  # what an optimizer is called that was returned without a name
@@ -21,50 +21,15 @@ def before_optimizer(source: str, line: int, expression: str, remedies: Sequence
     Where that statement shares its line with others, the call goes onto the same line. Twice is the same as once. Raises
     TrialError where the source does not parse or has no statement there.
     """
-    tree = parsed(source, "the script does not parse")
-    target = target_at(tree, line, expression)
-    call = f"unvanish.apply({', '.join([expression, *map(json.dumps, remedies)])})"
-    if any(_same(statement, call) for statement in target.before[-1:]):
-        return source
-    if not _alone(source, target):
-        return with_apply(source, line, expression, remedies)
-    return _written(source, tree, _first(target.statement), call)
+    return with_import(applied_before(source, line, expression, remedies))
 
 
 def behind_optimizer(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
     """The source with the remedies applied behind the statement that covers `line`, and the optimizer that it builds given to them.
 
-    Raises TrialError, besides, where that statement gives the optimizer no name.
+    Raises TrialError, besides, where that statement neither names nor returns the optimizer.
     """
-    tree = parsed(source, "the script does not parse")
-    target = target_at(tree, line, expression)
-    name = _named(target.statement)
-    if name is None or not _alone(source, target):
-        raise TrialError(f"line {line} gives the optimizer no name of its own, so a remedy that alters it cannot be put there")
-    call = f"unvanish.apply({', '.join([expression, *map(json.dumps, remedies)])}, optimizer={name})"
-    if any(_same(each, call) for each in _following(tree, target.statement)):
-        return source
-    return _written(source, tree, (target.statement.end_lineno or 0) + 1, call, like=target.statement.lineno)
-
-
-def with_rate_scaled(source: str, line: int, expression: str, factor: float) -> str:
-    """The source with the learning rate of the optimizer that line `line` builds multiplied by `factor`.
-
-    A number that stands there as lr=... is rewritten; otherwise a line behind the statement scales the groups' rates. Raises
-    TrialError where the optimizer has no name.
-    """
-    tree = parsed(source, "the script does not parse")
-    target = target_at(tree, line, expression)
-    for node in ast.walk(target.statement):
-        if isinstance(node, ast.keyword) and node.arg == "lr" and isinstance(node.value, ast.Constant):
-            return _respelled(source, node.value, _number(float(str(node.value.value)) * factor))
-    name = _named(target.statement)
-    if name is None or not _alone(source, target):
-        raise TrialError(
-            f"line {line} gives neither the optimizer a name nor its rate a number, so the rate cannot be changed there"
-        )
-    text = f'for group in {name}.param_groups: group["lr"] *= {_number(factor)}'
-    return _inserted(source, (target.statement.end_lineno or 0) + 1, text, like=target.statement.lineno)
+    return with_import(applied_behind(source, line, expression, remedies))
 
 
 def applied_before(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
@@ -77,8 +42,8 @@ def applied_before(source: str, line: int, expression: str, remedies: Sequence[s
     if any(_same(statement, call) for statement in target.before[-1:]):
         return source
     statement = target.statement
-    if _is_compound(statement) or _alone(source, target):
-        row = _first(statement)
+    if is_compound(statement) or _alone(source, target):
+        row = first_line(statement)
         return _inserted(source, row, call, like=row)
     return _spliced(source, statement.lineno, statement.col_offset, f"{call}; ")
 
@@ -114,13 +79,7 @@ def _behind(source: str, line: int, expression: str, told: Callable[[str], str])
     target = target_at(tree, line, expression)
     statement, name = target.statement, _named(target.statement)
     if name is None and isinstance(statement, ast.Return) and isinstance(statement.value, ast.Call) and _alone(source, target):
-        lines = lines_of(source)
-        ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
-        indent = lines[statement.lineno - 1][: len(lines[statement.lineno - 1]) - len(lines[statement.lineno - 1].lstrip(" \t"))]
-        head = _spliced(source, statement.lineno, statement.col_offset, f"{RETURNED} = ", cut=len("return "))
-        last = statement.end_lineno or statement.lineno
-        behind = f"{told(RETURNED)}{ending}{indent}return {RETURNED}"
-        return _inserted(head, last + 1, behind, like=statement.lineno)
+        return _returned(source, statement, told(RETURNED))
     if name is None:
         raise TrialError(f"line {line} gives the optimizer no name of its own, so a remedy that alters it cannot be put there")
     text = told(name)
@@ -133,8 +92,15 @@ def _behind(source: str, line: int, expression: str, told: Callable[[str], str])
     return _spliced(source, statement.end_lineno or 0, statement.end_col_offset or 0, f"; {text}")
 
 
-def _is_compound(statement: ast.stmt) -> bool:
-    return any(name in statement._fields for name in ("body", "cases"))
+def _returned(source: str, statement: ast.Return, text: str) -> str:
+    """The source with a statement between the building of an optimizer and its return, for which it gets a name."""
+    lines = lines_of(source)
+    line = lines[statement.lineno - 1]
+    rest = line.encode()[statement.col_offset + len("return") :].decode()
+    gap = len("return") + len(rest) - len(rest.lstrip(" \t"))
+    head = _spliced(source, statement.lineno, statement.col_offset, f"{RETURNED} = ", cut=gap)
+    behind = f"{text}{_ending(lines)}{_indentation(line)}return {RETURNED}"
+    return _inserted(head, (statement.end_lineno or statement.lineno) + 1, behind, like=statement.lineno)
 
 
 def _spliced(source: str, row: int, column: int, text: str, *, cut: int = 0) -> str:
@@ -147,13 +113,6 @@ def _spliced(source: str, row: int, column: int, text: str, *, cut: int = 0) -> 
 
 def _number(value: float) -> str:
     return f"{value:.3g}"
-
-
-def _respelled(source: str, node: ast.Constant, text: str) -> str:
-    lines = lines_of(source)
-    data = lines[node.lineno - 1].encode()
-    lines[node.lineno - 1] = (data[: node.col_offset] + text.encode() + data[node.end_col_offset :]).decode()
-    return "".join(lines)
 
 
 def _named(statement: ast.stmt) -> str | None:
@@ -175,41 +134,39 @@ def _alone(source: str, target: Target) -> bool:
     return not head.strip() and (not tail or tail.startswith("#"))
 
 
-def _written(source: str, tree: ast.Module, row: int, call: str, *, like: int | None = None) -> str:
-    """The source with the call before line `row`, indented as line `like` is, and the import if it has none."""
-    edited = _inserted(source, row, call, like=like or row)
-    if not any(
-        isinstance(node, ast.Import) and any(a.name == "unvanish" and not a.asname for a in node.names) for node in tree.body
-    ):
-        edited = _inserted(edited, import_row(tree), IMPORT, like=None)
-    parsed(edited, "an unvanish.apply line does not fit there; put one yourself where the network is built")
-    return edited
-
-
 def import_row(tree: ast.Module) -> int:
-    """The line before which an import belongs: behind the last of those that the module begins with."""
-    row = 1
+    """The line before which an import belongs: behind the last of those that the module begins with, or before the line that they
+    share with other statements."""
+    row, last = 1, None
     for node in tree.body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and row == 1
         if not isinstance(node, ast.Import | ast.ImportFrom) and not docstring:
-            break
-        row = (node.end_lineno or node.lineno) + 1
+            return last.lineno if last is not None and node.lineno < row and not _is_future(last) else row
+        row, last = (node.end_lineno or node.lineno) + 1, node
     return row
+
+
+def _is_future(statement: ast.stmt) -> bool:
+    return not isinstance(statement, ast.Import) and getattr(statement, "module", "__future__") == "__future__"
 
 
 def _inserted(source: str, row: int, text: str, *, like: int | None) -> str:
     lines = lines_of(source)
-    model = lines[like - 1] if like is not None else ""
-    indent = model[: len(model) - len(model.lstrip(" \t"))]
-    ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+    ending = _ending(lines)
     if row > len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
         lines[-1] += ending
+    indent = _indentation(lines[like - 1]) if like is not None else ""
     return "".join([*lines[: row - 1], f"{indent}{text}{ending}", *lines[row - 1 :]])
 
 
-def _first(statement: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-    return min(node.lineno for node in (statement, *decorators))
+def _ending(lines: Sequence[str]) -> str:
+    """How the lines of a source end."""
+    first = lines[0] if lines else ""
+    return first[len(first.rstrip("\r\n")) :] or "\n"
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t\f"))]
 
 
 def _same(statement: ast.stmt, call: str) -> bool:

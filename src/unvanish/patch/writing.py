@@ -13,12 +13,12 @@ from pathlib import Path
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import clipping, constructors, functions, insertions, optimizers, recurrence
 from unvanish.patch.alignment import aligned
-from unvanish.patch.apply_line import parsed
 from unvanish.patch.births import Births
 from unvanish.patch.draft import Draft, Unsayable
 from unvanish.patch.own_lines import applied_before, applied_behind, rate_scaled_behind, with_import
 from unvanish.patch.source import Project
 from unvanish.patch.spelling import put_imports
+from unvanish.patch.statements import parsed
 from unvanish.record.anatomy import Entry
 from unvanish.record.treatment import Birth, Blueprint, Edit, Plan, Step
 
