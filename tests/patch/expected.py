@@ -160,8 +160,8 @@ EXPECTED: dict[tuple[str, str], str] = {
 +unvanish.apply(net, "batchnorm")
 """,
     ("weights that are loaded", "relu"): """\
--net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1))
-+net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+-net = nn.Sequential(nn.Linear(6, 16), nn.Sigmoid(), nn.Linear(16, 3))
++net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
 """,
     ("weights that are read", "layernorm"): """\
 +import unvanish
@@ -192,6 +192,14 @@ EXPECTED: dict[tuple[str, str], str] = {
 +from torch.nn import Linear, Sequential, ELU
 -net = Sequential(Linear(6, 16), Tanh(), Linear(16, 1))
 +net = Sequential(Linear(6, 16), ELU(), Linear(16, 1))
+""",
+    ("layers of several widths", "batchnorm"): """\
+-    return [nn.Linear(a, b), nn.Tanh()]
++    return [nn.Linear(a, b), nn.BatchNorm1d(b), nn.Tanh()]
+""",
+    ("layers of several widths", "groupnorm"): """\
++import unvanish
++unvanish.apply(net, "groupnorm")
 """,
     ("a gated network", "forget-bias"): """\
 +import unvanish

@@ -313,24 +313,6 @@ for step in range(3):
     scaler.update()
     print(repr(loss.item()))
 """,
-    "weights that are loaded": """\
-import io
-
-import torch
-from torch import nn
-
-torch.manual_seed(0)
-x, y = torch.randn(32, 6), torch.randn(32, 1)
-net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1))
-net.load_state_dict(net.state_dict())
-opt = torch.optim.SGD(net.parameters(), lr=0.01)
-for step in range(3):
-    loss = (net(x) - y).square().mean()
-    opt.zero_grad()
-    loss.backward()
-    opt.step()
-    print(repr(loss.item()))
-""",
     "two networks with their optimizers": """\
 import torch
 from torch import nn
@@ -391,8 +373,14 @@ for step in range(3):
     print(repr(loss.item()))
 """,
 }
-PROGRAMS["weights that are read"] = PROGRAMS["weights that are loaded"].replace(
-    "net.load_state_dict(net.state_dict())", "nn.init.xavier_uniform_(net[0].weight)"
+PROGRAMS["weights that are loaded"] = trained("").replace("opt =", "net.load_state_dict(net.state_dict())\nopt =")
+PROGRAMS["weights that are read"] = trained("").replace("opt =", "nn.init.xavier_uniform_(net[0].weight)\nopt =")
+PROGRAMS["layers of several widths"] = trained(
+    """
+def layer(a, b):
+    return [nn.Linear(a, b), nn.Tanh()]
+""",
+    "nn.Sequential(*layer(6, 8), *layer(8, 16), nn.Linear(16, 3))",
 )
 PROGRAMS["a gated network"] = programs.RECURRENT.replace('nn.RNN(4, HIDDEN, nonlinearity="tanh"', "nn.LSTM(4, HIDDEN").replace(
     "_, h =", "_, (h, _) ="

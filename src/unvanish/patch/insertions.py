@@ -10,7 +10,7 @@ import libcst as cst
 
 from unvanish.patch.births import WEIGHTED, Births, Building
 from unvanish.patch.draft import Draft, Unsayable, only
-from unvanish.patch.modules import Module, features_of, modules_of, normalisation_arguments
+from unvanish.patch.modules import NORMALISATIONS, Module, features_of, modules_of, normalisation_arguments
 from unvanish.patch.source import Project, Source, argument, number, starred
 from unvanish.patch.spelling import class_like
 from unvanish.record.treatment import Edit
@@ -37,7 +37,8 @@ def insert(draft: Draft, project: Project, births: Births, edits: Sequence[Edit]
         new = [modules_of(edit.after) for edit in building.edits.values()]
         if any(len(each) != 2 for each in new):
             raise Unsayable("what is put in is no single module")
-        kind = only((each.kind for pair in new for each in pair[:1]), "different modules are put in there")
+        kind = only((pair[0].kind for pair in new), "different modules are put in there")
+        only(("".join(map(_settings, pair)) for pair in new), "normalisations of several settings are put in there")
         if kind in WEIGHTED:
             _wrap(draft, project, building)
         else:
@@ -46,6 +47,11 @@ def insert(draft: Draft, project: Project, births: Births, edits: Sequence[Edit]
         path = draft.aliases.get(edit.path, edit.path)
         first = modules_of(edit.after)[0].kind
         draft.aliases[f"{edit.path}.{0 if first in WEIGHTED else 1}"] = path
+
+
+def _settings(module: Module) -> str:
+    """What a normalisation is built with besides its width; "" for any other module."""
+    return f"{module.kind}{module.positional[:-1]}" if module.kind in NORMALISATIONS else ""
 
 
 def require_no_loading(project: Project) -> None:
