@@ -33,7 +33,7 @@ def aligned(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str]) -> tu
         for call in edit.calls
     ]
     known: dict[str, dict[int, str]] = {}
-    for place in (*entries, *births, *calls):
+    for place in (each for each in (*entries, *births, *calls) if each.text):
         known.setdefault(place.file, {}).setdefault(place.line, place.text)
     sources = {file: [line.strip() for line in lines_of(read(Path(file)))] for file in known}
     if all(_text(sources[file], line) == text for file, texts in known.items() for line, text in texts.items()):
