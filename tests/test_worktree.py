@@ -29,6 +29,12 @@ def test_a_clean_tree_is_written_to_and_files_that_git_does_not_know_do_not_matt
     assert sorted(path.name for path in tree.iterdir()) == [".git", "train.py", "unknown.txt"]
 
 
+def test_a_file_keeps_its_encoding(tree: Path) -> None:
+    (tree / "train.py").write_bytes("# -*- coding: latin-1 -*-\na = 'é'\n".encode("latin-1"))
+    write({tree / "train.py": "# -*- coding: latin-1 -*-\na = 'éé'\n"})
+    assert (tree / "train.py").read_bytes() == "# -*- coding: latin-1 -*-\na = 'éé'\n".encode("latin-1")
+
+
 def test_a_tree_with_changes_is_refused(tree: Path) -> None:
     (tree / "train.py").write_text("a = 3\n")
     with pytest.raises(UsageError, match=r"train\.py has changes that are not committed"):

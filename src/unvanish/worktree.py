@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unvanish.errors import UsageError
+from unvanish.patch import encoded
 
 
 def require_clean(folder: Path) -> None:
@@ -29,12 +30,15 @@ def require_clean(folder: Path) -> None:
 
 
 def write(edits: Mapping[Path, str]) -> None:
-    """Writes the texts to their files, each whole or not at all, with its mode. Raises UsageError where one cannot be written."""
+    """Writes the texts to their files, each whole or not at all, in its encoding and with its mode.
+
+    Raises UsageError where one cannot be written.
+    """
     for path, text in edits.items():
         real = path.resolve()
         try:
             with tempfile.NamedTemporaryFile(dir=real.parent, delete=False) as draft:
-                draft.write(text.encode())
+                draft.write(encoded(text, like=real.read_bytes()))
             Path(draft.name).chmod(real.stat().st_mode)
             Path(draft.name).replace(real)
         except OSError as fault:
