@@ -23,6 +23,9 @@ FACTORS = {
     **dict.fromkeys(("learning-rate-too-low", "clipping-dominates", "optimizer-epsilon"), UP),
 }
 AROUND = (0.1, 0.3, 3.0, 10.0)
+EARLY_FACTORS = 4  # of a learning rate come at its place among the candidates, the others last
+# Remedies that bring an optimizer with a learning rate of its own are tried with a larger one too, where steps were too small.
+OWN_RATE, LARGER = frozenset({"adamw", "sgd-momentum"}), {"learning-rate-too-low": 10.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
 
 
 Author = Callable[[Plan, Blueprint, float | None], Treatment]
-"""Writes a plan as a candidate; the number is the factor on the learning rate, for a plan of that alone.
+"""Writes a plan as a candidate; the number is a factor on the learning rate besides.
 
 Raises TrialError or NotApplicable where it cannot be written.
 """
@@ -67,16 +70,19 @@ def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Se
     """
     plans = {plan.remedies: plan for plan in blueprint.plans}
     treatments: dict[tuple[tuple[Path, str], ...], Treatment] = {}
+    late: list[Treatment] = []
     refused: list[tuple[str, str]] = []
     for names in wanted:
         plan = plans.get(names, Plan(names))
         try:
-            for each in _written(plan, blueprint, findings, author):
-                treatments.setdefault(each.edits, each)
+            each = _written(plan, blueprint, findings, author)
+            treatments |= {one.edits: one for one in each[:EARLY_FACTORS] if one.edits not in treatments}
+            late += each[EARLY_FACTORS:]
         except (TrialError, NotApplicable) as why:
             refused.append((" + ".join(names), str(why)))
         except Exception as fault:  # one source that cannot be edited as we thought must not end the race of the others
             refused.append((" + ".join(names), f"it could not be written ({type(fault).__name__}: {fault}); please report it"))
+    treatments |= {one.edits: one for one in late if one.edits not in treatments}
     return Choice(tuple(treatments.values()), tuple(refused))
 
 
@@ -84,12 +90,12 @@ def in_source(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatme
     """A plan as an edit of the user's source: in place where that can be said there, else as one `unvanish.apply` line."""
     from unvanish.dispensary import shelf
 
-    if plan.steps:
-        return treatment(plan, blueprint)
+    if plan.steps and plan.remedies != (RATE,):
+        return treatment(plan, blueprint, rate_factor=factor)
     if blueprint.entry is None:
         raise NotApplicable("no line of the script is known that builds an optimizer for its network, where it could be applied")
     if factor is not None:
-        return treatment(plan, blueprint, rate_factor=factor)
+        return treatment(Plan((RATE,)), blueprint, rate_factor=factor)
     late = any(shelf()[name].family == "optimisation" for name in plan.remedies)
     return line_treatment(blueprint.entry, plan.remedies, after_optimizer=late)
 
@@ -102,7 +108,9 @@ def _written(plan: Plan, blueprint: Blueprint, findings: Sequence[Finding], auth
     if plan.refusal:
         raise NotApplicable(plan.refusal)
     altered = any(shelf()[name].alters_loss for name in plan.remedies)
-    return [replace(author(plan, blueprint, None), alters_loss=altered)]
+    larger = next((LARGER[finding.code] for finding in findings if finding.code in LARGER), None)
+    tried = [None, larger] if larger and plan.steps and OWN_RATE.issuperset(plan.remedies) else [None]
+    return [replace(author(plan, blueprint, factor), alters_loss=altered) for factor in tried]
 
 
 def as_planned(each: Treatment, findings: Sequence[Finding], *, asked: bool) -> PlannedCandidate:

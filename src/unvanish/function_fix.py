@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from unvanish.candidates import RATE
 from unvanish.curing import Told, Wishes, fix_script, foreseen_by_nobody
 from unvanish.errors import UsageError
 from unvanish.race import Treatment, unheard
@@ -150,7 +151,7 @@ def _author(script: Script) -> Callable[[Plan, Blueprint, float | None], Treatme
     path = script.path or Path()
 
     def write(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:  # noqa: ARG001
-        names = plan.remedies if factor is None else ()
+        names = () if plan.remedies == (RATE,) else plan.remedies
         text = _text(path.with_name(FUNCTION), names, factor or 1.0)
         return Treatment(plan.remedies, ((path, text),), "" if factor is None else f"x{factor:g}")
 
@@ -164,8 +165,11 @@ def _line(race: RaceResult, run: Run) -> str | None:
     if race.winner is None:
         return None
     entry = next((network.entry for network in run.anatomy.networks if network.entry is not None), None)
-    if race.winner_variant:
-        return f'for group in optimizer.param_groups: group["lr"] *= {race.winner_variant.removeprefix("x")}'
+    factor = race.winner_variant.removeprefix("x")
+    rate = f'for group in optimizer.param_groups: group["lr"] *= {factor}' if factor else ""
+    if race.winner == (RATE,):
+        return rate
     names = ", ".join(f'"{name}"' for name in race.winner)
     behind = ", optimizer=optimizer" if any(shelf()[name].family == "optimisation" for name in race.winner) else ""
-    return f"unvanish.apply({entry.expression if entry else 'model'}, {names}{behind})"
+    apply = f"unvanish.apply({entry.expression if entry else 'model'}, {names}{behind})"
+    return f"{apply}\n{rate}" if rate else apply

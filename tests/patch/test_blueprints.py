@@ -48,7 +48,7 @@ def blueprint(text: str = SOURCE, *, others: tuple[Birth, ...] = (), entry: bool
     """The network of SOURCE, however it is laid out."""
     kinds = [("0", "Linear", "nn.Linear(4, 8)"), ("1", "Sigmoid", "nn.Sigmoid()"), ("2", "Linear", "nn.Linear(8, 2)")]
     births = tuple(Birth(path, kind, located(text, line_of(text, piece))) for path, kind, piece in kinds)
-    place = Entry(located(text, line_of(text, "torch.optim")), "net") if entry else None
+    place = Entry(located(text, line_of(text, "torch.optim.")), "net") if entry else None
     return Blueprint(place, (Birth("", "Sequential", located(text, line_of(text, "nn.Sequential"))), *births), (), others)
 
 
@@ -128,6 +128,32 @@ def test_a_rate_is_scaled_where_its_number_is_written_and_behind_else(given: str
     behind = f'{source}for group in opt.param_groups: group["lr"] *= 10\n'
     expected = source.replace(there, then) if there is not None and then is not None else behind
     assert written(Plan(("learning-rate",)), blueprint(source), text_of(source), rate_factor=10.0) == {FILE: expected}
+
+
+ADAMW = Edit("replace", "optimizer", "Adam(lr=0.0001)", "AdamW(lr=0.001, weight_decay=0.01)")
+
+
+def test_of_an_optimizer_in_the_place_of_another_the_own_rate_is_scaled() -> None:
+    (text,) = written(plan(RELU, ADAMW, remedy="adamw"), blueprint(), text_of(SOURCE), rate_factor=10.0).values()
+    assert "opt = torch.optim.AdamW(net.parameters(), lr=RATE)" in text
+    assert "RATE = 1e-2\n" in text
+    assert "nn.ReLU()" in text
+
+
+def test_behind_the_optimizer_its_kind_is_exchanged_before_its_rate_is_scaled() -> None:
+    source = SOURCE.replace("torch.optim.Adam(", "make(torch.optim.Adam, ")
+    (text,) = written(plan(ADAMW, remedy="adamw"), blueprint(source), text_of(source), rate_factor=10.0).values()
+    assert text.endswith(
+        "opt = make(torch.optim.Adam, net.parameters(), lr=RATE)\n"
+        'unvanish.apply(net, "adamw", optimizer=opt)\n'
+        'for group in opt.param_groups: group["lr"] *= 10\n'
+    )
+
+
+def test_a_kind_without_a_rate_of_its_own_cannot_be_scaled() -> None:
+    rateless = Edit("replace", "optimizer", "Adam(lr=0.0001)", "Rprop(etas=(0.5, 1.2))")
+    with pytest.raises(TrialError, match="names no learning rate"):
+        written(plan(rateless, remedy="rprop"), blueprint(), text_of(SOURCE), rate_factor=10.0)
 
 
 SETTINGS = Edit("set", "optimizer", "Adam(lr=0.0001)", "Adam(lr=0.5)")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import libcst as cst
 
-from unvanish.errors import ScriptError
+from unvanish.errors import ScriptError, TrialError
 from unvanish.patch.arguments import altered
 from unvanish.patch.draft import Draft, Unsayable
 from unvanish.patch.flow import Flow, Place, uses_of
@@ -111,6 +111,28 @@ def settings_of(text: str) -> tuple[str, dict[str, object]]:
         return node.func.id, {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg is not None}
     except (SyntaxError, ValueError) as fault:
         raise Unsayable(f"{text} cannot be written where the optimizer is built") from fault
+
+
+def is_of_optimizer(edit: Edit) -> bool:
+    """Whether an edit is of an optimizer, and not of the network."""
+    return edit.path == "optimizer" or edit.path.startswith("optimizers[")
+
+
+def exchanges(edit: Edit) -> bool:
+    """Whether an edit puts an optimizer of another class in the place of one."""
+    try:
+        return is_of_optimizer(edit) and settings_of(edit.before)[0] != settings_of(edit.after)[0]
+    except Unsayable:
+        return False
+
+
+def at_rate(edit: Edit, factor: float) -> Edit:
+    """An edit with the learning rate of the optimizer that it leads to multiplied. Raises TrialError where it names none."""
+    kind, settings = settings_of(edit.after)
+    if not isinstance(rate := settings.get("lr"), float):
+        raise TrialError(f"{edit.after} names no learning rate that could be multiplied")
+    settings["lr"] = float(f"{rate * factor:.12g}")
+    return replace(edit, after=f"{kind}({', '.join(f'{name}={value!r}' for name, value in settings.items())})")
 
 
 # Where it is built

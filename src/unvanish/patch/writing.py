@@ -30,13 +30,19 @@ def written(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str], *, ra
     """The files of the user's that the plan edits, with their new text; files that need no edit are left out.
 
     Each remedy is written in place where all of its edits can be said there; the others go into one `unvanish.apply` line where the
-    optimizer is built. `rate_factor` multiplies the learning rate besides. A source that has the edits already stays as it is.
+    optimizer is built. `rate_factor` multiplies the learning rate besides: that of the optimizer which the plan puts in another's
+    place, where it does. A source that has the edits already stays as it is.
     Raises TrialError where neither can be done, and ScriptError where a file cannot be read.
     """
     plan, blueprint, edited = aligned(plan, _own(blueprint), read)
     project, entry, late = Project(read), blueprint.entry, _Late()
+    own = [step.remedy for step in plan.steps if any(map(optimizers.exchanges, step.edits))]
+    if own and rate_factor != 1.0:
+        plan = replace(plan, steps=tuple(_at_rate(step, rate_factor) for step in plan.steps))
     draft = _in_place(plan, blueprint, Births(blueprint, project, edited=edited), project, late)
-    if rate_factor != 1.0:
+    if set(own) & set(late.optimizer):
+        late.factor *= rate_factor
+    elif not own and rate_factor != 1.0:
         draft = _scaled(draft, project, entry, rate_factor, late)
     put_imports(draft, project)
     texts = {source.path: draft.text_of(source) for source in project.known()}
@@ -132,7 +138,7 @@ def _open(project: Project, blueprint: Blueprint) -> None:
 
 def _sides(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
     """The edits of the network, and those of its optimizers."""
-    at_optimizer = [edit for edit in edits if edit.path == "optimizer" or edit.path.startswith("optimizers[")]
+    at_optimizer = [edit for edit in edits if optimizers.is_of_optimizer(edit)]
     return [edit for edit in edits if edit not in at_optimizer], at_optimizer
 
 
@@ -162,6 +168,12 @@ def _write(
         clipping.clip(draft, project, entry, optimizer)
     elif optimizer:
         optimizers.alter(draft, project, entry, optimizer)
+
+
+def _at_rate(step: Step, factor: float) -> Step:
+    """A remedy with the learning rate of the optimizer that it puts in another's place multiplied."""
+    edits = (optimizers.at_rate(edit, factor) if optimizers.exchanges(edit) else edit for edit in step.edits)
+    return replace(step, edits=tuple(edits))
 
 
 def _scaled(draft: Draft, project: Project, entry: Entry | None, factor: float, late: _Late) -> Draft:

@@ -35,17 +35,14 @@ CONTROL = Treatment(())
 
 
 def treatment(plan: Plan, blueprint: Blueprint, *, rate_factor: float | None = None) -> Treatment:
-    """A plan as an edit of the user's source; with a factor, of the learning rate alone, which is multiplied by it.
+    """A plan as an edit of the user's source; with a factor, the learning rate is multiplied by it besides.
 
     Raises TrialError where it cannot be written there, ScriptError where the source cannot be read.
     """
-    if rate_factor is not None:
-        texts = written(Plan(plan.remedies), blueprint, source_of, rate_factor=rate_factor)
-        return Treatment(plan.remedies, tuple(texts.items()), variant=f"x{rate_factor:g}")
-    texts = written(plan, blueprint, source_of)
+    texts = written(plan, blueprint, source_of, rate_factor=1.0 if rate_factor is None else rate_factor)
     if not texts:
         raise TrialError("the script has it already")
-    return Treatment(plan.remedies, tuple(texts.items()))
+    return Treatment(plan.remedies, tuple(texts.items()), variant="" if rate_factor is None else f"x{rate_factor:g}")
 
 
 def line_treatment(entry: Entry, remedies: Sequence[str], *, after_optimizer: bool) -> Treatment:

@@ -40,7 +40,8 @@ def render_race(race: RaceResult, patch_path: Path | str | None = None) -> Rende
     said = [Text(" ".join([race.sentence, *_patch(race, patch_path)]))]
     if race.line is not None:
         side = "behind" if "optimizer" in race.line else "before"
-        said += [Text(f"Put this line {side} the one that builds the optimizer:"), Text(f"  {race.line}", style="bold")]
+        said.append(Text(f"Put this {side} the line that builds the optimizer:"))
+        said += [Text(f"  {line}", style="bold") for line in race.line.splitlines()]
     table = [RaceTable(race), ""] if race.verdicts else []
     return Padding(Group(*table, *said, *(Text(note, style="yellow") for note in race.notes)), (0, 0, 0, 2))
 
