@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from unvanish.remedies.callsites import CallSite
+from unvanish.remedies.factors import Factor
 from unvanish.remedies.kinds import WEIGHTED, Kind
 
 PARAMETER = "parameter"
@@ -29,7 +30,7 @@ class Step:
 
     `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None. `site` is
     where the call stands in the source, where that is known, and `plain` whether it names nothing but the tensor. `sources` are
-    the positions of the steps whose results it takes.
+    the positions of the steps whose results it takes. `factor` is the parameter that a call multiplies a signal with.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Step:
     module: nn.Module | None = None
     site: CallSite | None = None
     plain: bool = True
+    factor: Factor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
 from unvanish.remedies.callsites import call_site
 from unvanish.remedies.dataflow import followed
+from unvanish.remedies.factors import factor_of
 from unvanish.remedies.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
 from unvanish.remedies.layout import PARAMETER, Layout, Step
 from unvanish.remedies.stand_in import paths_of, stand_in, without_trace
@@ -61,9 +63,13 @@ class _Tracer(fx.Tracer):
 def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
     position: dict[fx.Node, int] = {}
     steps: list[Step] = []
+    parameters = dict(network.named_parameters(remove_duplicate=False))
     for node in graph.nodes:
         position[node] = len(steps)
-        steps.append(_step(node, tuple(dict.fromkeys(position[source] for source in node.all_input_nodes)), network))
+        step = _step(node, tuple(dict.fromkeys(position[source] for source in node.all_input_nodes)), network)
+        if step.kind is Kind.WEIGHT and step.module is None:
+            step = replace(step, factor=factor_of(node, step.op, parameters))
+        steps.append(step)
         if _works_in_place(node):  # what was one step's result until here is this one's from here on
             position |= dict.fromkeys(node.all_input_nodes[:1], position[node])
     return Layout.of(steps, traced=True)

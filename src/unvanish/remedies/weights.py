@@ -1,22 +1,30 @@
 """Which weights an initialisation touches, and which it leaves alone and why. It draws and alters nothing.
 
 Touched: the trainable weights and biases of Linear, Conv and ConvTranspose layers, each parameter once however many layers
-share it. Left alone: embeddings (and weights tied to one), normalisation, recurrent and attention layers, frozen parameters,
-and weights that torch computes from others (weight_norm, spectral_norm), which cannot be set in place.
+share it; and, for remedies that ask for them, parameters of the user's own modules that their `forward` does nothing with but
+multiply a signal. Left alone: embeddings (and weights tied to one), normalisation, recurrent and attention layers, frozen
+parameters, and weights that torch computes from others (weight_norm, spectral_norm), which cannot be set in place.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Operation
+from unvanish.remedies.factors import TURNS, Factor
 from unvanish.remedies.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.scale import LINEAR_GAIN, RECTIFIER_GAIN, gain_of
+from unvanish.remedies.layout import PARAMETER, Layout
+from unvanish.remedies.orthogonal import group_count
+from unvanish.remedies.scale import LINEAR_GAIN, RECTIFIER_GAIN, fans, gain_of
 from unvanish.remedies.surgery import Fill, Initialise
+from unvanish.remedies.survey import survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +36,132 @@ class Target:
     weight: nn.Parameter
     bias: nn.Parameter | None
 
+    @property
+    def fans(self) -> tuple[float, float]:
+        """How many inputs reach an output, and how many outputs an input reaches."""
+        return fans(self.layer)
+
+    @property
+    def groups(self) -> int:
+        """How many groups of channels are kept apart."""
+        return group_count(self.layer)
+
+    def gain(self, layout: Layout) -> float:
+        """The gain of what follows the layer."""
+        return gain_behind(self.layer, layout)
+
     def filled(self, fill: Fill, *, after: str) -> Operation:
         """The operation that fills the weight and clears the bias."""
-        fills = [(self.weight, fill), *([(self.bias, Tensor.zero_)] if self.bias is not None else [])]
-        return Initialise(self.path, repr(self.layer), after if self.bias is None else f"{after}; bias 0", tuple(fills))
+        return _filling(self.path, repr(self.layer), after, self.weight, fill, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTarget:
+    """A parameter of the user's own module that multiplies a signal, at the position of that call in the layout; and the bias that
+    is added."""
+
+    path: str
+    name: str
+    factor: Factor
+    position: int
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    groups: int = 1
+
+    @property
+    def fans(self) -> tuple[float, float]:
+        """How many inputs reach an output, and how many outputs an input reaches; a kernel's taps count as inputs of both."""
+        into, out = (math.prod(self.weight.shape[axis] for axis in axes) for axes in (self.factor.inputs, self.factor.outputs))
+        taps = math.prod(self.weight.shape[axis] for axis in self.factor.inputs[1:])
+        return float(into), float(out * taps)
+
+    def gain(self, layout: Layout) -> float:
+        """The gain of what follows the product."""
+        return _gain_at(self.position, layout)
+
+    def filled(self, fill: Fill, *, after: str) -> Operation:
+        """The operation that fills the weight, with its outputs as rows, and clears the bias."""
+        order = (*self.factor.outputs, *self.factor.inputs)
+        rows = math.prod(self.weight.shape[axis] for axis in self.factor.outputs)
+
+        def turned(weight: Tensor) -> None:
+            straight = weight.permute(order)
+            matrix = torch.empty(rows, straight.numel() // rows, dtype=weight.dtype)
+            fill(matrix)
+            straight.copy_(matrix.view(straight.shape))
+
+        before = f"{self.name}: {' x '.join(map(str, self.weight.shape))} parameter"
+        return _filling(self.path, before, after, self.weight, turned, self.bias)
+
+
+def _filling(path: str, before: str, after: str, weight: nn.Parameter, fill: Fill, bias: nn.Parameter | None) -> Operation:
+    fills = [(weight, fill), *([(bias, Tensor.zero_)] if bias is not None else [])]
+    return Initialise(path, before, after if bias is None else f"{after}; bias 0", tuple(fills))
+
+
+def drawable(network: nn.Module, inputs: Any, *, remedy: str) -> tuple[tuple[Target | OwnTarget, ...], Layout]:
+    """The weights of layers and those of the user's own modules, and the network's layout, for which `inputs` may be needed.
+
+    Raises NotApplicable, in the name of `remedy`, where there are none, and UsageError where the inputs do not fit.
+    """
+    layout = survey(network, inputs)
+    own = tuple(_own_targets(network, layout))
+    try:
+        return (*targets(network, remedy=remedy), *own), layout
+    except NotApplicable:
+        if not own:
+            raise
+        return own, layout
+
+
+def _own_targets(network: nn.Module, layout: Layout) -> Iterator[OwnTarget]:
+    """Parameters that nothing is done with but to multiply signals; of several products, the first counts."""
+    taken = {id(p) for module in network.modules() if isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
+    used_else = {
+        step.path
+        for position, step in enumerate(layout.steps)
+        if step.op == PARAMETER and not _only_multiplies(position, layout, step.path)
+    }
+    for position, step in enumerate(layout.steps):
+        if step.factor is None or step.factor.path in used_else:
+            continue
+        path, _, name = step.factor.path.rpartition(".")
+        weight = network.get_parameter(step.factor.path)
+        if id(weight) in taken or not weight.requires_grad or not weight.is_floating_point():
+            continue
+        taken.add(id(weight))
+        yield OwnTarget(path, name, step.factor, position, weight, _bias_behind(position, step.factor, network, layout))
+
+
+def _only_multiplies(position: int, layout: Layout, path: str) -> bool:
+    """Whether a parameter goes, as it is or turned, into products alone."""
+    return all(
+        (step.factor is not None and step.factor.path == path) or (step.op in TURNS and _only_multiplies(consumer, layout, path))
+        for consumer in layout.consumers[position]
+        for step in (layout.steps[consumer],)
+    )
+
+
+def _bias_behind(position: int, factor: Factor, network: nn.Module, layout: Layout) -> nn.Parameter | None:
+    """The trainable parameter that the product is given as a bias, or that is added to it next, one number an output."""
+    outputs = math.prod(network.get_parameter(factor.path).shape[axis] for axis in factor.outputs)
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    for at in (position, *_sums_behind(position, layout)):
+        given = [layout.steps[source].path for source in layout.steps[at].sources if layout.steps[source].op == PARAMETER]
+        for bias in (parameters[path] for path in given if path != factor.path and path in parameters):
+            if bias.requires_grad and bias.numel() == outputs:
+                return bias
+    return None
+
+
+def _sums_behind(position: int, layout: Layout) -> Iterator[int]:
+    """The sums that take a result as it is or in another shape."""
+    for at in layout.consumers[position]:
+        step = layout.steps[at]
+        if step.op in ("add", "iadd"):
+            yield at
+        elif step.op in TURNS or step.kind is Kind.RESHAPE:
+            yield from _sums_behind(at, layout)
 
 
 def targets(network: nn.Module, *, remedy: str) -> tuple[Target, ...]:
@@ -66,11 +196,15 @@ def gain_behind(layer: nn.Module, layout: Layout) -> float:
     if all are of one gain, else a rectifier is assumed.
     """
     positions = layout.positions(layer)
-    if positions:
-        follower = layout.following(positions[0])
+    return _gain_at(positions[0] if positions else None, layout)
+
+
+def _gain_at(position: int | None, layout: Layout) -> float:
+    if position is not None:
+        follower = layout.following(position)
         if follower is not None:
             return gain_of(follower.op, follower.module) if follower.kind is Kind.ACTIVATION else LINEAR_GAIN
-        if layout.traced or not layout.hidden[positions[0]]:
+        if layout.traced or not layout.hidden[position]:
             return LINEAR_GAIN
     gains = {gain_of(step.op, step.module) for _, step in layout.activations()}
     return gains.pop() if len(gains) == 1 else RECTIFIER_GAIN

@@ -11,15 +11,18 @@ from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import (
+    ABOVE_START,
     ALIVE,
     DIVERGED,
     HARDLY_FELL,
     KILLED,
     LEAPT,
+    LITTLE_LEARNED,
     LONG,
     LOST_GRADIENT,
     NOISY_LOSS,
     NOTHING_LEARNED,
+    OFTEN,
     RELAPSED,
     VIOLENT,
 )
@@ -106,9 +109,21 @@ def _reason(losses: np.ndarray[tuple[int], np.dtype[np.float64]], course: Course
     peak = float(np.max(head[np.isfinite(head)], initial=-np.inf))
     if learned_nothing and first > 0 and peak > LEAPT.value * size:
         return f"The loss leapt from {said_first} to {words.quantity(peak)} and came back to where it began."
+    leaps = _leaps(losses, first)
+    thrown_back = (first - course.end) / size < LITTLE_LEARNED.value and course.noise < NOISY_LOSS.value
+    if thrown_back and first > 0 and peak > LEAPT.value * size and leaps >= OFTEN.value:
+        again = f"leapt beyond its start {leaps} times, at first to {words.quantity(peak)}, and lost each time what was gained"
+        return f"The loss {again}: from {said_first} it came to {said_end}."
     if learned_nothing and 0 < RELAPSED.value * course.lowest < course.end:
         return f"The loss had fallen to {words.quantity(course.lowest)} and was lost again: it ends at {said_end}."
     return None
+
+
+def _leaps(losses: np.ndarray[tuple[int], np.dtype[np.float64]], first: float) -> int:
+    """How many times a loss has risen from below its start to well above."""
+    level = np.where(losses > ABOVE_START.value * first, 1, np.where(losses < first, -1, 0))
+    passed = level[level != 0]
+    return int(np.count_nonzero((passed[1:] == 1) & (passed[:-1] == -1)))
 
 
 def _is_taught(chart: Chart) -> bool:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.scale import fans
-from unvanish.remedies.weights import targets
+from unvanish.remedies.weights import drawable
 
 
 def glorot_(weight: Tensor, *, fan_in: float, fan_out: float, generator: torch.Generator) -> Tensor:
@@ -24,7 +23,8 @@ def glorot_(weight: Tensor, *, fan_in: float, fan_out: float, generator: torch.G
 class GlorotInit(Remedy):
     """Draws all weights anew from a uniform distribution that balances the signal forward and the gradient backward.
 
-    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers from U(-b, b), b = sqrt(6 / (fan_in + fan_out)).
+    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers, and every parameter of your own modules that
+        multiplies a signal, from U(-b, b), b = sqrt(6 / (fan_in + fan_out)).
         Biases become 0. The gain is 1 for every activation, tanh too, as in the paper: around zero tanh is linear with slope 1.
         (Torch's 5/3 makes up for its saturation instead, and lets the gradient of a deep network explode.) Tied weights are
         drawn once. Embeddings, normalisation, recurrent and attention layers stay as they are. Given the optimizer, its state
@@ -45,8 +45,8 @@ class GlorotInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
         operations: list[Operation] = []
-        for target in targets(network, remedy=self.name):
-            fan_in, fan_out = fans(target.layer)
+        for target in drawable(network, context.inputs, remedy=self.name)[0]:
+            fan_in, fan_out = target.fans
             fill = functools.partial(glorot_, fan_in=fan_in, fan_out=fan_out, generator=context.generator)
             bound = math.sqrt(6.0 / (fan_in + fan_out))
             operations.append(target.filled(fill, after=f"Glorot uniform, ±{bound:.3g}"))

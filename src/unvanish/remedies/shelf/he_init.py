@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.scale import fans
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import gain_behind, targets
+from unvanish.remedies.weights import drawable
 
 
 def he_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.Generator) -> Tensor:
@@ -28,11 +26,11 @@ class HeInit(Remedy):
     """Draws all weights anew from a normal distribution of the scale that keeps a rectifier's signal alive, and zeroes the
     biases.
 
-    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers from N(0, gain^2 / fan_in). The gain is that of
-        the activation behind the layer: sqrt(2) for ReLU, ELU, GELU and SiLU, sqrt(2 / (1 + slope^2)) for leaky ones, 1 for
-        SELU and units that are linear around zero, 1 before another weighted layer and at the output. Biases become 0. Tied
-        weights are drawn once. Embeddings, normalisation, recurrent and attention layers stay as they are. Given the optimizer,
-        its state of the redrawn parameters starts afresh.
+    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers, and every parameter of your own modules that
+        multiplies a signal, from N(0, gain^2 / fan_in). The gain is that of the activation behind the layer: sqrt(2) for ReLU,
+        ELU, GELU and SiLU, sqrt(2 / (1 + slope^2)) for leaky ones, 1 for SELU and units that are linear around zero, 1 before
+        another weighted layer and at the output. Biases become 0. Tied weights are drawn once. Embeddings, normalisation,
+        recurrent and attention layers stay as they are. Given the optimizer, its state of the redrawn parameters starts afresh.
     Helps: a plain deep network of rectifiers before it has been trained: torch's default shrinks its signal by about sqrt(6) a
         layer. A ReLU network of 30 layers learns with it that stays at chance without.
     Harms: everything learned is lost. With sigmoid units it changes little: they lose the gradient themselves. Beyond some 50
@@ -54,12 +52,11 @@ class HeInit(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
-        chosen = targets(network, remedy=self.name)
-        layout = survey(network, context.inputs)
+        chosen, layout = drawable(network, context.inputs, remedy=self.name)
         operations: list[Operation] = []
         for target in chosen:
-            fan_in, _ = fans(target.layer)
-            gain = gain_behind(target.layer, layout)
+            fan_in, _ = target.fans
+            gain = target.gain(layout)
             fill = functools.partial(he_, fan_in=fan_in, gain=gain, generator=context.generator)
             operations.append(target.filled(fill, after=f"He normal, std {gain / math.sqrt(fan_in):.3g}"))
         return tuple(operations)

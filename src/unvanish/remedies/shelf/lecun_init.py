@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.scale import fans
-from unvanish.remedies.weights import targets
+from unvanish.remedies.weights import drawable
 
 
 def lecun_(weight: Tensor, *, fan_in: float, generator: torch.Generator) -> Tensor:
@@ -26,7 +25,8 @@ def lecun_(weight: Tensor, *, fan_in: float, generator: torch.Generator) -> Tens
 class LecunInit(Remedy):
     """Draws all weights anew from a normal distribution of variance 1 / fan_in, and zeroes the biases.
 
-    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers from N(0, 1 / fan_in), whatever the activation.
+    Does: fills every trainable weight of Linear, Conv and ConvTranspose layers, and every parameter of your own modules that
+        multiplies a signal, from N(0, 1 / fan_in), whatever the activation.
         Biases become 0. Tied weights are drawn once. Embeddings, normalisation, recurrent and attention layers stay as they
         are. Given the optimizer, its state of the redrawn parameters starts afresh.
     Helps: networks of SELU, whose length settles at 1 for this variance and no other. Linear and tanh-like units whose layers
@@ -45,8 +45,8 @@ class LecunInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
         operations: list[Operation] = []
-        for target in targets(network, remedy=self.name):
-            fan_in, _ = fans(target.layer)
+        for target in drawable(network, context.inputs, remedy=self.name)[0]:
+            fan_in, _ = target.fans
             fill = functools.partial(lecun_, fan_in=fan_in, generator=context.generator)
             operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
         return tuple(operations)

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.orthogonal import group_count, orthogonal_, semi_orthogonal
-from unvanish.remedies.scale import fans
+from unvanish.remedies.orthogonal import orthogonal_, semi_orthogonal
 from unvanish.remedies.shelf.glorot_init import glorot_
 from unvanish.remedies.surgery import Fill, Initialise
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import gain_behind, targets
+from unvanish.remedies.weights import drawable
 
 Recurrent = nn.RNNBase | nn.RNNCellBase
 
@@ -45,13 +43,13 @@ def glorot_gates_(weight: Tensor, *, gates: int, generator: torch.Generator) -> 
 class OrthogonalInit(Remedy):
     """Draws all weights anew as orthogonal matrices, those of recurrent layers too, and zeroes the biases of the others.
 
-    Does: every trainable weight of Linear, Conv and ConvTranspose layers becomes a random semi-orthogonal matrix, kernels
-        flattened and groups apart, times the gain of the activation behind (sqrt(2) for rectifiers, 1 for tanh-like units and at
-        the output), times sqrt(outputs / inputs) where a layer widens: the mean square of the signal and the norm of the gradient
-        are kept. Biases become 0. In RNN, LSTM and GRU layers and cells every gate's hidden-to-hidden block becomes orthogonal
-        and its input block Glorot uniform; their biases stay, for forget gates are a matter of their own. Tied weights are drawn
-        once. Embeddings, normalisation and attention layers stay as they are. Given the optimizer, its state of the redrawn
-        parameters starts afresh.
+    Does: every trainable weight of Linear, Conv and ConvTranspose layers, and every parameter of your own modules that multiplies a
+        signal, becomes a random semi-orthogonal matrix, kernels flattened and groups apart, times the gain of the activation behind
+        (sqrt(2) for rectifiers, 1 for tanh-like units and at the output), times sqrt(outputs / inputs) where a layer widens: the
+        mean square of the signal and the norm of the gradient are kept. Biases become 0. In RNN, LSTM and GRU layers and cells
+        every gate's hidden-to-hidden block becomes orthogonal and its input block Glorot uniform; their biases stay, for forget
+        gates are a matter of their own. Tied weights are drawn once. Embeddings, normalisation and attention layers stay as they
+        are. Given the optimizer, its state of the redrawn parameters starts afresh.
     Helps: deep plain networks: no direction of the signal dies out, as some do in a product of Gaussian matrices. Recurrent
         networks over long sequences: torch's default shrinks the state in every step.
     Harms: everything learned is lost. It does not make up for what sigmoid units lose. A plain ReLU network of 100 layers and
@@ -76,18 +74,16 @@ class OrthogonalInit(Remedy):
         """One initialisation a weight, and one a recurrent layer. Raises NotApplicable where no weight may be redrawn."""
         recurrent = tuple(_recurrent(network, context.generator))
         try:
-            chosen = targets(network, remedy=self.name)
+            chosen, layout = drawable(network, context.inputs, remedy=self.name)
         except NotApplicable:
             if not recurrent:
                 raise
             return recurrent
-        layout = survey(network, context.inputs)
         operations: list[Operation] = []
         for target in chosen:
-            fan_in, _ = fans(target.layer)
-            gain = gain_behind(target.layer, layout)
-            groups = group_count(target.layer)
-            fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=context.generator, groups=groups)
+            fan_in, _ = target.fans
+            gain = target.gain(layout)
+            fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=context.generator, groups=target.groups)
             operations.append(target.filled(fill, after=f"orthogonal, gain {gain:.3g}"))
         return (*operations, *recurrent)
 
