@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from examinations import flow, recurrence, scaled, through_time, told
-from judged_records import JUDGED_BEGAN, JUDGED_LEFT_ALONE, JUDGED_SICK
-from patients import anatomy, falling, flat, healthy, kinds, opponents, owned, reading, slope
+from judged_records import JUDGED_BEGAN, JUDGED_LEFT_ALONE, JUDGED_SICK, SCORES, judged
+from patients import SAMPLED, anatomy, falling, flat, healthy, kinds, opponents, owned, reading, slope
 
 from unvanish.diagnose import diagnose
 from unvanish.diagnose.rules import built_in
@@ -53,6 +53,39 @@ def stuck_at_ends(run: Run, share: float) -> Run:
     return reading(run, "saturated_fraction", share, of=kinds(run, "activation")[:3])
 
 
+def woken(start: float, *, after: int, end: float = 1.2) -> Run:
+    """Layers that lack that much of their gradient until a late sample, and a loss that stands still for so many steps."""
+    losses = np.concatenate([np.full(after, 2.3), falling(200 - after, end=end)])
+    late = max(3, len(SAMPLED) // 2)
+    whole = slope(judged(losses=losses), start)
+    decades = whole.readings["log10_gradient_rms"].copy()
+    decades[late:] = judged().readings["log10_gradient_rms"][late:]
+    return reading(whole, "log10_gradient_rms", decades)
+
+
+def leaping(times: int) -> Run:
+    """A loss that leaps to four times its start at once, and so often beyond it later, with little learned between."""
+    losses = falling(end=1.6)
+    losses[1] = 9.2
+    losses[60 : 60 + 20 * (times - 1) : 20] = 4.0
+    return healthy(losses=losses)
+
+
+def thrown(run: Run, decades: float) -> Run:
+    """Weights that grow that much over the run, in steps of a third of their size."""
+    sizes = -1.0 + np.linspace(0.0, decades, len(SAMPLED))[:, None]
+    grown = reading(run, "log10_weight_rms", np.repeat(sizes, len(run.anatomy.parameters), axis=1))
+    return reading(grown, "log10_update_rms", -1.5)
+
+
+def grown_stream(growth: float, *, first: float) -> Run:
+    """Residual branches whose sum grows by so many decades, a first loss, and little learned since."""
+    losses = falling(end=1.4)
+    losses[0] = first
+    run = healthy(anatomy(merges=3, heads=[SCORES]), losses=losses)
+    return reading(run, "activation_std", np.logspace(0, growth, len(run.anatomy.sites)))
+
+
 def broken(run: Run, size: float) -> Run:
     """A NaN in the third layer's output from step 80 on, after signals of that size."""
     return reading(reading(run, "activation_std", size, since=40), "nonfinite_count", 5.0, of=[4, 5, 6], since=80)
@@ -79,6 +112,20 @@ SICK = {
     "a network learns with its last layers alone": Sick(
         lost(healthy()), "vanishing-gradient", "off-critical-init", ("0", "2", "4"), Severity.WARNING
     ),
+    "a gradient that arrives when a quarter of the run is over": Sick(
+        woken(-7.0, after=60),
+        "vanishing-gradient",
+        "off-critical-init",
+        ("0", "2", "4"),
+        Severity.WARNING,
+        evidence="gain at the start",
+    ),
+    "a loss that leaps again and again": Sick(
+        leaping(4), "learning-rate-too-high", "learning-rate-too-high", LAYERS, began=2, evidence="loss at the end"
+    ),
+    "steps that throw the weights": Sick(
+        thrown(judged(losses=falling(end=2.0)), 0.8), "learning-rate-too-high", "learning-rate-too-high", LAYERS
+    ),
     "no gradient at all arrives": Sick(
         reading(STUCK, "log10_gradient_rms", -np.inf, of=range(5)), "vanishing-gradient", "off-critical-init", ("0", "2", "4")
     ),
@@ -91,6 +138,13 @@ SICK = {
         "missing-normalisation",
         ("0", "3", "6", "9", "11", "13"),
         evidence="gain",
+    ),
+    "a residual stream that grows until the first loss is absurd": Sick(
+        grown_stream(2.0, first=120.0),
+        "exploding-gradient",
+        "missing-normalisation",
+        ("0", "3", "6", "9", "11", "13"),
+        evidence="first loss over that of a constant answer",
     ),
     "a signal that runs away, with no gradient to measure": Sick(
         reading(reading(LARGE, "activation_std", np.logspace(0, 6, 11)), "log10_gradient_rms", np.nan),
@@ -188,7 +242,13 @@ SICK = {
 LEFT_ALONE = {
     "nothing at all": healthy(),
     "a loss of two and a half decades of gradient": slope(healthy(), -2.5),
+    "a residual stream that grows, and a sound first loss": grown_stream(2.0, first=2.5),
     "a gain of two and a half decades": slope(healthy(), 2.5),
+    "a gradient that arrives after a few steps": woken(-7.0, after=10),
+    "a gradient that arrives late, and all is learned": woken(-7.0, after=60, end=0.05),
+    "a loss that leapt twice": leaping(2),
+    "weights that grow little in long steps": thrown(judged(losses=falling(end=1.4)), 0.2),
+    "weights that grow in long steps of a network that learns": thrown(judged(), 0.8),
     "two layers with any gradient": slope(healthy(anatomy(2)), -9.0),
     "saturated units in a network that learns": stuck_at_ends(healthy(TANH), 0.9),
     "an output that saturates because it is sure": reading(healthy(anatomy(1, op="sigmoid")), "saturated_fraction", 0.99),

@@ -180,6 +180,14 @@ ALIVE = Threshold(0.5, "fraction", "convention", "silent units of a layer that i
 KILLED = Threshold(0.8, "fraction", "convention", "silent units of a layer that has been switched off")
 DIVERGED = Threshold(2.0, "ratio", "convention", "a loss that ends at twice its start")
 LEAPT = Threshold(3.0, "ratio", "convention", "a loss that leaps to three times its start in the first steps")
+BEGAN_TO_FALL = Threshold(0.05, "fraction", "convention", "fall of the loss over its start: a twentieth is a beginning")
+LATE_START = Threshold(
+    0.15, "fraction", "calibrated", "of a run before the loss began to fall; 0.06 at most in healthy trainings", sure=0.4
+)
+GREW = Threshold(0.5, "log10", "calibrated", "growth of the weights over a run; 0.3 at most in healthy trainings", sure=1.0)
+SOUND_START = Threshold(
+    -0.5, "log10", "theory", "sqrt(fan_in) times the RMS of a weight at the start: torch's default gives -0.24, He's 0.15"
+)
 ABOVE_START = Threshold(1.5, "ratio", "convention", "a loss well above where it began")
 OFTEN = Threshold(3.0, "count", "calibrated", "leaps beyond the start; healthy trainings with little noise have none")
 LITTLE_LEARNED = Threshold(0.5, "fraction", "convention", "fall of the loss over its start: below it, most is still to come")

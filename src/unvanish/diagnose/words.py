@@ -51,9 +51,14 @@ def span(names: Sequence[str]) -> str:
 
 def first_layers_are(count: int, total: int) -> str:
     """The beginning of a sentence about the first `count` (at least one) of `total` layers, up to its verb."""
+    return f"{first_layers(count, total)} {'are' if count > 1 else 'is'}"
+
+
+def first_layers(count: int, total: int) -> str:
+    """The subject of a sentence about the first `count` (at least one) of `total` layers."""
     if count >= total:
-        return f"All {total} layers are" if total > 1 else "The only layer is"
-    return f"The first {count} of {total} layers are" if count > 1 else f"The first of {total} layers is"
+        return f"All {total} layers" if total > 1 else "The only layer"
+    return f"The first {count} of {total} layers" if count > 1 else f"The first of {total} layers"
 
 
 def count(number: float, noun: str) -> str:

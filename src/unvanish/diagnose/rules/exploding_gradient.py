@@ -84,6 +84,8 @@ class ExplodingGradient(Rule):
                 yield self._finding(chart, chain, gain, growth)
             elif start is not None and min(gain, growth) >= VISIBLE_GROWTH.value and not chart.learned(chain, HALF_LEARNED.value):
                 yield self._finding(chart, chain, gain, growth, start)
+            elif (start := _grown_stream(chart, chain, growth)) is not None:
+                yield self._finding(chart, chain, look.flow.total if look is not None else np.nan, growth, start)
         if all(profile(chart, chain) is None for chain in chart.chains):
             yield from self._through_the_flow(chart)
 
@@ -147,8 +149,22 @@ class ExplodingGradient(Rule):
 
 def _thrown_start(chart: Chart, chain: Chain) -> float | None:
     """log10 of the first loss over that of the best constant answer, where weights far larger than a sound start has made it so."""
-    heads, scale = chart.heads(chain), chart.start_scale(chain)
-    if len(heads) != 1 or scale is None or scale <= LARGE_WEIGHTS.value:
+    scale = chart.start_scale(chain)
+    return None if scale is None or scale <= LARGE_WEIGHTS.value else _start(chart, chain)
+
+
+def _grown_stream(chart: Chart, chain: Chain, growth: float) -> float | None:
+    """log10 of the first loss over that of the best constant answer, where residual branches, summed without normalisation, have
+    made it so in a network that has learned little since."""
+    if not growth >= VISIBLE_GROWTH.value or normalised(chart, chain) or not has_paths_around(chart, chain):
+        return None
+    return None if chart.learned(chain, HALF_LEARNED.value) else _start(chart, chain)
+
+
+def _start(chart: Chart, chain: Chain) -> float | None:
+    """log10 of the first loss over that of the best constant answer, where that is no sound start."""
+    heads = chart.heads(chain)
+    if len(heads) != 1:
         return None
     loss, constant = chart.values("loss")[0, heads[0]], chart.values("constant_loss")[:, heads[0]]
     known = constant[np.isfinite(constant)]

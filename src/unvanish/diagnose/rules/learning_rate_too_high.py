@@ -14,6 +14,8 @@ from unvanish.diagnose.thresholds import (
     ABOVE_START,
     ALIVE,
     DIVERGED,
+    GREW,
+    HALF_LEARNED,
     HARDLY_FELL,
     KILLED,
     LEAPT,
@@ -24,6 +26,7 @@ from unvanish.diagnose.thresholds import (
     NOTHING_LEARNED,
     OFTEN,
     RELAPSED,
+    SOUND_START,
     VIOLENT,
 )
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -73,7 +76,7 @@ class LearningRateTooHigh(Rule):
         if course is None or len(losses) < 10:
             return
         reason = _reason(losses, course, relative) if _is_taught(chart) or relative >= VIOLENT.value or _grew(losses) else None
-        died = _died(chart, relative) if reason is None else None
+        died = (_died(chart, relative) or _thrown(chart)) if reason is None else None
         if reason is None and died is None:
             return
         yield Finding(
@@ -141,6 +144,20 @@ def _died(chart: Chart, relative: float) -> str | None:
     if not killed or relative < LONG.value or not _lost_gradient(chart) or chart.learned(chain, NOTHING_LEARNED.value):
         return None
     return f"The steps have switched off the units at {words.span(chart.labels(killed))}, which were alive at the start."
+
+
+def _thrown(chart: Chart) -> str | None:
+    """What long steps have made of weights that were born sound: several times their size, in a network that has learned little."""
+    chain = chart.chains[0]
+    sizes = chart.values("log10_weight_rms")[:, chart.matrices(chain)]
+    sizes = sizes[:, np.isfinite(sizes).all(axis=0)]
+    skill, scale = chart.skill(chain), chart.start_scale(chain)
+    if not sizes.size or skill is None or skill >= HALF_LEARNED.value or scale is None or scale < SOUND_START.value:
+        return None
+    grown, pace = float(np.median(sizes[-1] - sizes[0])), float(np.nanmedian(chart.paces(chain)[:EARLY_ROWS]))
+    if grown < GREW.value or not pace >= VIOLENT.value:
+        return None
+    return f"The steps have thrown the weights to {10**grown:.1f} times their size at the start."
 
 
 def _lost_gradient(chart: Chart) -> bool:

@@ -9,9 +9,18 @@ import numpy as np
 
 from unvanish.diagnose import words
 from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, log_ratio
-from unvanish.diagnose.profile import SATURATING, activation_share, has_paths_around, mends_itself, normalised, profile
+from unvanish.diagnose.plateau import plateau
+from unvanish.diagnose.profile import SATURATING, Profile, activation_share, has_paths_around, mends_itself, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.thresholds import HARDLY_LEARNED, NOTHING_LEARNED, SATURATED_OUTPUT, STANDSTILL, VANISHED
+from unvanish.diagnose.thresholds import (
+    HARDLY_LEARNED,
+    LATE_START,
+    NOTHING_LEARNED,
+    SATURATED_OUTPUT,
+    STANDSTILL,
+    VANISHED,
+    WELL_LEARNED,
+)
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -37,7 +46,8 @@ REASONS = {
 
 @final
 class VanishingGradient(Rule):
-    """The gradient at the first layers is a thousandth or less of that at the last ones, and stays so.
+    """The gradient at the first layers is a thousandth or less of that at the last ones, and stays so, or does until a good part
+    of the run is over.
 
     Sees: the RMS of the loss's gradient at the output of every layer, relative to the last two; the exact trace of the first
     step, whose shares decide between causes; how much is learned.
@@ -72,14 +82,13 @@ class VanishingGradient(Rule):
             return None
         late = seen.late
         lost = seen.at_input(late)
+        if seen.at_input(seen.early) <= VANISHED.value < lost:
+            return self._until_late(chart, chain, seen)
         if not lost <= VANISHED.value or (chart.run.checked and (mends_itself(chart) or _starts_closed(chart, lost))):
             return None
         starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= VANISHED.value]
         rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= VANISHED.value else slice(-3, None)
-        share = activation_share(chart, chain, lost, rows)
-        cause = "saturating-activation" if share >= 0.5 else "off-critical-init"
-        if cause == "off-critical-init" and (normalised(chart, chain) or has_paths_around(chart, chain)):
-            cause = "depth-without-path"
+        cause, share = _cause(chart, chain, activation_share(chart, chain, lost, rows))
         stuck = chart.course(chain.objective) is None or not _learns(chart, chain)
         below = seen.relative[:, : max(1, len(chain.layers) // 4)].min(axis=1) <= VANISHED.value
         where = next((i for i in chain.activations if chart.site(i).op in SATURATING), starved[0])
@@ -91,7 +100,7 @@ class VanishingGradient(Rule):
             self._why(chart, chain, cause, share, lost),
             advice=_advice(cause),
             sites=chart.labels(starved),
-            cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
+            cause=Cause(cause, share),
             evidence=(
                 VANISHED.shown("gain", lost, chart.anatomy.site_label(starved[0])),
                 VANISHED.shown("gain at the start", seen.at_input(seen.early)),
@@ -100,6 +109,34 @@ class VanishingGradient(Rule):
             began=chart.sampled_step(below),
             trend=trend(seen.relative[:, 0], worse=-1, step=0.3),
             location=chart.location(where if cause == "saturating-activation" else starved[0]),
+        )
+
+    def _until_late(self, chart: Chart, chain: Chain, seen: Profile) -> Finding | None:
+        """Where the layers wake up in the end: what of the run passed before, if that has cost it what it could have learned."""
+        steps, losses = chart.run.objective(chain.objective)
+        skill, lost = chart.skill(chain), seen.at_input(seen.early)
+        if skill is None or skill >= WELL_LEARNED.value or not len(losses) or not np.isfinite(losses).all() or mends_itself(chart):
+            return None
+        idle = plateau(losses)
+        if not LATE_START.value * len(losses) <= idle < len(losses):
+            return None
+        starved = [i for i, value in zip(chain.layers, seen.early, strict=True) if value <= VANISHED.value]
+        cause, share = _cause(chart, chain, activation_share(chart, chain, lost, slice(0, EARLY_ROWS)))
+        return Finding(
+            self.code,
+            Severity.WARNING,
+            LATE_START.confidence(idle / len(losses), least=0.75, most=0.9),
+            f"{words.first_layers(len(starved), len(chain.layers))} got no gradient to learn from for the first {idle} of "
+            f"{len(losses)} steps.",
+            f"{self._why(chart, chain, cause, share, lost)} The loss stood still until the weights had grown; by the end "
+            f"{words.percent(max(0.0, skill))} of what there is to learn is learned.",
+            advice=_advice(cause),
+            sites=chart.labels(starved),
+            cause=Cause(cause, share),
+            evidence=(VANISHED.shown("gain at the start", lost), LATE_START.shown("share of the run", idle / len(losses))),
+            remedies=REMEDIES[cause],
+            began=int(steps[0]),
+            location=chart.location(starved[0]),
         )
 
     def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
@@ -176,6 +213,14 @@ class VanishingGradient(Rule):
                 location=chart.location(output),
             )
         return None
+
+
+def _cause(chart: Chart, chain: Chain, activations: float) -> tuple[str, float]:
+    """What takes the gradient, and its share, where saturating activations take the share that is given."""
+    if activations >= 0.5:
+        return "saturating-activation", activations
+    around = normalised(chart, chain) or has_paths_around(chart, chain)
+    return "depth-without-path" if around else "off-critical-init", 1 - activations
 
 
 def _foretold(chart: Chart) -> str:
