@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/unvanish demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian
+from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian, typical
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import (
     ABOVE_START,
@@ -154,7 +154,7 @@ def _thrown(chart: Chart) -> str | None:
     skill, scale = chart.skill(chain), chart.start_scale(chain)
     if not sizes.size or skill is None or skill >= HALF_LEARNED.value or scale is None or scale < SOUND_START.value:
         return None
-    grown, pace = float(np.median(sizes[-1] - sizes[0])), float(np.nanmedian(chart.paces(chain)[:EARLY_ROWS]))
+    grown, pace = float(np.median(sizes[-1] - sizes[0])), typical(chart.paces(chain)[:EARLY_ROWS])
     if grown < GREW.value or not pace >= VIOLENT.value:
         return None
     return f"The steps have thrown the weights to {10**grown:.1f} times their size at the start."
