@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -111,14 +112,24 @@ def test_where_the_leader_is_not_proved_the_next_is_tried(tmp_path: Path) -> Non
     assert race(treatments("relu", "elu"), None, course(engine, tmp_path)).winner == ("elu",)
 
 
-def test_two_more_seeds_run_where_the_seeds_agree_and_prove_nothing(tmp_path: Path) -> None:
+def test_three_more_seeds_run_where_the_seeds_agree_and_prove_nothing(tmp_path: Path) -> None:
     def uneven(step: int, seed: int) -> float:
-        return (0.1, 1.9, 0.4, 0.2, 0.3)[seed] if step == STEPS else 2.3
+        return (0.1, 1.9, 0.4, 0.2, 0.3, 0.2)[seed] if step == STEPS else 2.3
 
     engine = CurveEngine({"as it is": stands, "relu": uneven}, cured_below=2.0)
     told = race(treatments("relu"), None, course(engine, tmp_path))
-    assert told.verdicts[0].seeds == 5
+    assert told.verdicts[0].seeds == 6
     assert told.winner == ("relu",)
+
+
+def test_a_control_that_diverges_now_and_then_does_not_hide_a_cure(tmp_path: Path) -> None:
+    def wild(step: int, seed: int) -> float:
+        return (math.nan, 3e8, 420.0, math.inf, 12.0, 8e3)[seed]
+
+    engine = CurveEngine({"as it is": wild, "clip-norm": falls_to(0.4)}, cured_below=2.0)
+    told = race(treatments("clip-norm"), None, course(engine, tmp_path))
+    assert told.winner == ("clip-norm",)
+    assert told.verdicts[0].effects[0].interval == (pytest.approx(11.6, abs=0.1), math.inf)
 
 
 def test_a_control_that_was_run_before_is_not_run_again(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ def paired_effect(
     that is not finite is the worst that there is, whatever its sign: the training diverged.
     """
     sign = 1.0 if higher_is_better else -1.0
-    gains = [_gain(sign * a, sign * b) for a, b in zip(control, treated, strict=True)]
-    effect, interval = mean_interval(gains, tests=tests)
+    before, after = ([sign * value for value in values] for values in (control, treated))
+    effect, interval = mean_interval([gain(a, b) for a, b in zip(before, after, strict=True)], tests=tests)
+    if interval[0] <= 0 <= interval[1]:
+        interval = parted_interval(before, after, tests=tests) or interval
     return Effect(
         metric=metric,
         higher_is_better=higher_is_better,
@@ -58,12 +60,28 @@ def mean_interval(differences: Sequence[float], *, tests: int = 1) -> tuple[floa
     return mean, (mean - half, mean + half)
 
 
+def parted_interval(before: Sequence[float], after: Sequence[float], *, tests: int = 1) -> tuple[float, float] | None:
+    """The 95 % interval of a shift where all values of one side are above all of the other: the extremes of all differences.
+
+    None where the sides are not parted, or too few to be parted by more than chance with so many tests at once: six pairs are
+    enough for twenty tests. It needs no bell curve, so that one wild value, or one that is not finite, does not hide what every
+    seed shows. Source: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the
+    other", Annals of Mathematical Statistics 18 (1947); the interval that inverts it is that of Hodges and Lehmann (1963).
+    """
+    by_chance = 1.0 / math.comb(len(before) + len(after), len(before))  # that one side is above the other, if they are alike
+    if by_chance * tests > (1.0 - COVERAGE) / 2.0:
+        return None
+    differences = [gain(a, b) for a in before for b in after]
+    low, high = min(differences), max(differences)
+    return (low, high) if low > 0 or high < 0 else None
+
+
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two intervals share a point."""
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-def _gain(before: float, after: float) -> float:
+def gain(before: float, after: float) -> float:
     """The improvement from one value to the other where higher is better."""
     if math.isfinite(before) and math.isfinite(after):
         return after - before

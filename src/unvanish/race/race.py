@@ -27,7 +27,7 @@ WAVE = 6  # candidates that start together
 KEPT = 2  # candidates that run with every seed
 MOST_PROVED = 3  # candidates that run with every seed at most, where the first prove nothing
 MOST_RUNS = 8  # what finding a cure may cost, in trainings from start to end
-MORE_SEEDS = 2  # are added once where the seeds so far agree and yet prove nothing
+MORE_SEEDS = 3  # are added once where the seeds so far agree and yet prove nothing: six tell sides apart whatever they look like
 
 Stage = Callable[[str, int], None]
 """Told at the start of each part of a race, in words and with the number of trials in it."""

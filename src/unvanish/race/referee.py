@@ -14,7 +14,7 @@ from statistics import median
 
 from unvanish.race.compared import Comparison, better_is_higher, figures, value_of
 from unvanish.race.ladder import Ladder
-from unvanish.race.paired import overlap, paired_effect
+from unvanish.race.paired import gain, overlap, paired_effect
 from unvanish.race.wording import reason, sentence
 from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, TrialResult, Verdict
 
@@ -71,7 +71,7 @@ def undecided(result: RaceResult, name: str) -> bool:
     control = {t.seed: value_of(t, metric) for t in result.trials if not t.remedies}
     sign = 1.0 if better_is_higher(metric) else -1.0
     pairs = [(control[t.seed], value_of(t, metric)) for t in result.trials if t.name == name and t.seed in control]
-    return all(sign * treated > sign * before for before, treated in pairs)
+    return all(gain(sign * before, sign * treated) > 0 for before, treated in pairs)
 
 
 def _pairs(control: Trials, treated: Trials) -> list[tuple[TrialResult, TrialResult]]:
