@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--pairs N]`: all tables, in about twenty minutes on two cores."""
+"""`python -m benchmarks [--pairs N]`: all tables, in about fifty minutes on two cores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import attribution, overhead, ray_throughput, startup, theory_table, trace_cost
+from benchmarks.cures import __main__ as cures
+from benchmarks.cures import agreement
 from benchmarks.diagnosis import __main__ as diagnosis
 from benchmarks.diagnosis.corpus import default_folders
 
@@ -27,6 +29,11 @@ def main() -> None:
     print(theory_table.report())
     print("\nTrials on a Ray cluster of this machine, with one worker and with two")
     print(ray_throughput.table(ray_throughput.measure(1)))
+    print("\nScripts fixed, every sixth of the labelled ones; `python -m benchmarks.cures --help` has all, and healthy ones")
+    curable = cures.curable(default_folders(), [])
+    print(cures.report(curable[::6], turns=1))
+    print("\nThe race beside the full training of every candidate")
+    print(agreement.report(curable[::12]))
     print("\nDiagnosis on labelled trainings, beside the peers; `python -m benchmarks.diagnosis --help` has variations and more")
     with tempfile.TemporaryDirectory() as store:
         print(diagnosis.report(default_folders(), store=Path(store), each=-1, jobs=2, short=True, cross=False))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cures.agreement [FOLDER ...] [--only NAME ...]`: a race beside the full training of every candidate."""
+"""`python -m benchmarks.cures.agreement [FOLDER ...] [--only NAME ...] [--each N]`: a race beside full training of all candidates."""
 
 from __future__ import annotations
 
@@ -84,8 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--each", type=int, default=1, metavar="N", help="every N-th case alone")
     given = parser.parse_args()
-    print(report(curable(given.folders or default_folders(), given.only)))
+    print(report(curable(given.folders or default_folders(), given.only)[:: given.each]))
 
 
 if __name__ == "__main__":
