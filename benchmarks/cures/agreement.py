@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cures.agreement [FOLDER ...] [--only NAME ...] [--each N]`: a race beside full training of all candidates."""
+"""`python -m benchmarks.cures.agreement [FOLDER ...] [--only NAME ...] [--each N]`: a race beside the full training of all."""
 
 from __future__ import annotations
 
