@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.cures.patients import Treated, treated
+from benchmarks.cures.patients import Claim, Treated, claimed, treated
 from benchmarks.diagnosis.corpus import Case, cases, default_folders
 from unvanish.record.treatment import SHELF
 
@@ -72,10 +72,16 @@ def report(chosen: Sequence[Case], *, turns: int) -> str:
 
 
 def report_healthy(chosen: Sequence[Case], remedies: Sequence[str]) -> str:
-    """Races on healthy scripts, where a winner that fresh seeds do not confirm is a false one."""
-    rows = _each(chosen, lambda case: treated(case, remedies=remedies))
-    claimed = [row for row in rows if row.winner]
-    return f"healthy scripts: {len(claimed)} of {len(rows)} races claim an improvement"
+    """Races on healthy scripts, where a winner that other seeds do not confirm is a false one."""
+    rows: list[Claim] = []
+    for case in chosen:
+        rows.append(claimed(case, remedies=remedies))
+        last = rows[-1]
+        print(
+            f"  {last.case:6} {' + '.join(last.winner or ('nothing',)):44} {'' if last.confirmed else 'not confirmed'}", flush=True
+        )
+    won, false = sum(row.winner is not None for row in rows), sum(not row.confirmed for row in rows)
+    return f"healthy scripts: {won} of {len(rows)} races claim an improvement, and other seeds do not confirm {false}"
 
 
 def _each(chosen: Sequence[Case], act: Callable[[Case], Treated]) -> list[Treated]:

@@ -41,23 +41,59 @@ class Treated:
         return self.closed is not None and self.closed >= CLOSED
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a race on a healthy script claims: its winner, if any, and whether seeds that it did not see bear that out: the mean of
+    the script's own figure is better with the patch."""
+
+    case: str
+    winner: tuple[str, ...] | None
+    confirmed: bool = True
+
+
 def treated(case: Case, *, remedies: Sequence[str] = (), seeds: int = 3) -> Treated:
     """A case fixed, with the remedies that its findings ask for or with those given; its patch applied, and run alone."""
     with tempfile.TemporaryDirectory() as scratch:
         place = copy_of(case, Path(scratch))
         _, observed_s = _run(["-m", "unvanish", "run", "--quiet", "--out", str(Path(scratch) / "run"), case.file], place)
-        out = Path(scratch) / "out.json"
-        asked = [part for names in remedies for part in ("--remedy", names)]
-        text, spent_s = _run(["-m", "unvanish", "fix", "--quiet", "--json", str(out), *asked, case.file], place)
-        if not out.is_file():
+        told, text, spent_s = _fixed(case, place, Path(scratch), remedies)
+        if told is None:
             return Treated(case.name, None, None, spent_s / observed_s, text.strip().splitlines()[-1])
-        told = json.loads(out.read_text())
         winner = tuple(told["winner"]) if told["winner"] else None
         closed = None
         if told["patch"]:
-            subprocess.run(["git", "apply", "-"], cwd=place, input=told["patch"], text=True, check=True)
+            _apply(told["patch"], place)
             closed = gap_closed([_value(_run([case.file], place, seed=seed)[0]) for seed in range(seeds)], case.label)
         return Treated(case.name, winner, closed, spent_s / observed_s, "")
+
+
+def claimed(case: Case, *, remedies: Sequence[str], seeds: Sequence[int] = range(11, 17)) -> Claim:
+    """What a race of these remedies claims on a healthy case, tried again with other seeds."""
+    with tempfile.TemporaryDirectory() as scratch:
+        place = copy_of(case, Path(scratch))
+        told, text, _ = _fixed(case, place, Path(scratch), remedies)
+        if told is None:
+            raise RuntimeError(f"{case.name}: {text.strip().splitlines()[-1]}")
+        if not told["patch"]:
+            return Claim(case.name, None)
+        before = fmean(_value(_run([case.file], place, seed=seed)[0]) for seed in seeds)
+        _apply(told["patch"], place)
+        after = fmean(_value(_run([case.file], place, seed=seed)[0]) for seed in seeds)
+        return Claim(
+            case.name, tuple(told["winner"]), after > before if case.label.get("higher_is_better", True) else after < before
+        )
+
+
+def _fixed(case: Case, place: Path, scratch: Path, remedies: Sequence[str]) -> tuple[dict[str, Any] | None, str, float]:
+    """The document of a fix (None: it gave none), what it printed, and its processor time."""
+    out = scratch / "out.json"
+    asked = [part for names in remedies for part in ("--remedy", names)]
+    text, spent_s = _run(["-m", "unvanish", "fix", "--quiet", "--json", str(out), *asked, case.file], place)
+    return json.loads(out.read_text()) if out.is_file() else None, text, spent_s
+
+
+def _apply(patch: str, place: Path) -> None:
+    subprocess.run(["git", "apply", "-"], cwd=place, input=patch, text=True, check=True)
 
 
 def gap_closed(values: Sequence[float], label: dict[str, Any]) -> float:
