@@ -94,5 +94,5 @@ def _tell(done: Fix, folder: Path, script: str) -> None:
     run, findings, page = done.checkup.run, done.checkup.findings, done.checkup.page
     console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH))
     if done.patch:
-        console.print(f"\n{done.patch}", markup=False)
-        console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}")
+        console.print(f"\n{done.patch}", markup=False, soft_wrap=True)
+        console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}", soft_wrap=True)

@@ -137,7 +137,8 @@ class _Race:
     def _parted(self, alive: Sequence[Treatment], rung: int) -> tuple[list[Treatment], list[Treatment]]:
         """Those that go on from a rung, and those that wait there, both best first.
 
-        While none has begun to learn, a comparison would tell nothing, and all go on.
+        What was prescribed first treats the root, if slowly at first: it goes on from the first rung in any case. While none has
+        begun to learn, a comparison would tell nothing, and all go on.
         """
         order = standing(self._first(), [each.name for each in alive], self._comparison())
         by_name = {each.name: each for each in alive}
@@ -151,7 +152,8 @@ class _Race:
         if not any(learns(self._first(), each.name, rung) for each in first):
             return first, others
         count = survivors(len(first), keep=self.course.keep)
-        return first[:count], [*first[count:], *others]
+        heard = [each for each in first[count:] if each is self.treatments[0] and rung == min(self._comparison().rungs)]
+        return [*first[:count], *heard], [*(each for each in first[count:] if each not in heard), *others]
 
     def _prove(self) -> None:
         """The leaders with the other seeds; where that proves none of them, the next that may be a cure."""
