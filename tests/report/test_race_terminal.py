@@ -93,6 +93,7 @@ def test_one_seed_is_said_and_its_interval_is_not_printed() -> None:
     [
         (Effect("loss", False, math.inf, 0.3, math.inf, (math.inf, math.inf), math.nan, 0.1), "no longer diverges"),
         (Effect("loss", False, 0.3, math.inf, -math.inf, (-math.inf, -math.inf), 0.1, math.nan), "diverges"),
+        (Effect("loss", False, math.inf, 0.3, math.inf, (11.6, math.inf), math.nan, 0.1), "no longer diverges"),
         (Effect("loss", False, 0.3, math.inf, -math.inf, (-math.inf, math.inf), 0.1, math.nan), "some seeds diverge"),
     ],
 )

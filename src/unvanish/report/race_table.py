@@ -128,7 +128,7 @@ def proof(row: Row) -> tuple[str, str]:
     gain = numbers.signed(effect.effect) if math.isfinite(effect.effect) else ""
     if row.seeds < 2:
         return gain, "one seed"
-    if low == high:
+    if low > 0 or high < 0:
         return "", "no longer diverges" if low > 0 else "diverges"
     return gain, "some seeds diverge"
 

@@ -22,6 +22,7 @@ LOSS = "loss"
 PATCH = "unvanish.patch"
 ROOMY = 108  # from this width on (a terminal of 110, indented), memory and operations are shown where there is room
 NAME = 26  # cells of the longest name; a longer one is folded
+NO_BREAK = "\u00a0"
 FOLDED_NAME = 18  # cells that it is folded to where a column would not fit otherwise
 GAP = 2
 RUNG_BAR = 6
@@ -140,7 +141,9 @@ def _table(rows: Sequence[Row], columns: Sequence[_Column], width: int) -> Table
 def _folded(name: Text, width: int) -> Text:
     """The name on lines of that width, broken between remedies, and inside one only where it is longer than that."""
     inside = any(cell_len(word) > width for word in name.plain.split())
-    return Text("\n".join(textwrap.wrap(name.plain, width, break_on_hyphens=inside)), style=name.style)
+    kept = name.plain.replace(f" {ON_FRONT}", f"{NO_BREAK}{ON_FRONT}")  # the mark never stands alone on a line
+    lines = "\n".join(textwrap.wrap(kept, width, break_on_hyphens=inside))
+    return Text(lines.replace(NO_BREAK, " "), style=name.style)
 
 
 def _name(row: Row) -> Text:
