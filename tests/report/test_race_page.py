@@ -11,9 +11,11 @@ import pytest
 from races import HALVED, TRIALS, trial, whole
 from report_runs import make_run
 
+from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.verdict import Cost, Outcome, RaceResult
 from unvanish.report import page, pareto
+from unvanish.report.card import card
 from unvanish.report.curve_figure import curve_picture
 from unvanish.report.figures import gallery
 from unvanish.report.pareto import CONTROL
@@ -55,6 +57,19 @@ def test_the_table_has_a_row_for_each_candidate_and_the_control(text: str) -> No
     assert "2/3 0.410 stopped at rung 2" in rows[3]
     assert "✕ failed: out of memory" in rows[6]
     assert rows[7].split(">")[-1].strip().startswith("as it is (control)")
+
+
+@pytest.mark.parametrize(
+    ("race", "command"),
+    [
+        (replace(HALVED, patch="--- a/x"), "git apply unvanish.patch"),
+        (replace(HALVED, patch=None, line='unvanish.apply(net, "relu")'), 'unvanish.apply(net, "relu")'),
+        (replace(HALVED, patch=None, line=None), 'unvanish.apply(model, "relu", "he-init")'),
+    ],
+)
+def test_the_verdict_says_how_to_take_over_the_winner(race: RaceResult, command: str) -> None:
+    sick = Finding("vanishing-gradient", Severity.CRITICAL, 0.9, "summary", "why", advice="advice", sites=())
+    assert card(raced(race), [sick]).call == command
 
 
 def test_what_is_not_finite_is_nowhere_printed(text: str) -> None:

@@ -70,11 +70,18 @@ def card(run: Run, findings: Sequence[Finding]) -> Card:
         sentence=root.summary,
         plain=_plain(run, root),
         advice=_advice(run, root),
-        call=call(_proved(run) or root.remedies),
+        call=_command(run) or call(_proved(run) or root.remedies),
         confidence=root.confidence,
         tiles=_sick_tiles(run, root),
         notes=notes(run),
     )
+
+
+def _command(run: Run) -> str:
+    """What takes over the winner of a race on a script or a function: its patch, or its line; nothing where there is neither."""
+    if run.race is None or run.race.winner is None:
+        return ""
+    return "git apply unvanish.patch" if run.race.patch else run.race.line or ""
 
 
 def _proved(run: Run) -> tuple[str, ...]:
