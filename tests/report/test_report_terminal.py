@@ -42,6 +42,13 @@ def test_verdict_reason_place_and_advice_come_in_this_order(sick: Run) -> None:
     positions = [text.index(part) for part in order]
     assert positions == sorted(positions)
     assert "loss-not-decreasing (follows from the above)" in text
+    assert "unvanish fix examples/digits_sigmoid.py" in text
+    assert "tries relu + he-init, batchnorm, elu" in text
+
+
+def test_a_network_in_hand_gets_the_line_that_applies_a_remedy(sick: Run) -> None:
+    run = replace(sick, facts=replace(sick.facts, script=""))
+    text = "\n".join(printed(terminal.render(run, [VANISHING], script=""), 120))
     assert 'unvanish.apply(model, "relu", "he-init")' in text
     assert "or batchnorm, elu" in text
 

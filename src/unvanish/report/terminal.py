@@ -6,6 +6,7 @@ Made for 80 columns, glad of 120. The console of the caller decides on colour, s
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def render(
         if bars is not None:
             parts += ["", Padding(bars, (0, 0, 0, 4))]
         if run.race is None or not run.race.winner:
-            parts += ["", Padding(_next(findings[0]), (0, 0, 0, 2))]
+            parts += ["", Padding(_next(findings[0], run), (0, 0, 0, 2))]
     if verdict.confidence is None:
         parts += _flow(run)
     seen = run.examination
@@ -132,15 +133,23 @@ def _also(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def _next(root: Finding) -> Table:
+def _next(root: Finding, run: Run) -> Table:
     grid = _sections()
-    lines = [line for line in (root.advice, call(root.remedies)) if line]
     known = on_shelf(root.remedies)
-    if len(known) > 1:
-        lines.append(f"or {', '.join(known[1:])}")
-    for number, line in enumerate(lines or ["See the report for the evidence."]):
-        grid.add_row("" if number else "Next", Text(line, style="cyan" if line.startswith("unvanish.") else ""))
+    lines = [(root.advice, ""), *_commands(known, run)]
+    for number, (line, style) in enumerate([each for each in lines if each[0]] or [("See the report for the evidence.", "")]):
+        grid.add_row("" if number else "Next", Text(line, style=style))
     return grid
+
+
+def _commands(known: Sequence[str], run: Run) -> list[tuple[str, str]]:
+    """What to do with the remedies, each with its style: race them on the script that ran, or a line for the network in hand."""
+    if not known:
+        return []
+    if run.facts.script.endswith(".py") and run.step_count and not run.checked and run.race is None:
+        command = shlex.join(["unvanish", "fix", run.facts.script, *run.facts.arguments])
+        return [(command, "cyan"), (f"tries {', '.join(known)}", "")]
+    return [(call(known), "cyan"), (f"or {', '.join(known[1:])}" if known[1:] else "", "")]
 
 
 def _sections() -> Table:
