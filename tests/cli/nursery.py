@@ -112,7 +112,7 @@ class Nursery:
 
 def environment() -> dict[str, str]:
     """The environment of a person at a shell: nothing of the test runner's."""
-    foreign = ("PYTHON", "PYTEST", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+    foreign = ("PYTHON", "PYTEST", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
 
