@@ -6,18 +6,15 @@ import math
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from unvanish.cli.board import display
+from unvanish.cli.fix_told import tell, tell_plan
 from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.cli.run import new_folder
 from unvanish.errors import UsageError
-
-if TYPE_CHECKING:
-    from unvanish.curing import Fix
-    from unvanish.record.race_plan import RacePlan
 
 SCRIPT_HELP = "The script and its arguments."
 
@@ -62,11 +59,11 @@ def fix(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C ends and keeps, a plain kill does too
     with board, engaged(engine, terms) as crew:
         if dry_run:
-            return _say_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
+            return tell_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
         folder = out or new_folder(f"fix-{Path(command[0]).stem}")
         done = fix_script(script, folder=folder, engine=crew, wishes=wishes, told=told, resume=resume)
     if not quiet:
-        _tell(done, folder, script.name)
+        tell(done, folder, script.name)
     if json is not None:
         from unvanish.report.json_document import diagnosis
 
@@ -74,25 +71,3 @@ def fix(
     if put and done.edits:
         write(dict(done.edits))
     return int(not done.cured)
-
-
-def _say_plan(plan: RacePlan, json: str | None) -> int:
-    from unvanish.record.document import to_plain
-    from unvanish.report.plan_table import render_plan
-
-    terminal().print(render_plan(plan))
-    if json is not None:
-        put_json(json, {"schema": 1, "plan": to_plain(plan)})
-    return 0
-
-
-def _tell(done: Fix, folder: Path, script: str) -> None:
-    from unvanish.curing import PATCH
-    from unvanish.report.terminal import render
-
-    console = terminal()
-    run, findings, page = done.checkup.run, done.checkup.findings, done.checkup.page
-    console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH))
-    if done.patch:
-        console.print(f"\n{done.patch}", markup=False, soft_wrap=True)
-        console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}", soft_wrap=True)

@@ -1,0 +1,36 @@
+"""What `unvanish fix` says: the plan of a race, or what came of it. It decides nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unvanish.cli.output import put_json, terminal
+
+if TYPE_CHECKING:
+    from unvanish.curing import Fix
+    from unvanish.record.race_plan import RacePlan
+
+
+def tell_plan(plan: RacePlan, json: str | None) -> int:
+    """Prints the plan of a race, and writes it as JSON where asked for. The exit code, 0."""
+    from unvanish.record.document import to_plain
+    from unvanish.report.plan_table import render_plan
+
+    terminal().print(render_plan(plan))
+    if json is not None:
+        put_json(json, {"schema": 1, "plan": to_plain(plan)})
+    return 0
+
+
+def tell(done: Fix, folder: Path, script: str) -> None:
+    """Prints the report of a fix, and its patch with the command that applies it."""
+    from unvanish.curing import PATCH
+    from unvanish.report.terminal import render
+
+    console = terminal()
+    run, findings, page = done.checkup.run, done.checkup.findings, done.checkup.page
+    console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH))
+    if done.patch:
+        console.print(f"\n{done.patch}", markup=False, soft_wrap=True)
+        console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}", soft_wrap=True)
