@@ -69,20 +69,21 @@ def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Se
     Plans that the rehearsal refused are left out, and candidates whose edit is that of an earlier one.
     """
     plans = {plan.remedies: plan for plan in blueprint.plans}
-    treatments: dict[tuple[tuple[Path, str], ...], Treatment] = {}
-    late: list[Treatment] = []
+    early, late = list[Treatment](), list[Treatment]()
     refused: list[tuple[str, str]] = []
     for names in wanted:
         plan = plans.get(names, Plan(names))
         try:
-            each = _written(plan, blueprint, findings, author)
-            treatments |= {one.edits: one for one in each[:EARLY_FACTORS] if one.edits not in treatments}
-            late += each[EARLY_FACTORS:]
+            found = _written(plan, blueprint, findings, author)
+            early += found[:EARLY_FACTORS]
+            late += found[EARLY_FACTORS:]
         except (TrialError, NotApplicable) as why:
             refused.append((" + ".join(names), str(why)))
         except Exception as fault:  # one source that cannot be edited as we thought must not end the race of the others
             refused.append((" + ".join(names), f"it could not be written ({type(fault).__name__}: {fault}); please report it"))
-    treatments |= {one.edits: one for one in late if one.edits not in treatments}
+    treatments: dict[tuple[tuple[Path, str], ...], Treatment] = {}
+    for each in (*early, *late):
+        treatments.setdefault(each.edits, each)
     return Choice(tuple(treatments.values()), tuple(refused))
 
 

@@ -59,7 +59,8 @@ def fix(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C ends and keeps, a plain kill does too
     with board, engaged(engine, terms) as crew:
         if dry_run:
-            return tell_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
+            tell_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
+            return 0
         folder = out or new_folder(f"fix-{Path(command[0]).stem}")
         done = fix_script(script, folder=folder, engine=crew, wishes=wishes, told=told, resume=resume)
     if not quiet:

@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from unvanish.record.race_plan import RacePlan
 
 
-def tell_plan(plan: RacePlan, json: str | None) -> int:
-    """Prints the plan of a race, and writes it as JSON where asked for. The exit code, 0."""
+def tell_plan(plan: RacePlan, json: str | None) -> None:
+    """Prints the plan of a race, and writes it as JSON where asked for."""
     from unvanish.record.document import to_plain
     from unvanish.report.plan_table import render_plan
 
     terminal().print(render_plan(plan))
     if json is not None:
         put_json(json, {"schema": 1, "plan": to_plain(plan)})
-    return 0
 
 
 def tell(done: Fix, folder: Path, script: str) -> None:

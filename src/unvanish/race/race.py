@@ -152,8 +152,9 @@ class _Race:
         if not any(learns(self._first(), each.name, rung) for each in first):
             return first, others
         count = survivors(len(first), keep=self.course.keep)
-        heard = [each for each in first[count:] if each is self.treatments[0] and rung == min(self._comparison().rungs)]
-        return [*first[:count], *heard], [*(each for each in first[count:] if each not in heard), *others]
+        slow = self.treatments[0] if rung == min(self._comparison().rungs) else None
+        heard = [each for each in first[count:] if each is slow]
+        return [*first[:count], *heard], [*(each for each in first[count:] if each is not slow), *others]
 
     def _prove(self) -> None:
         """The leaders with the other seeds; where that proves none of them, the next that may be a cure."""

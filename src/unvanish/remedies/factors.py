@@ -11,7 +11,7 @@ from torch import Tensor, fx
 _BOTH = frozenset({"matmul", "mm", "bmm"})
 _BEHIND_A_BIAS = frozenset({"addmm", "baddbmm"})
 _OUTPUTS_FIRST = frozenset({"linear", "conv1d", "conv2d", "conv3d"})
-TURNS = frozenset({"t", "transpose", "swapaxes", "swapdims", "permute", "getattr"})
+TURNS = frozenset({"t", "transpose", "swapaxes", "swapdims", "getattr"})
 """Calls that do no more than change the order of axes; getattr is one for .T and .mT alone."""
 
 _Axes = tuple[int, ...]
@@ -36,7 +36,7 @@ def factor_of(node: fx.Node, op: str, parameters: Mapping[str, Tensor]) -> Facto
     if op == "einsum":
         return _summed(node.args[0] if node.args else None, operands[1:])
     if op in _OUTPUTS_FIRST:
-        return _split(operands[1], outputs=1) if len(operands) > 1 and operands[0] is None else None
+        return _split(operands[1]) if len(operands) > 1 and operands[0] is None else None
     pair = operands[1:] if op in _BEHIND_A_BIAS else operands if op in _BOTH else []
     if len(pair) != 2:
         return None
@@ -98,7 +98,8 @@ def _summed(equation: Any, operands: list[_Operand | None]) -> Factor | None:
     return Factor(operand[0], inputs, outputs) if inputs and len(inputs) + len(outputs) == len(own) else None
 
 
-def _split(operand: _Operand | None, *, outputs: int) -> Factor | None:
+def _split(operand: _Operand | None) -> Factor | None:
+    """The factor of a weight whose first axis is that of the outputs."""
     if operand is None or len(operand[1]) < 2:
         return None
-    return Factor(operand[0], operand[1][outputs:], operand[1][:outputs])
+    return Factor(operand[0], operand[1][1:], operand[1][:1])

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from unvanish.remedies.callsites import call_site
 from unvanish.remedies.dataflow import followed
@@ -66,16 +65,14 @@ def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
     parameters = dict(network.named_parameters(remove_duplicate=False))
     for node in graph.nodes:
         position[node] = len(steps)
-        step = _step(node, tuple(dict.fromkeys(position[source] for source in node.all_input_nodes)), network)
-        if step.kind is Kind.WEIGHT and step.module is None:
-            step = replace(step, factor=factor_of(node, step.op, parameters))
-        steps.append(step)
+        sources = tuple(dict.fromkeys(position[source] for source in node.all_input_nodes))
+        steps.append(_step(node, sources, network, parameters))
         if _works_in_place(node):  # what was one step's result until here is this one's from here on
             position |= dict.fromkeys(node.all_input_nodes[:1], position[node])
     return Layout.of(steps, traced=True)
 
 
-def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module) -> Step:
+def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module, parameters: Mapping[str, Tensor]) -> Step:
     if node.op == "call_module":
         path = str(node.target)
         module = network.get_submodule(path)
@@ -87,7 +84,8 @@ def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module) -> Step:
         if op in ARITHMETIC and len(signals) < 2:  # with a number or a learned scale: no second signal comes in
             kind = Kind.NEUTRAL
         plain = len(node.args) + len(node.kwargs) - ("inplace" in node.kwargs) == 1
-        return Step(_caller(node), op, kind, sources, site=node.meta.get(_SITE), plain=plain)
+        factor = factor_of(node, op, parameters) if kind is Kind.WEIGHT else None
+        return Step(_caller(node), op, kind, sources, site=node.meta.get(_SITE), plain=plain, factor=factor)
     if node.op == "get_attr":
         return Step(str(node.target), PARAMETER, Kind.OTHER, sources)
     return Step("", op_name(node.op), Kind.OTHER, sources)

@@ -9,9 +9,9 @@ parameters, and weights that torch computes from others (weight_norm, spectral_n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from unvanish.remedies.layout import PARAMETER, Layout
 from unvanish.remedies.orthogonal import group_count
 from unvanish.remedies.scale import LINEAR_GAIN, RECTIFIER_GAIN, fans, gain_of
 from unvanish.remedies.surgery import Fill, Initialise
-from unvanish.remedies.survey import survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class OwnTarget:
     position: int
     weight: nn.Parameter
     bias: nn.Parameter | None
-    groups: int = 1
+    groups: ClassVar[int] = 1
 
     @property
     def fans(self) -> tuple[float, float]:
@@ -99,23 +98,21 @@ def _filling(path: str, before: str, after: str, weight: nn.Parameter, fill: Fil
     return Initialise(path, before, after if bias is None else f"{after}; bias 0", tuple(fills))
 
 
-def drawable(network: nn.Module, inputs: Any, *, remedy: str) -> tuple[tuple[Target | OwnTarget, ...], Layout]:
-    """The weights of layers and those of the user's own modules, and the network's layout, for which `inputs` may be needed.
-
-    Raises NotApplicable, in the name of `remedy`, where there are none, and UsageError where the inputs do not fit.
-    """
-    layout = survey(network, inputs)
+def drawable(network: nn.Module, layout: Layout, *, remedy: str) -> tuple[Target | OwnTarget, ...]:
+    """The weights of layers, and those of the user's own modules. Raises NotApplicable, in the name of `remedy`, where there are
+    none."""
     own = tuple(_own_targets(network, layout))
     try:
-        return (*targets(network, remedy=remedy), *own), layout
+        return (*targets(network, remedy=remedy), *own)
     except NotApplicable:
         if not own:
             raise
-        return own, layout
+        return own
 
 
 def _own_targets(network: nn.Module, layout: Layout) -> Iterator[OwnTarget]:
     """Parameters that nothing is done with but to multiply signals; of several products, the first counts."""
+    parameters = dict(network.named_parameters(remove_duplicate=False))
     taken = {id(p) for module in network.modules() if isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
     used_else = {
         step.path
@@ -126,26 +123,25 @@ def _own_targets(network: nn.Module, layout: Layout) -> Iterator[OwnTarget]:
         if step.factor is None or step.factor.path in used_else:
             continue
         path, _, name = step.factor.path.rpartition(".")
-        weight = network.get_parameter(step.factor.path)
+        weight = parameters[step.factor.path]
         if id(weight) in taken or not weight.requires_grad or not weight.is_floating_point():
             continue
         taken.add(id(weight))
-        yield OwnTarget(path, name, step.factor, position, weight, _bias_behind(position, step.factor, network, layout))
+        yield OwnTarget(path, name, step.factor, position, weight, _bias_behind(position, step.factor, parameters, layout))
 
 
 def _only_multiplies(position: int, layout: Layout, path: str) -> bool:
     """Whether a parameter goes, as it is or turned, into products alone."""
+    readers = [(at, layout.steps[at]) for at in layout.consumers[position]]
     return all(
-        (step.factor is not None and step.factor.path == path) or (step.op in TURNS and _only_multiplies(consumer, layout, path))
-        for consumer in layout.consumers[position]
-        for step in (layout.steps[consumer],)
+        (step.factor is not None and step.factor.path == path) or (step.op in TURNS and _only_multiplies(at, layout, path))
+        for at, step in readers
     )
 
 
-def _bias_behind(position: int, factor: Factor, network: nn.Module, layout: Layout) -> nn.Parameter | None:
+def _bias_behind(position: int, factor: Factor, parameters: Mapping[str, nn.Parameter], layout: Layout) -> nn.Parameter | None:
     """The trainable parameter that the product is given as a bias, or that is added to it next, one number an output."""
-    outputs = math.prod(network.get_parameter(factor.path).shape[axis] for axis in factor.outputs)
-    parameters = dict(network.named_parameters(remove_duplicate=False))
+    outputs = math.prod(parameters[factor.path].shape[axis] for axis in factor.outputs)
     for at in (position, *_sums_behind(position, layout)):
         given = [layout.steps[source].path for source in layout.steps[at].sources if layout.steps[source].op == PARAMETER]
         for bias in (parameters[path] for path in given if path != factor.path and path in parameters):

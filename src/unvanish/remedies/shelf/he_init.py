@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.remedies.contract import Context, Operation, Remedy
+from unvanish.remedies.survey import survey
 from unvanish.remedies.weights import drawable
 
 
@@ -52,9 +53,9 @@ class HeInit(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
-        chosen, layout = drawable(network, context.inputs, remedy=self.name)
+        layout = survey(network, context.inputs)
         operations: list[Operation] = []
-        for target in chosen:
+        for target in drawable(network, layout, remedy=self.name):
             fan_in, _ = target.fans
             gain = target.gain(layout)
             fill = functools.partial(he_, fan_in=fan_in, gain=gain, generator=context.generator)

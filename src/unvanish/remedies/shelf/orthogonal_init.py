@@ -15,6 +15,7 @@ from unvanish.remedies.contract import Context, Operation, Remedy
 from unvanish.remedies.orthogonal import orthogonal_, semi_orthogonal
 from unvanish.remedies.shelf.glorot_init import glorot_
 from unvanish.remedies.surgery import Fill, Initialise
+from unvanish.remedies.survey import survey
 from unvanish.remedies.weights import drawable
 
 Recurrent = nn.RNNBase | nn.RNNCellBase
@@ -73,8 +74,9 @@ class OrthogonalInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight, and one a recurrent layer. Raises NotApplicable where no weight may be redrawn."""
         recurrent = tuple(_recurrent(network, context.generator))
+        layout = survey(network, context.inputs)
         try:
-            chosen, layout = drawable(network, context.inputs, remedy=self.name)
+            chosen = drawable(network, layout, remedy=self.name)
         except NotApplicable:
             if not recurrent:
                 raise

@@ -14,6 +14,7 @@ from unvanish.remedies.rewriting import Substitute
 from unvanish.remedies.shelf.he_init import he_
 from unvanish.remedies.structure import holders
 from unvanish.remedies.surgery import Replace, places
+from unvanish.remedies.survey import survey
 from unvanish.remedies.weights import drawable
 
 SELU = Activation(nn.SELU, Substitute("torch.nn.functional:selu"))
@@ -50,7 +51,7 @@ class Selu(Remedy):
             for path, drop in network.named_modules()
             if type(drop) is nn.Dropout and path and not _inside_transformer(network, path)
         ]
-        for target in drawable(network, context.inputs, remedy=self.name)[0]:
+        for target in drawable(network, survey(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(he_, fan_in=fan_in, gain=1.0, generator=context.generator)
             operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
