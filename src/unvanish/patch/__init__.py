@@ -36,7 +36,8 @@ def written(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str], *, ra
     """The files of the user's that the plan edits, with their new text; files that need no edit are left out.
 
     Each remedy is written in place where all of its edits can be said there; the others go into one `unvanish.apply` line where the
-    optimizer is built. `rate_factor` multiplies the learning rate besides. A source that has the edits already stays as it is.
+    optimizer is built. `rate_factor` multiplies the learning rate besides: that of the optimizer which the plan puts in another's
+    place, where it does. A source that has the edits already stays as it is.
     Raises TrialError where neither can be done, and ScriptError where a file cannot be read.
     """
     from unvanish.patch import writing

@@ -93,8 +93,7 @@ class SoftmaxBehind:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         del args
-        scores = _scores(module, output)
-        return bounded_softmax(scores, self.axis if scores.dim() > 1 else 0)
+        return bounded_softmax(*_along(self.axis, module, output))
 
 
 @final
@@ -107,8 +106,13 @@ class LogSoftmaxBehind:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         del args
-        scores = _scores(module, output)
-        return torch.log_softmax(scores, self.axis if scores.dim() > 1 else 0)
+        return torch.log_softmax(*_along(self.axis, module, output))
+
+
+def _along(axis: int, module: nn.Module, output: Any) -> tuple[Tensor, int]:
+    """The scores and the axis of their classes: the one that is given, or the only one."""
+    scores = _scores(module, output)
+    return scores, axis if scores.dim() > 1 else 0
 
 
 def _scores(module: nn.Module, output: Any) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from unvanish.remedies.modules.step_gradients import gradients, when_there
+from unvanish.remedies.modules.withheld import Withheld
 
 
 @final
@@ -20,7 +20,7 @@ class FiniteSteps:
 
     def __init__(self) -> None:
         self.passed = 0
-        self._dropped: list[tuple[Tensor, Tensor]] = []
+        self._withheld = Withheld()
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """The hook before a step."""
@@ -29,9 +29,8 @@ class FiniteSteps:
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """The hook after a step."""
         del optimizer, args, kwargs
-        for parameter, gradient in self._dropped:
-            parameter.grad = gradient.zero_()
-        self._dropped.clear()
+        for gradient in self._withheld.give_back():
+            gradient.zero_()
 
     def _look(self, optimizer: Optimizer) -> None:
         found = list(gradients(optimizer))
@@ -41,7 +40,4 @@ class FiniteSteps:
         if bool(torch.stack([torch.isfinite(gradient).all().to(device) for _, gradient in found]).all()):
             return
         self.passed += 1
-        for parameter, _ in found:
-            if parameter.grad is not None:
-                self._dropped.append((parameter, parameter.grad))
-                parameter.grad = None
+        self._withheld.take(optimizer)

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from unvanish.remedies.modules.step_gradients import when_there
+from unvanish.remedies.modules.withheld import Withheld
 
 START, GROWTH, SHRINK, PATIENCE = 2.0**16, 2.0, 0.5, 2000
 """The factor at the start, what it is multiplied with after so many good passes, and after one that overflowed: as in torch's
@@ -166,7 +167,7 @@ class DropOverflow:
     def __init__(self, keeper: LossScaling) -> None:
         self._keeper = keeper
         self._seen = 0
-        self._dropped: list[tuple[Tensor, Tensor]] = []
+        self._withheld = Withheld()
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         """The hook before a step: without gradients an optimizer moves nothing, and keeps its state."""
@@ -175,20 +176,14 @@ class DropOverflow:
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """The hook after a step: the gradients are there again for whoever reads them."""
         del optimizer, args, kwargs
-        for parameter, gradient in self._dropped:
-            parameter.grad = gradient
-        self._dropped.clear()
+        self._withheld.give_back()
 
     def _look(self, optimizer: Optimizer) -> None:
         overflows = int(self._keeper.overflows)
         if overflows == self._seen:
             return
         self._seen = overflows
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._dropped.append((parameter, parameter.grad))
-                    parameter.grad = None
+        self._withheld.take(optimizer)
 
 
 def _aliased(arguments: Any) -> Any:
