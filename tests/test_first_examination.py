@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.clinic import trace
+from unvanish.workflows.watch import trace
 
 
 class Talkative(nn.Module):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import unvanish
-from unvanish import callsite
+from unvanish import source_location
 
 HERE = __file__
 LINE = next(i for i, line in enumerate(Path(HERE).read_text().splitlines(), 1) if line.endswith("# the calling line"))
@@ -52,37 +52,37 @@ def asked_from(file: Path | str, ask: Callable[[FrameType], Any]) -> Any:
     ids=str,
 )
 def test_code_is_the_users_unless_it_is_torchs_or_ours_or_from_no_file(file: Path | str, users: bool) -> None:
-    assert callsite.is_users(code(file)) is users
+    assert source_location.is_users(code(file)) is users
 
 
 def test_the_innermost_line_of_the_users_is_the_place() -> None:
-    assert asked_from("/home/person/net.py", callsite.place) == ("/home/person/net.py", 1)
-    assert asked_from(TORCH / "nn" / "functional.py", callsite.place) == (HERE, LINE)
+    assert asked_from("/home/person/net.py", source_location.place) == ("/home/person/net.py", 1)
+    assert asked_from(TORCH / "nn" / "functional.py", source_location.place) == (HERE, LINE)
 
 
 def test_the_users_frames_come_innermost_first() -> None:
     def files(frame: FrameType) -> list[str]:
-        return [frame.f_code.co_filename for frame in islice(callsite.user_frames(frame), 2)]
+        return [frame.f_code.co_filename for frame in islice(source_location.user_frames(frame), 2)]
 
     assert asked_from("/home/person/net.py", files) == ["/home/person/net.py", HERE]
 
 
 def test_where_there_is_no_frame_there_is_no_place_and_no_location() -> None:
-    assert callsite.place(None) is None
-    assert callsite.location(None) is None
+    assert source_location.place(None) is None
+    assert source_location.location(None) is None
 
 
 def test_a_location_has_the_text_of_its_line() -> None:
     frame = currentframe()
     assert frame is not None
-    found = callsite.location(callsite.place(frame))
+    found = source_location.location(source_location.place(frame))
     assert found is not None
     assert found.file == HERE
     assert "callsite.location" in found.text
 
 
 def test_a_line_that_cannot_be_read_has_no_text() -> None:
-    found = callsite.location(("/nowhere/net.py", 3))
+    found = source_location.location(("/nowhere/net.py", 3))
     assert found is not None
     assert (found.line, found.text) == (3, "")
 

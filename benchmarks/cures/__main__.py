@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.cures.patients import Claim, Treated, claimed, treated
 from benchmarks.diagnosis.corpus import Case, cases, default_folders
-from unvanish.record.treatment import SHELF
+from unvanish.record.change import SHELF
 
 DRAWN = 6  # as many as a first wave of a race
 

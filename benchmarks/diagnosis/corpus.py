@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unvanish.examine import foretold
+from unvanish.examination import foretold
 from unvanish.record.journal import load
 from unvanish.record.run import Run
 

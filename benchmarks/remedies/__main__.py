@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.remedies.experiments import EXPERIMENTS
 from benchmarks.remedies.racing import race
-from unvanish.record.raced import Raced, dumps
-from unvanish.report import numbers
+from unvanish.record.stored_race import Raced, dumps
+from unvanish.report.wording import numbers
 
 STORED = Path(__file__).resolve().parents[2] / "src" / "unvanish" / "remedies" / "verdicts"
 SEEDS = 5

@@ -12,8 +12,8 @@ import torch
 from benchmarks.remedies.experiments import EXPERIMENTS
 from benchmarks.remedies.tasks import TASKS
 from benchmarks.remedies.training import Trained, step_time_ratio, train
-from unvanish.race.paired import paired_effect
-from unvanish.record.raced import Raced, outcome_of
+from unvanish.race.paired_statistics import paired_effect
+from unvanish.record.stored_race import Raced, outcome_of
 
 
 @dataclass(frozen=True, slots=True)

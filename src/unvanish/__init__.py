@@ -16,24 +16,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unvanish.checking import check
-    from unvanish.clinic import trace, watch
-    from unvanish.dispensary import apply
     from unvanish.errors import UnvanishError
-    from unvanish.function_fix import fix
     from unvanish.observe import log
+    from unvanish.plugins.remedies import apply
+    from unvanish.workflows.check import check
+    from unvanish.workflows.fix_function import fix
+    from unvanish.workflows.watch import trace, watch
 
 __all__ = ["UnvanishError", "apply", "check", "fix", "log", "trace", "watch"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "UnvanishError": "unvanish.errors",
-    "apply": "unvanish.dispensary",
-    "check": "unvanish.checking",
-    "fix": "unvanish.function_fix",
+    "apply": "unvanish.plugins.remedies",
+    "check": "unvanish.workflows.check",
+    "fix": "unvanish.workflows.fix_function",
     "log": "unvanish.observe",
-    "trace": "unvanish.clinic",
-    "watch": "unvanish.clinic",
+    "trace": "unvanish.workflows.watch",
+    "watch": "unvanish.workflows.watch",
 }
 
 

@@ -15,10 +15,10 @@ from unvanish.record.examination import Examination
 if TYPE_CHECKING:
     from torch import nn
 
-    from unvanish.observe.first_look import Seen
-    from unvanish.record.anatomy import Location
+    from unvanish.observe.first_call import Seen
     from unvanish.record.flow import GradientFlow
     from unvanish.record.run import Run
+    from unvanish.record.structure import Location
 
 
 def examine(
@@ -69,6 +69,6 @@ def births(run: Run, model: nn.Module) -> Callable[[nn.Module], Location | None]
 
 def with_pen(flow: GradientFlow) -> GradientFlow:
     """The flow, able to draw itself."""
-    from unvanish.report.flow_figures import flow_figure
+    from unvanish.report.figures.flow.flow_gallery import flow_figure
 
     return replace(flow, draw=flow_figure)

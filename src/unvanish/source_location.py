@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
 
-from unvanish.record.anatomy import Location
+from unvanish.record.structure import Location
 
 _PACKAGE = Path(__file__).resolve().parent
 _EXAMPLES = f"{_PACKAGE / 'examples'}{os.sep}"  # they ship with us, and are a user's scripts all the same

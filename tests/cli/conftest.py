@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from nursery import Nursery
+from child_processes import Nursery
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from nursery import Nursery, environment, write
+from child_processes import Nursery, environment, write
 from scripts import START, loop
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nursery import Ended, Nursery, write
+from child_processes import Ended, Nursery, write
 
 NETWORKS = """
 import torch

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from nursery import Nursery
+from child_processes import Nursery
 from rich.console import Console
 
 from unvanish.diagnose.rules import built_in
-from unvanish.handbook import rule_leaves
-from unvanish.handbook.terminal import WIDEST, plain_list, render, render_list
+from unvanish.docgen import rule_leaves
+from unvanish.docgen.terminal import WIDEST, plain_list, render, render_list
 from unvanish.remedies import names
 
 SHELVES = {"rules": [rule.code for rule in built_in()], "remedies": names(), "engines": ["local", "ray"]}

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from nursery import environment, write
+from child_processes import environment, write
 from scripts import STEP, loop
 
 ROWS, COLUMNS = 20, 78

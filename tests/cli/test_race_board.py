@@ -12,11 +12,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from unvanish.cli.board import Board, Log, Silence, display
-from unvanish.cli.standings import Standings
+from unvanish.cli.race_board import Board, Log, Silence, display
+from unvanish.cli.race_progress import Standings
 from unvanish.record.race_plan import PlannedPart
 from unvanish.record.verdict import TrialResult
-from unvanish.report.live_race import LiveRace
+from unvanish.report.terminal.live_race import LiveRace
 from unvanish.trials import Script, Trial
 from unvanish.trials.trial import News, State
 

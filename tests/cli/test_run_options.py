@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from nursery import Ended, Nursery, write
+from child_processes import Ended, Nursery, write
 from scripts import STEP, loop
 
 STUCK = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nursery import Nursery, write
+from child_processes import Nursery, write
 from scripts import CASES, NEVER_CALLED, SGD, SPAWN_WORKERS, START, STEP, Case, loop
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from demo_sizes import TOYS
 
+from unvanish.demos.catalogue import PROGRAMME, find
 from unvanish.demos.demo import Demo
-from unvanish.demos.programme import PROGRAMME, find
 from unvanish.errors import UsageError
 
 

@@ -14,13 +14,13 @@ import pytest
 from demo_sizes import TOYS
 from rich.console import Console
 
-from unvanish.cli.demo_board import DemoBoard
+from unvanish.cli.demo_progress import DemoBoard
 from unvanish.cli.main import run_app
-from unvanish.demos import stage
+from unvanish.demos import run_demo
+from unvanish.demos.catalogue import PROGRAMME, Billing
 from unvanish.demos.demo import Demo, News
-from unvanish.demos.programme import PROGRAMME, Billing
-from unvanish.record.demonstration import Course, Demonstration, Ending, Standing
-from unvanish.report.demo_terminal import render
+from unvanish.record.demo_result import Course, Demonstration, Ending, Standing
+from unvanish.report.terminal.demo import render
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
         return TOYS[billing.name]
 
     monkeypatch.setattr(Billing, "load", toy)
-    monkeypatch.setattr(stage, "JOBS", 1)
+    monkeypatch.setattr(run_demo, "JOBS", 1)
 
 
 @dataclass
@@ -144,7 +144,7 @@ def test_the_board_tells_how_far_the_whole_is(terminal: bool) -> None:
 
 
 def performed(name: str) -> Demonstration:
-    return stage.perform(name, TOYS[name], jobs=1, progress=lambda _: None)
+    return run_demo.perform(name, TOYS[name], jobs=1, progress=lambda _: None)
 
 
 def printed(shown: Demonstration, width: int) -> list[str]:

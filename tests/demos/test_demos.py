@@ -12,12 +12,13 @@ from demo_sizes import TOYS
 from torch import nn
 
 from unvanish.demos.activations import KINDS, plain
-from unvanish.demos.adding import VARIANCE, held_out, sequences
+from unvanish.demos.adding_problem import VARIANCE, held_out, sequences
 from unvanish.demos.digits import digits
-from unvanish.demos.gradient import first_over_last, profile, weight_gradients
-from unvanish.demos.stage import perform
-from unvanish.record.demonstration import Course, Demonstration, Ending, Standing
-from unvanish.report import demo_json, demo_page
+from unvanish.demos.run_demo import perform
+from unvanish.demos.weight_gradients import first_over_last, profile, weight_gradients
+from unvanish.record.demo_result import Course, Demonstration, Ending, Standing
+from unvanish.report import demo_json
+from unvanish.report.page import demo_page
 
 
 @pytest.fixture(scope="module", params=list(TOYS))

@@ -9,10 +9,10 @@ from typing import final
 
 import torch
 
-from unvanish.demos.crew import run_all
 from unvanish.demos.demo import News, Report, Training
 from unvanish.demos.training import Plan, follow
-from unvanish.record.demonstration import Course, Ending
+from unvanish.demos.worker_pool import run_all
+from unvanish.record.demo_result import Course, Ending
 
 
 @final

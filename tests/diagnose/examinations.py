@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from patients import healthy
+from handmade_runs import healthy
 
-from unvanish.record.anatomy import Location
 from unvanish.record.examination import Examination
 from unvanish.record.flow import FlowOp, GradientFlow, TimeProfile
 from unvanish.record.prediction import PredictedLayer, Prediction
 from unvanish.record.run import CHECKED, Run
+from unvanish.record.structure import Location
 
 LINE = Location("/srv/net.py", 7, "self.body = nn.RNN(2, 64)")
 LAYERS = ("0", "2", "4")

@@ -27,7 +27,7 @@ from tasks import (
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.clinic import Watched
+from unvanish.workflows.watch import Watched
 
 
 def deep_relu_with_he() -> Watched:

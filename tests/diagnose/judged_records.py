@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from patients import SAMPLED, anatomy, falling, flat, healthy, kinds, opponents, reading
+from handmade_runs import SAMPLED, anatomy, falling, flat, healthy, kinds, opponents, reading
 
-from unvanish.record.anatomy import Anatomy, Head, OptimizerGroup, Site
 from unvanish.record.reading import Metric
 from unvanish.record.run import Run
+from unvanish.record.structure import Anatomy, Head, OptimizerGroup, Site
 
 CLASSES = 10
 SCORES = Head(0, "cross-entropy", (), CLASSES, parameter=5)

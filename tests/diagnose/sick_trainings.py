@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tasks import Cut, Listed, draw, fit, mlp, points, waves
 from torch import Tensor, nn
 
-from unvanish.clinic import Watched
+from unvanish.workflows.watch import Watched
 
 
 def nine_sigmoid_layers() -> Watched:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.clinic import Watched
+from unvanish.workflows.watch import Watched
 
 Make = Callable[[int], tuple[Tensor, Tensor]]
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from examinations import flow, recurrence, told
+from handmade_runs import SAMPLED, anatomy, falling, flat, healthy, opponents, owned, reading, slope
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from patients import SAMPLED, anatomy, falling, flat, healthy, opponents, owned, reading, slope
 
 from unvanish.diagnose import diagnose
-from unvanish.record.anatomy import Anatomy, Network
 from unvanish.record.examination import Examination
 from unvanish.record.run import Run
+from unvanish.record.structure import Anatomy, Network
 
 BAD = (np.nan, np.inf, -np.inf, 0.0, 1.0, -7.0, 1e30)
 BAD_COUNTS = (np.nan, 0.0, 1.0, 1e9)

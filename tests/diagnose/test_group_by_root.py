@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
+from handmade_runs import flat, healthy, kinds, reading, slope
 from hypothesis import given
 from hypothesis import strategies as st
-from patients import flat, healthy, kinds, reading, slope
 
 from unvanish.diagnose import diagnose
-from unvanish.diagnose.fold import fold
+from unvanish.diagnose.group_by_root import fold
 from unvanish.diagnose.rules import built_in
 from unvanish.record.finding import Finding, Severity
 

@@ -9,7 +9,7 @@ import torch
 from healthy_trainings import HEALTHY
 from sick_trainings import SICK
 
-from unvanish.clinic import Watched
+from unvanish.workflows.watch import Watched
 
 
 @pytest.mark.parametrize("training", HEALTHY, ids=lambda training: training.__name__)

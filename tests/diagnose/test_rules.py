@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from examinations import flow, recurrence, scaled, through_time, told
+from handmade_runs import SAMPLED, anatomy, falling, flat, healthy, kinds, opponents, owned, reading, slope
 from judged_records import JUDGED_BEGAN, JUDGED_LEFT_ALONE, JUDGED_SICK, SCORES, judged
-from patients import SAMPLED, anatomy, falling, flat, healthy, kinds, opponents, owned, reading, slope
 
 from unvanish.diagnose import diagnose
 from unvanish.diagnose.rules import built_in

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from handmade_runs import anatomy, falling, flat, healthy, kinds, opponents, reading, slope
 from hypothesis import given
 from hypothesis import strategies as st
-from patients import anatomy, falling, flat, healthy, kinds, opponents, reading, slope
 
-from unvanish.diagnose.chart import Chart, course_of, nanmedian
-from unvanish.diagnose.profile import activation_share, profile
+from unvanish.diagnose.gradient_profile import activation_share, profile
+from unvanish.diagnose.run_view import Chart, course_of, nanmedian
 
 
 def test_the_course_of_a_falling_loss() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from unvanish.diagnose import words
+from unvanish.diagnose import wording
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from unvanish.diagnose import words
     ],
 )
 def test_what_is_left_is_said_as_a_part(decades: float, said: str) -> None:
-    assert words.part_of(decades) == said
+    assert wording.part_of(decades) == said
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_what_is_left_is_said_as_a_part(decades: float, said: str) -> None:
     ],
 )
 def test_layers_are_counted_with_the_right_verb(count: int, total: int, said: str) -> None:
-    assert words.first_layers_are(count, total) == said
+    assert wording.first_layers_are(count, total) == said
 
 
 @pytest.mark.parametrize(("names", "said"), [((), ""), (("a",), "a"), (("a", "b"), "a and b"), (("a", "b", "c"), "a … c")])
 def test_a_run_of_names_is_said_in_short(names: tuple[str, ...], said: str) -> None:
-    assert words.span(names) == said
+    assert wording.span(names) == said

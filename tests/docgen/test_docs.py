@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from unvanish.cards import OF_A_REMEDY, OF_A_RULE, card_of, own_paragraphs, read
 from unvanish.diagnose.rules import built_in
 from unvanish.diagnose.thresholds import table
-from unvanish.handbook import remedy_leaves, rule_leaf, treated_by
-from unvanish.handbook.groups import GROUPS, group_of
-from unvanish.handbook.leaf import thresholds_of
-from unvanish.handbook.markdown import pages, write
-from unvanish.handbook.terminal import sentence
-from unvanish.handbook.verdicts import AGAIN, stored, told
+from unvanish.docgen import remedy_leaves, rule_leaf, treated_by
+from unvanish.docgen.cards import OF_A_REMEDY, OF_A_RULE, card_of, own_paragraphs, read
+from unvanish.docgen.entries import thresholds_of
+from unvanish.docgen.finding_groups import GROUPS, group_of
+from unvanish.docgen.finding_pages import pages, write
+from unvanish.docgen.stored_races import AGAIN, stored, told
+from unvanish.docgen.terminal import sentence
 from unvanish.remedies import own_shelf
-from unvanish.remedies.contract import FAMILIES
+from unvanish.remedies.base import FAMILIES
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 CODES = [rule.code for rule in built_in()]
 
 

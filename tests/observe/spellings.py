@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from watching import observed
 
-from unvanish.record.anatomy import Head
 from unvanish.record.run import Run
+from unvanish.record.structure import Head
 
 N, WIDE, CLASSES = 12, 5, 3
 

@@ -20,39 +20,43 @@ from torch.overrides import TorchFunctionMode
 from trainings import STEPS, TRAININGS, Outcome, Training, draw, seeded
 from watching import at_site, labels, observed, watching
 
-from unvanish.observe import atlas, audience, capture, forward, observer, statistics, updates
+from unvanish.observe import observer
+from unvanish.observe.head import head_observer
+from unvanish.observe.hooks import forward_watch
+from unvanish.observe.statistics import parameter_updates, site_statistics, tensor_statistics
+from unvanish.observe.structure import model_index
 
 # One place for each way in: module hook, function mode before and after the call, gradient hook, the two optimizer hooks,
 # backward, module birth, optimizer birth, and the writing of the step.
 PLACES: dict[str, tuple[Any, str]] = {
-    "statistics of a step": (capture, "describe"),
-    "kind of a module": (forward, "kind_of"),
-    "sample of an activation's inputs": (statistics, "slope_sample"),
-    "sample of an output": (statistics, "subsample"),
-    "silent units of an activation": (statistics, "silent_share"),
-    "norm of a gradient": (statistics, "norm"),
-    "rows of a weight": (updates, "rows_of"),
-    "slopes": (capture, "slope_numbers"),
+    "statistics of a step": (site_statistics, "describe"),
+    "kind of a module": (forward_watch, "kind_of"),
+    "sample of an activation's inputs": (tensor_statistics, "slope_sample"),
+    "sample of an output": (tensor_statistics, "subsample"),
+    "silent units of an activation": (tensor_statistics, "silent_share"),
+    "norm of a gradient": (tensor_statistics, "norm"),
+    "rows of a weight": (parameter_updates, "rows_of"),
+    "slopes": (site_statistics, "slope_numbers"),
     "capture": (observer, "Capture"),
-    "an optimizer taken in": (atlas.Atlas, "optimizer"),
-    "an optimizer's birth": (atlas.Atlas, "optimizer_built"),
-    "a module's birth": (atlas.Atlas, "born"),
+    "an optimizer taken in": (model_index.Atlas, "optimizer"),
+    "an optimizer's birth": (model_index.Atlas, "optimizer_built"),
+    "a module's birth": (model_index.Atlas, "born"),
     "a loss": (observer.Marks, "loss"),
     "the end of a step": (observer.Marks, "end"),
-    "numbers of an input": (statistics, "input_numbers"),
-    "what judges an output": (audience, "criteria"),
-    "a judgement": (audience, "judge"),
-    "a head": (atlas.Atlas, "head"),
-    "a gradient and its weight": (updates, "along"),
-    "a gradient that was left": (updates.StaleWatch, "backward_begins"),
+    "numbers of an input": (tensor_statistics, "input_numbers"),
+    "what judges an output": (head_observer, "criteria"),
+    "a judgement": (head_observer, "judge"),
+    "a head": (model_index.Atlas, "head"),
+    "a gradient and its weight": (parameter_updates, "along"),
+    "a gradient that was left": (parameter_updates.StaleWatch, "backward_begins"),
     "a gradient before it is clipped": (observer, "gradient_norm"),
 }
 WITHIN: dict[str, tuple[Any, str]] = {
-    "statistics of a batch": (forward, "batch_statistics"),
-    "an attention module": (forward, "module_entropy"),
-    "fused attention": (forward, "fused_entropy"),
-    "attention by hand": (forward, "entropy_of"),
-    "nearest neighbours": (audience.Neighbours, "meet"),
+    "statistics of a batch": (forward_watch, "batch_statistics"),
+    "an attention module": (forward_watch, "module_entropy"),
+    "fused attention": (forward_watch, "fused_entropy"),
+    "attention by hand": (forward_watch, "entropy_of"),
+    "nearest neighbours": (head_observer.Neighbours, "meet"),
 }
 KINDS = ("functional, shared, never called, unregistered", "in-place relu", "lbfgs with a closure", "checkpointing, reentrant")
 
@@ -134,7 +138,7 @@ def test_a_fault_in_an_optimizer_hook_spares_the_hooks_of_others(place: str, mon
 
 
 def test_a_fault_within_a_mode_of_the_users_leaves_that_mode_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "slope_sample", broken(statistics.slope_sample, after=0))
+    monkeypatch.setattr(tensor_statistics, "slope_sample", broken(tensor_statistics.slope_sample, after=0))
     network, seen = small_mlp(), []
 
     class Theirs(TorchFunctionMode):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from watching import observed
 
-from unvanish.observe.neighbours import FEWEST, NEAREST
+from unvanish.observe.head.neighbours import FEWEST, NEAREST
 from unvanish.record.reading import Axis, quantities
 
 CLASSES = {"cross-entropy", "likelihood"}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from watching import ALL, watching
 
 from unvanish.observe import Settings
-from unvanish.observe.audience import MOST_OUTPUTS
+from unvanish.observe.head.head_observer import MOST_OUTPUTS
 
 
 class Saved:

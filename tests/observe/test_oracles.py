@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from trainings import TRAININGS
 from watching import at_parameter, at_site, observed
 
-from unvanish.observe.catalogue import ELEMENTWISE
-from unvanish.observe.statistics import SATURATED, SlopeSample, slope_numbers, slopes
-from unvanish.observe.updates import PRINT_ELEMENTS
+from unvanish.observe.statistics.parameter_updates import PRINT_ELEMENTS
+from unvanish.observe.statistics.tensor_statistics import SATURATED, SlopeSample, slope_numbers, slopes
+from unvanish.observe.structure.operation_kinds import ELEMENTWISE
 from unvanish.record.reading import QUANTITIES, Axis
 
 RATE = 0.3

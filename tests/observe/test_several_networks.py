@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from unvanish.observe.atlas import Atlas
-from unvanish.record.anatomy import Location
-from unvanish.record.treatment import Birth
+from unvanish.observe.structure.model_index import Atlas
+from unvanish.record.change import Birth
+from unvanish.record.structure import Location
 
 
 def test_modules_outside_of_a_tree_are_listed_with_their_lines() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unvanish.observe.single import Still, take_step, watching_one_step
+from unvanish.observe.single_step import Still, take_step, watching_one_step
 from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED, Run
 

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from trainings import TRAININGS
 from watching import at_parameter, at_site, observed
 
-from unvanish.observe import attention, capture, judgement, marks, neighbours, normalisation, statistics
-from unvanish.observe.forward import first_tensor
+from unvanish.observe import step_log
+from unvanish.observe.head import head_metrics, neighbours
+from unvanish.observe.hooks.forward_watch import first_tensor
+from unvanish.observe.statistics import attention_entropy, batch_statistics, site_statistics, tensor_statistics
 from unvanish.record.reading import QUANTITIES, Axis
 
 GRADIENTS = ("log10_gradient_rms", "log10_weight_gradient_rms", "log10_update_rms")
@@ -123,8 +125,8 @@ def test_a_gradient_of_zero_is_minus_infinity_and_none_is_nan() -> None:
 def test_outputs_are_described_whatever_their_size(size: float) -> None:
     torch.manual_seed(2)
     sample = torch.randn(6, 9)
-    ((mean, spread, *rest),) = statistics.describe([sample])
-    ((scaled_mean, scaled_spread, *scaled_rest),) = statistics.describe([sample * size])
+    ((mean, spread, *rest),) = tensor_statistics.describe([sample])
+    ((scaled_mean, scaled_spread, *scaled_rest),) = tensor_statistics.describe([sample * size])
     assert (scaled_mean / size, scaled_spread / size) == pytest.approx((mean, spread), rel=1e-5)
     assert scaled_rest == pytest.approx(rest, abs=1e-6)
 
@@ -132,20 +134,20 @@ def test_outputs_are_described_whatever_their_size(size: float) -> None:
 def test_a_cosine_needs_two_rows_that_are_not_zero() -> None:
     one, none = torch.zeros(4, 3), torch.zeros(4, 3)
     one[0] = torch.tensor([1.0, 2.0, 3.0])
-    assert all(math.isnan(row[3]) for row in statistics.describe([one, none]))
+    assert all(math.isnan(row[3]) for row in tensor_statistics.describe([one, none]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_norms_of_other_precisions_are_those_of_their_values(dtype: torch.dtype) -> None:
     torch.manual_seed(4)
     tensor = (torch.randn(300, dtype=torch.float64) * 3000).to(dtype)
-    assert statistics.norm(tensor) == pytest.approx(tensor.double().norm().item(), rel=1e-6)
+    assert tensor_statistics.norm(tensor) == pytest.approx(tensor.double().norm().item(), rel=1e-6)
 
 
 def test_norms_see_through_sparse_and_complex_tensors() -> None:
     sparse = torch.sparse_coo_tensor(torch.tensor([[1, 1, 3]]), torch.tensor([1.0, 2.0, 4.0]), (5,), check_invariants=True)
-    assert statistics.norm(sparse) == pytest.approx(5.0)  # the two values at 1 are one element
-    assert statistics.norm(torch.tensor([3 + 4j, 0j])) == pytest.approx(5.0)
+    assert tensor_statistics.norm(sparse) == pytest.approx(5.0)  # the two values at 1 are one element
+    assert tensor_statistics.norm(torch.tensor([3 + 4j, 0j])) == pytest.approx(5.0)
 
 
 @ordinary
@@ -157,25 +159,25 @@ def test_an_rms_over_several_tensors_is_exact_at_any_size(parts: list[tuple[floa
         context.prec, context.Emin, context.Emax = 50, -9999, 9999
         square = sum(Decimal(n) ** 2 for n, _ in parts) / sum(size for _, size in parts)
         expected = float(square.log10() / 2)
-    assert statistics.log10_rms([n for n, _ in parts], [s for _, s in parts]) == pytest.approx(expected, abs=1e-12)
+    assert tensor_statistics.log10_rms([n for n, _ in parts], [s for _, s in parts]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_rms_of_nothing_or_of_nan_is_nan() -> None:
-    assert math.isnan(statistics.log10_rms([], []))
-    assert math.isnan(statistics.log10_rms([1.0, math.nan], [1, 1]))
-    assert statistics.log10_rms([math.inf, 1.0], [1, 1]) == math.inf
+    assert math.isnan(tensor_statistics.log10_rms([], []))
+    assert math.isnan(tensor_statistics.log10_rms([1.0, math.nan], [1, 1]))
+    assert tensor_statistics.log10_rms([math.inf, 1.0], [1, 1]) == math.inf
 
 
 def test_nonfinite_values_are_counted_and_a_large_sum_is_none() -> None:
-    assert statistics.nonfinite(torch.tensor([1.0, math.inf, math.nan, -math.inf])) == 3
-    assert statistics.nonfinite(torch.full((10,), 3e38)) == 0  # the sum is infinite, no element is
+    assert tensor_statistics.nonfinite(torch.tensor([1.0, math.inf, math.nan, -math.inf])) == 3
+    assert tensor_statistics.nonfinite(torch.full((10,), 3e38)) == 0  # the sum is infinite, no element is
 
 
 def test_a_subsample_is_even_small_and_a_copy() -> None:
     output = torch.arange(100 * 1000.0).reshape(100, 10, 100)
-    sample = statistics.subsample(output)
-    assert sample.shape[0] <= statistics.EXAMPLES
-    assert sample.shape[1] < 2 * statistics.FEATURES
+    sample = tensor_statistics.subsample(output)
+    assert sample.shape[0] <= tensor_statistics.EXAMPLES
+    assert sample.shape[1] < 2 * tensor_statistics.FEATURES
     assert set(sample[:, 0].tolist()) == {float(1000 * row) for row in range(0, 100, 4)}
     kept = output.clone()
     sample.zero_()
@@ -195,11 +197,11 @@ def test_numbers_that_wait_on_a_device_give_the_same_record(kind: str, monkeypat
         reads.append(sum(isinstance(n, Tensor) for n in numbers))
         return settle(numbers)
 
-    settle, number = statistics.settle, statistics.number
-    for module in (statistics, marks, judgement, neighbours, attention, normalisation):
+    settle, number = tensor_statistics.settle, tensor_statistics.number
+    for module in (tensor_statistics, step_log, head_metrics, neighbours, attention_entropy, batch_statistics):
         monkeypatch.setattr(module, "number", waiting(number))
-    monkeypatch.setattr(statistics, "norm", waiting(statistics.norm))
-    monkeypatch.setattr(capture, "settle", counted)
+    monkeypatch.setattr(tensor_statistics, "norm", waiting(tensor_statistics.norm))
+    monkeypatch.setattr(site_statistics, "settle", counted)
     later = observed(TRAININGS[kind].run)
     assert max(reads) > 10
     assert len(reads) == READS * len(later.sampled)

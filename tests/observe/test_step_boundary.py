@@ -7,7 +7,7 @@ import gc
 import torch
 from torch import nn
 
-from unvanish.observe.pulse import PATIENCE, Pulse
+from unvanish.observe.step_boundary import PATIENCE, Pulse
 
 
 def optimizers(count: int) -> list[torch.optim.Optimizer]:

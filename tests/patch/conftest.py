@@ -12,7 +12,7 @@ import programs
 import pytest
 import spots
 from expected import EXPECTED
-from handling import EVERYWHERE, TOGETHER, Handled
+from patch_checks import EVERYWHERE, TOGETHER, Handled
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def handled(tmp_path_factory: pytest.TempPathFactory) -> Handled:
         wanted = [[remedy] for program, remedy in EXPECTED if program == name]
         jobs.append({"folder": put(folder / str(len(jobs)), {"train.py": text}), "candidates": wanted})
     (folder / "jobs").write_text(json.dumps(jobs))
-    process = Path(__file__).with_name("rehearsing.py")
+    process = Path(__file__).with_name("planning_by_hand.py")
     subprocess.run([sys.executable, str(process), str(folder / "jobs")], check=True, timeout=280)
     results = json.loads((folder / "jobs.results").read_text())
     count = len(programs.PROGRAMS)

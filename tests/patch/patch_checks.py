@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unvanish.record.treatment import SHELF
+from unvanish.record.change import SHELF
 
 BATCHED = ("lsuv-init",)
 """What cannot act without a batch, anywhere."""

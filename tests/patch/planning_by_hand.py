@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 
-from unvanish.dispensary import shelf
 from unvanish.observe import Observer, Settings, facts_of
-from unvanish.observe.first_look import Seen
+from unvanish.observe.first_call import Seen
 from unvanish.observe.settings import StopTraining
 from unvanish.patch import written
-from unvanish.record.document import to_plain
+from unvanish.plugins.remedies import shelf
+from unvanish.record.change import Birth, Blueprint, Plan
 from unvanish.record.journal import Journal
-from unvanish.record.treatment import Birth, Blueprint, Plan
-from unvanish.remedies.planning import planned
-from unvanish.trials.script import Script, execute
+from unvanish.record.serialisation import to_plain
+from unvanish.remedies.plan import planned
+from unvanish.trials.script.execution import Script, execute
 
 
 def read(path: Path) -> str:
@@ -104,7 +104,7 @@ def handled(script: Path, blueprint: Blueprint, plan: Plan, spare: Path) -> dict
 def line_alone(plan: Plan, blueprint: Blueprint) -> dict[Path, str]:
     """The script with nothing but the line that applies the remedies; {} where it cannot stand there."""
     from unvanish.errors import TrialError
-    from unvanish.patch.own_lines import applied_before, applied_behind, with_import
+    from unvanish.patch.apply_lines import applied_before, applied_behind, with_import
 
     entry = blueprint.entry
     if entry is None or any(step.needs_batch for step in plan.steps):

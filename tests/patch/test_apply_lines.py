@@ -10,7 +10,7 @@ import pytest
 
 from unvanish.errors import TrialError
 from unvanish.patch import before_optimizer, behind_optimizer, unified
-from unvanish.patch.own_lines import rate_scaled_behind
+from unvanish.patch.apply_lines import rate_scaled_behind
 
 SCRIPT = '''"""A script."""
 from __future__ import annotations

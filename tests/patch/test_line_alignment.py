@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import written
-from unvanish.record.anatomy import Entry, Location
-from unvanish.record.treatment import Birth, Blueprint, Edit, Plan, Step
+from unvanish.record.change import Birth, Blueprint, Edit, Plan, Step
+from unvanish.record.structure import Entry, Location
 
 FILE = Path("/somewhere/train.py")
 SOURCE = """\
@@ -201,7 +201,7 @@ def test_the_parser_is_loaded_only_where_a_patch_is_written() -> None:
         "from pathlib import Path\n"
         "import unvanish.race\n"
         "from unvanish.patch import unified, written\n"
-        "from unvanish.record.treatment import Blueprint, Plan\n"
+        "from unvanish.record.change import Blueprint, Plan\n"
         "print([name for name in ('libcst', 'torch') if name in sys.modules])\n"
         "written(Plan(()), Blueprint(None), Path.read_text)\n"
         "print([name for name in ('libcst', 'torch') if name in sys.modules])\n"

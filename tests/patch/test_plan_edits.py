@@ -11,10 +11,10 @@ import programs
 import pytest
 import spots
 from expected import EXPECTED
-from handling import BATCHED, Handled
+from patch_checks import BATCHED, Handled
 
 from unvanish.patch import unified
-from unvanish.record.treatment import SHELF
+from unvanish.record.change import SHELF
 
 REDRAWN = ("gru", "lstm")
 """Remedies that draw numbers where they are built: written in place, the script's own generator draws them."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import decoded, encoded
-from unvanish.patch.own_lines import applied_before
+from unvanish.patch.apply_lines import applied_before
 
 REMEDIES = ("relu", "he-init")
 CALL = 'unvanish.apply(net, "relu", "he-init")'

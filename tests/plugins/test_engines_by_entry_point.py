@@ -6,14 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib import metadata
 
 import pytest
 from packages import Install
 
-from unvanish import doors, engines
 from unvanish.cli.main import run_app
 from unvanish.errors import UsageError
+from unvanish.plugins import engines, entry_points
 from unvanish.trials.engines.engine import Terms
 
 GROUP = engines.BUILT_IN.group
@@ -57,14 +57,14 @@ def terms(**options: object) -> Terms:
 
 
 def test_the_built_in_engines_enter_by_the_same_door() -> None:
-    ours = [entry for entry in entry_points(group=GROUP) if entry.value == engines.BUILT_IN.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", doors.OURS)]
+    ours = [entry for entry in metadata.entry_points(group=GROUP) if entry.value == engines.BUILT_IN.value]
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OURS)]
     assert tuple(engines.admission().things) == OURS
-    assert set(engines.admission().packages.values()) == {doors.OURS}
+    assert set(engines.admission().packages.values()) == {entry_points.OURS}
 
 
 def test_the_built_in_engines_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "entry_points", lambda *, group: ())
+    monkeypatch.setattr(entry_points, "entry_points", lambda *, group: ())
     assert tuple(engines.admission().things) == OURS
 
 
@@ -120,7 +120,7 @@ def test_engines_of_plugins_are_listed_with_their_package(install: Install, caps
 
 def test_no_engine_is_loaded_before_it_is_engaged() -> None:
     code = (
-        "import sys, unvanish.engines; unvanish.engines.admission()\n"
+        "import sys, unvanish.plugins.engines; unvanish.plugins.engines.admission()\n"
         "print([name in sys.modules for name in ('torch', 'ray', 'unvanish.trials.engines.local')])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib import metadata
 
 import pytest
 import torch
@@ -15,19 +15,21 @@ from packages import Install
 from torch import nn
 
 import unvanish
-from unvanish import dispensary, doors, remedies
+from unvanish import remedies
 from unvanish.cli.main import run_app
-from unvanish.doors import Admission
+from unvanish.docgen import treated_by
 from unvanish.errors import NotApplicable, UnknownRemedy
-from unvanish.handbook import treated_by
+from unvanish.plugins import entry_points
+from unvanish.plugins import remedies as remedy_plugins
+from unvanish.plugins.entry_points import Admission
 
-GROUP = dispensary.BUILT_IN.group
+GROUP = remedy_plugins.BUILT_IN.group
 HEAD = """
     from torch import nn
 
     from unvanish.errors import NotApplicable
     from unvanish.remedies import Remedy
-    from unvanish.remedies.surgery import Initialise
+    from unvanish.remedies.edits.module_edits import Initialise
 
 
     class Zero(Remedy):
@@ -55,13 +57,13 @@ HEAD = """
 @pytest.fixture(autouse=True)
 def fresh_shelf() -> Iterator[None]:
     """Every test looks for plugins anew, and leaves no shelf of its own."""
-    dispensary.admission.cache_clear()
+    remedy_plugins.admission.cache_clear()
     yield
-    dispensary.admission.cache_clear()
+    remedy_plugins.admission.cache_clear()
 
 
 def admitted(say: object = pytest.fail) -> Admission[remedies.Remedy]:
-    door = dispensary.door()
+    door = remedy_plugins.door()
     return Admission(door, door.installed(), say=say)  # type: ignore[arg-type]
 
 
@@ -71,14 +73,14 @@ def network() -> nn.Module:
 
 
 def test_the_built_in_remedies_enter_by_the_same_door() -> None:
-    ours = [entry for entry in entry_points(group=GROUP) if entry.value == dispensary.BUILT_IN.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", doors.OURS)]
-    assert tuple(dispensary.shelf())[: len(remedies.names())] == remedies.names()
-    assert {dispensary.admission().packages[name] for name in remedies.names()} == {doors.OURS}
+    ours = [entry for entry in metadata.entry_points(group=GROUP) if entry.value == remedy_plugins.BUILT_IN.value]
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OURS)]
+    assert tuple(remedy_plugins.shelf())[: len(remedies.names())] == remedies.names()
+    assert {remedy_plugins.admission().packages[name] for name in remedies.names()} == {entry_points.OURS}
 
 
 def test_the_built_in_remedies_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "entry_points", lambda *, group: ())
+    monkeypatch.setattr(entry_points, "entry_points", lambda *, group: ())
     assert tuple(admitted().things) == remedies.names()
 
 
@@ -93,7 +95,7 @@ def test_a_class_a_remedy_and_a_function_that_gives_several_all_enter_behind_our
 BROKEN = {
     "an import that fails": ("acme_cures:Zero", "import a_module_that_nobody_has\n", "No module named 'a_module_that_nobody_has'"),
     "a number": ("acme_cures:x", "x = 3\n", "it gives 3, which is no Remedy"),
-    "a class that is no remedy": ("acme_cures:X", "class X: ...\n", "it gives X, which is no unvanish.remedies.contract.Remedy"),
+    "a class that is no remedy": ("acme_cures:X", "class X: ...\n", "it gives X, which is no unvanish.remedies.base.Remedy"),
     "a remedy that is abstract": ("acme_cures:X", HEAD + "\n    class X(Remedy):\n        name = 'x'\n", "abstract"),
     "a remedy without a name": ("acme_cures:X", HEAD + "\n    class X(Zero):\n        name = None\n", "the name of X is None"),
     "a name with capitals": (
@@ -129,7 +131,7 @@ def test_of_two_plugins_with_one_name_the_second_is_left_out(install: Install) -
 
 
 def test_built_in_remedies_that_cannot_be_loaded_are_no_empty_shelf(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unvanish.remedies.shelf.built_in", lambda: 1 / 0)
+    monkeypatch.setattr("unvanish.remedies.catalogue.built_in", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         admitted()
 
@@ -196,7 +198,7 @@ def test_remedies_of_plugins_are_listed_and_explained_with_their_package(
 
 def test_nothing_of_torch_is_loaded_before_a_remedy_is_asked_for() -> None:
     code = (
-        "import sys, unvanish.dispensary; first = 'torch' in sys.modules; unvanish.dispensary.shelf()\n"
+        "import sys, unvanish.plugins.remedies; first = 'torch' in sys.modules; unvanish.plugins.remedies.shelf()\n"
         "print(first, 'torch' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

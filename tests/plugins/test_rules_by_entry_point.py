@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
+from importlib import metadata
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -14,14 +15,14 @@ from packages import Install
 from torch import nn
 
 import unvanish
-from unvanish import doors, plugins
 from unvanish.cli.main import run_app
 from unvanish.diagnose import diagnose
 from unvanish.diagnose.rules import built_in
 from unvanish.errors import UsageError
+from unvanish.plugins import entry_points, rules
 from unvanish.testing.records import flat, healthy, slope
 
-OURS_ENTRY = plugins.RULES.built_in
+OURS_ENTRY = rules.RULES.built_in
 HEAD = """
     from unvanish.diagnose.rule import Rule
     from unvanish.record.finding import Evidence, Finding, Severity
@@ -45,31 +46,31 @@ HEAD = """
 @pytest.fixture(autouse=True)
 def fresh_panel() -> Iterator[None]:
     """Every test looks for plugins anew, and leaves no panel of its own."""
-    plugins.panel.cache_clear()
+    rules.panel.cache_clear()
     yield
-    plugins.panel.cache_clear()
+    rules.panel.cache_clear()
 
 
-def codes(panel: plugins.Panel) -> list[str]:
+def codes(panel: rules.Panel) -> list[str]:
     return [rule.code for rule in panel.rules]
 
 
 def test_the_built_in_rules_enter_by_the_same_door() -> None:
-    ours = [entry for entry in entry_points(group=OURS_ENTRY.group) if entry.value == OURS_ENTRY.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [(OURS_ENTRY.name, doors.OURS)]
-    assert set(codes(plugins.panel())) >= {rule.code for rule in built_in()}
-    assert all(plugins.panel().packages[rule.code] == doors.OURS for rule in built_in())
+    ours = [entry for entry in metadata.entry_points(group=OURS_ENTRY.group) if entry.value == OURS_ENTRY.value]
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [(OURS_ENTRY.name, entry_points.OURS)]
+    assert set(codes(rules.panel())) >= {rule.code for rule in built_in()}
+    assert all(rules.panel().packages[rule.code] == entry_points.OURS for rule in built_in())
 
 
 def test_the_built_in_rules_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "entry_points", lambda *, group: ())
-    assert codes(plugins.Panel(plugins.RULES.installed(), say=pytest.fail)) == [rule.code for rule in built_in()]
+    monkeypatch.setattr(entry_points, "entry_points", lambda *, group: ())
+    assert codes(rules.Panel(rules.RULES.installed(), say=pytest.fail)) == [rule.code for rule in built_in()]
 
 
 @pytest.mark.parametrize("offer", ["Odd", "odd", "several"])
 def test_a_class_a_rule_and_a_function_that_gives_several_all_enter(offer: str, install: Install) -> None:
     install(OURS_ENTRY.group, "acme-rules", f"acme_rules:{offer}", HEAD, "odd = Odd()\n\n\ndef several():\n    yield Odd\n")
-    panel = plugins.Panel(plugins.RULES.installed(), say=pytest.fail)
+    panel = rules.Panel(rules.RULES.installed(), say=pytest.fail)
     assert panel.packages["odd-steps"] == "acme-rules"
     assert codes(panel) == [rule.code for rule in sorted(panel.rules, key=lambda rule: rule.rank)]
     assert [finding.code for finding in panel.diagnose(healthy())] == ["odd-steps"]
@@ -98,7 +99,7 @@ BROKEN = {
 def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, said: str, install: Install) -> None:
     install(OURS_ENTRY.group, "acme-rules", value, source)
     lines: list[str] = []
-    panel = plugins.Panel(plugins.RULES.installed(), say=lines.append)
+    panel = rules.Panel(rules.RULES.installed(), say=lines.append)
     assert codes(panel) == [rule.code for rule in built_in()]
     (line,) = lines
     assert said in line
@@ -110,7 +111,7 @@ def test_of_two_plugins_with_one_code_the_second_is_left_out(install: Install) -
     install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", HEAD)
     install(OURS_ENTRY.group, "better-rules", "better_rules:Odd", HEAD)
     lines: list[str] = []
-    panel = plugins.Panel(plugins.RULES.installed(), say=lines.append)
+    panel = rules.Panel(rules.RULES.installed(), say=lines.append)
     assert panel.packages["odd-steps"] == "acme-rules"
     assert len(lines) == 1
     assert "a rule of the plugin better-rules is left out: the code odd-steps of Odd is taken by acme-rules" in lines[0]
@@ -132,7 +133,7 @@ def test_a_rule_that_fails_on_a_run_is_left_out_and_said_once(body: str, install
     failing = f"\n    class X(Odd):\n        def examine(self, chart):\n            {body}\n"
     install(OURS_ENTRY.group, "acme-rules", "acme_rules:X", HEAD + failing)
     lines: list[str] = []
-    panel = plugins.Panel(plugins.RULES.installed(), say=lines.append)
+    panel = rules.Panel(rules.RULES.installed(), say=lines.append)
     sick = slope(healthy(losses=flat()), -7.0)
     assert panel.diagnose(sick) == diagnose(sick)
     assert panel.diagnose(sick) == diagnose(sick)
@@ -144,14 +145,14 @@ def test_a_rule_that_fails_on_a_run_is_left_out_and_said_once(body: str, install
 def test_a_built_in_rule_that_fails_is_said_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(built_in()[0]), "examine", lambda self, chart: 1 / 0)
     lines: list[str] = []
-    assert plugins.Panel([OURS_ENTRY], say=lines.append).diagnose(healthy()) == []
+    assert rules.Panel([OURS_ENTRY], say=lines.append).diagnose(healthy()) == []
     assert len(lines) == 1
     assert "please report it" in lines[0]
 
 
 def test_built_in_rules_that_cannot_be_loaded_are_no_healthy_run() -> None:
     with pytest.raises(ModuleNotFoundError):
-        plugins.Panel([OURS_ENTRY, broken_entry_of_ours()], say=pytest.fail)
+        rules.Panel([OURS_ENTRY, broken_entry_of_ours()], say=pytest.fail)
 
 
 def broken_entry_of_ours() -> EntryPoint:
@@ -173,7 +174,7 @@ def test_without_somebody_to_tell_a_rule_that_fails_ends_the_diagnosis(install: 
         "acme_rules:X",
         HEAD + "\n    class X(Odd):\n        def examine(self, chart):\n            yield 3\n",
     )
-    panel = plugins.Panel(plugins.RULES.installed(), say=pytest.fail)
+    panel = rules.Panel(rules.RULES.installed(), say=pytest.fail)
     with pytest.raises(UsageError, match="odd-steps gave int in place of a Finding"):
         diagnose(healthy(), panel.rules)
 
@@ -199,7 +200,7 @@ def test_a_broken_plugin_is_said_on_standard_error_once_for_all_of_a_process(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", "import a_module_that_nobody_has\n")
-    assert plugins.diagnose(healthy()) == plugins.diagnose(healthy()) == []
+    assert rules.diagnose(healthy()) == rules.diagnose(healthy()) == []
     said = capsys.readouterr()
     assert said.out == ""
     (line,) = said.err.splitlines()
@@ -220,9 +221,9 @@ def test_rules_of_plugins_are_listed_and_explained_with_their_package(install: I
 
 def test_nothing_looks_for_plugins_before_they_are_needed() -> None:
     code = (
-        "import sys, unvanish, unvanish.clinic; from unvanish.cli.main import run_app; sys.argv = ['unvanish']\n"
+        "import sys, unvanish, unvanish.workflows.watch; from unvanish.cli.main import run_app; sys.argv = ['unvanish']\n"
         "codes = [run_app([*verb, '--help']) for verb in ([], ['list'], ['explain'])]\n"
-        "print(codes, 'unvanish.doors' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
+        "print(codes, 'unvanish.plugins.entry_points' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr.splitlines()[-1:] == ["[0, 0, 0] False False"]

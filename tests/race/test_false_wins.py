@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.race.course import CurveEngine, course, treatments
+from tests.race.simulated_race import CurveEngine, course, treatments
 
 from unvanish.race import race
 

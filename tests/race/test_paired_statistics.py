@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from unvanish.race.paired import mean_interval, overlap, paired_effect, parted_interval
+from unvanish.race.paired_statistics import mean_interval, overlap, paired_effect, parted_interval
 
 VALUES = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 3)), min_size=2, max_size=8)
 

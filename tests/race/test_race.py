@@ -9,9 +9,9 @@ import pytest
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.race import Course, line_treatment, race
-from unvanish.record.anatomy import Entry, Location
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
+from unvanish.record.structure import Entry, Location
 from unvanish.record.verdict import Outcome, RaceResult
 from unvanish.trials import Script
 from unvanish.trials.engines.local import LocalEngine

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 import pytest
-from tests.race.course import STEPS, Curve, CurveEngine, course, treatments
+from tests.race.simulated_race import STEPS, Curve, CurveEngine, course, treatments
 
 from unvanish.errors import UsageError
 from unvanish.race import race
-from unvanish.race.ladder import ladder, survivors
+from unvanish.race.successive_halving import ladder, survivors
 from unvanish.record.verdict import Outcome
 
 NAMES = ("relu", "elu", "gelu", "silu", "selu", "batchnorm")

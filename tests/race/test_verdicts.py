@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unvanish.race import Comparison, judge
-from unvanish.race.referee import undecided
+from unvanish.race.verdicts import undecided
 from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult, TrialResult
 
 SICK = ("vanishing-gradient",)

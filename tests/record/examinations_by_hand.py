@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from unvanish.record.anatomy import Location
 from unvanish.record.examination import Examination
 from unvanish.record.flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
 from unvanish.record.prediction import PredictedLayer, Prediction
 from unvanish.record.spectrum import JacobianSpectrum
+from unvanish.record.structure import Location
 
 HERE = Location("/home/person/net.py", 7, "nn.Linear(2, 2)")
 

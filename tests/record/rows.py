@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unvanish.record.anatomy import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.journal import Journal
 from unvanish.record.reading import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Run
+from unvanish.record.structure import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3e38)
 

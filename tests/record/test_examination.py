@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from looks import look
+from examinations_by_hand import look
 from rows import row, write
 
 from unvanish.errors import RecordError
-from unvanish.record.document import to_plain
 from unvanish.record.examination import Examination
 from unvanish.record.flow import GradientFlow
 from unvanish.record.journal import Journal, load
+from unvanish.record.serialisation import to_plain
 
 
 def kept(path: Path, seen: Examination | None) -> Path:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unvanish.errors import UsageError
-from unvanish.record.anatomy import Location
-from unvanish.record.document import from_plain, to_plain
 from unvanish.record.flow import GROUPINGS, FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile, junction_terms
+from unvanish.record.serialisation import from_plain, to_plain
+from unvanish.record.structure import Location
 
 DECADES = st.floats(-50.0, 50.0)
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unvanish.errors import RecordError
-from unvanish.record.anatomy import Anatomy, Site
-from unvanish.record.document import from_plain, to_plain
+from unvanish.record.change import Change, Edit, Prescription
 from unvanish.record.finding import Finding
 from unvanish.record.flow import FlowOp, Junction, TimeProfile
 from unvanish.record.prediction import Prediction
 from unvanish.record.run import Facts
-from unvanish.record.treatment import Change, Edit, Prescription
+from unvanish.record.serialisation import from_plain, to_plain
+from unvanish.record.structure import Anatomy, Site
 from unvanish.record.verdict import Effect, Outcome, RaceResult, TrialResult, Verdict
 
 KINDS = (Anatomy, Facts, Finding, FlowOp, Junction, Prediction, Prescription, TimeProfile, TrialResult, Verdict, RaceResult)

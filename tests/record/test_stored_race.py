@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from unvanish.docgen.stored_races import label, told
 from unvanish.errors import RecordError
-from unvanish.handbook.verdicts import label, told
-from unvanish.record.raced import Raced, dumps, loads, outcome_of
+from unvanish.record.stored_race import Raced, dumps, loads, outcome_of
 from unvanish.record.verdict import Effect, Outcome
 
 BETTER = Raced(

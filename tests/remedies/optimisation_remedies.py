@@ -7,17 +7,17 @@ from typing import Any
 
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from unvanish.remedies.contract import Remedy
-from unvanish.remedies.shelf.adamw import AdamW as AdamWRemedy
-from unvanish.remedies.shelf.clip_adaptive import ClipAdaptive
-from unvanish.remedies.shelf.clip_norm import ClipNorm
-from unvanish.remedies.shelf.epsilon import Epsilon
-from unvanish.remedies.shelf.learning_rate import LearningRate
-from unvanish.remedies.shelf.loss_scaling import LossScaling
-from unvanish.remedies.shelf.muon import Muon
-from unvanish.remedies.shelf.sgd_momentum import SgdMomentum
-from unvanish.remedies.shelf.skip_non_finite import SkipNonFinite
-from unvanish.remedies.shelf.warmup import WarmUp
+from unvanish.remedies.base import Remedy
+from unvanish.remedies.catalogue.optimisation.adamw import AdamW as AdamWRemedy
+from unvanish.remedies.catalogue.optimisation.clip_adaptive import ClipAdaptive
+from unvanish.remedies.catalogue.optimisation.clip_norm import ClipNorm
+from unvanish.remedies.catalogue.optimisation.epsilon import Epsilon
+from unvanish.remedies.catalogue.optimisation.learning_rate import LearningRate
+from unvanish.remedies.catalogue.optimisation.loss_scaling import LossScaling
+from unvanish.remedies.catalogue.optimisation.muon import Muon
+from unvanish.remedies.catalogue.optimisation.sgd_momentum import SgdMomentum
+from unvanish.remedies.catalogue.optimisation.skip_non_finite import SkipNonFinite
+from unvanish.remedies.catalogue.optimisation.warmup import WarmUp
 
 REMEDIES: tuple[Remedy, ...] = (
     LearningRate(),

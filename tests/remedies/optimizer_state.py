@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portrait import plain, portrait
+from state_of_network import plain, portrait
 from torch import nn
 from torch.optim import Optimizer
 

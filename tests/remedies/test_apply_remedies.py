@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from portrait import portrait, random_state
 from remedy_networks import KINDS, Block, Branching, Sequences, build, inputs, mlp, step
+from state_of_network import portrait, random_state
 from torch import nn
 
 from unvanish.errors import NotApplicable, UndoError, UnknownRemedy, UsageError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply, own_shelf
-from unvanish.remedies.modules.bounded import bounded, bounded_sigmoid, bounded_softmax, largest_score
+from unvanish.remedies.layers.bounded import bounded, bounded_sigmoid, bounded_softmax, largest_score
 
 WIDE = torch.tensor([-3e4, -40.0, -1.0, 0.0, 2.0, 40.0, 3e4])
 

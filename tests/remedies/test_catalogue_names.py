@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unvanish.record.treatment import SHELF, on_shelf
+from unvanish.record.change import SHELF, on_shelf
 from unvanish.remedies import names
 
 

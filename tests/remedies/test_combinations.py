@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unvanish.remedies.combinations import candidates, contenders
-from unvanish.remedies.lookup import own_shelf
+from unvanish.remedies.registry import own_shelf
 
 
 def test_what_treats_the_finding_comes_before_what_treats_its_cause() -> None:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import Remedy, apply
-from unvanish.remedies.kinds import Kind
-from unvanish.remedies.layout import Step
-from unvanish.remedies.nonlinearities import nonlinearity_of
-from unvanish.remedies.shelf.critical_init import CriticalInit
+from unvanish.remedies.catalogue.initialisation.critical_init import CriticalInit
+from unvanish.remedies.graph.forward_graph import Step
+from unvanish.remedies.graph.kinds import Kind
+from unvanish.remedies.graph.nonlinearities import nonlinearity_of
 from unvanish.theory import maps
 from unvanish.theory.initialisation import critical_start
 from unvanish.theory.nonlinearity import Nonlinearity, elu, leaky_relu, nonlinearity

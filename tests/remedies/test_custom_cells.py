@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from portrait import portrait, random_state
+from state_of_network import portrait, random_state
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import Context, apply
-from unvanish.remedies.modules.as_called import AsCalled
-from unvanish.remedies.modules.recurrent import LSTMCellAsRNNCell
-from unvanish.remedies.shelf.forget_bias import ForgetBias
-from unvanish.remedies.shelf.gru import Gru
-from unvanish.remedies.shelf.identity_rnn_init import IdentityRnnInit
-from unvanish.remedies.shelf.lstm import Lstm
+from unvanish.remedies.catalogue.architecture.gru import Gru
+from unvanish.remedies.catalogue.architecture.lstm import Lstm
+from unvanish.remedies.catalogue.initialisation.forget_bias import ForgetBias
+from unvanish.remedies.catalogue.initialisation.identity_rnn_init import IdentityRnnInit
+from unvanish.remedies.layers.as_called import AsCalled
+from unvanish.remedies.layers.recurrent import LSTMCellAsRNNCell
 
 SHELF = {each.name: each for each in (Lstm(), Gru(), ForgetBias(), IdentityRnnInit())}
 EXCHANGES = pytest.mark.parametrize("name", ["gru", "lstm"])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from unvanish.errors import UsageError
-from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
+from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
 
 
 def learned(features: int, axis: int) -> DynamicTanh:

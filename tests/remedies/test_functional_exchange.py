@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from portrait import portrait
+from state_of_network import portrait
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable

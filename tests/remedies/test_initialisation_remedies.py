@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.scale import fans
+from unvanish.remedies.init.weight_scale import fans
 
 WIDTH = 256
 ROOT2 = math.sqrt(2.0)

@@ -11,18 +11,18 @@ import torch
 from digits import chain, digits, trained_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_portrait import whole
-from portrait import random_state
+from optimizer_state import whole
 from remedy_networks import mlp
+from state_of_network import random_state
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import apply
-from unvanish.remedies.range_test import losses_at, settled, steepest_stable, suitable_rate
-from unvanish.remedies.shelf.clip_norm import ClipNorm
-from unvanish.remedies.shelf.learning_rate import LearningRate
+from unvanish.remedies.catalogue.optimisation.clip_norm import ClipNorm
+from unvanish.remedies.catalogue.optimisation.learning_rate import LearningRate
+from unvanish.remedies.optimizers.learning_rate_search import losses_at, settled, steepest_stable, suitable_rate
 
 SHELF = {"learning-rate": LearningRate(), "clip-norm": ClipNorm()}
 RATES = np.geomspace(1e-7, 10.0, 100)

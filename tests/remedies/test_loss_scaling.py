@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from digits import chain, digits
-from optimisation_shelf import SHELF
-from optimizer_portrait import whole
+from optimisation_remedies import SHELF
+from optimizer_state import whole
 from remedy_networks import mlp
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
@@ -19,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.modules.loss_scaling import MOST, PATIENCE, START, DropOverflow
-from unvanish.remedies.modules.loss_scaling import LossScaling as Hook
+from unvanish.remedies.hooks.loss_scaling import MOST, PATIENCE, START, DropOverflow
+from unvanish.remedies.hooks.loss_scaling import LossScaling as Hook
 
 
 def half() -> Any:

@@ -7,13 +7,13 @@ import zlib
 
 import pytest
 import torch
-from portrait import portrait, random_state
 from remedy_networks import KINDS, Sequences, Tied, build, inputs, mlp
+from state_of_network import portrait, random_state
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import Context, Remedy, apply
-from unvanish.remedies.shelf.lsuv_init import TOLERANCE, LsuvInit, unit_variance_
+from unvanish.remedies.catalogue.initialisation.lsuv_init import TOLERANCE, LsuvInit, unit_variance_
 
 SHELF: dict[str, Remedy] = {"lsuv-init": LsuvInit()}
 

@@ -7,21 +7,21 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from portrait import plain, portrait, random_state
 from remedy_networks import Tied, build, inputs, mlp, step
+from state_of_network import plain, portrait, random_state
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import Remedy, apply
-from unvanish.remedies.orthogonal import delta_orthogonal_, orthogonal_, semi_orthogonal
-from unvanish.remedies.scale import fans
-from unvanish.remedies.shelf.critical_init import CriticalInit
-from unvanish.remedies.shelf.delta_orthogonal_init import DeltaOrthogonalInit
-from unvanish.remedies.shelf.lecun_init import LecunInit
-from unvanish.remedies.shelf.lsuv_init import LsuvInit
-from unvanish.remedies.shelf.orthogonal_init import OrthogonalInit
-from unvanish.remedies.shelf.zero_init_residual import ZeroInitResidual
+from unvanish.remedies.catalogue.initialisation.critical_init import CriticalInit
+from unvanish.remedies.catalogue.initialisation.delta_orthogonal_init import DeltaOrthogonalInit
+from unvanish.remedies.catalogue.initialisation.lecun_init import LecunInit
+from unvanish.remedies.catalogue.initialisation.lsuv_init import LsuvInit
+from unvanish.remedies.catalogue.initialisation.orthogonal_init import OrthogonalInit
+from unvanish.remedies.catalogue.initialisation.zero_init_residual import ZeroInitResidual
+from unvanish.remedies.init.orthogonal import delta_orthogonal_, orthogonal_, semi_orthogonal
+from unvanish.remedies.init.weight_scale import fans
 
 SHELF: dict[str, Remedy] = {
     each.name: each

@@ -8,14 +8,14 @@ import pickle
 import pytest
 import torch
 from digits import chain
-from optimisation_shelf import SHELF
+from optimisation_remedies import SHELF
 from remedy_networks import Listed, Nested, Sequences, SharedLayer, Tied, cnn, inputs, mlp, step
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.modules.muon import RATE_RATIO, MuonWithAdamW, orthogonalised
+from unvanish.remedies.optimizers.muon import RATE_RATIO, MuonWithAdamW, orthogonalised
 
 MATRICES = {
     Nested: ["body.0.first.weight", "body.0.second.weight", "body.1.first.weight", "body.1.second.weight"],

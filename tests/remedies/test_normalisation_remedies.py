@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from portrait import portrait
 from remedy_networks import Functional, Sequences
+from state_of_network import portrait
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.modules.channel_norm import ChannelRMSNorm
-from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
-from unvanish.remedies.modules.online_norm import OnlineNorm
-from unvanish.remedies.shelf.groupnorm import groups_of
+from unvanish.remedies.catalogue.normalisation.groupnorm import groups_of
+from unvanish.remedies.layers.channel_norm import ChannelRMSNorm
+from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
+from unvanish.remedies.layers.online_norm import OnlineNorm
 
 KINDS = {
     "layernorm": (nn.LayerNorm, nn.GroupNorm),

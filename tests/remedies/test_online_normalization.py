@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unvanish.errors import UsageError
-from unvanish.remedies.modules.online_norm import BOUND, OnlineNorm
+from unvanish.remedies.layers.online_norm import BOUND, OnlineNorm
 
 SHAPES = [((3,), 1), ((3, 5), 1), ((3, 2, 4), 1), ((3, 2, 2, 2), 1), ((5, 3), -1), ((2, 3, 4), 2)]
 BUFFERS = ("m", "s2", "e_y", "e_1")

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from optimisation_shelf import OPTIMIZERS, SHELF
-from optimizer_portrait import whole
-from portrait import random_state
+from optimisation_remedies import OPTIMIZERS, SHELF
+from optimizer_state import whole
 from remedy_networks import Nested, inputs, mlp, step
+from state_of_network import random_state
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as schedulers
 
-from unvanish.cards import card_of
+from unvanish.docgen.cards import card_of
 from unvanish.errors import NotApplicable
 from unvanish.remedies import Context, apply
-from unvanish.remedies.contract import FAMILIES
+from unvanish.remedies.base import FAMILIES
 
 SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
     "lambda": lambda o: schedulers.LambdaLR(o, lambda t: 1 / (1 + t)),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from digits import chain, trained_loss
-from optimisation_shelf import OPTIMIZERS, SHELF
+from optimisation_remedies import OPTIMIZERS, SHELF
 from remedy_networks import Listed, inputs, mlp, step
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler as schedulers
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.modules.muon import MuonWithAdamW
+from unvanish.remedies.optimizers.muon import MuonWithAdamW
 
 
 def test_groups_keep_their_objects_their_parameters_and_the_proportions_of_their_rates() -> None:

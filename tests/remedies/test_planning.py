@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from optimizer_portrait import whole
-from portrait import random_state
+from optimizer_state import whole
+from state_of_network import random_state
 from torch import Tensor, nn
 
-from unvanish.remedies.planning import planned
+from unvanish.remedies.plan import planned
 
 
 def network() -> nn.Sequential:

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from portrait import portrait, random_state
 from remedy_networks import build, inputs, mlp
 from scipy import stats
+from state_of_network import portrait, random_state
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import Context, apply, own_shelf
-from unvanish.remedies.modules.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
-from unvanish.remedies.shelf.forget_bias import ForgetBias
-from unvanish.remedies.shelf.gru import Gru
-from unvanish.remedies.shelf.identity_rnn_init import IdentityRnnInit
-from unvanish.remedies.shelf.lstm import Lstm
+from unvanish.remedies.catalogue.architecture.gru import Gru
+from unvanish.remedies.catalogue.architecture.lstm import Lstm
+from unvanish.remedies.catalogue.initialisation.forget_bias import ForgetBias
+from unvanish.remedies.catalogue.initialisation.identity_rnn_init import IdentityRnnInit
+from unvanish.remedies.layers.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
 
 SHELF = {each.name: each for each in (Lstm(), Gru(), ForgetBias(), IdentityRnnInit())}
 EXCHANGES = pytest.mark.parametrize("name", ["lstm", "gru"])

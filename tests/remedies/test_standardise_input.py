@@ -13,18 +13,18 @@ import torch
 from digits import chain, digits, trained_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_portrait import whole
-from portrait import random_state
+from optimizer_state import whole
 from remedy_networks import Branching, Functional, Sequences, Tied, build, inputs, mlp, step
+from state_of_network import random_state
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.optim import SGD, Adam
 
-from unvanish.cards import card_of
+from unvanish.docgen.cards import card_of
 from unvanish.errors import NotApplicable
 from unvanish.remedies import Context, apply
-from unvanish.remedies.modules.standardise import ENOUGH, Standardise
-from unvanish.remedies.shelf.standardise_input import StandardiseInput
+from unvanish.remedies.catalogue.data_output.standardise_input import StandardiseInput
+from unvanish.remedies.layers.standardise import ENOUGH, Standardise
 
 SHELF = {"standardise-input": StandardiseInput()}
 SHAPES = {

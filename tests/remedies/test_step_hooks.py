@@ -19,16 +19,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.modules.clip_adaptive import ClipAdaptive as AdaptiveHook
-from unvanish.remedies.modules.clip_adaptive import clip_units_
-from unvanish.remedies.modules.clip_norm import ClipNorm as NormHook
-from unvanish.remedies.modules.pace import WARMED, ScaledRate
-from unvanish.remedies.modules.pace import WarmUp as WarmUpHook
-from unvanish.remedies.shelf.adamw import AdamW as AdamWRemedy
-from unvanish.remedies.shelf.clip_adaptive import ClipAdaptive
-from unvanish.remedies.shelf.clip_norm import ClipNorm
-from unvanish.remedies.shelf.sgd_momentum import SgdMomentum
-from unvanish.remedies.shelf.warmup import WarmUp, length_for
+from unvanish.remedies.catalogue.optimisation.adamw import AdamW as AdamWRemedy
+from unvanish.remedies.catalogue.optimisation.clip_adaptive import ClipAdaptive
+from unvanish.remedies.catalogue.optimisation.clip_norm import ClipNorm
+from unvanish.remedies.catalogue.optimisation.sgd_momentum import SgdMomentum
+from unvanish.remedies.catalogue.optimisation.warmup import WarmUp, length_for
+from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive as AdaptiveHook
+from unvanish.remedies.hooks.clip_adaptive import clip_units_
+from unvanish.remedies.hooks.clip_norm import ClipNorm as NormHook
+from unvanish.remedies.hooks.scaled_learning_rate import WARMED, ScaledRate
+from unvanish.remedies.hooks.scaled_learning_rate import WarmUp as WarmUpHook
 
 SHELF = {remedy.name: remedy for remedy in (ClipNorm(), ClipAdaptive(), WarmUp(), AdamWRemedy(), SgdMomentum())}
 

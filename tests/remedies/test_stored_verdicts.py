@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import unvanish
-from unvanish.handbook.verdicts import stored
-from unvanish.record.raced import Raced, outcome_of
+from unvanish.docgen.stored_races import stored
+from unvanish.record.stored_race import Raced, outcome_of
 from unvanish.record.verdict import Outcome
 from unvanish.remedies import names
 
@@ -41,7 +41,7 @@ def test_a_stored_race_has_seeds_cost_and_the_outcome_of_its_interval(raced: Rac
 
 
 def test_verdicts_are_read_without_torch() -> None:
-    code = "import sys; from unvanish.handbook.verdicts import stored; assert stored('relu'); assert 'torch' not in sys.modules"
+    code = "import sys; from unvanish.docgen.stored_races import stored; assert stored('relu'); assert 'torch' not in sys.modules"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
 

@@ -16,13 +16,13 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrizations
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.record.treatment import Change
+from unvanish.record.change import Change
 from unvanish.remedies import apply
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.modules.tailored import PHI, TailoredActivation, tailored
-from unvanish.remedies.shape import shape_of
-from unvanish.remedies.shelf.tailored_activation import Tailoring
-from unvanish.remedies.survey import survey
+from unvanish.remedies.catalogue.activation.tailored_activation import Tailoring
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.layers.tailored import PHI, TailoredActivation, tailored
+from unvanish.remedies.structure.kernel_shape import shape_of
 from unvanish.theory import maps
 from unvanish.theory.nonlinearity import Nonlinearity, nonlinearity
 from unvanish.theory.shaping import Tailored, leaky_correlation, tat, tat_leaky_relu

@@ -7,16 +7,16 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from portrait import plain, portrait
 from remedy_networks import Block, Gated, Listed, build, mlp
+from state_of_network import plain, portrait
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import Remedy, apply
-from unvanish.remedies.branches import residual_branches
-from unvanish.remedies.shelf.zero_init_residual import ZeroInitResidual, fixup_factor
-from unvanish.remedies.survey import survey
+from unvanish.remedies.catalogue.initialisation.zero_init_residual import ZeroInitResidual, fixup_factor
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.structure.branches import residual_branches
 
 SHELF: dict[str, Remedy] = {"zero-init-residual": ZeroInitResidual()}
 WIDTH = 8

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from unvanish.record.anatomy import Location
 from unvanish.record.flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
 from unvanish.record.prediction import PredictedLayer, Prediction
 from unvanish.record.spectrum import JacobianSpectrum
+from unvanish.record.structure import Location
 
 SCRIPT = "/srv/project/examples/net.py"
 SIGMOID, LINEAR = -0.6, -0.2

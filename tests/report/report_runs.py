@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from unvanish.record.anatomy import Anatomy, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.reading import Metric
 from unvanish.record.run import Facts, Run
+from unvanish.record.structure import Anatomy, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, Verdict
 
 SCRIPT = "examples/digits_sigmoid.py"

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from unvanish.record.flow import SIZE, GradientFlow, Junction
 from unvanish.record.prediction import Prediction
-from unvanish.report import flow_terms
-from unvanish.report.bar_chart import colour
-from unvanish.report.depth_figure import depth_picture
-from unvanish.report.flow_figures import flow_figure, flow_gallery
-from unvanish.report.kinds_figure import kinds_picture, sentence
-from unvanish.report.picture import Picture
-from unvanish.report.spectrum_figure import spectrum_picture
-from unvanish.report.time_figure import through_time, time_picture
-from unvanish.report.waterfall_figure import waterfall_picture
+from unvanish.report.figures.bar_chart import colour
+from unvanish.report.figures.flow.depth import depth_picture
+from unvanish.report.figures.flow.flow_gallery import flow_figure, flow_gallery
+from unvanish.report.figures.flow.operation_kinds import kinds_picture, sentence
+from unvanish.report.figures.flow.spectrum import spectrum_picture
+from unvanish.report.figures.flow.time import through_time, time_picture
+from unvanish.report.figures.flow.waterfall import waterfall_picture
+from unvanish.report.figures.picture import Picture
+from unvanish.report.views import flow_terms
 
 
 def there(picture: Picture | None) -> Picture:

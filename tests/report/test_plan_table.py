@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from unvanish.record.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate, PlannedPart, RacePlan
-from unvanish.report.plan_table import render_plan
+from unvanish.report.terminal.race_plan import render_plan
 
 PLAN = RacePlan(
     script="examples/digits_sigmoid.py",

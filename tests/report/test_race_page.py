@@ -14,14 +14,15 @@ from report_runs import make_run
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.verdict import Cost, Outcome, RaceResult
-from unvanish.report import page, pareto
-from unvanish.report.card import card
-from unvanish.report.curve_figure import curve_picture
-from unvanish.report.figures import gallery
-from unvanish.report.pareto import CONTROL
-from unvanish.report.pareto_figure import pareto_picture
-from unvanish.report.picture import Picture
-from unvanish.report.race_lines import lines
+from unvanish.report.figures.gallery import gallery
+from unvanish.report.figures.picture import Picture
+from unvanish.report.figures.race.loss_curves import curve_picture
+from unvanish.report.figures.race.pareto import pareto_picture
+from unvanish.report.page import run_page
+from unvanish.report.views import pareto_front
+from unvanish.report.views.pareto_front import CONTROL
+from unvanish.report.views.race_lines import lines
+from unvanish.report.views.verdict_card import card
 
 
 def raced(race: RaceResult = HALVED) -> Run:
@@ -43,7 +44,7 @@ def curves_of(race: RaceResult) -> Picture:
 @pytest.fixture(scope="module")
 def text() -> str:
     """The race's part of the page, as text with its marks."""
-    whole_page = page.html(raced(), [])
+    whole_page = run_page.html(raced(), [])
     return whole_page[whole_page.index("were raced against") : whole_page.index("The facts of this run")]
 
 
@@ -80,7 +81,7 @@ def test_what_is_not_finite_is_nowhere_printed(text: str) -> None:
 def test_the_patch_is_shown_line_by_line_and_cannot_break_the_page(text: str) -> None:
     assert '<span class="added">+        layers += [nn.Linear(width, width), nn.ReLU()]</span>' in text
     assert '<span class="removed">--- x &amp; &lt;y&gt;</span>' in text
-    assert "The patch" not in page.html(raced(replace(HALVED, patch=None)), [])
+    assert "The patch" not in run_page.html(raced(replace(HALVED, patch=None)), [])
 
 
 def test_the_front_is_what_nothing_beats_in_all_three() -> None:
@@ -94,13 +95,13 @@ def test_the_front_is_what_nothing_beats_in_all_three() -> None:
     }
     found = [whole(name, Outcome.CURED, gain, 1.0, cost=Cost(time, size, 1.0)) for name, (gain, time, size) in costs.items()]
     # A machine cannot tell the times of a and b apart; c is faster; d scores more; e and f are larger; the control is slower.
-    assert pareto.front(replace(HALVED, verdicts=tuple(found))) == {"a", "b", "c", "d"}
+    assert pareto_front.front(replace(HALVED, verdicts=tuple(found))) == {"a", "b", "c", "d"}
 
 
 def test_what_was_stopped_or_failed_or_not_measured_is_not_on_the_front() -> None:
-    assert pareto.front(HALVED) == {"batchnorm", "relu + he-init"}
+    assert pareto_front.front(HALVED) == {"batchnorm", "relu + he-init"}
     unknown = whole("best", Outcome.CURED, 1.0, 0.0, cost=Cost(math.nan, 1.0, 1.0))
-    assert pareto.front(replace(HALVED, verdicts=(unknown,))) == frozenset()
+    assert pareto_front.front(replace(HALVED, verdicts=(unknown,))) == frozenset()
 
 
 def test_the_front_is_drawn_with_the_control_and_size_as_area() -> None:

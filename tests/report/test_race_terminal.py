@@ -12,9 +12,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult
-from unvanish.report import difference, numbers
-from unvanish.report.race_table import LEGEND
-from unvanish.report.terminal_race import render_race
+from unvanish.report.terminal.race import render_race
+from unvanish.report.views import diff_lines
+from unvanish.report.views.race_table import LEGEND
+from unvanish.report.wording import numbers
 
 
 def printed(race: RaceResult, width: int = 80, *, patch_path: str | None = None) -> list[str]:
@@ -154,10 +155,10 @@ def test_a_mean_is_as_exact_as_its_seeds_agree(mean: float, deviation: float, sa
 
 
 def test_a_difference_knows_its_heads_from_lines_that_look_like_them() -> None:
-    kinds = [line.kind for line in difference.lines(HALVED.patch or "")]
+    kinds = [line.kind for line in diff_lines.lines(HALVED.patch or "")]
     assert kinds[:3] == ["head", "head", "place"]
     assert kinds[9:] == ["head", "head", "place", "removed", "added"]
-    assert difference.written(HALVED.patch or "") == 3
+    assert diff_lines.written(HALVED.patch or "") == 3
 
 
 def test_a_race_that_compared_nothing_is_its_sentence() -> None:

@@ -15,11 +15,13 @@ from hypothesis.extra.numpy import arrays
 from report_runs import FACTS, RACE, SCRIPT, VANISHING, broken_run, make_run
 from rich.console import Console
 
-from unvanish.record.anatomy import Anatomy
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.report import json_document, page, terminal
-from unvanish.report.card import State, card
+from unvanish.record.structure import Anatomy
+from unvanish.report import json_document
+from unvanish.report.page import run_page
+from unvanish.report.terminal import run_report
+from unvanish.report.views.verdict_card import State, card
 
 NOTHING = Run(FACTS, Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
 ODD: dict[str, Callable[[], Run]] = {
@@ -45,9 +47,9 @@ BARE = replace(VANISHING, sites=(), evidence=(), location=None, cause=None, reme
 
 def report(run: Run, *findings: Finding) -> str:
     """The page, once the terminal's report and the JSON have been made too."""
-    Console(file=io.StringIO(), width=80).print(terminal.render(run, findings, script=SCRIPT))
+    Console(file=io.StringIO(), width=80).print(run_report.render(run, findings, script=SCRIPT))
     json.loads(json_document.dumps(json_document.diagnosis(run, findings)))
-    return page.html(run, findings)
+    return run_page.html(run, findings)
 
 
 @pytest.mark.parametrize("findings", [(), (VANISHING,), (BARE,)], ids=["healthy", "sick", "bare"])

@@ -7,12 +7,12 @@ import plotly.graph_objects as go
 import pytest
 from report_runs import RACE, VANISHING, anatomy, make_run
 
-from unvanish.record.anatomy import Network
 from unvanish.record.run import Run
-from unvanish.report.figures import gallery
-from unvanish.report.gradient import gradient
-from unvanish.report.gradient_figure import gradient_picture
-from unvanish.report.picture import Picture
+from unvanish.record.structure import Network
+from unvanish.report.figures.gallery import gallery
+from unvanish.report.figures.picture import Picture
+from unvanish.report.figures.run.gradient import gradient_picture
+from unvanish.report.views.gradient_by_depth import gradient
 
 
 def picture(run: Run, name: str) -> Picture:

@@ -14,10 +14,10 @@ import pytest
 from report_runs import FACTS, NOTED, VANISHING, make_run
 
 from unvanish.errors import UsageError
-from unvanish.record.anatomy import Anatomy
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.report import page
+from unvanish.record.structure import Anatomy
+from unvanish.report.page import run_page
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "line", "circle"}
 DRAWN_WITH = re.compile(r"<script>(?!\n).*?</script>", re.DOTALL)
@@ -60,7 +60,7 @@ class Outline(HTMLParser):
 
 def read(run: Run, *findings: Finding) -> str:
     """The words of the page as they are read, without the explanations that show on hover."""
-    return Outline(re.sub(r'<span class="tip".*?</span>', "", own(page.html(run, list(findings))))).text
+    return Outline(re.sub(r'<span class="tip".*?</span>', "", own(run_page.html(run, list(findings))))).text
 
 
 def own(text: str) -> str:
@@ -69,7 +69,7 @@ def own(text: str) -> str:
 
 
 def test_same_run_gives_the_same_bytes(raced: Run) -> None:
-    assert page.html(raced, [VANISHING]) == page.html(raced, [VANISHING])
+    assert run_page.html(raced, [VANISHING]) == run_page.html(raced, [VANISHING])
 
 
 def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -91,13 +91,13 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["sick", "healthy", "diverged", "raced"])
 def test_every_element_of_the_page_is_closed(name: str, request: pytest.FixtureRequest) -> None:
     findings = [] if name == "healthy" else [VANISHING, NOTED]
-    outline = Outline(own(page.html(request.getfixturevalue(name), findings)))
+    outline = Outline(own(run_page.html(request.getfixturevalue(name), findings)))
     identities = [attributes["id"] for _, attributes in outline.seen if "id" in attributes]
     assert len(identities) == len(set(identities))
 
 
 def test_nothing_is_loaded_from_elsewhere(raced: Run) -> None:
-    text = page.html(raced, [VANISHING])
+    text = run_page.html(raced, [VANISHING])
     outline = Outline(own(text))
     assert not [tag for tag, attributes in outline.seen if {"src", "href", "srcset"} & set(attributes)]
     assert "url(" not in own(text)
@@ -110,12 +110,12 @@ def test_nothing_is_loaded_from_elsewhere(raced: Run) -> None:
 
 def test_plotly_is_inlined_once_and_only_where_there_is_a_figure(sick: Run) -> None:
     empty = Run(FACTS, Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
-    assert len(DRAWN_WITH.findall(page.html(sick, [VANISHING]))) == 1
-    assert len(page.html(empty, [])) < 50_000
+    assert len(DRAWN_WITH.findall(run_page.html(sick, [VANISHING]))) == 1
+    assert len(run_page.html(empty, [])) < 50_000
 
 
 def test_every_figure_has_a_title_a_text_alternative_and_its_numbers(raced: Run) -> None:
-    outline = Outline(own(page.html(raced, [VANISHING])))
+    outline = Outline(own(run_page.html(raced, [VANISHING])))
     figures = outline.all("figure")
     images = [attributes for attributes in outline.all("div") if attributes.get("role") == "img"]
     assert len(figures) == len(images) >= 4
@@ -127,7 +127,7 @@ def test_every_figure_has_a_title_a_text_alternative_and_its_numbers(raced: Run)
 
 def test_the_figures_in_the_page_are_valid_json_that_cannot_end_their_element(sick: Run) -> None:
     hostile = replace(VANISHING, code="</script><script>alert(1)")
-    text = own(page.html(sick, [hostile]))
+    text = own(run_page.html(sick, [hostile]))
     drawings = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL)
     assert len(drawings) >= 3
     for drawing in drawings:
@@ -137,7 +137,7 @@ def test_the_figures_in_the_page_are_valid_json_that_cannot_end_their_element(si
 def test_what_a_user_wrote_is_escaped(sick: Run) -> None:
     hostile = replace(VANISHING, summary="<img src=x onerror=alert(1)>", why="<b>bold</b>", sites=("<i>",))
     run = replace(sick, facts=replace(FACTS, script="<script>.py", machine="<u>"))
-    text = own(page.html(run, [hostile]))
+    text = own(run_page.html(run, [hostile]))
     assert not re.search(r"<img|<b>bold|<i>|<u>|<script>\.py", text)
 
 
@@ -149,7 +149,7 @@ def test_card_of_a_race_says_what_was_tried_and_what_came_of_it(raced: Run) -> N
 
 
 def test_page_explains_its_words_once_and_in_the_glossary(sick: Run) -> None:
-    text = own(page.html(sick, [VANISHING]))
+    text = own(run_page.html(sick, [VANISHING]))
     terms = re.findall(r'aria-describedby="tip-([\w-]+)"', text)
     assert {"gradient", "layer", "decade"} <= set(terms)
     assert len(terms) == len(set(terms))
@@ -197,14 +197,14 @@ def test_few_steps_are_not_called_healthy() -> None:
 def test_writing_replaces_the_page_as_a_whole(healthy: Run, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     target.write_text("old")
-    assert page.write(target, healthy, []) == target
-    assert target.read_text(encoding="utf-8") == page.html(healthy, [])
+    assert run_page.write(target, healthy, []) == target
+    assert target.read_text(encoding="utf-8") == run_page.html(healthy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_folder_that_cannot_be_written_gives_one_clear_line(healthy: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be written to .*choose another folder with --out"):
-        page.write(tmp_path / "missing" / "report.html", healthy, [])
+        run_page.write(tmp_path / "missing" / "report.html", healthy, [])
 
 
 def luminance(colour: str) -> float:

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.verdict import Outcome
-from unvanish.report import terminal
+from unvanish.report.terminal import run_report
 
 LONG = replace(
     VANISHING,
@@ -31,13 +31,13 @@ def printed(part: RenderableType, width: int = 80, *, colour: bool = False) -> l
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("finding", [VANISHING, LONG])
 def test_no_line_is_wider_than_the_terminal(raced: Run, finding: Finding, width: int) -> None:
-    lines = printed(terminal.render(raced, [finding, NOTED], script=SCRIPT, report_path="runs/report.html"), width)
+    lines = printed(run_report.render(raced, [finding, NOTED], script=SCRIPT, report_path="runs/report.html"), width)
     assert max(map(cell_len, lines)) <= width
     assert len(lines) < 40
 
 
 def test_verdict_reason_place_and_advice_come_in_this_order(sick: Run) -> None:
-    text = "\n".join(printed(terminal.render(sick, [VANISHING], script=SCRIPT), 120))
+    text = "\n".join(printed(run_report.render(sick, [VANISHING], script=SCRIPT), 120))
     order = ["● SICK", VANISHING.summary, "confidence 97 %", "Why ", "Where ", "digits_sigmoid.py:21", "Also ", "loss ▏", "Next "]
     positions = [text.index(part) for part in order]
     assert positions == sorted(positions)
@@ -48,13 +48,13 @@ def test_verdict_reason_place_and_advice_come_in_this_order(sick: Run) -> None:
 
 def test_a_network_in_hand_gets_the_line_that_applies_a_remedy(sick: Run) -> None:
     run = replace(sick, facts=replace(sick.facts, script=""))
-    text = "\n".join(printed(terminal.render(run, [VANISHING], script=""), 120))
+    text = "\n".join(printed(run_report.render(run, [VANISHING], script=""), 120))
     assert 'unvanish.apply(model, "relu", "he-init")' in text
     assert "or batchnorm, elu" in text
 
 
 def test_depth_bars_are_few_and_show_both_ends(sick: Run) -> None:
-    bars = [line for line in printed(terminal.render(sick, [VANISHING], script=SCRIPT)) if "▏" in line]
+    bars = [line for line in printed(run_report.render(sick, [VANISHING], script=SCRIPT)) if "▏" in line]
     assert len(bars) == 8
     assert "net.18" in bars[0]
     assert bars[0].rstrip().endswith("1e-2")
@@ -68,11 +68,11 @@ def test_depth_bars_are_few_and_show_both_ends(sick: Run) -> None:
 
 def test_a_flat_gradient_is_not_drawn() -> None:
     other = replace(VANISHING, code="learning-rate-too-high")
-    assert not [line for line in printed(terminal.render(make_run(), [other], script=SCRIPT)) if "▏" in line]
+    assert not [line for line in printed(run_report.render(make_run(), [other], script=SCRIPT)) if "▏" in line]
 
 
 def test_healthy_run_is_one_line_and_the_path(healthy: Run) -> None:
-    lines = [line for line in printed(terminal.render(healthy, [NOTED], script=SCRIPT, report_path="r.html")) if line.strip()]
+    lines = [line for line in printed(run_report.render(healthy, [NOTED], script=SCRIPT, report_path="r.html")) if line.strip()]
     assert len(lines) == 2
     assert lines[0].startswith("✓ HEALTHY")
     assert "No problem found in 300 steps. Loss 2.28 → 0.133." in lines[0]
@@ -80,18 +80,20 @@ def test_healthy_run_is_one_line_and_the_path(healthy: Run) -> None:
 
 
 def test_warning_is_not_called_sick(sick: Run) -> None:
-    assert printed(terminal.render(sick, [replace(VANISHING, severity=Severity.WARNING)], script=SCRIPT))[0].startswith("◐ UNWELL")
+    assert printed(run_report.render(sick, [replace(VANISHING, severity=Severity.WARNING)], script=SCRIPT))[0].startswith(
+        "◐ UNWELL"
+    )
 
 
 def test_plain_text_holds_no_escape_codes(sick: Run) -> None:
-    part = terminal.render(sick, [VANISHING], script=SCRIPT)
+    part = run_report.render(sick, [VANISHING], script=SCRIPT)
     assert "\x1b" not in "".join(printed(part))
     assert "\x1b" in "".join(printed(part, colour=True))
 
 
 def test_words_in_brackets_are_not_taken_for_markup(sick: Run) -> None:
     finding = replace(VANISHING, why="x[0] and [red]y[/red]", advice="use layers[1]", summary="[bold] it")
-    text = "\n".join(printed(terminal.render(sick, [finding], script=SCRIPT)))
+    text = "\n".join(printed(run_report.render(sick, [finding], script=SCRIPT)))
     assert "x[0] and [red]y[/red]" in text
     assert "use layers[1]" in text
     assert "[bold] it" in text
@@ -99,11 +101,11 @@ def test_words_in_brackets_are_not_taken_for_markup(sick: Run) -> None:
 
 def test_a_script_that_failed_is_said(healthy: Run) -> None:
     run = replace(healthy, facts=replace(FACTS, ending="ValueError"))
-    assert "The script ended with ValueError at step 300." in "\n".join(printed(terminal.render(run, [], script=SCRIPT)))
+    assert "The script ended with ValueError at step 300." in "\n".join(printed(run_report.render(run, [], script=SCRIPT)))
 
 
 def test_race_names_outcome_effect_interval_and_cost() -> None:
-    lines = printed(terminal.render_race(RACE))
+    lines = printed(run_report.render_race(RACE))
     row = next(line for line in lines if "batchnorm" in line)
     for part in ("0.97 ± 0.01", "● cured", "+0.87 [+0.85, +0.89]", "×1.18"):
         assert part in row
@@ -113,25 +115,25 @@ def test_race_names_outcome_effect_interval_and_cost() -> None:
 
 
 def test_wide_terminal_shows_more_of_a_race() -> None:
-    assert "loss" not in printed(terminal.render_race(RACE), 80)[0]
-    assert {"loss", "params", "seeds"} <= set(printed(terminal.render_race(RACE), 120)[0].split())
+    assert "loss" not in printed(run_report.render_race(RACE), 80)[0]
+    assert {"loss", "params", "seeds"} <= set(printed(run_report.render_race(RACE), 120)[0].split())
 
 
 def test_race_with_long_names_fits() -> None:
     long = verdict("tailored-activation + delta-orthogonal-init + online-normalisation", Outcome.BETTER, 0.5, 1.0)
-    lines = printed(terminal.render_race(replace(RACE, verdicts=(long, *RACE.verdicts))))
+    lines = printed(run_report.render_race(replace(RACE, verdicts=(long, *RACE.verdicts))))
     assert max(map(cell_len, lines)) <= 80
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 120])
 def test_live_line_is_one_line_that_fits(width: int) -> None:
-    line = terminal.live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=width)
+    line = run_report.live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=width)
     assert cell_len(line.plain) <= width
     assert "\n" not in line.plain
 
 
 def test_live_line_says_step_loss_health_and_own_cost() -> None:
-    sick = terminal.live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=120)
+    sick = run_report.live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=120)
     assert sick.plain == "unvanish  step 240  loss 2.302  ● gradient vanishing at net.0 (-6.1 decades)  own cost 0.7 %"
-    assert "✓ nothing wrong so far" in terminal.live_line(1, 2.3, own_share=0.0, width=120).plain
-    assert "loss not a number" in terminal.live_line(9, float("nan"), own_share=0.0, width=120).plain
+    assert "✓ nothing wrong so far" in run_report.live_line(1, 2.3, own_share=0.0, width=120).plain
+    assert "loss not a number" in run_report.live_line(9, float("nan"), own_share=0.0, width=120).plain

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from unvanish.record.anatomy import Location
-from unvanish.report import numbers, places, plain
-from unvanish.report.glossary import TERMS
-from unvanish.report.underline import Underliner
+from unvanish.record.structure import Location
+from unvanish.report.wording import numbers, places, plain_words
+from unvanish.report.wording.glossary import TERMS
+from unvanish.report.wording.underline import Underliner
 
 DESIGN_CODES = [
     "vanishing-gradient",
@@ -100,14 +100,14 @@ def test_sites_are_said_in_few_words() -> None:
 
 @pytest.mark.parametrize("code", DESIGN_CODES)
 def test_every_finding_has_words_for_a_layman(code: str) -> None:
-    meaning = plain.meaning(code)
+    meaning = plain_words.meaning(code)
     assert meaning.endswith(".")
     assert "gradient" not in meaning
 
 
 def test_codes_of_plugins_are_said_as_they_are() -> None:
-    assert plain.meaning("their-own") == ""
-    assert plain.cause("their-own") == "their own"
+    assert plain_words.meaning("their-own") == ""
+    assert plain_words.cause("their-own") == "their own"
 
 
 def test_a_term_is_marked_where_it_first_stands() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
-from unvanish.report.terminal_flow import render_flow
+from unvanish.report.terminal.flow import render_flow
 
 
 def printed(flow: GradientFlow, prediction: Prediction | None = None, *, width: int = 80) -> list[str]:

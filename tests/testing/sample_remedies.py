@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
+from unvanish.record.change import Edit
 from unvanish.remedies import Operation, Remedy
-from unvanish.remedies.surgery import Initialise
+from unvanish.remedies.edits.module_edits import Initialise
 
 
 class Perform(Operation):

@@ -8,8 +8,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import Threshold
 from unvanish.record.finding import Cause, Finding, Severity
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from unvanish.diagnose import diagnose
-from unvanish.record.anatomy import Anatomy, Head, OptimizerGroup
 from unvanish.record.reading import QUANTITIES, Axis, Metric
+from unvanish.record.structure import Anatomy, Head, OptimizerGroup
 from unvanish.testing import Symmetry
+from unvanish.testing.record_variations import bare, first_samples, loss_times, poorer, read_only, reordered, retold
 from unvanish.testing.records import HEALTHY, ONLY_OF, anatomy, flat, healthy, kinds, opponents, owned, reading, slope
-from unvanish.testing.variations import bare, first_samples, loss_times, poorer, read_only, reordered, retold
 
 HEADS = (Head(0, "cross-entropy", (), 10, parameter=5),)
 STRUCTURES = {

@@ -15,9 +15,9 @@ from torch import nn
 
 from unvanish.remedies import Remedy, own_shelf
 from unvanish.testing import PATIENTS, Patient, RemedyConformance
+from unvanish.testing.invariants import Subject, examine
 from unvanish.testing.networks import by_sgd, images, judged
-from unvanish.testing.promises import Subject, examine
-from unvanish.testing.remedies import table
+from unvanish.testing.remedy_conformance import table
 
 NO_LAYER = Patient(lambda: nn.Sequential(nn.Conv2d(1, 3, 6), nn.Flatten()), images, by_sgd, judged)
 
@@ -97,7 +97,7 @@ def test_a_remedy_that_refuses_without_advice_does_not_pass() -> None:
 def test_what_cannot_be_compiled_or_spread_is_told() -> None:
     program = (
         "import sample_remedies as samples\nfrom unvanish.testing.networks import PATIENTS\n"
-        "from unvanish.testing.promises import deploy\n"
+        "from unvanish.testing.invariants import deploy\n"
         'print("\\n".join(deploy(samples.Branch(), {"mlp": PATIENTS["mlp"]})))'
     )
     # A process of its own: the compiler gives up on code that many tests before have had compiled anew, and runs it as it is.

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unvanish.tracing.ends import Arguments
 from unvanish.tracing.flops import step_flops
+from unvanish.tracing.inputs_and_loss import Arguments
 
 B, T, E, H = 3, 5, 8, 6  # batch, steps, features in, features out
 GATES = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, weight_norm
 
 from unvanish.errors import TraceError, UsageError
-from unvanish.tracing import spectrum as spectrum_room
-from unvanish.tracing.spectrum import jacobian_spectrum
+from unvanish.tracing.jacobian import singular_values as spectrum_room
+from unvanish.tracing.jacobian.singular_values import jacobian_spectrum
 
 
 def test_inner_layers_are_seen_before_what_follows_writes_into_them() -> None:

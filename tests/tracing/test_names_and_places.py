@@ -13,9 +13,9 @@ from naive import traced
 from networks import subject
 from torch import Tensor, nn
 
-from unvanish.record.anatomy import Location
 from unvanish.record.flow import FlowOp, GradientFlow
-from unvanish.tracing import kinds, trace
+from unvanish.record.structure import Location
+from unvanish.tracing import operation_kinds, trace
 from unvanish.tracing.blocks import Member, block_names, common_path, cuts
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
@@ -179,7 +179,7 @@ def test_statistics_of_outputs_are_those_of_the_tensors(spelled: GradientFlow) -
     ],
 )
 def test_kinds_follow_from_the_name_and_what_goes_in(operation: str, signals: int, weighted: bool, kind: str) -> None:
-    assert kinds.kind_of(operation, signals=signals, weighted=weighted) == kind
+    assert operation_kinds.kind_of(operation, signals=signals, weighted=weighted) == kind
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_kinds_follow_from_the_name_and_what_goes_in(operation: str, signals: in
     ],
 )
 def test_spellings_of_one_function_are_one_operation(name: str, plain: str) -> None:
-    assert kinds.canonical(name) == plain
+    assert operation_kinds.canonical(name) == plain
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_spellings_of_one_function_are_one_operation(name: str, plain: str) -> N
     ],
 )
 def test_nodes_of_the_graph_have_the_names_of_their_functions(node: str, plain: str) -> None:
-    assert kinds.graph_operation(node) == plain
+    assert operation_kinds.graph_operation(node) == plain
 
 
 def test_cuts_are_what_every_path_goes_through() -> None:

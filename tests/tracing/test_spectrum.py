@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from unvanish.theory.criticality import Scale, criticality
 from unvanish.theory.nonlinearity import nonlinearity
-from unvanish.tracing import spectrum as spectrum_room
-from unvanish.tracing.spectrum import jacobian_spectrum
+from unvanish.tracing.jacobian import singular_values as spectrum_room
+from unvanish.tracing.jacobian.singular_values import jacobian_spectrum
 
 
 class Residual(nn.Module):

@@ -17,7 +17,7 @@ from unvanish.trials import Script, execute
 LAUNCH = """
 import sys
 from pathlib import Path
-from unvanish.trials.script import Script, execute
+from unvanish.trials.script.execution import Script, execute
 first, *rest = sys.argv[1:]
 script = Script(module=rest[0], arguments=tuple(rest[1:])) if first == "-m" else Script(Path(first), arguments=tuple(rest))
 ending = execute(script)

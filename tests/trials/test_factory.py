@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from unvanish.errors import ScriptError, UnvanishError, UsageError
-from unvanish.trials.factory import built, load_factory
+from unvanish.trials.script.factory import built, load_factory
 
 STEM = "a_users_networks"
 

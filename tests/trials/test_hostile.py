@@ -15,12 +15,12 @@ import pytest
 from unvanish.record.journal import load
 from unvanish.record.verdict import TrialResult
 from unvanish.trials import Script, Trial, run_trials
-from unvanish.trials.leaving import Patience, hard_exits_told
-from unvanish.trials.output import KEPT, curb, end_of
+from unvanish.trials.isolation.workplace import ADDRESS
+from unvanish.trials.isolation.writes import written
+from unvanish.trials.output_files import KEPT, curb, end_of
 from unvanish.trials.process import TrialProcess
+from unvanish.trials.script.process_exit import Patience, hard_exits_told
 from unvanish.trials.trial import RUN, STDERR, STDOUT, WRITES
-from unvanish.trials.workplace import ADDRESS
-from unvanish.trials.writes import written
 
 START = """
 import atexit, multiprocessing, os, shutil, signal, sys, threading, time
@@ -228,8 +228,8 @@ def test_threads_that_never_end_are_waited_for_no_longer_than_asked(tmp_path: Pa
     (tmp_path / "threads.py").write_text(START + "threading.Thread(target=time.sleep, args=(600,)).start()\nprint('done')")
     launch = """
 from pathlib import Path
-from unvanish.trials.leaving import leave
-from unvanish.trials.script import Script, execute
+from unvanish.trials.script.process_exit import leave
+from unvanish.trials.script.execution import Script, execute
 asked = []
 ending = execute(Script(Path("threads.py")), enough=lambda: asked.append(None) or len(asked) == 2)
 print(ending.how)

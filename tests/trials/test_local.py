@@ -20,10 +20,10 @@ from unvanish.record.verdict import TrialResult
 from unvanish.trials import News, Script, Trial, run_trials
 from unvanish.trials.engines.local import LocalEngine
 from unvanish.trials.failures import ROOM
-from unvanish.trials.gate import ABANDONED
+from unvanish.trials.isolation.workplace import set_up
 from unvanish.trials.progress import read_progress
+from unvanish.trials.step_gate import ABANDONED
 from unvanish.trials.trial import State, save_job
-from unvanish.trials.workplace import set_up
 
 TRAIN = """
 import sys

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unvanish.trials.merits import MERITS, higher_is_better, is_merit, may_speak_of_merit, meaning, preference
+from unvanish.trials.metrics.metric_names import MERITS, higher_is_better, is_merit, may_speak_of_merit, meaning, preference
 
 MEANT = {
     "val/acc": "val_accuracy",

@@ -7,8 +7,8 @@ from unittest.mock import ANY
 import pytest
 from printings import NOT_READ, READ
 
-from unvanish.trials.overheard import LONGEST
-from unvanish.trials.printed import OutputReader, printed_metrics, printed_series
+from unvanish.trials.metrics.printed_metrics import OutputReader, printed_metrics, printed_series
+from unvanish.trials.metrics.printed_output import LONGEST
 
 
 @pytest.mark.parametrize(("text", "figures"), READ.items(), ids=READ.keys())

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from unvanish.record.journal import load
-from unvanish.runfolder import RUN_FILE
 from unvanish.trials import hearing
+from unvanish.workflows.run_directory import RUN_FILE
 
 
 class Loud:

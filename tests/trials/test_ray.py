@@ -23,9 +23,9 @@ from unvanish.trials.engines.engine import Terms
 from unvanish.trials.engines.ray import engage
 from unvanish.trials.engines.ray_actor import Place, versions
 from unvanish.trials.engines.ray_engine import RESUBMISSIONS
-from unvanish.trials.engines.ray_seats import require_same
+from unvanish.trials.engines.ray_slots import require_same
+from unvanish.trials.isolation.workplace import in_users_terms
 from unvanish.trials.trial import State
-from unvanish.trials.workplace import in_users_terms
 
 SMALL = {"object_store_memory": 80 * 2**20}
 

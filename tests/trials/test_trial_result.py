@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from unvanish.trials.outcome import CURVE_POINTS, final_loss, thinned
+from unvanish.trials.trial_result import CURVE_POINTS, final_loss, thinned
 
 
 @pytest.mark.parametrize(

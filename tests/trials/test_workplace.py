@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from unvanish.trials import Script
-from unvanish.trials.mirror import Mirror
-from unvanish.trials.workplace import in_users_terms, script_in, set_up, working_folder
-from unvanish.trials.writes import Writes, written
+from unvanish.trials.isolation.mirror import Mirror
+from unvanish.trials.isolation.workplace import in_users_terms, script_in, set_up, working_folder
+from unvanish.trials.isolation.writes import Writes, written
 
 # Runs a script in a mirror as a worker does, without torch.
 LAUNCH = """
 import sys
 from pathlib import Path
-from unvanish.trials.script import Script, execute
-from unvanish.trials.workplace import script_in, workplace_in
-from unvanish.trials.writes import noticing_writes
+from unvanish.trials.script.execution import Script, execute
+from unvanish.trials.isolation.workplace import script_in, workplace_in
+from unvanish.trials.isolation.writes import noticing_writes
 folder, path = map(Path, sys.argv[1:3])
 mirror = workplace_in(folder)
 cwd = mirror.original(Path.cwd())
@@ -255,7 +255,7 @@ def test_removing_a_mirror_follows_no_link(user: Path, tmp_path: Path) -> None:
 def test_a_large_file_that_is_changed_in_place_is_shared_rather_than_copied(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unvanish.trials.mirror.LARGEST_COPY", 2)
+    monkeypatch.setattr("unvanish.trials.isolation.mirror.LARGEST_COPY", 2)
     mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
     assert mirror is not None
     with pytest.raises(Exception, match="3 bytes"):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from unvanish import candidates
 from unvanish.errors import TrialError
 from unvanish.race import Treatment
+from unvanish.record.change import Blueprint, Edit, Plan, Step
 from unvanish.record.finding import Finding, Severity
-from unvanish.record.treatment import Blueprint, Edit, Plan, Step
+from unvanish.workflows import candidates
 
 RATE = ("learning-rate",)
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import check_networks
 import numpy as np
 import pytest
 import torch
+from check_networks import HEALTHY, SICK, Made
 from torch import Tensor, nn
 
-import check_networks
 import unvanish
-from check_networks import HEALTHY, SICK, Made
 from unvanish.record.prediction import Prediction
 
 

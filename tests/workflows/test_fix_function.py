@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 import unvanish
-from unvanish.driven import remedied, save
 from unvanish.errors import NotApplicable, ObservationError, UnknownRemedy, UsageError
-from unvanish.function_fix import Cure
 from unvanish.record.verdict import Outcome
+from unvanish.workflows.fix_function import Cure
+from unvanish.workflows.function_process import remedied, save
 
 CELL = """
 import torch
@@ -124,7 +124,7 @@ def test_what_cannot_be_fixed_is_told() -> None:
 
 def test_a_function_of_the_main_program_keeps_its_file(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(
-        f"{CELL}\nfrom pathlib import Path\nfrom unvanish.driven import save\nsave(train, Path('f.pkl'))\n"
+        f"{CELL}\nfrom pathlib import Path\nfrom unvanish.workflows.function_process import save\nsave(train, Path('f.pkl'))\n"
     )
     subprocess.run([sys.executable, "main.py"], cwd=tmp_path, check=True)
     told = "import pickle; print(pickle.loads(pickle.load(open('f.pkl', 'rb'))[2]).__code__.co_filename)"

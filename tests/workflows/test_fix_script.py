@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from unvanish.curing import PATCH, Fix, Wishes, fix_script, plan_script
 from unvanish.errors import ObservationError, UnknownRemedy, UsageError
-from unvanish.plugins import diagnose
+from unvanish.plugins.rules import diagnose
 from unvanish.record.verdict import Outcome, TrialResult
 from unvanish.trials import Script, Trial
 from unvanish.trials.engines.engine import Engine, Goal
 from unvanish.trials.engines.local import LocalEngine
+from unvanish.workflows.fix_script import PATCH, Fix, Wishes, fix_script, plan_script
 
 SICK = """\
 import torch

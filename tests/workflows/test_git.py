@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import UsageError
-from unvanish.worktree import require_clean, write
+from unvanish.workflows.git import require_clean, write
 
 
 @pytest.fixture

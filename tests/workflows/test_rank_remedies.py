@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import unvanish
+from unvanish.record.change import Prescription
 from unvanish.record.finding import Cause, Finding, Severity
-from unvanish.record.treatment import Prescription
 from unvanish.remedies import names
 from unvanish.remedies.combinations import candidates
-from unvanish.remedies.lookup import own_shelf
+from unvanish.remedies.registry import own_shelf
 
 
 def chain(activation: type[nn.Module], depth: int = 16) -> nn.Sequential:
@@ -76,7 +76,7 @@ def test_candidates_come_in_the_advised_order_each_once_with_their_partners() ->
 
 
 def test_what_cannot_act_is_named_last_with_the_reason() -> None:
-    from unvanish.prescribe import prescribe
+    from unvanish.workflows.rank_remedies import prescribe
 
     cause = Cause("saturating-activation")
     finding = Finding("vanishing-gradient", Severity.CRITICAL, 0.9, "It vanishes.", "", cause=cause, remedies=("pre-norm", "elu"))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import unvanish
-from unvanish.clinic import Watched
+from unvanish.workflows.watch import Watched
 
 
 def deep_sigmoid(depth: int = 9) -> nn.Sequential:

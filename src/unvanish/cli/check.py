@@ -20,14 +20,14 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Look at a network before any training: where its gradient goes, what theory says, what is wrong."""
-    from unvanish.checking import check_factory
+    from unvanish.workflows.check import check_factory
 
     require_place(json)
     stem = Path(factory.rpartition(":")[0]).stem
     folder = out or new_folder(f"check-{stem}")
     checkup = check_factory(factory, folder=folder)
     if not quiet:
-        from unvanish.report.terminal import render
+        from unvanish.report.terminal.run_report import render
 
         terminal().print(
             render(checkup.run, checkup.findings, script=Path(factory.rpartition(":")[0]).name, report_path=checkup.page)

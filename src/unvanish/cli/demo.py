@@ -10,11 +10,11 @@ import typer
 
 from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.cli.run import new_folder
-from unvanish.demos.programme import PROGRAMME, Billing, find
+from unvanish.demos.catalogue import PROGRAMME, Billing, find
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
-    from unvanish.record.demonstration import Demonstration
+    from unvanish.record.demo_result import Demonstration
 
 NAMES = "\n\n".join(["One of:", *(f"{b.name}, {b.minutes} min: {b.summary}." for b in PROGRAMME.values())])
 INTERRUPTED = 130
@@ -44,8 +44,8 @@ def demo(
 
 
 def _performed(billing: Billing, *, quick: bool) -> Demonstration:
-    from unvanish.cli.demo_board import DemoBoard
-    from unvanish.demos.stage import perform
+    from unvanish.cli.demo_progress import DemoBoard
+    from unvanish.demos.run_demo import perform
 
     console = terminal()
     size = "a quick look" if quick else f"about {billing.minutes} min on two cores"
@@ -57,9 +57,10 @@ def _performed(billing: Billing, *, quick: bool) -> Demonstration:
 
 def _show(shown: Demonstration, folder: Path, json: str | None) -> int:
     """Prints and writes what was measured. 0: the claim is borne out; 1: it is not; 130: Ctrl-C came first."""
-    from unvanish.record.demonstration import Standing
-    from unvanish.report import demo_json, demo_page
-    from unvanish.report.demo_terminal import render
+    from unvanish.record.demo_result import Standing
+    from unvanish.report import demo_json
+    from unvanish.report.page import demo_page
+    from unvanish.report.terminal.demo import render
 
     document = demo_json.document(shown)
     put_json(str(folder / RECORD), document)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from unvanish.cli.board import display
 from unvanish.cli.output import put_json, terminal
+from unvanish.cli.race_board import display
 from unvanish.errors import UsageError
 
 SCRIPT = "digits_sigmoid.py"
@@ -16,11 +16,11 @@ CURES = ("relu+he-init", "batchnorm", "elu", "glorot-init")
 
 def tell(out: Path | None, json: str | None) -> int:
     """Watches the script, races the cures, says what came of it; always 0."""
-    from unvanish.curing import Told, Wishes, fix_script
-    from unvanish.engines import Terms, engaged
-    from unvanish.plugins import diagnose
-    from unvanish.report.terminal import render
+    from unvanish.plugins.engines import Terms, engaged
+    from unvanish.plugins.rules import diagnose
+    from unvanish.report.terminal.run_report import render
     from unvanish.trials import Script
+    from unvanish.workflows.fix_script import Told, Wishes, fix_script
 
     console = terminal()
     console.print("unvanish demo: ten sigmoid layers on scikit-learn's 1,797 handwritten digits.")

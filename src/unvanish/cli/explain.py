@@ -12,7 +12,7 @@ from unvanish.cli.output import put_json, require_place
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
-    from unvanish.handbook import Leaf
+    from unvanish.docgen import Leaf
 
 
 class Shelf(StrEnum):
@@ -27,8 +27,8 @@ def explain(name: Annotated[str, typer.Argument(metavar="CODE", help="A finding'
     """Say what a finding means, or what a remedy does, when it helps and when it harms."""
     from rich.console import Console
 
-    from unvanish.handbook import remedy_leaves, rule_leaves, treated_by
-    from unvanish.handbook.terminal import render, render_fact, show
+    from unvanish.docgen import remedy_leaves, rule_leaves, treated_by
+    from unvanish.docgen.terminal import render, render_fact, show
 
     console = Console(highlight=False)
     rules = rule_leaves()
@@ -50,8 +50,8 @@ def listing(
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the list as JSON; - is standard output.")] = None,
 ) -> int:
     """List the rules, the remedies or the engines, each with a line that says what it is."""
-    from unvanish.handbook import engine_leaves, remedy_leaves, rule_leaves
-    from unvanish.handbook.terminal import plain_list, render_list
+    from unvanish.docgen import engine_leaves, remedy_leaves, rule_leaves
+    from unvanish.docgen.terminal import plain_list, render_list
 
     require_place(json)
     shelves = {Shelf.RULES: rule_leaves, Shelf.REMEDIES: remedy_leaves, Shelf.ENGINES: engine_leaves}

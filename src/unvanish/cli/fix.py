@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.board import display
-from unvanish.cli.fix_told import tell, tell_plan
+from unvanish.cli.fix_messages import tell, tell_plan
 from unvanish.cli.output import put_json, require_place, terminal
+from unvanish.cli.race_board import display
 from unvanish.cli.run import new_folder
 from unvanish.errors import UsageError
 
@@ -38,11 +38,11 @@ def fix(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Race the cures for a PyTorch training script, unmodified, and hand over the one that was proved as a patch."""
-    from unvanish.curing import Told, Wishes, fix_script, plan_script
-    from unvanish.engines import Terms, engaged
-    from unvanish.plugins import diagnose
+    from unvanish.plugins.engines import Terms, engaged
+    from unvanish.plugins.rules import diagnose
     from unvanish.trials import Script
-    from unvanish.worktree import require_clean, write
+    from unvanish.workflows.fix_script import Told, Wishes, fix_script, plan_script
+    from unvanish.workflows.git import require_clean, write
 
     require_place(json)
     if resume and out is None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from unvanish.cli.output import put_json, terminal
 
 if TYPE_CHECKING:
-    from unvanish.curing import Fix
     from unvanish.record.race_plan import RacePlan
+    from unvanish.workflows.fix_script import Fix
 
 
 def tell_plan(plan: RacePlan, json: str | None) -> None:
     """Prints the plan of a race, and writes it as JSON where asked for."""
-    from unvanish.record.document import to_plain
-    from unvanish.report.plan_table import render_plan
+    from unvanish.record.serialisation import to_plain
+    from unvanish.report.terminal.race_plan import render_plan
 
     terminal().print(render_plan(plan))
     if json is not None:
@@ -24,8 +24,8 @@ def tell_plan(plan: RacePlan, json: str | None) -> None:
 
 def tell(done: Fix, folder: Path, script: str) -> None:
     """Prints the report of a fix, and its patch with the command that applies it."""
-    from unvanish.curing import PATCH
-    from unvanish.report.terminal import render
+    from unvanish.report.terminal.run_report import render
+    from unvanish.workflows.fix_script import PATCH
 
     console = terminal()
     run, findings, page = done.checkup.run, done.checkup.findings, done.checkup.page

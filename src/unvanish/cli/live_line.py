@@ -29,7 +29,7 @@ class LiveLine:
         """Rewrites the line."""
         from rich.console import Console
 
-        from unvanish.report.terminal import live_line
+        from unvanish.report.terminal.run_report import live_line
 
         size = shutil.get_terminal_size()
         if size.lines != self._rows:

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, final
 
-from unvanish.cli.standings import Standings, called, state_of
-from unvanish.report import numbers
+from unvanish.cli.race_progress import Standings, called, state_of
+from unvanish.report.wording import numbers
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from unvanish.record.race_plan import PlannedPart
-    from unvanish.report.live_race import LiveRace
+    from unvanish.report.terminal.live_race import LiveRace
     from unvanish.trials.trial import News
 
 Clock = Callable[[], float]
@@ -79,7 +79,7 @@ class Board(Display):
         self._standings.take(news)
 
     def _drawn(self) -> LiveRace:
-        from unvanish.report.live_race import LiveRace
+        from unvanish.report.terminal.live_race import LiveRace
 
         return LiveRace(self._standings.part, self._standings.rows(), self._standings.foot())
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 if TYPE_CHECKING:
     from unvanish.record.race_plan import PlannedPart
     from unvanish.record.verdict import TrialResult
-    from unvanish.report.live_race import Contender
+    from unvanish.report.terminal.live_race import Contender
     from unvanish.trials.trial import News, Trial
 
 CONTROL, REHEARSAL = "as it is", "rehearsal"
@@ -154,7 +154,7 @@ class Standings:
         return (self._part.left(self._start) + ahead) / work * spent
 
     def _contender(self, name: str, each: _Candidate) -> Contender:
-        from unvanish.report.live_race import Contender
+        from unvanish.report.terminal.live_race import Contender
 
         news = each.news
         whole = None if name == REHEARSAL else news.trial.max_steps or self._whole

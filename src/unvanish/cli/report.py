@@ -17,17 +17,17 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files.")] = False,
 ) -> int:
     """Show the report of a stored run again."""
-    from unvanish.examine import foretold
-    from unvanish.plugins import diagnose
+    from unvanish.examination import foretold
+    from unvanish.plugins.rules import diagnose
     from unvanish.record.journal import load
-    from unvanish.report import page
-    from unvanish.report.terminal import render
+    from unvanish.report.page import run_page
+    from unvanish.report.terminal.run_report import render
 
     require_place(json)
     record = foretold(load(run / "run.sqlite" if run.is_dir() else run))
     findings = diagnose(record)
     if html is not None:
-        page.write(html, record, findings)
+        run_page.write(html, record, findings)
     if not quiet:
         terminal().print(render(record, findings, script=record.facts.script, report_path=html))
     if json is not None:

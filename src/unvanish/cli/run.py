@@ -51,9 +51,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Watch a PyTorch training script, unmodified, and say what is wrong with it and where."""
-    from unvanish.clinic import watch_script
     from unvanish.observe import Settings
     from unvanish.trials import Script
+    from unvanish.workflows.watch import watch_script
 
     require_place(json)
     if not command and module is None:
@@ -66,7 +66,7 @@ def run(
         if quiet or not sys.stderr.isatty():
             checkup = watch_script(script, folder=folder, settings=settings)
         else:
-            from unvanish.cli.live import LiveLine
+            from unvanish.cli.live_line import LiveLine
 
             with LiveLine() as line:
                 checkup = watch_script(script, folder=folder, settings=settings, on_progress=line.show)
@@ -74,7 +74,7 @@ def run(
         print(f"unvanish: {fault}", file=sys.stderr)
         return fault.code
     if not quiet:
-        from unvanish.report.terminal import render
+        from unvanish.report.terminal.run_report import render
 
         console = terminal()
         console.print()  # the script may have left its last line open

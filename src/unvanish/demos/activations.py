@@ -14,12 +14,12 @@ from torch import nn
 
 from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
 from unvanish.demos.digits import CLASSES, SPLIT_IN_WORDS, digits
-from unvanish.demos.gradient import FIRST_OVER_LAST, first_over_last, weight_gradients
 from unvanish.demos.training import Plan, learn_digits, steps_of
+from unvanish.demos.weight_gradients import FIRST_OVER_LAST, first_over_last, weight_gradients
 from unvanish.demos.wording import decades_cell, right, score_cell, typical
-from unvanish.record.demonstration import Board, Cell, Course, Marks, Panel, Sheet, Story
+from unvanish.record.demo_result import Board, Cell, Course, Marks, Panel, Sheet, Story
 from unvanish.remedies import apply
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 BATCH = 128
 RATE = 1e-3

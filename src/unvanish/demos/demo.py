@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from unvanish.record.demonstration import Course, Story
+from unvanish.record.demo_result import Course, Story
 
 Report: TypeAlias = Callable[[int, int, float], bool]
 """Takes the step, the number of steps planned and the loss; False asks the training to end where it stands."""

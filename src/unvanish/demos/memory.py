@@ -12,14 +12,14 @@ from typing import final
 import torch
 from torch import nn
 
-from unvanish.demos.adding import IN_WORDS, VARIANCE, Adder, held_out, sequences
+from unvanish.demos.adding_problem import IN_WORDS, VARIANCE, Adder, held_out, sequences
 from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
 from unvanish.demos.training import Plan, descend, follow
 from unvanish.demos.wording import NOT_RUN, mean_line, score_cell, seconds_cell, typical
-from unvanish.record.demonstration import Cell, Chart, Course, Line, Profile, Sheet, Story
+from unvanish.record.demo_result import Cell, Chart, Course, Line, Profile, Sheet, Story
 from unvanish.record.flow import TimeProfile
 from unvanish.remedies import apply
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 from unvanish.tracing import trace
 
 RATE, CLIP = 2e-3, 1.0

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
 from unvanish.demos.digits import CLASSES, SPLIT_IN_WORDS, Digits, digits
-from unvanish.demos.gradient import FIRST_OVER_LAST, first_over_last, profile, weight_gradients
 from unvanish.demos.training import Plan, learn_digits, steps_of
+from unvanish.demos.weight_gradients import FIRST_OVER_LAST, first_over_last, profile, weight_gradients
 from unvanish.demos.wording import decades_cell, mean_line, right, score_cell, seconds_cell, typical
-from unvanish.record.demonstration import Cell, Chart, Course, Line, Sheet, Story
+from unvanish.record.demo_result import Cell, Chart, Course, Line, Sheet, Story
 from unvanish.remedies import apply
 
 SIDE = 8  # pixels

@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from unvanish.demos.crew import run_all
 from unvanish.demos.demo import Courses, Demo, Progress, Training
-from unvanish.record.demonstration import Demonstration, Ending, Standing, Trained
+from unvanish.demos.worker_pool import run_all
+from unvanish.record.demo_result import Demonstration, Ending, Standing, Trained
 
 JOBS = 2  # processes: what every demo is measured with
 

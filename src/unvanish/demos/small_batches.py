@@ -14,7 +14,7 @@ from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
 from unvanish.demos.digits import CLASSES, SPLIT_IN_WORDS, digits
 from unvanish.demos.training import Plan, learn_digits, steps_of
 from unvanish.demos.wording import right, score_cell, typical
-from unvanish.record.demonstration import Board, Cell, Course, Ending, Marks, Panel, Sheet, Story
+from unvanish.record.demo_result import Board, Cell, Course, Ending, Marks, Panel, Sheet, Story
 from unvanish.remedies import apply
 
 RATE = 1e-3

@@ -12,13 +12,13 @@ from torch import nn
 
 from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
 from unvanish.demos.digits import CLASSES, SPLIT_IN_WORDS, Digits, digits
-from unvanish.demos.gradient import FIRST_OVER_LAST, first_over_last, profile, weight_gradients
 from unvanish.demos.memory_use import peak_gigabytes
 from unvanish.demos.training import Plan, learn_digits
+from unvanish.demos.weight_gradients import FIRST_OVER_LAST, first_over_last, profile, weight_gradients
 from unvanish.demos.wording import NOT_RUN, decades_cell, right, score_cell, seconds_cell, typical
-from unvanish.record.demonstration import Cell, Chart, Course, Line, Sheet, Story
+from unvanish.record.demo_result import Cell, Chart, Course, Line, Sheet, Story
 from unvanish.remedies import apply
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 REMEDY = "critical-init"
 WRITTEN, CURED = "as it is", "critical-init"

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unvanish.demos.demo import Report
 from unvanish.demos.digits import Digits
-from unvanish.record.demonstration import Course, Ending, Point
+from unvanish.record.demo_result import Course, Ending, Point
 
 
 @dataclass(frozen=True, slots=True)

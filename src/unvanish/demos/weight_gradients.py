@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from unvanish.record.demonstration import Profile
+from unvanish.record.demo_result import Profile
 from unvanish.record.flow import FlowParameter, GradientFlow
 from unvanish.tracing import trace
 

@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from unvanish.record.demonstration import Cell, Course, Ending, Line
-from unvanish.report import numbers
+from unvanish.record.demo_result import Cell, Course, Ending, Line
+from unvanish.report.wording import numbers
 
 NOT_RUN = Cell("not run")
 

@@ -20,7 +20,7 @@ import torch
 
 from unvanish.demos.demo import Courses, News, Progress, Report, Training
 from unvanish.demos.interrupt import deaf, wishes_to_end
-from unvanish.record.demonstration import Course, Ending
+from unvanish.record.demo_result import Course, Ending
 
 TELL_EVERY_S = 0.1  # a screen is not read faster
 LISTEN_S = 0.5  # after which Ctrl-C is looked for again

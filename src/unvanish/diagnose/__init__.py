@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from unvanish.diagnose.chart import Chart
-from unvanish.diagnose.fold import fold
+from unvanish.diagnose.group_by_root import fold
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.rules import built_in
+from unvanish.diagnose.run_view import Chart
 from unvanish.errors import UsageError
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chain, Chart, Row, nanmedian
+from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, Chain, Chart, Row, nanmedian
 from unvanish.record.run import Matrix
 
 # Activations that level off on both sides or pass on at most a quarter: with these, depth alone makes the gradient vanish.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unvanish.diagnose.chart import Row
+from unvanish.diagnose.run_view import Row
 from unvanish.diagnose.thresholds import BEGAN_TO_FALL
 
 _PARTS = 50  # of a run: medians over one tell a fall from noise

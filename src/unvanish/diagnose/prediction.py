@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unvanish.diagnose import words
+from unvanish.diagnose import wording
 from unvanish.errors import UsageError
 from unvanish.record.flow import FlowOp, GradientFlow
 from unvanish.record.prediction import PredictedLayer, Prediction
@@ -100,7 +100,7 @@ def _links(flow: GradientFlow) -> list[Link]:
         raise _OffTheMap("no gradient arrives at all, which random weights do not do")
     on_the_way = [op for op in flow.ops if op.visits]
     if flow.junctions:
-        raise _OffTheMap(f"theory speaks of plain chains, and here the paths part behind {words.named(flow.junctions[0].origin)}")
+        raise _OffTheMap(f"theory speaks of plain chains, and here the paths part behind {wording.named(flow.junctions[0].origin)}")
     links: list[Link] = []
     phi = nonlinearity("linear")
     for op in on_the_way:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.run_view import Chart
 from unvanish.record.finding import Finding
 
 

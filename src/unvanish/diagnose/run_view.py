@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.record.anatomy import Location, Parameter, Site
 from unvanish.record.reading import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
+from unvanish.record.structure import Location, Parameter, Site
 
 EARLY_ROWS = 10  # the samples that are always there: steps 1 to 10
 LATE_ROWS = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import HARDLY_LEARNED
 from unvanish.record.flow import TimeProfile
 

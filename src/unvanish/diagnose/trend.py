@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from unvanish.diagnose.chart import Row
+from unvanish.diagnose.run_view import Row
 from unvanish.record.finding import Trend
 
 FEWEST = 6

@@ -1,11 +1,11 @@
-"""`python -m unvanish.handbook DIR` writes the pages of findings and remedies into a folder, as `make docs` does."""
+"""`python -m unvanish.docgen DIR` writes the pages of findings and remedies into a folder, as `make docs` does."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from unvanish.handbook.markdown import write
+from unvanish.docgen.finding_pages import write
 
 
 def main() -> None:

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unvanish import engines
-from unvanish.cards import Card, card_of
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import Threshold
-from unvanish.dispensary import admission
-from unvanish.doors import OURS
-from unvanish.handbook.groups import group_of
-from unvanish.handbook.verdicts import stored
-from unvanish.plugins import Panel, panel
-from unvanish.record.raced import Raced
+from unvanish.docgen.cards import Card, card_of
+from unvanish.docgen.finding_groups import group_of
+from unvanish.docgen.stored_races import stored
+from unvanish.plugins import engines
+from unvanish.plugins.entry_points import OURS
+from unvanish.plugins.remedies import admission
+from unvanish.plugins.rules import Panel, panel
+from unvanish.record.stored_race import Raced
 
 if TYPE_CHECKING:
     from unvanish.remedies import Remedy

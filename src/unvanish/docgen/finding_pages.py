@@ -8,10 +8,10 @@ from pathlib import Path
 from unvanish.diagnose.rules import built_in
 from unvanish.diagnose.thresholds import Threshold, table
 from unvanish.diagnose.thresholds import __doc__ as about_thresholds
-from unvanish.handbook.groups import GROUPS
-from unvanish.handbook.leaf import Fact, Leaf, remedy_leaf, rule_leaf, treated_by
-from unvanish.handbook.markup import MADE, fact_line, linked, page, sections
-from unvanish.handbook.remedy_pages import REMEDIES, remedy_pages
+from unvanish.docgen.entries import Fact, Leaf, remedy_leaf, rule_leaf, treated_by
+from unvanish.docgen.finding_groups import GROUPS
+from unvanish.docgen.markup import MADE, fact_line, linked, page, sections
+from unvanish.docgen.remedy_pages import REMEDIES, remedy_pages
 
 FINDINGS = "findings"
 INDEX, THRESHOLDS = f"{FINDINGS}/README.md", "thresholds.md"
@@ -21,7 +21,7 @@ _MADE = MADE.format(source="the cards in src/unvanish/diagnose")
 def pages() -> dict[str, str]:
     """Every page of the built-in rules and remedies: path below docs/ to text. The same cards give the same bytes."""
     from unvanish.remedies import own_shelf
-    from unvanish.remedies.contract import FAMILIES
+    from unvanish.remedies.base import FAMILIES
 
     rules, shelf = built_in(), own_shelf()
     leaves = {rule.code: rule_leaf(rule, rules) for rule in rules}

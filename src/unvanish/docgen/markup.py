@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from unvanish.cards import Card
-from unvanish.handbook.leaf import Fact
-from unvanish.handbook.terminal import sentence
+from unvanish.docgen.cards import Card
+from unvanish.docgen.entries import Fact
+from unvanish.docgen.terminal import sentence
 
 MADE = "<!-- Made by `make docs` from {source}; change those, not this file. -->"
 

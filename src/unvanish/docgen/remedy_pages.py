@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unvanish.handbook import verdicts
-from unvanish.handbook.leaf import Leaf
-from unvanish.handbook.markup import MADE, fact_line, linked, page, sections
+from unvanish.docgen import stored_races
+from unvanish.docgen.entries import Leaf
+from unvanish.docgen.markup import MADE, fact_line, linked, page, sections
 
 REMEDIES = "remedies"
 INDEX = f"{REMEDIES}/README.md"
@@ -23,9 +23,9 @@ def remedy_pages(families: Mapping[str, Mapping[str, Leaf]], findings: Mapping[s
 def _remedy(leaf: Leaf, links: Mapping[str, str]) -> str:
     parts = [f"# {leaf.name}", _MADE, *sections(leaf.card)]
     if leaf.raced:
-        lines = [f"- **{verdicts.label(raced)}:** {verdicts.told(raced)}" for raced in leaf.raced]
+        lines = [f"- **{stored_races.label(raced)}:** {stored_races.told(raced)}" for raced in leaf.raced]
         about = "Against the untouched network, on equal seeds and data; intervals are paired, of 95 %; plain layers are 64 wide."
-        parts += ["## Raced", about, "\n".join(lines), f"Again: `{verdicts.AGAIN} {leaf.name}`."]
+        parts += ["## Raced", about, "\n".join(lines), f"Again: `{stored_races.AGAIN} {leaf.name}`."]
     facts = [fact_line(fact, links) for fact in leaf.facts if fact.text]
     parts += ["## Its place among the others", "\n".join(facts)] if facts else []
     return page(*parts, f"In the terminal: `unvanish explain {leaf.name}`. [All remedies](README.md).")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from unvanish.record.raced import Raced, loads
+from unvanish.record.stored_race import Raced, loads
 from unvanish.record.verdict import Outcome
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 AGAIN = "python -m benchmarks.remedies"
 """What races a remedy again, behind which its name stands."""

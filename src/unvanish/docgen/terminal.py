@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from unvanish.diagnose.thresholds import Threshold
-from unvanish.handbook import verdicts
-from unvanish.handbook.leaf import Fact, Leaf
+from unvanish.docgen import stored_races
+from unvanish.docgen.entries import Fact, Leaf
 
 WIDEST = 120  # lines beyond this are hard to read
 FACT_CELLS = 12
@@ -107,8 +107,8 @@ def _raced(leaf: Leaf) -> Table:
     grid.add_column(max_width=FACT_CELLS)
     grid.add_column()
     for raced in leaf.raced:
-        grid.add_row(Text(verdicts.label(raced)), Text(verdicts.told(raced)))
-    grid.add_row("", Text(f"Against the untouched network, 95 % intervals. Again: {verdicts.AGAIN} {leaf.name}", "dim"))
+        grid.add_row(Text(stored_races.label(raced)), Text(stored_races.told(raced)))
+    grid.add_row("", Text(f"Against the untouched network, 95 % intervals. Again: {stored_races.AGAIN} {leaf.name}", "dim"))
     return grid
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unvanish.observe.active import log
+from unvanish.observe.logged_metrics import log
 from unvanish.observe.settings import Progress, Settings, StopTraining
 
 if TYPE_CHECKING:
-    from unvanish.observe.facts import facts_of
     from unvanish.observe.observer import Observer
+    from unvanish.observe.run_facts import facts_of
 
 __all__ = ["Observer", "Progress", "Settings", "StopTraining", "facts_of", "log"]
 
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
 
         return Observer
     if name == "facts_of":
-        from unvanish.observe.facts import facts_of
+        from unvanish.observe.run_facts import facts_of
 
         return facts_of
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

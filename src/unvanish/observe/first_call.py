@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from unvanish.record.anatomy import Entry, Location
+from unvanish.record.change import Birth
 from unvanish.record.examination import Examination
-from unvanish.record.treatment import Birth
+from unvanish.record.structure import Entry, Location
 
 
 @dataclass(slots=True)

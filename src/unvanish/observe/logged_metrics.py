@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from unvanish.errors import UsageError
-from unvanish.observe.number import number
+from unvanish.observe.statistics.scalars import number
 
 # The innermost observer's way to take in a metric, or None outside every run.
 METRIC_SINK: ContextVar[Callable[[str, float], None] | None] = ContextVar("METRIC_SINK", default=None)

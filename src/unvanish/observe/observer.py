@@ -18,19 +18,26 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from unvanish.observe.active import METRIC_SINK
-from unvanish.observe.atlas import Atlas
-from unvanish.observe.audience import Audience
-from unvanish.observe.capture import Capture
-from unvanish.observe.eager import EagerStance
-from unvanish.observe.first_look import FirstLook, Look
-from unvanish.observe.forward import ForwardWatch
-from unvanish.observe.marks import Marks
-from unvanish.observe.patches import Patches
-from unvanish.observe.pulse import Pulse
+from unvanish.observe.first_call import FirstLook, Look
+from unvanish.observe.head.head_observer import Audience
+from unvanish.observe.hooks.eager_steps import EagerStance
+from unvanish.observe.hooks.forward_watch import ForwardWatch
+from unvanish.observe.hooks.torch_patches import Patches
+from unvanish.observe.logged_metrics import METRIC_SINK
 from unvanish.observe.schedule import Schedule
 from unvanish.observe.settings import Progress, Settings, StopTraining
-from unvanish.observe.updates import GradientMemory, StaleWatch, UpdateWatch, fingerprint, gradient_norm, has_changed
+from unvanish.observe.statistics.parameter_updates import (
+    GradientMemory,
+    StaleWatch,
+    UpdateWatch,
+    fingerprint,
+    gradient_norm,
+    has_changed,
+)
+from unvanish.observe.statistics.site_statistics import Capture
+from unvanish.observe.step_boundary import Pulse
+from unvanish.observe.step_log import Marks
+from unvanish.observe.structure.model_index import Atlas
 from unvanish.record.journal import Journal
 from unvanish.record.reading import Metric
 from unvanish.record.run import Facts

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unvanish.observe.facts import facts_of
 from unvanish.observe.observer import Observer
+from unvanish.observe.run_facts import facts_of
 from unvanish.observe.settings import Settings
 from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED

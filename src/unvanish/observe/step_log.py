@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from unvanish.observe.statistics import Number, number, settle
+from unvanish.observe.statistics.tensor_statistics import Number, number, settle
 from unvanish.record.reading import StepMark
 
 # Losses on an accelerator wait there for the next sampled step; so many may wait before they are read back anyway.

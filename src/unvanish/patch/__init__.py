@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unvanish.patch.difference import unified
-    from unvanish.patch.encoding import decoded, encoded
-    from unvanish.patch.own_lines import before_optimizer, behind_optimizer
-    from unvanish.record.treatment import Blueprint, Plan
+    from unvanish.patch.apply_lines import before_optimizer, behind_optimizer
+    from unvanish.patch.source.encoding import decoded, encoded
+    from unvanish.patch.unified_diff import unified
+    from unvanish.record.change import Blueprint, Plan
 
 __all__ = [
     "before_optimizer",
@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 _HOMES = (
-    ("difference", ("unified",)),
-    ("encoding", ("decoded", "encoded")),
-    ("own_lines", ("before_optimizer", "behind_optimizer")),
+    ("unified_diff", ("unified",)),
+    ("source.encoding", ("decoded", "encoded")),
+    ("apply_lines", ("before_optimizer", "behind_optimizer")),
 )
 
 
@@ -40,9 +40,9 @@ def written(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str], *, ra
     place, where it does. A source that has the edits already stays as it is.
     Raises TrialError where neither can be done, and ScriptError where a file cannot be read.
     """
-    from unvanish.patch import writing
+    from unvanish.patch import plan_edits
 
-    return writing.written(plan, blueprint, read, rate_factor=rate_factor)
+    return plan_edits.written(plan, blueprint, read, rate_factor=rate_factor)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from unvanish.errors import TrialError
-from unvanish.patch.statements import Target, first_line, is_compound, lines_of, parsed, target_at
+from unvanish.patch.source.statements import Target, first_line, is_compound, lines_of, parsed, target_at
 
 IMPORT = "import unvanish"
 RETURNED = "optimizer"  # what an optimizer is called that was returned without a name

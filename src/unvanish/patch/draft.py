@@ -11,7 +11,7 @@ from pathlib import Path
 
 import libcst as cst
 
-from unvanish.patch.source import Source
+from unvanish.patch.source.parsed_file import Source
 
 
 class Unsayable(Exception):

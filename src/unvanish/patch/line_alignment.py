@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from unvanish.patch.statements import lines_of
-from unvanish.record.anatomy import Location
-from unvanish.record.treatment import Birth, Blueprint, Call, Edit, Plan, Point, Step
+from unvanish.patch.source.statements import lines_of
+from unvanish.record.change import Birth, Blueprint, Call, Edit, Plan, Point, Step
+from unvanish.record.structure import Location
 
 _FURTHEST = 24  # lines by which a place may have moved further down than the one before it
 _FURTHEST_UP = 6  # and up, where lines went

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import libcst as cst
 
-from unvanish.patch.choices import choice_at
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import Flow
-from unvanish.patch.modules import modules_of
-from unvanish.patch.source import Project, Source
-from unvanish.record.treatment import Birth, Blueprint, Edit
+from unvanish.patch.edits.choices import choice_at
+from unvanish.patch.module_spelling import modules_of
+from unvanish.patch.source.parsed_file import Project, Source
+from unvanish.patch.source.value_flow import Flow
+from unvanish.record.change import Birth, Blueprint, Edit
 
 WEIGHTED = frozenset({"Linear", *(f"{kind}{n}d" for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3))})
 

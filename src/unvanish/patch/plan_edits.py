@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unvanish.errors import ScriptError, TrialError
-from unvanish.patch import clipping, constructors, functions, insertions, optimizers, recurrence
-from unvanish.patch.alignment import aligned
-from unvanish.patch.births import Births
+from unvanish.patch.apply_lines import applied_before, applied_behind, rate_scaled_behind, with_import
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.own_lines import applied_before, applied_behind, rate_scaled_behind, with_import
-from unvanish.patch.source import Project
-from unvanish.patch.spelling import put_imports
-from unvanish.patch.statements import parsed
-from unvanish.record.anatomy import Entry
-from unvanish.record.treatment import Birth, Blueprint, Edit, Plan, Step
+from unvanish.patch.edits import clipping, constructors, functions, insertions, optimizers, recurrence
+from unvanish.patch.line_alignment import aligned
+from unvanish.patch.module_calls import Births
+from unvanish.patch.source.parsed_file import Project
+from unvanish.patch.source.statements import parsed
+from unvanish.patch.source.torch_names import put_imports
+from unvanish.record.change import Birth, Blueprint, Edit, Plan, Step
+from unvanish.record.structure import Entry
 
 _FOREIGN = ("site-packages", "dist-packages")
 _RATE = "learning-rate"

@@ -11,8 +11,8 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
-from unvanish.doors import Admission, Door, say
 from unvanish.errors import UsageError
+from unvanish.plugins.entry_points import Admission, Door, say
 from unvanish.trials.engines.engine import EngineKind, Terms
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from unvanish.doors import Admission, Door, say
+from unvanish.plugins.entry_points import Admission, Door, say
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from unvanish.record.treatment import Change
+    from unvanish.record.change import Change
     from unvanish.remedies import Remedy, Shelf
 
-BUILT_IN = EntryPoint("built-in", "unvanish.remedies.shelf:built_in", "unvanish.remedies")
+BUILT_IN = EntryPoint("built-in", "unvanish.remedies.catalogue:built_in", "unvanish.remedies")
 
 
 def apply(
@@ -72,7 +72,7 @@ def door() -> Door[Remedy]:
 
 
 def _flaw(remedy: Remedy) -> str:
-    from unvanish.remedies.contract import FAMILIES
+    from unvanish.remedies.base import FAMILIES
 
     kind = type(remedy).__qualname__
     told: dict[str, object] = {name: getattr(remedy, name, None) for name in ("family", "summary", "treats")}

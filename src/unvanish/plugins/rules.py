@@ -14,7 +14,7 @@ from typing import final
 
 from unvanish import diagnose as room
 from unvanish.diagnose.rule import Rule
-from unvanish.doors import Admission, Door, said_by, say
+from unvanish.plugins.entry_points import Admission, Door, said_by, say
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import before_optimizer, behind_optimizer, decoded, unified, written
-from unvanish.record.anatomy import Entry
-from unvanish.record.treatment import Blueprint, Plan
+from unvanish.record.change import Blueprint, Plan
+from unvanish.record.structure import Entry
 from unvanish.record.verdict import spelt
 
 

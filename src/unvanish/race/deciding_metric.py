@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unvanish.record.verdict import TRAINING_SCORE, TrialResult
-from unvanish.trials.merits import higher_is_better, is_merit, meaning, preference
+from unvanish.trials.metrics.metric_names import higher_is_better, is_merit, meaning, preference
 
 LOSS = "loss"
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import final
 
 from unvanish.errors import UsageError
-from unvanish.race.compared import Comparison
-from unvanish.race.ladder import ladder, survivors
-from unvanish.race.referee import judge, undecided
-from unvanish.race.standing import leaders, learns, promising, standing
-from unvanish.race.treatments import CONTROL, Treatment
+from unvanish.race.candidates import CONTROL, Treatment
+from unvanish.race.deciding_metric import Comparison
+from unvanish.race.ranking import leaders, learns, promising, standing
+from unvanish.race.successive_halving import ladder, survivors
+from unvanish.race.verdicts import judge, undecided
 from unvanish.record.verdict import RaceResult, TrialResult
 from unvanish.trials.engines.engine import Engine
-from unvanish.trials.script import Script
+from unvanish.trials.script.execution import Script
 from unvanish.trials.trial import Trial
 
 WAVE = 6  # candidates that start together

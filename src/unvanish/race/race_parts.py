@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unvanish.race.ladder import ladder, survivors
 from unvanish.race.race import KEPT, WAVE
+from unvanish.race.successive_halving import ladder, survivors
 from unvanish.record.race_plan import PlannedPart
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unvanish.race.compared import LOSS, Comparison, better_is_higher, deciding, value_of
+from unvanish.race.deciding_metric import LOSS, Comparison, better_is_higher, deciding, value_of
 from unvanish.record.verdict import TrialResult
-from unvanish.trials.outcome import TAIL
+from unvanish.trials.trial_result import TAIL
 
 # A runner-up whose gain is below this share of the leader's cannot be as good, and runs with no further seeds.
 RIVAL_SHARE = 0.7

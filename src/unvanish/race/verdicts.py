@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from unvanish.race.compared import Comparison, better_is_higher, figures, value_of
-from unvanish.race.ladder import Ladder
-from unvanish.race.paired import gain, overlap, paired_effect
-from unvanish.race.wording import reason, sentence
+from unvanish.race.deciding_metric import Comparison, better_is_higher, figures, value_of
+from unvanish.race.paired_statistics import gain, overlap, paired_effect
+from unvanish.race.successive_halving import Ladder
+from unvanish.race.verdict_wording import reason, sentence
 from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, TrialResult, Verdict
 
 # A cure that reaches less than this share of the best effect is not as good, even where few seeds cannot tell them apart.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from unvanish.record.anatomy import Entry, Location
+from unvanish.record.structure import Entry, Location
 
 # The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
 SHELF = frozenset(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unvanish.record.change import Prescription
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
 from unvanish.record.spectrum import JacobianSpectrum
-from unvanish.record.treatment import Prescription
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from unvanish.record.anatomy import Location
+from unvanish.record.structure import Location
 
 
 class Severity(StrEnum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unvanish.errors import UsageError
-from unvanish.record.anatomy import Location
+from unvanish.record.structure import Location
 
 By = Literal["op", "module", "kind", "block"]
 GROUPINGS: tuple[By, ...] = ("op", "module", "kind", "block")

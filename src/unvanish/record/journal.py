@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from unvanish.errors import RecordError
-from unvanish.record.anatomy import Anatomy
-from unvanish.record.document import from_plain, to_plain
 from unvanish.record.examination import Examination
 from unvanish.record.reading import Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Matrix, Run
+from unvanish.record.serialisation import from_plain, to_plain
+from unvanish.record.structure import Anatomy
 from unvanish.record.verdict import RaceResult
 
 APPLICATION_ID = 0x756E7661  # "unva", so that `file` and we ourselves know the kind

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.record.anatomy import Anatomy
 from unvanish.record.examination import Examination
 from unvanish.record.reading import Metric
+from unvanish.record.structure import Anatomy
 from unvanish.record.verdict import RaceResult
 
 CHECKED = "checked"  # the ending of a run that was no training: a network looked at before it

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, cast
 
-from unvanish.record.document import from_plain, to_plain
+from unvanish.record.serialisation import from_plain, to_plain
 from unvanish.record.verdict import Effect, Outcome
 
 DIGITS = 5  # significant ones that are kept

@@ -13,11 +13,11 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.record.treatment import Change, Edit
-from unvanish.remedies.contract import Context
-from unvanish.remedies.lookup import Shelf, remedy
-from unvanish.remedies.lookup import names as known_names
-from unvanish.remedies.snapshot import Reversal, Snapshot
+from unvanish.record.change import Change, Edit
+from unvanish.remedies.base import Context
+from unvanish.remedies.registry import Shelf, remedy
+from unvanish.remedies.registry import names as known_names
+from unvanish.remedies.undo import Reversal, Snapshot
 
 
 def apply(

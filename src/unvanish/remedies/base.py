@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unvanish.record.treatment import Edit
+from unvanish.record.change import Edit
 
 FAMILIES = ("activation", "initialisation", "normalisation", "architecture", "optimisation", "data", "output")
 

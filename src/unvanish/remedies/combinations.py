@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from unvanish.remedies.contract import Remedy
+from unvanish.remedies.base import Remedy
 
 Candidate = tuple[str, ...]
 

@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from unvanish.errors import UnvanishError
-from unvanish.record.treatment import Edit, Plan, Step
+from unvanish.record.change import Edit, Plan, Step
 from unvanish.remedies.apply import apply
-from unvanish.remedies.lookup import Shelf
-from unvanish.remedies.stand_in import hooks_left_out
+from unvanish.remedies.graph.model_copy import hooks_left_out
+from unvanish.remedies.registry import Shelf
 
 
 def planned(

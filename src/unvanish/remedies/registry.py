@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from unvanish.errors import UnknownRemedy
-from unvanish.remedies.contract import Remedy
-from unvanish.remedies.shelf import built_in
+from unvanish.remedies.base import Remedy
+from unvanish.remedies.catalogue import built_in
 
 Shelf: TypeAlias = Mapping[str, Remedy]
 """Remedies under their public names, in the order in which lists show them."""

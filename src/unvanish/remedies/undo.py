@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import UndoError
-from unvanish.remedies.structure import Structure
+from unvanish.remedies.network_identity import Structure
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unvanish.record.demonstration import Board, Cell, Chart, Demonstration, Trained
+from unvanish.record.demo_result import Board, Cell, Chart, Demonstration, Trained
 from unvanish.report.json_document import SCHEMA, rounded
 
 

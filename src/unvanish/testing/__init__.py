@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 # So that a failed check shows what it compared.
-pytest.register_assert_rewrite("unvanish.testing.conformance", "unvanish.testing.remedies")
+pytest.register_assert_rewrite("unvanish.testing.rule_conformance", "unvanish.testing.remedy_conformance")
 
 from unvanish.testing import records  # noqa: E402
-from unvanish.testing.conformance import RuleConformance  # noqa: E402
-from unvanish.testing.variations import Symmetry  # noqa: E402
+from unvanish.testing.record_variations import Symmetry  # noqa: E402
+from unvanish.testing.rule_conformance import RuleConformance  # noqa: E402
 
 if TYPE_CHECKING:
     from unvanish.testing.networks import PATIENTS, Patient
-    from unvanish.testing.remedies import RemedyConformance
+    from unvanish.testing.remedy_conformance import RemedyConformance
 
 __all__ = ["PATIENTS", "Patient", "RemedyConformance", "RuleConformance", "Symmetry", "records"]
 
 _WITH_TORCH = {
     "PATIENTS": "unvanish.testing.networks",
     "Patient": "unvanish.testing.networks",
-    "RemedyConformance": "unvanish.testing.remedies",
+    "RemedyConformance": "unvanish.testing.remedy_conformance",
 }
 
 

@@ -18,11 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Change
+from unvanish.record.change import Change
 from unvanish.remedies import Context, Remedy, apply
-from unvanish.testing.census import Census
+from unvanish.testing.module_identity import Census
 from unvanish.testing.networks import Patient
-from unvanish.testing.portrait import difference, luck, plain, portrait
+from unvanish.testing.state_snapshot import difference, luck, plain, portrait
 
 SEED = 3  # of what a remedy draws
 

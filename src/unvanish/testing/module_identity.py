@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from unvanish.testing.portrait import plain
+from unvanish.testing.state_snapshot import plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.record.anatomy import Anatomy, OptimizerGroup
 from unvanish.record.reading import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
+from unvanish.record.structure import Anatomy, OptimizerGroup
 
 FACTORS = (1e-2, 1e2)
 HOLES = 0.2  # share of the readings

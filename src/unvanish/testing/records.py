@@ -13,9 +13,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unvanish.record.anatomy import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.reading import QUANTITIES, Axis
 from unvanish.record.run import Facts, Matrix, Run
+from unvanish.record.structure import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
 
 SAMPLED = (*range(1, 11), 20, 40, 80, 160)
 STEPS = 200

@@ -1,7 +1,7 @@
 """The suite that every remedy must pass, ours and others': subclass RemedyConformance, name the remedy, run pytest.
 
 It tries the remedy on small networks of every kind and holds it to what is promised of all remedies, never to a cure: for that
-there are races. `python -m unvanish.testing.remedies [NAME ...]` prints a table of what comes of each remedy on each kind.
+there are races. `python -m unvanish.testing.remedy_conformance [NAME ...]` prints a table of remedies by networks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import ClassVar
 import pytest
 import torch
 
-from unvanish import cards
-from unvanish.dispensary import shelf
-from unvanish.doors import KEBAB
+from unvanish.docgen import cards
+from unvanish.plugins.entry_points import KEBAB
+from unvanish.plugins.remedies import shelf
 from unvanish.remedies import Remedy, own_shelf
-from unvanish.remedies.contract import FAMILIES
+from unvanish.remedies.base import FAMILIES
+from unvanish.testing.invariants import Finding, deploy, examine
 from unvanish.testing.networks import PATIENTS, Patient
-from unvanish.testing.promises import Finding, deploy, examine
 from unvanish.testing.prose import is_one_sentence, objections
 
 SIGNS = {"applied": "+", "not applicable": ".", "broken": "X"}

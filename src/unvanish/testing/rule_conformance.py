@@ -12,17 +12,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from unvanish import cards
 from unvanish.diagnose import diagnose
-from unvanish.diagnose.chart import Chart
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.rules import built_in
-from unvanish.doors import KEBAB
+from unvanish.diagnose.run_view import Chart
+from unvanish.docgen import cards
+from unvanish.plugins.entry_points import KEBAB
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.testing.prose import is_one_sentence, objections
+from unvanish.testing.record_variations import Symmetry, poorer, read_only, retold
 from unvanish.testing.torch_free import listening_for_torch, opens_without_torch
-from unvanish.testing.variations import Symmetry, poorer, read_only, retold
 
 
 class RuleConformance:

@@ -19,8 +19,8 @@ import numpy as np
 from unvanish.errors import UsageError
 from unvanish.theory import maps
 from unvanish.theory.criticality import UNSTABLE_GROWTH, LengthMap, checked_length, elasticity, growth
+from unvanish.theory.layer_variance import NO_CHANCE, Chance, chance, scatter
 from unvanish.theory.layers import Layer, Normalisation, Weights
-from unvanish.theory.scatter import NO_CHANCE, Chance, chance, scatter
 
 EXTREME = 1e150  # lengths are followed between its inverse and it: squares stay finite, and chi has long reached its limit
 

@@ -3,8 +3,8 @@ stretches. One forward and one backward pass; nothing here trains, and the netwo
 
 from __future__ import annotations
 
-from unvanish.tracing.look import spectra, with_orthogonality
-from unvanish.tracing.replay import Unlookable, look_again
+from unvanish.tracing.jacobian.spectra import spectra, with_orthogonality
+from unvanish.tracing.retrace import Unlookable, look_again
 from unvanish.tracing.tracer import trace
 
 __all__ = ["Unlookable", "look_again", "spectra", "trace", "with_orthogonality"]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unvanish.tracing.graph import Graph, Node, Port
-from unvanish.tracing.magnitude import LOG10_2, exponent_outside, log10_rms
+from unvanish.tracing.autograd_graph import Graph, Node, Port
+from unvanish.tracing.log_magnitude import LOG10_2, exponent_outside, log10_rms
 
 Edge = tuple[int, int]  # consumer, place among its inputs
 Hook = Callable[[Tensor], "Tensor | None"]

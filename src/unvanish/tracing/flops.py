@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from unvanish.tracing.calm import calm
-from unvanish.tracing.ends import Arguments, fed
+from unvanish.tracing.inputs_and_loss import Arguments, fed
+from unvanish.tracing.preserved_state import calm
 
 aten = torch.ops.aten
 

@@ -13,12 +13,12 @@ from torch import nn
 
 from unvanish.record.flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
 from unvanish.tracing.attribution import Attribution, Sizes, attribute, joint
-from unvanish.tracing.backward import Backward, Edge
+from unvanish.tracing.autograd_graph import Graph, Port
+from unvanish.tracing.backward_pass import Backward, Edge
 from unvanish.tracing.blocks import Member, block_names, common_path, cuts
-from unvanish.tracing.graph import Graph, Port
-from unvanish.tracing.kinds import RECURRENCES, graph_operation, kind_of
-from unvanish.tracing.magnitude import log10_rms
-from unvanish.tracing.recorder import Call, Recorder, labels
+from unvanish.tracing.forward_recorder import Call, Recorder, labels
+from unvanish.tracing.log_magnitude import log10_rms
+from unvanish.tracing.operation_kinds import RECURRENCES, graph_operation, kind_of
 from unvanish.tracing.recurrence import Recurrence, horizon, rate
 
 OpKey = tuple[int, str, str]  # place of the call, which of its operations, and of which layer of a recurrence ("_l0_reverse")

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
 
-from unvanish import callsite
-from unvanish.record.anatomy import Location
-from unvanish.tracing.graph import Node, is_leaf
-from unvanish.tracing.kinds import LOSSES, RECURRENCES, canonical, graph_operation
-from unvanish.tracing.magnitude import mean_and_std
+from unvanish import source_location
+from unvanish.record.structure import Location
+from unvanish.tracing.autograd_graph import Node, is_leaf
+from unvanish.tracing.log_magnitude import mean_and_std
+from unvanish.tracing.operation_kinds import LOSSES, RECURRENCES, canonical, graph_operation
 
 COMPOSITES = RECURRENCES | LOSSES | {"multi_head_attention_forward"}  # one call of many operations, which the graph tells apart
 IN_PLACE = frozenset({"setitem", "index_put"})
@@ -130,7 +130,7 @@ class Recorder(TorchFunctionMode):
         module = self.visits[call.module].module
         built = self._births(module) if module is not None else None
         lone = len(self.visits[call.module].calls) == 1 and not next(module.children(), None) if module is not None else False
-        return built if built is not None and lone else callsite.location(call.place) or built
+        return built if built is not None and lone else source_location.location(call.place) or built
 
     def begins_at(self, inputs: list[Tensor]) -> None:
         """Takes what made the inputs for the world outside, which no operation of the network owns."""
@@ -193,13 +193,13 @@ class Recorder(TorchFunctionMode):
     def _note_break(self, operation: str, result: Any) -> None:
         if any(tensor.is_floating_point() and not tensor.requires_grad for tensor in tensors((result,))) or operation == "argmax":
             path = self.visits[self._stack[-1]].path
-            self.breaks.append(Break(path, operation, callsite.location(self._place())))
+            self.breaks.append(Break(path, operation, source_location.location(self._place())))
 
     def _place(self) -> tuple[str, int] | None:
         """The user's line within the pass; None where torch's own containers run it all."""
         frame = inspect.currentframe()
         while frame is not None and frame.f_code.co_filename != TRACE_FILE:
-            if callsite.is_users(frame.f_code):
+            if source_location.is_users(frame.f_code):
                 return frame.f_code.co_filename, frame.f_lineno
             frame = frame.f_back
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unvanish.tracing.graph import Graph, Port
+from unvanish.tracing.autograd_graph import Graph, Port
 
 FEWEST_STEPS = 3
 HORIZON_DECADES = 3.0  # what is left beyond the horizon: a thousandth

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unvanish.record.anatomy import Location
 from unvanish.record.flow import GradientFlow
-from unvanish.tracing.ends import Arguments
+from unvanish.record.structure import Location
 from unvanish.tracing.flops import step_flops
-from unvanish.tracing.look import with_orthogonality
+from unvanish.tracing.inputs_and_loss import Arguments
+from unvanish.tracing.jacobian.spectra import with_orthogonality
 from unvanish.tracing.tracer import trace
 
 LARGEST_BYTES = 2**30  # of parameters: a larger network is not copied beside itself

@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from unvanish.errors import TraceError, UsageError
-from unvanish.record.anatomy import Location
 from unvanish.record.flow import GradientFlow
-from unvanish.tracing.assembly import Passed, flow_of
-from unvanish.tracing.backward import Backward, Scaled, propagate, seed
-from unvanish.tracing.calm import calm, within_engine
-from unvanish.tracing.ends import Fed, fed, loss_of, one_number, tensors_in
-from unvanish.tracing.graph import Graph, Port, graph_behind
-from unvanish.tracing.recorder import Break, Call, Recorder
+from unvanish.record.structure import Location
+from unvanish.tracing.autograd_graph import Graph, Port, graph_behind
+from unvanish.tracing.backward_pass import Backward, Scaled, propagate, seed
+from unvanish.tracing.flow_builder import Passed, flow_of
+from unvanish.tracing.forward_recorder import Break, Call, Recorder
+from unvanish.tracing.inputs_and_loss import Fed, fed, loss_of, one_number, tensors_in
+from unvanish.tracing.preserved_state import calm, within_engine
 from unvanish.tracing.recurrence import Recurrence, recurrences
 
 CLOSED = 1e-6  # decades by which the terms may miss the total; rounding of their sum stays far below

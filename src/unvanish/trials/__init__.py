@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unvanish.trials.engines.local import run_trials
-    from unvanish.trials.imports import when_imported
-    from unvanish.trials.overheard import hearing
-    from unvanish.trials.printed import OutputReader, printed_metrics, printed_series
-    from unvanish.trials.script import Ending, Script, execute
-    from unvanish.trials.seeding import shift_seeds
-    from unvanish.trials.trackers import listening
+    from unvanish.trials.metrics.printed_metrics import OutputReader, printed_metrics, printed_series
+    from unvanish.trials.metrics.printed_output import hearing
+    from unvanish.trials.metrics.trackers import listening
+    from unvanish.trials.script.execution import Ending, Script, execute
+    from unvanish.trials.script.import_hooks import when_imported
+    from unvanish.trials.script.seed_shift import shift_seeds
     from unvanish.trials.trial import News, Trial
-    from unvanish.trials.watching import Watching
+    from unvanish.trials.watched_trial import Watching
 
 __all__ = [
     "Ending",
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 _HOMES = (
-    ("script", ("Ending", "Script", "execute")),
-    ("overheard", ("hearing",)),
-    ("imports", ("when_imported",)),
-    ("printed", ("OutputReader", "printed_metrics", "printed_series")),
-    ("seeding", ("shift_seeds",)),
-    ("trackers", ("listening",)),
+    ("script.execution", ("Ending", "Script", "execute")),
+    ("metrics.printed_output", ("hearing",)),
+    ("script.import_hooks", ("when_imported",)),
+    ("metrics.printed_metrics", ("OutputReader", "printed_metrics", "printed_series")),
+    ("script.seed_shift", ("shift_seeds",)),
+    ("metrics.trackers", ("listening",)),
     ("trial", ("News", "Trial")),
-    ("watching", ("Watching",)),
+    ("watched_trial", ("Watching",)),
     ("engines.local", ("run_trials",)),
 )
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from unvanish.trials.gate import spelt
-from unvanish.trials.output import curb
+from unvanish.trials.isolation.workplace import set_up, working_folder
+from unvanish.trials.output_files import curb
 from unvanish.trials.progress import KILOBYTE, Whereabouts, read_progress
+from unvanish.trials.step_gate import spelt
 from unvanish.trials.trial import PROGRESS, STDERR, STDOUT, Trial, save_job
-from unvanish.trials.workplace import set_up, working_folder
 
 
 @final

@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from unvanish.errors import TrialError
-from unvanish.record.document import from_plain, to_plain
+from unvanish.record.serialisation import from_plain, to_plain
 from unvanish.record.verdict import TrialResult
-from unvanish.trials.script import Script
+from unvanish.trials.script.execution import Script
 
 JOB, RUN, STDOUT, STDERR, PROGRESS = "job.json", "run.sqlite", "stdout.txt", "stderr.txt", "progress.txt"
 WRITES = "writes.jsonl"

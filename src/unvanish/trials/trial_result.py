@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unvanish.errors import RecordError
-from unvanish.record.anatomy import Anatomy
 from unvanish.record.finding import Finding
 from unvanish.record.journal import load
 from unvanish.record.run import Facts, Run
+from unvanish.record.structure import Anatomy
 from unvanish.record.verdict import TRAINING_SCORE, TrialResult
 from unvanish.trials.failures import failure_line
-from unvanish.trials.output import end_of
-from unvanish.trials.printed import printed_metrics
+from unvanish.trials.isolation.workplace import in_users_terms
+from unvanish.trials.metrics.printed_metrics import printed_metrics
+from unvanish.trials.output_files import end_of
 from unvanish.trials.trial import RUN, STDERR, STDOUT, Trial
-from unvanish.trials.workplace import in_users_terms
 
 Examine = Callable[[Run], Sequence[Finding]]
 

@@ -14,14 +14,14 @@ from importlib import import_module
 
 import torch
 
-from unvanish.examine import first_look
+from unvanish.examination import first_look
 from unvanish.observe import Observer, Progress, Settings, facts_of
-from unvanish.observe.first_look import Look
+from unvanish.observe.first_call import Look
 from unvanish.record.journal import Journal
-from unvanish.trials.gate import Gate
 from unvanish.trials.progress import write_progress
-from unvanish.trials.script import Ending
-from unvanish.trials.tracebacks import flush
+from unvanish.trials.script.execution import Ending
+from unvanish.trials.script.tracebacks import flush
+from unvanish.trials.step_gate import Gate
 from unvanish.trials.trial import PROGRESS, RUN, Trial
 
 

@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from unvanish import observe, trials
-from unvanish.trials.gate import ABANDONED, Gate
-from unvanish.trials.leaving import PATIENCE_S, Patience, hard_exits_told, leave
-from unvanish.trials.mirror import Mirror
-from unvanish.trials.script import Ending, execute
-from unvanish.trials.trackers import listening
+from unvanish.trials.isolation.mirror import Mirror
+from unvanish.trials.isolation.workplace import script_in, workplace_in
+from unvanish.trials.isolation.writes import noticing_writes
+from unvanish.trials.metrics.trackers import listening
+from unvanish.trials.script.execution import Ending, execute
+from unvanish.trials.script.process_exit import PATIENCE_S, Patience, hard_exits_told, leave
+from unvanish.trials.step_gate import ABANDONED, Gate
 from unvanish.trials.trial import WRITES, Trial, load_job
-from unvanish.trials.workplace import script_in, workplace_in
-from unvanish.trials.writes import noticing_writes
 
 
 def main(job: Path, pipe: int | None) -> int:

@@ -10,22 +10,22 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unvanish.record.document import from_plain, to_plain
-from unvanish.record.treatment import Birth, Blueprint
+from unvanish.record.change import Birth, Blueprint
+from unvanish.record.serialisation import from_plain, to_plain
 
 if TYPE_CHECKING:
-    from unvanish.observe.first_look import Seen
+    from unvanish.observe.first_call import Seen
     from unvanish.trials import Trial
 
-LOOK = "unvanish.rehearsal:plan_all"
+LOOK = "unvanish.workflows.candidate_planning:plan_all"
 BLUEPRINT = "blueprint.json"
 STEPS = 10  # enough to see that the same seed gives the same losses
 
 
 def plan_all(seen: Seen, trial: Trial) -> None:
     """Writes the blueprint of the network that ran, with a plan for each of the trial's candidates, into the trial's folder."""
-    from unvanish.dispensary import shelf
-    from unvanish.remedies.planning import planned
+    from unvanish.plugins.remedies import shelf
+    from unvanish.remedies.plan import planned
 
     inputs: Any = seen.kwargs if seen.kwargs and not seen.args else seen.args
     plans = [planned(seen.model, names, optimizers=seen.optimizers, inputs=inputs, shelf=shelf()) for names in trial.candidates]

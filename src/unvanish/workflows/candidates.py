@@ -9,9 +9,9 @@ from pathlib import Path
 
 from unvanish.errors import NotApplicable, TrialError
 from unvanish.race import Treatment, line_treatment, patch_of, treatment
+from unvanish.record.change import Blueprint, Plan
 from unvanish.record.finding import Finding
 from unvanish.record.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate
-from unvanish.record.treatment import Blueprint, Plan
 
 MOST_CANDIDATES = 12  # in two waves, of which the second seldom starts
 RATE = "learning-rate"
@@ -38,7 +38,7 @@ class Choice:
 
 def named(remedies: Sequence[str]) -> list[tuple[str, ...]]:
     """The candidates that a person asked for. Raises UnknownRemedy."""
-    from unvanish.dispensary import shelf
+    from unvanish.plugins.remedies import shelf
     from unvanish.remedies import remedy
 
     known = shelf()
@@ -47,7 +47,7 @@ def named(remedies: Sequence[str]) -> list[tuple[str, ...]]:
 
 def advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     """The candidates for some findings, one for each leading remedy, with its partner where it has one."""
-    from unvanish.dispensary import shelf
+    from unvanish.plugins.remedies import shelf
     from unvanish.remedies.combinations import contenders
 
     root = findings[0]
@@ -89,7 +89,7 @@ def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Se
 
 def in_source(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:
     """A plan as an edit of the user's source: in place where that can be said there, else as one `unvanish.apply` line."""
-    from unvanish.dispensary import shelf
+    from unvanish.plugins.remedies import shelf
 
     if plan.steps and plan.remedies != (RATE,):
         return treatment(plan, blueprint, rate_factor=factor)
@@ -102,7 +102,7 @@ def in_source(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatme
 
 
 def _written(plan: Plan, blueprint: Blueprint, findings: Sequence[Finding], author: Author) -> list[Treatment]:
-    from unvanish.dispensary import shelf
+    from unvanish.plugins.remedies import shelf
 
     if plan.remedies == (RATE,):
         return [author(plan, blueprint, factor) for factor in factors(findings)]

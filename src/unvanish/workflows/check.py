@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import UsageError
-from unvanish.examine import births, examine
-from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
+from unvanish.examination import births, examine
 from unvanish.trials import Ending
+from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, unmake
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from unvanish.record.anatomy import Location
+    from unvanish.record.change import Prescription
     from unvanish.record.examination import Examination
     from unvanish.record.finding import Finding
     from unvanish.record.flow import GradientFlow
     from unvanish.record.journal import Journal
     from unvanish.record.prediction import Prediction
     from unvanish.record.run import Run
-    from unvanish.record.treatment import Prescription
+    from unvanish.record.structure import Location
 
 
 class Checked:
@@ -38,7 +38,7 @@ class Checked:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong, the root first; empty where nothing speaks against training."""
-        from unvanish.plugins import diagnose
+        from unvanish.plugins.rules import diagnose
 
         return diagnose(self.run)
 
@@ -70,9 +70,9 @@ class Checked:
 
     def report(self, path: str | Path) -> Path:
         """Writes the page that tells it all to `path`, and says where it is."""
-        from unvanish.report import page
+        from unvanish.report.page import run_page
 
-        page.write(Path(path), self.run, self.findings)
+        run_page.write(Path(path), self.run, self.findings)
         return Path(path)
 
 
@@ -81,7 +81,7 @@ def check(model: nn.Module, inputs: Any, loss: Any) -> Checked:
 
     Arguments as for `trace`. Cost: a few training steps, and up to some seconds for the Jacobian. Raises what `trace` raises.
     """
-    from unvanish.observe.single import watching_one_step
+    from unvanish.observe.single_step import watching_one_step
     from unvanish.record.journal import Journal
 
     journal = Journal.create(None)
@@ -99,9 +99,9 @@ def check_factory(address: str, *, folder: Path) -> Checkup:
     FACTORY() returns the network, its inputs, and a loss or targets. Raises UsageError where the folder cannot be written,
     ScriptError where the factory cannot be used, and what `trace` raises.
     """
-    from unvanish.observe.single import watching_one_step
+    from unvanish.observe.single_step import watching_one_step
     from unvanish.record.journal import Journal
-    from unvanish.trials.factory import built, load_factory, user_code
+    from unvanish.trials.script.factory import built, load_factory, user_code
 
     path, factory = load_factory(address)
     made = make(folder)
@@ -124,9 +124,9 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
     """One step, observed, that leaves the network as it was."""
     from torch import nn
 
-    from unvanish.observe.single import take_step
-    from unvanish.tracing.calm import calm
-    from unvanish.tracing.ends import fed, loss_of, one_number
+    from unvanish.observe.single_step import take_step
+    from unvanish.tracing.inputs_and_loss import fed, loss_of, one_number
+    from unvanish.tracing.preserved_state import calm
 
     if not isinstance(model, nn.Module):
         raise UsageError(f"check needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")
@@ -141,8 +141,8 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
 
 def _examined(journal: Journal, model: nn.Module, inputs: Any, loss: Any, lines: Callable[[nn.Module], Location | None]) -> Run:
     """The journal's run with the exact look, which the journal gets too."""
-    from unvanish.plugins import diagnose
-    from unvanish.prescribe import prescribe
+    from unvanish.plugins.rules import diagnose
+    from unvanish.workflows.rank_remedies import prescribe
 
     seen = examine(model, inputs, loss, births=lines)
     run = replace(journal.read(), examination=seen)

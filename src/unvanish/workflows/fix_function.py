@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unvanish.candidates import RATE
-from unvanish.curing import Told, Wishes, fix_script, foreseen_by_nobody
 from unvanish.errors import UsageError
 from unvanish.race import Treatment, unheard
+from unvanish.record.change import Blueprint, Plan
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.record.treatment import Blueprint, Plan
 from unvanish.record.verdict import RaceResult, Verdict
-from unvanish.runfolder import say
 from unvanish.trials import Script
+from unvanish.workflows.candidates import RATE
+from unvanish.workflows.fix_script import Told, Wishes, fix_script, foreseen_by_nobody
+from unvanish.workflows.run_directory import say
 
 FUNCTION = "function.pkl"
 
@@ -56,15 +56,15 @@ class Cure:
 
     def report(self, path: str | Path) -> Path:
         """Writes the page that tells it all to `path`, and says where it is."""
-        from unvanish.report import page
+        from unvanish.report.page import run_page
 
-        page.write(Path(path), self.run, list(self.findings))
+        run_page.write(Path(path), self.run, list(self.findings))
         return Path(path)
 
     def __str__(self) -> str:
         from rich.console import Console
 
-        from unvanish.report.terminal import render
+        from unvanish.report.terminal.run_report import render
 
         console = Console(width=100, force_terminal=False, no_color=True)
         with console.capture() as captured:
@@ -96,8 +96,8 @@ def fix(
     Raises UsageError where the function cannot be copied or asks for arguments, ObservationError where it trains nothing,
     UnknownRemedy for a name that no remedy has.
     """
-    from unvanish.engines import Terms, engaged
-    from unvanish.plugins import diagnose
+    from unvanish.plugins.engines import Terms, engaged
+    from unvanish.plugins.rules import diagnose
 
     wanted = (remedies,) if isinstance(remedies, str) else tuple(remedies)
     name = _name_of(train)
@@ -131,7 +131,7 @@ def _name_of(train: Any) -> str:
 
 def _script(train: Callable[[], Any], folder: Path, name: str) -> Script:
     """A script that calls the function, and the function beside it. Raises UsageError where it cannot be copied."""
-    from unvanish.driven import save
+    from unvanish.workflows.function_process import save
 
     try:
         save(train, folder / FUNCTION)
@@ -143,7 +143,7 @@ def _script(train: Callable[[], Any], folder: Path, name: str) -> Script:
 
 
 def _text(function: Path, remedies: Sequence[str] = (), rate_factor: float = 1.0) -> str:
-    return f"from unvanish.driven import run\n\nrun({str(function)!r}, {list(remedies)!r}, {rate_factor!r})\n"
+    return f"from unvanish.workflows.function_process import run\n\nrun({str(function)!r}, {list(remedies)!r}, {rate_factor!r})\n"
 
 
 def _author(script: Script) -> Callable[[Plan, Blueprint, float | None], Treatment]:
@@ -160,7 +160,7 @@ def _author(script: Script) -> Callable[[Plan, Blueprint, float | None], Treatme
 
 def _line(race: RaceResult, run: Run) -> str | None:
     """What a person writes where the optimizer is built: behind that line where the optimizer is named, else before it."""
-    from unvanish.dispensary import shelf
+    from unvanish.plugins.remedies import shelf
 
     if race.winner is None:
         return None

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unvanish import candidates, rehearsal
-from unvanish.candidates import Author, Choice
 from unvanish.errors import ObservationError, UsageError
-from unvanish.examine import foretold
+from unvanish.examination import foretold
 from unvanish.race import unheard
+from unvanish.record.change import Blueprint
 from unvanish.record.race_plan import PlannedPart, RacePlan
-from unvanish.record.treatment import Blueprint
 from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult
-from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, unmake
 from unvanish.trials import Ending, Script, Trial
-from unvanish.trials.printed import is_merit
+from unvanish.trials.isolation.writes import written
+from unvanish.trials.metrics.printed_metrics import is_merit
 from unvanish.trials.progress import read_progress
 from unvanish.trials.trial import PROGRESS, WRITES
-from unvanish.trials.writes import written
+from unvanish.workflows import candidate_planning, candidates
+from unvanish.workflows.candidates import Author, Choice
+from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, unmake
 
 if TYPE_CHECKING:
     from unvanish.race import Treatment
@@ -104,7 +104,7 @@ def fix_script(
     same folder are not run again. `author` writes the candidates. Raises ObservationError where the script fails as it is,
     UnknownRemedy for a name that no remedy has, UsageError for a metric that the script does not report.
     """
-    from unvanish.trials.engines.ledger import Ledger
+    from unvanish.trials.engines.result_cache import Ledger
 
     wanted = candidates.named(wishes.remedies)
     made = [] if resume and folder.is_dir() else make(folder)
@@ -152,7 +152,7 @@ class _Fixing:
 
     def prepare(self, wanted: Sequence[tuple[str, ...]]) -> _Prepared:
         """The script watched and, where there is something to try, rehearsed."""
-        from unvanish.plugins import diagnose
+        from unvanish.plugins.rules import diagnose
 
         began = time.monotonic()
         run, control, file = self._watched()
@@ -263,10 +263,10 @@ class _Fixing:
         from unvanish.record.journal import load
 
         self.told.stage(f"rehearsing {len(names)} candidate{'s' if len(names) > 1 else ''}", 1)
-        steps = min(rehearsal.STEPS, self.wishes.max_steps or rehearsal.STEPS)
-        trial = self._trial("rehearsal", look=rehearsal.LOOK, candidates=tuple(names), max_steps=steps)
+        steps = min(candidate_planning.STEPS, self.wishes.max_steps or candidate_planning.STEPS)
+        trial = self._trial("rehearsal", look=candidate_planning.LOOK, candidates=tuple(names), max_steps=steps)
         self.engine.advance([(trial, None)])
-        blueprint, path, seeds = rehearsal.read(trial.folder), trial.folder / RUN_FILE, self.wishes.seeds
+        blueprint, path, seeds = candidate_planning.read(trial.folder), trial.folder / RUN_FILE, self.wishes.seeds
         if path.is_file() and seeds > 1 and not _agree(load(path), run):
             seeds += MORE_SEEDS
             self.notes.append(

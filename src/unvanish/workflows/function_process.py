@@ -71,7 +71,7 @@ def remedied(remedies: Sequence[str], rate_factor: float = 1.0) -> Generator[Non
 
 
 def _treat(optimizer: Any, remedies: Sequence[str], rate_factor: float) -> None:
-    from unvanish.dispensary import apply
+    from unvanish.plugins.remedies import apply
 
     if remedies:
         apply(_network_of(optimizer), *remedies, optimizer=optimizer)

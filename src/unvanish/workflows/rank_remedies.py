@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from unvanish.dispensary import shelf
 from unvanish.errors import UnvanishError
+from unvanish.plugins.remedies import shelf
+from unvanish.record.change import Candidate, Prescription
 from unvanish.record.finding import Finding
-from unvanish.record.treatment import Candidate, Prescription
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,8 +76,8 @@ def _rank(candidate: Candidate, before: float | None) -> tuple[float, ...]:
 
 def _tried(names: tuple[str, ...], model: nn.Module, inputs: Any, loss: Any) -> Candidate:
     """A candidate applied to a copy of the network."""
-    from unvanish.tracing.calm import calm
-    from unvanish.tracing.ends import loss_of
+    from unvanish.tracing.inputs_and_loss import loss_of
+    from unvanish.tracing.preserved_state import calm
 
     candidate = Candidate(names)
     try:

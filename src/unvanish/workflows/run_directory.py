@@ -31,12 +31,12 @@ class Checkup:
 
 def conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
     """The run diagnosed, its page in the folder."""
-    from unvanish.plugins import diagnose
-    from unvanish.report import page
+    from unvanish.plugins.rules import diagnose
+    from unvanish.report.page import run_page
 
     findings = diagnose(run)
     try:
-        written: Path | None = page.write(folder / PAGE, run, findings)
+        written: Path | None = run_page.write(folder / PAGE, run, findings)
     except Exception as fault:  # the script's own answer and the rest of ours are not lost over a picture
         written = None
         say(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
-from unvanish.examine import first_look, foretold, with_pen
+from unvanish.examination import first_look, foretold, with_pen
 from unvanish.observe import Progress, Settings, StopTraining
-from unvanish.runfolder import RUN_FILE, Checkup, conclude, make, say, unmake
 from unvanish.trials import Ending, OutputReader, Script, execute, hearing, listening, when_imported
+from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, say, unmake
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,15 +47,15 @@ class Watched:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong, the root first; empty where nothing is, or nothing was seen yet."""
-        from unvanish.plugins import diagnose
+        from unvanish.plugins.rules import diagnose
 
         return diagnose(self.run)
 
     def report(self, path: str | Path) -> Path:
         """Writes the page that tells it all to `path`, and says where it is."""
-        from unvanish.report import page
+        from unvanish.report.page import run_page
 
-        page.write(Path(path), self.run, self.findings)
+        run_page.write(Path(path), self.run, self.findings)
         return Path(path)
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart, nanmedian, typical
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart, nanmedian, typical
 from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, MOSTLY_LEARNED, SHARP, SOUND_FOR_SCORES
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -66,7 +66,7 @@ class AttentionCollapse(Rule):
             Severity.CRITICAL,
             SHARP.confidence(entropy, least=0.8),
             "The attention looks at one place only, and cannot learn to look elsewhere.",
-            f"At {words.span(chart.labels(sharp))} the weights have {words.percent(entropy)} of the entropy of an even look"
+            f"At {wording.span(chart.labels(sharp))} the weights have {wording.percent(entropy)} of the entropy of an even look"
             + (", from the first step on: the scores start far too large." if born else ": the scores have grown during training.")
             + " A softmax that has decided passes no gradient on.",
             advice="Draw the weights of queries and keys smaller (a deviation of 1 over the root of the width), "
@@ -91,7 +91,7 @@ class AttentionCollapse(Rule):
             Severity.CRITICAL,
             0.85,
             "The attention looks everywhere alike, and cannot learn to look anywhere.",
-            f"At {words.span(chart.labels(even))} all places have the same weight at every step. Where queries and keys are "
+            f"At {wording.span(chart.labels(even))} all places have the same weight at every step. Where queries and keys are "
             "zero, neither gets a "
             "gradient from the other.",
             advice="Draw the weights of queries and keys at random (a deviation of 1 over the root of the width).",

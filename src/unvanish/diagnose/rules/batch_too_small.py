@@ -8,9 +8,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import FEW_VALUES, HALF_LEARNED, TWO_VALUES, WELL_LEARNED
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -53,9 +53,9 @@ class BatchTooSmall(Rule):
                 Severity.CRITICAL,
                 FEW_VALUES.confidence(least, least=0.85),
                 "The batches are too small for batch normalisation: it drowns the examples in its own noise.",
-                f"At {words.span(chart.labels(few))} each mean and variance comes from {words.count(least, 'value')}: the "
+                f"At {wording.span(chart.labels(few))} each mean and variance comes from {wording.count(least, 'value')}: the "
                 "variance is off by "
-                f"{words.percent(error)} of itself"
+                f"{wording.percent(error)} of itself"
                 + (", and every output is +1 or -1, whatever the input was." if least <= 2 else "."),
                 advice="Normalise over features instead of examples (layer, group or online normalisation), "
                 "or enlarge the batches.",

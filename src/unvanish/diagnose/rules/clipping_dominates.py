@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart
 from unvanish.diagnose.thresholds import CLIPPED, CLIPPED_HARD, HARDLY_LEARNED, SLOW, STEADY_FACTOR
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -53,8 +53,8 @@ class ClippingDominates(Rule):
             Severity.CRITICAL,
             CLIPPED.confidence(kept, least=0.85),
             "The gradients are clipped so short that the network hardly moves.",
-            f"Of every gradient {words.percent(words.ten_to(kept))} is left by clipping, and half of the layers change by "
-            f"less than {words.ten_to(pace):.1e} of their size a step.",
+            f"Of every gradient {wording.percent(wording.ten_to(kept))} is left by clipping, and half of the layers change by "
+            f"less than {wording.ten_to(pace):.1e} of their size a step.",
             advice="Raise the limit to about the gradient's usual norm, so that it acts on outliers only, or clip by the size of "
             "the weights.",
             sites=chart.labels(chain.layers),

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import DEAD, HARDLY_LEARNED
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -57,7 +57,7 @@ class DeadUnits(Rule):
                 self.code,
                 Severity.CRITICAL,
                 DEAD.confidence(float(late[worst]), least=0.8, most=0.95),
-                f"{words.percent(float(late[worst]))} of the units at {name} are switched off for good.",
+                f"{wording.percent(float(late[worst]))} of the units at {name} are switched off for good.",
                 f"At {name} the output is zero for every example, so its weights get no gradient. " + (BORN_SO if born else DIED),
                 advice=ADVICE_BORN if born else ADVICE_DIED,
                 sites=chart.labels(dead),

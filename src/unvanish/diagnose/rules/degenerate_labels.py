@@ -8,12 +8,12 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart
 from unvanish.diagnose.thresholds import BY_HEART, ENOUGH_NEIGHBOURS, NO_RELATION, SLOW, UNLEARNED
-from unvanish.record.anatomy import Location
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
+from unvanish.record.structure import Location
 
 MANY_STEPS = 30
 
@@ -65,7 +65,7 @@ class DegenerateLabels(Rule):
             head,
             0.9,
             "All targets are the same, so there is nothing to learn from them.",
-            f"Every target that was seen is {words.quantity(same)}.",
+            f"Every target that was seen is {wording.quantity(same)}.",
             (Evidence("spread of the targets", 0.0, "1", 0.0, "largest minus smallest target"),),
         )
 
@@ -89,7 +89,7 @@ class DegenerateLabels(Rule):
             "The labels have nothing to do with the inputs: inputs that look alike have unlike labels.",
             f"Of {count:.0f} examples, the labels of the most similar inputs tell their own with a correlation of "
             f"{related:.2f}, no more than "
-            f"chance. The network moves, and has learned {words.percent(max(skill, 0.0))} of what there would be to learn.",
+            f"chance. The network moves, and has learned {wording.percent(max(skill, 0.0))} of what there would be to learn.",
             (NO_RELATION.shown("correlation with similar inputs, in standard errors", errors),),
         )
 

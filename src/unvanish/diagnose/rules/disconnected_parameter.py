@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import SMALL_PART
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -142,8 +142,8 @@ class DisconnectedParameter(Rule):
             self.code,
             loud if _learning_depends_on(chart, sites, found) else Severity.INFO,
             0.95,
-            f"{words.percent(share)} of the network's weights {what}, so they never change.",
-            f"{words.span(names)} ({size:,} weights): {why[0].lower()}{why[1:]}",
+            f"{wording.percent(share)} of the network's weights {what}, so they never change.",
+            f"{wording.span(names)} ({size:,} weights): {why[0].lower()}{why[1:]}",
             advice=advice,
             sites=chart.labels(sites),
             cause=Cause(cause),

@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
-from unvanish.diagnose.profile import has_paths_around, normalised, profile
+from unvanish.diagnose import wording
+from unvanish.diagnose.gradient_profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart
 from unvanish.diagnose.thresholds import (
     EXPLODED,
     HALF_LEARNED,
@@ -105,7 +105,7 @@ class ExplodingGradient(Rule):
             Severity.CRITICAL,
             EXPLODED.confidence(gain, most=0.95),
             "The correction grows out of bounds on its way to the first layers.",
-            f"Between the output and the input the gradient grows by {words.decades(gain)}. {REASONS['off-critical-init']}.",
+            f"Between the output and the input the gradient grows by {wording.decades(gain)}. {REASONS['off-critical-init']}.",
             advice="Bring the initial weights to scale, or normalise the signal.",
             cause=Cause("off-critical-init"),
             evidence=(EXPLODED.shown("gain", gain),),
@@ -124,7 +124,7 @@ class ExplodingGradient(Rule):
                 cause = self.code
         measured = np.isfinite(gain)
         size = (
-            f"grows by {words.decades(gain)}"
+            f"grows by {wording.decades(gain)}"
             if measured
             else f"cannot be measured: the signal itself grows by {growth:.1f} decades"
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, final
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.rules.through_time import place, worst
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import FADED_IN_TIME
+from unvanish.diagnose.through_time import place, worst
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 
@@ -42,8 +42,8 @@ class ExplodingThroughTime(Rule):
             self.code,
             Severity.CRITICAL,
             FADED_IN_TIME.confidence(time.across, most=0.95),
-            f"The gradient grows with every time step back, to {words.multiple_of(time.across)} over the sequence.",
-            f"In {place(time)} it gains {time.decades_per_step:.2f} decades with every step back, {words.decades(time.across)} "
+            f"The gradient grows with every time step back, to {wording.multiple_of(time.across)} over the sequence.",
+            f"In {place(time)} it gains {time.decades_per_step:.2f} decades with every step back, {wording.decades(time.across)} "
             f"over {time.steps} steps: the recurrent weights stretch what passes them.",
             advice="Start the recurrent weights at an orthogonal matrix or the identity, and clip the gradient's norm.",
             sites=(place(time),),

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart, mean
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart, mean
 from unvanish.diagnose.thresholds import AGREEMENT, CONSTANT_REWARD, FEW_EXAMPLES, HARDLY_LEARNED
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -60,7 +60,8 @@ class GradientNoise(Rule):
             Severity.CRITICAL,
             CONSTANT_REWARD.confidence(offset, least=0.75, most=0.9),
             "Every choice is rewarded alike: what tells good ones from bad drowns in the noise of the rest.",
-            f"The rewards differ by {words.percent(offset)} of their size. The part that is common to all teaches nothing, and its "
+            f"The rewards differ by {wording.percent(offset)} of their size. The part that is common to all teaches nothing, and "
+            "its "
             "noise outweighs the rest: "
             f"the gradients of one batch and the next agree by {agreement:.2f} (1 is the same direction).",
             advice="Subtract a baseline from the rewards: their mean over the batch, or what a critic expects.",
@@ -77,7 +78,7 @@ class GradientNoise(Rule):
             min(AGREEMENT.confidence(agreement, least=0.7, most=0.9), FEW_EXAMPLES.confidence(batch, least=0.7, most=0.9)),
             "Every step pulls in another direction: there are too few examples in each to learn from.",
             f"The gradients of one batch and the next agree by {agreement:.2f} (1 is the same direction, 0 none in common), from "
-            f"{words.count(batch, 'example')} each.",
+            f"{wording.count(batch, 'example')} each.",
             advice="Use larger batches, or accumulate over several; in reinforcement learning, more episodes for each update, and "
             "a baseline.",
             sites=chart.labels(chain.layers),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, final
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart, nanmedian, typical
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart, nanmedian, typical
 from unvanish.diagnose.thresholds import DEAD, HALF_PRECISION, NEAR_THE_END, UNDERFLOWN
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -55,7 +55,7 @@ class GradientUnderflow(Rule):
             Severity.CRITICAL,
             UNDERFLOWN.confidence(zero, least=0.85),
             "The gradients are too small for half precision: they are rounded to zero.",
-            f"{words.percent(zero)} of the gradient at {words.span(chart.labels(gone))} is exactly zero. The smallest "
+            f"{wording.percent(zero)} of the gradient at {wording.span(chart.labels(gone))} is exactly zero. The smallest "
             "number that its type can "
             f"hold is 10^{smallest:.1f}.",
             advice="Scale the loss with torch.amp.GradScaler, or use bfloat16.",

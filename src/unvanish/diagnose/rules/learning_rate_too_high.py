@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian, typical
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian, typical
 from unvanish.diagnose.thresholds import (
     ABOVE_START,
     ALIVE,
@@ -84,7 +84,8 @@ class LearningRateTooHigh(Rule):
             Severity.CRITICAL,
             0.85,
             "The learning rate is too high: the steps overshoot.",
-            f"{reason or died} In the first steps the fastest weights change by {words.percent(words.ten_to(min(relative, 6.0)))} "
+            f"{reason or died} In the first steps the fastest weights change by "
+            f"{wording.percent(wording.ten_to(min(relative, 6.0)))} "
             "of their size.",
             advice="Lower the learning rate by a factor of ten, or warm it up.",
             sites=chart.labels(chart.chains[0].layers),
@@ -104,21 +105,21 @@ def _reason(losses: np.ndarray[tuple[int], np.dtype[np.float64]], course: Course
     first = float(losses[0])
     size = max(abs(first), 1e-12)
     head = losses[: max(10, len(losses) // 20)]
-    said_first, said_end = words.quantity(first), words.quantity(course.end)
+    said_first, said_end = wording.quantity(first), wording.quantity(course.end)
     diverged = _grew(losses) if not course.finite else course.end > DIVERGED.value * size
     if diverged and (relative < 0 or np.isfinite(first)):
         return f"The loss rose from {said_first} to {said_end}."
     learned_nothing = bool((first - course.end) / size < HARDLY_FELL.value) and course.noise < NOISY_LOSS.value
     peak = float(np.max(head[np.isfinite(head)], initial=-np.inf))
     if learned_nothing and first > 0 and peak > LEAPT.value * size:
-        return f"The loss leapt from {said_first} to {words.quantity(peak)} and came back to where it began."
+        return f"The loss leapt from {said_first} to {wording.quantity(peak)} and came back to where it began."
     leaps = _leaps(losses, first)
     thrown_back = (first - course.end) / size < LITTLE_LEARNED.value and course.noise < NOISY_LOSS.value
     if thrown_back and first > 0 and peak > LEAPT.value * size and leaps >= OFTEN.value:
-        again = f"leapt beyond its start {leaps} times, at first to {words.quantity(peak)}, and lost each time what was gained"
+        again = f"leapt beyond its start {leaps} times, at first to {wording.quantity(peak)}, and lost each time what was gained"
         return f"The loss {again}: from {said_first} it came to {said_end}."
     if learned_nothing and 0 < RELAPSED.value * course.lowest < course.end:
-        return f"The loss had fallen to {words.quantity(course.lowest)} and was lost again: it ends at {said_end}."
+        return f"The loss had fallen to {wording.quantity(course.lowest)} and was lost again: it ends at {said_end}."
     return None
 
 
@@ -143,7 +144,7 @@ def _died(chart: Chart, relative: float) -> str | None:
     killed = [i for i in alive if chart.late("silent_fraction")[i] >= KILLED.value]
     if not killed or relative < LONG.value or not _lost_gradient(chart) or chart.learned(chain, NOTHING_LEARNED.value):
         return None
-    return f"The steps have switched off the units at {words.span(chart.labels(killed))}, which were alive at the start."
+    return f"The steps have switched off the units at {wording.span(chart.labels(killed))}, which were alive at the start."
 
 
 def _thrown(chart: Chart) -> str | None:

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import LATE_ROWS, Chain, Chart, Course, typical
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import LATE_ROWS, Chain, Chart, Course, typical
 from unvanish.diagnose.thresholds import HALF_LEARNED, ON_ITS_WAY, SAME_WAY, SLOW
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -55,9 +55,9 @@ class LearningRateTooLow(Rule):
                 Severity.CRITICAL,
                 SLOW.confidence(pace, least=0.8, most=0.95),
                 "The learning rate is too low: the network hardly moves.",
-                f"Half of the layers change by less than {words.ten_to(pace):.1e} of their size a step "
+                f"Half of the layers change by less than {wording.ten_to(pace):.1e} of their size a step "
                 f"(learning rate {rate:.1e}), and the "
-                f"loss fell by {words.percent(max(0.0, course.fall))} in {course.steps} steps.",
+                f"loss fell by {wording.percent(max(0.0, course.fall))} in {course.steps} steps.",
                 advice="Raise the learning rate by a factor of ten, until the loss falls at once.",
                 sites=chart.labels(chain.layers),
                 cause=Cause("learning-rate-too-low"),

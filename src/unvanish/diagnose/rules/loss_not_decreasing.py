@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, final
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import FLAT_LOSS
 from unvanish.record.finding import Finding, Severity
 
@@ -48,7 +48,8 @@ class LossNotDecreasing(Rule):
             Severity.WARNING,
             0.6,
             "The loss does not fall: nothing is being learned.",
-            f"It was {words.quantity(course.start)} at the start and is {words.quantity(course.end)} after {course.steps} steps.",
+            f"It was {wording.quantity(course.start)} at the start and is {wording.quantity(course.end)} after {course.steps} "
+            "steps.",
             advice="Look at the data and the labels, at the loss, and at what reaches the optimizer.",
             evidence=(FLAT_LOSS.shown("fall of the loss", course.fall),),
             remedies=("adamw", "batchnorm", "standardise-input", "learning-rate"),

@@ -8,9 +8,9 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import LOSS_RAN_AWAY, RAN_AWAY
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -128,4 +128,4 @@ def _size_before(chart: Chart, row: int | None) -> tuple[Evidence, ...]:
 
 
 def _total(values: NDArray[np.float64], gradients: NDArray[np.float64], row: int | None) -> float:
-    return float(np.nansum(values[row]) + np.nansum(gradients[row])) if row is not None else words.NOT_COUNTED
+    return float(np.nansum(values[row]) + np.nansum(gradients[row])) if row is not None else wording.NOT_COUNTED

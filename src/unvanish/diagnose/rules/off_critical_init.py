@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar, final
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
-from unvanish.diagnose.profile import SATURATING
+from unvanish.diagnose import wording
+from unvanish.diagnose.gradient_profile import SATURATING
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import NEAR_CRITICAL, OFF_CRITICAL
 from unvanish.record.examination import Examination
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -57,7 +57,8 @@ class OffCriticalInit(Rule):
             Severity.WARNING if chart.course() is None else Severity.INFO,  # of a training, its gradient tells the harm
             0.9,
             f"The initial weights are too {'small' if told.sw < told.critical_sw else 'large'} for {len(told.layers)} layers.",
-            f"At this depth and initialisation the gradient should {verb} {words.decades(told.decades)} between the output and the "
+            f"At this depth and initialisation the gradient should {verb} {wording.decades(told.decades)} between the output and "
+            "the "
             f"input; measured: {abs(seen.flow.total):.1f}. The weights start at a scale of {told.sw:.2f} (sqrt(fan_in) times their "
             f"standard deviation), where {told.critical_sw:.2f} would be critical.{_depth(told)}",
             advice=f"Draw the weights {told.critical_sw / told.sw:.2f} times as large, or normalise before the activations.",

@@ -8,9 +8,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart
 from unvanish.diagnose.thresholds import EPSILON, HARDLY_LEARNED, MOSTLY_LEARNED, SLOW, STANDSTILL
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -59,9 +59,9 @@ class OptimizerEpsilon(Rule):
             Severity.CRITICAL,
             EPSILON.confidence(over, least=0.85),
             "A constant of the optimizer outweighs the gradients, so that the network hardly moves.",
-            f"{group.class_name} divides by the gradient's size plus eps, here {words.quantity(eps)}, which is "
-            f"{words.multiple_of(over)[:-9]} the "
-            f"gradient. Half of the layers change by less than {words.ten_to(pace):.1e} of their size a step.",
+            f"{group.class_name} divides by the gradient's size plus eps, here {wording.quantity(eps)}, which is "
+            f"{wording.multiple_of(over)[:-9]} the "
+            f"gradient. Half of the layers change by less than {wording.ten_to(pace):.1e} of their size a step.",
             advice="Set eps well below the gradients: 1e-8 is usual, or less where gradients are tiny.",
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),

@@ -9,12 +9,12 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart, typical
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart, typical
 from unvanish.diagnose.thresholds import COMPARED, FLOOR, HALF_LEARNED, NOT_LOGARITHMS, UNREACHABLE, ZERO_SCORES
-from unvanish.record.anatomy import Head, Location
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
+from unvanish.record.structure import Head, Location
 
 LOGIT_LOSSES = frozenset({"cross-entropy", "binary-cross-entropy-with-logits"})
 # Scores that can only lie so far apart, by the operation that makes them.
@@ -193,7 +193,8 @@ def _no_probabilities(chart: Chart, index: int, head: Head, last: str) -> Mismat
     if head.criterion == "logarithm" and last in ("", "scaled") and len(low) and float(low[0]) < 0.0:
         return Mismatch(
             "The loss takes logarithms of scores that are no probabilities.",
-            f"What it takes the logarithm of goes down to {words.quantity(float(low[0]))}, where only values above zero have one.",
+            f"What it takes the logarithm of goes down to {wording.quantity(float(low[0]))}, where only values above zero have "
+            "one.",
             "Use a cross entropy on the scores, which takes its logarithms where they exist.",
             Evidence("least argument of the logarithm", float(low[0]), "1", 0.0, "logarithms exist above zero"),
             0.95,
@@ -209,7 +210,7 @@ def _out_of_reach(chart: Chart, index: int, head: Head, last: str) -> Mismatch |
     if last == "softmax" and head.width > 1:
         return Mismatch(
             "The network cannot give the answers that are asked: its probabilities always sum to one.",
-            f"{words.percent(share)} of the examples have targets that sum to something else, as several tags do. A softmax "
+            f"{wording.percent(share)} of the examples have targets that sum to something else, as several tags do. A softmax "
             "cannot make more "
             "than one of them likely.",
             "Use a sigmoid for each output, or binary cross entropy on scores.",
@@ -218,7 +219,7 @@ def _out_of_reach(chart: Chart, index: int, head: Head, last: str) -> Mismatch |
             ("logits",) if head.criterion in LOGIT_LOSSES else ("sigmoid-output",),
         )
     low, high = (typical(chart.values(name)[:, index]) for name in ("target_low", "target_high"))
-    asked = f"{words.percent(share)} of the targets, which go from {words.quantity(low)} to {words.quantity(high)},"
+    asked = f"{wording.percent(share)} of the targets, which go from {wording.quantity(low)} to {wording.quantity(high)},"
     if head.criterion == "binary-cross-entropy-with-logits":
         return Mismatch(
             "The loss is made for answers between 0 and 1, and the targets are others.",
@@ -248,7 +249,7 @@ def _silenced_scores(chart: Chart, head: Head, last: str) -> Mismatch | None:
         return None
     return Mismatch(
         "The network's scores pass through a ReLU, which silences the classes that it should learn.",
-        f"{words.percent(zeros)} of the scores are exactly zero: a class whose score is zero gets no gradient, and stays there.",
+        f"{wording.percent(zeros)} of the scores are exactly zero: a class whose score is zero gets no gradient, and stays there.",
         "Leave the ReLU after the last layer out.",
         ZERO_SCORES.shown("scores that are zero", zeros),
         ZERO_SCORES.confidence(zeros),

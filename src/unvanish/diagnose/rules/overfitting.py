@@ -9,9 +9,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart, mean
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart, mean
 from unvanish.diagnose.thresholds import MEMORISED, NO_MORE_TO_LEARN, ROSE_AGAIN, SCORE_GAP, SEEN_AGAIN, WORSE_THAN_CONSTANT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -73,17 +73,17 @@ class Overfitting(Rule):
         if again >= ROSE_AGAIN.value:
             began = figure.steps[int(np.argmin(figure.values))]
             how, evidence = (
-                f"It was {words.quantity(best)} at step {began}",
+                f"It was {wording.quantity(best)} at step {began}",
                 ROSE_AGAIN.shown(f"{figure.name} over its best", again),
             )
             sure = ROSE_AGAIN.confidence(again, least=0.85)
         elif beside >= WORSE_THAN_CONSTANT.value:
-            began, how = None, f"An answer that ignores the input would get {words.quantity(constant or 0.0)}"
+            began, how = None, f"An answer that ignores the input would get {wording.quantity(constant or 0.0)}"
             evidence = WORSE_THAN_CONSTANT.shown(f"{figure.name} over that of a constant answer", beside)
             sure = WORSE_THAN_CONSTANT.confidence(beside, least=0.85)
         else:
             return None
-        why = f"{figure.name} is {words.quantity(last)} at the end, the training loss {words.quantity(trained)}. {how}."
+        why = f"{figure.name} is {wording.quantity(last)} at the end, the training loss {wording.quantity(trained)}. {how}."
         return self._finding(chart, chain, why, (evidence, MEMORISED.shown("training loss over it", trained / last)), sure, began)
 
     def _scores(self, chart: Chart, chain: Chain, figure: HeldOut) -> Finding | None:
@@ -99,9 +99,9 @@ class Overfitting(Rule):
             return None
         began = figure.steps[int(np.argmax(figure.values))]
         why = (
-            f"{figure.name} is {words.percent(last)} at the "
-            f"end{f', after {words.percent(best)} at step {began}' if fell else ''}, while the "
-            f"score on the training batches is {words.percent(trained)}."
+            f"{figure.name} is {wording.percent(last)} at the "
+            f"end{f', after {wording.percent(best)} at step {began}' if fell else ''}, while the "
+            f"score on the training batches is {wording.percent(trained)}."
         )
         evidence = (SCORE_GAP.shown(f"training score minus {figure.name}", trained - last),)
         return self._finding(chart, chain, why, evidence, SCORE_GAP.confidence(trained - last), began)

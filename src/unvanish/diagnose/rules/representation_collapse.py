@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
-from unvanish.diagnose.profile import profile
+from unvanish.diagnose import wording
+from unvanish.diagnose.gradient_profile import profile
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart
 from unvanish.diagnose.thresholds import BLURRED, COLLAPSED, COLLAPSED_FALL, HALF_LEARNED, HARDLY_LEARNED, SLOW, VANISHED, Threshold
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -83,8 +83,8 @@ class RepresentationCollapse(Rule):
             "The network gives every input the same answer: what it knows of the input is lost on the way."
             if blurred
             else "The network gives every input the same representation, and its loss is content with that.",
-            f"At {words.named(name)} the examples differ by {words.percent(end)} of the output's size, "
-            f"{words.part_of(fell)} of what it was at the start, "
+            f"At {wording.named(name)} the examples differ by {wording.percent(end)} of the output's size, "
+            f"{wording.part_of(fell)} of what it was at the start, "
             + (
                 "although gradients and steps are sound: something in the loss pays for saying nothing."
                 if blurred

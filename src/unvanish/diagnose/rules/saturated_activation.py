@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart, Row
-from unvanish.diagnose.profile import SATURATING
+from unvanish.diagnose import wording
+from unvanish.diagnose.gradient_profile import SATURATING
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart, Row
 from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, SOUND_FOR_TANH, WELL_LEARNED
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -55,9 +55,9 @@ class SaturatedActivation(Rule):
             self.code,
             Severity.CRITICAL,
             SATURATED.confidence(float(shares[worst]), least=0.8, most=0.95),
-            f"In {words.span(chart.labels(flat))} most units are stuck at the ends of their range.",
-            f"{words.percent(float(shares[worst]))} of the inputs of {name} lie where it is flat, so no gradient passes there. "
-            f"What arrives there has a standard deviation of {words.quantity(spread)}: "
+            f"In {wording.span(chart.labels(flat))} most units are stuck at the ends of their range.",
+            f"{wording.percent(float(shares[worst]))} of the inputs of {name} lie where it is flat, so no gradient passes there. "
+            f"What arrives there has a standard deviation of {wording.quantity(spread)}: "
             + ("the weights or the inputs before it are too large." if from_input else "the weights before it are too large."),
             advice="Draw smaller initial weights, scale the inputs, or normalise before the activation.",
             sites=chart.labels(flat),

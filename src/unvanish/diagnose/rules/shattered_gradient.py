@@ -7,10 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, mean
-from unvanish.diagnose.profile import has_paths_around, normalised, profile
+from unvanish.diagnose import wording
+from unvanish.diagnose.gradient_profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import EARLY_ROWS, Chain, Chart, mean
 from unvanish.diagnose.thresholds import GROWS_BACK, HALF_LEARNED, SHATTERED, SHATTERED_DEPTH
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -68,7 +68,7 @@ class ShatteredGradient(Rule):
             "The first layers get white noise for a gradient: the network is too deep without a path around its layers.",
             f"At the first {len(first)} of {len(chain.layers)} layers the gradients of one batch and the next agree by "
             f"{agreement:.2f} (1 is the "
-            f"same direction), and they grow by {words.decades(growth)} on their way there. Every layer is normalised, "
+            f"same direction), and they grow by {wording.decades(growth)} on their way there. Every layer is normalised, "
             "which keeps the signal's "
             "size and loses its likeness.",
             advice="Let a path lead around every layer or two (a residual connection).",

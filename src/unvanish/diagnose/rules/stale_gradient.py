@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import MOSTLY, STALE
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -57,8 +57,9 @@ class StaleGradient(Rule):
                 Severity.CRITICAL,
                 STALE.confidence(share, least=0.95, most=0.98),
                 "Gradients are never cleared: each step repeats all those before it.",
-                f"When backward begins, {words.percent(words.ten_to(min(share, 0.0)))} of the gradient that the optimizer will use "
-                f"is there already, left from the steps before, in {words.percent(with_rest.mean())} of the sampled steps.",
+                f"When backward begins, {wording.percent(wording.ten_to(min(share, 0.0)))} of the gradient that the optimizer will "
+                "use "
+                f"is there already, left from the steps before, in {wording.percent(with_rest.mean())} of the sampled steps.",
                 advice="Call optimizer.zero_grad() once in every step, before backward.",
                 sites=chart.labels(chain.layers),
                 cause=Cause(self.code),

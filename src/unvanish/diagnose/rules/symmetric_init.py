@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import COPIES, COPIES_AT_FIRST
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -69,7 +69,7 @@ class SymmetricInit(Rule):
             Severity.CRITICAL,
             0.98,
             "All units of a layer started as copies of each other and still are.",
-            f"The rows of {words.span(names)} are equal, so every unit computes and learns the same: the layer is one unit wide.",
+            f"The rows of {wording.span(names)} are equal, so every unit computes and learns the same: the layer is one unit wide.",
             advice="Draw the initial weights at random.",
             sites=chart.labels(sites),
             cause=Cause("symmetric-init"),

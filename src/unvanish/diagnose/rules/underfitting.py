@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import TINY, Chain, Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import TINY, Chain, Chart
 from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, PREDICTABLE, SETTLED, SHARE_TOLD
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -63,10 +63,10 @@ class Underfitting(Rule):
             Severity.CRITICAL,
             PREDICTABLE.confidence(told, least=0.75, most=0.9),
             "The network is too simple for its task: it has learned what it can.",
-            f"It has learned {words.percent(skill)} of what there is to learn, and its loss has settled. The data hold "
+            f"It has learned {wording.percent(skill)} of what there is to learn, and its loss has settled. The data hold "
             "more: the targets of "
             f"similar inputs tell an example's own with a correlation of {told:.2f}. The network has {size:,} trainable weights in "
-            f"{words.count(len(chain.layers), 'layer')}.",
+            f"{wording.count(len(chain.layers), 'layer')}.",
             advice="Add a hidden layer or width, or hold it back less (weight decay, dropout).",
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),

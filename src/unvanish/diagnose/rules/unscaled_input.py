@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chain, Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import Chain, Chart
 from unvanish.diagnose.thresholds import DROWNED, HALF_LEARNED, LARGE_INPUT, SMALL_INPUT, Threshold
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -59,7 +59,7 @@ class UnscaledInput(Rule):
         if largest >= LARGE_INPUT.value:
             return self._finding(chart, chain, network, LARGE_INPUT, largest, _large(largest, middle))
         if whole <= SMALL_INPUT.value:
-            size = words.quantity(words.ten_to(whole))
+            size = wording.quantity(wording.ten_to(whole))
             text = f"The input has an RMS of {size}: the first layer sees hardly more than its own bias."
             return self._finding(chart, chain, network, SMALL_INPUT, whole, text)
         return None
@@ -85,10 +85,10 @@ class UnscaledInput(Rule):
 
 
 def _large(largest: float, middle: float) -> str:
-    size = words.quantity(words.ten_to(largest))
+    size = wording.quantity(wording.ten_to(largest))
     text = f"The largest feature of the input has an RMS of {size}, where about 1 is what initial weights are made for."
     if np.isfinite(middle) and largest - middle >= DROWNED.value:
-        text += f" It is {words.quantity(words.ten_to(largest - middle))} times the middle one, which it drowns."
+        text += f" It is {wording.quantity(wording.ten_to(largest - middle))} times the middle one, which it drowns."
     return text
 
 

@@ -7,11 +7,19 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, log_ratio
+from unvanish.diagnose import wording
+from unvanish.diagnose.gradient_profile import (
+    SATURATING,
+    Profile,
+    activation_share,
+    has_paths_around,
+    mends_itself,
+    normalised,
+    profile,
+)
 from unvanish.diagnose.plateau import plateau
-from unvanish.diagnose.profile import SATURATING, Profile, activation_share, has_paths_around, mends_itself, normalised, profile
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import EARLY_ROWS, Chain, Chart, log_ratio
 from unvanish.diagnose.thresholds import (
     HARDLY_LEARNED,
     LATE_START,
@@ -96,7 +104,7 @@ class VanishingGradient(Rule):
             self.code,
             _severity(lost, stuck=stuck),
             _confidence(lost, stuck=stuck),
-            f"{words.first_layers_are(len(starved), len(chain.layers))} not learning.",
+            f"{wording.first_layers_are(len(starved), len(chain.layers))} not learning.",
             self._why(chart, chain, cause, share, lost),
             advice=_advice(cause),
             sites=chart.labels(starved),
@@ -126,10 +134,10 @@ class VanishingGradient(Rule):
             self.code,
             Severity.WARNING,
             LATE_START.confidence(idle / len(losses), least=0.75, most=0.9),
-            f"{words.first_layers(len(starved), len(chain.layers))} got no gradient to learn from for the first {idle} of "
+            f"{wording.first_layers(len(starved), len(chain.layers))} got no gradient to learn from for the first {idle} of "
             f"{len(losses)} steps.",
             f"{self._why(chart, chain, cause, share, lost)} The loss stood still until the weights had grown; by the end "
-            f"{words.percent(max(0.0, skill))} of what there is to learn is learned.",
+            f"{wording.percent(max(0.0, skill))} of what there is to learn is learned.",
             advice=_advice(cause),
             sites=chart.labels(starved),
             cause=Cause(cause, share),
@@ -162,7 +170,8 @@ class VanishingGradient(Rule):
             _severity(lost, stuck=True),
             _confidence(lost, stuck=True),
             "The first layers are not learning.",
-            f"Between the output and the input, {words.decades(lost)} of the gradient are lost ({words.part_of(lost)} arrives). "
+            f"Between the output and the input, {wording.decades(lost)} of the gradient are lost ({wording.part_of(lost)} "
+            "arrives). "
             f"{REASONS[cause]}.",
             advice=_advice(cause),
             cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
@@ -176,12 +185,12 @@ class VanishingGradient(Rule):
         first = chart.labels(chain.layers[:1])[0]
         ops = sorted({chart.site(i).op for i in chain.activations if chart.site(i).op in SATURATING})
         taken = (
-            f"Between the last layers and {words.named(first)}, {words.decades(lost)} of the gradient "
-            f"{'is' if np.isinf(lost) else 'are'} lost ({words.part_of(lost)} arrives)"
+            f"Between the last layers and {wording.named(first)}, {wording.decades(lost)} of the gradient "
+            f"{'is' if np.isinf(lost) else 'are'} lost ({wording.part_of(lost)} arrives)"
         )
         if cause == "saturating-activation":
             limits = "; ".join(STEEPEST[op] for op in ops if op in STEEPEST)
-            whose = f"the {' and '.join(ops)} takes {words.percent(share)} of them"
+            whose = f"the {' and '.join(ops)} takes {wording.percent(share)} of them"
             return f"{taken}: {whose}. {limits or REASONS[cause]}.{_foretold(chart)}"
         return f"{taken}. {REASONS[cause]}.{_foretold(chart)}"
 
@@ -201,7 +210,7 @@ class VanishingGradient(Rule):
                 Severity.CRITICAL,
                 0.8,
                 f"One of the networks has stopped learning: the other one's output, {name}, lets no gradient through.",
-                f"{words.percent(saturated)} of the values at {name} lie where its slope is under a twentieth of the steepest. "
+                f"{wording.percent(saturated)} of the values at {name} lie where its slope is under a twentieth of the steepest. "
                 f"The gradient of the network that learns through it dies there: its weights change by 10^{own:.1f} of their size.",
                 advice="Use a loss on the logits that does not saturate, such as -log D in place of log(1 - D).",
                 sites=chart.labels(chain.layers),
@@ -229,7 +238,7 @@ def _foretold(chart: Chart) -> str:
     told = seen.prediction if seen is not None else None
     if told is None or told.decades is None:
         return ""
-    return f" Theory expects {words.decades(told.decades)} between the output and the input at this depth and initialisation."
+    return f" Theory expects {wording.decades(told.decades)} between the output and the input at this depth and initialisation."
 
 
 def _learns(chart: Chart, chain: Chain) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, final
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import Chart
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.rules.through_time import learned, place, worst
+from unvanish.diagnose.run_view import Chart
 from unvanish.diagnose.thresholds import FADED_IN_TIME, SLOW
+from unvanish.diagnose.through_time import learned, place, worst
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.flow import TimeProfile
 
@@ -55,7 +55,8 @@ class VanishingThroughTime(Rule):
             if fell is not None or not time.gated
             else f"At the start the gradient reaches {time.horizon:.0f} of {time.steps} time steps back; gates may change that.",
             f"In {place(time)} the gradient loses {-time.decades_per_step:.2f} decades with every step back, "
-            f"{words.decades(time.across)} over the whole sequence: {words.part_of(time.across)} of it arrives at the first step. "
+            f"{wording.decades(time.across)} over the whole sequence: {wording.part_of(time.across)} of it arrives at the first "
+            "step. "
             f"{_reason(time)}",
             advice=_advice(time),
             sites=(place(time),),

@@ -8,13 +8,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from unvanish.diagnose import words
-from unvanish.diagnose.chart import EARLY_ROWS, Chain, Chart, log_ratio, nanmedian
+from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
+from unvanish.diagnose.run_view import EARLY_ROWS, Chain, Chart, log_ratio, nanmedian
 from unvanish.diagnose.thresholds import ALONG_WEIGHT, DECAY, HALF_LEARNED, SHRUNK
 from unvanish.diagnose.trend import trend
-from unvanish.record.anatomy import OptimizerGroup
 from unvanish.record.finding import Cause, Finding, Severity
+from unvanish.record.structure import OptimizerGroup
 
 DECOUPLED = ("adamw", "lion", "muon", "sgdw", "nadamw", "adafactor", "lamb")
 
@@ -63,7 +63,7 @@ class WeightDecayDominates(Rule):
             "A penalty in the loss pulls the weights to zero faster than the data can hold them.",
             f"The gradients point along the weights themselves (cosine {along:.2f}; of data it is about 0), and the weights "
             "have shrunk to "
-            f"{words.percent(words.ten_to(shrunk))} of their size.",
+            f"{wording.percent(wording.ten_to(shrunk))} of their size.",
             advice="Lower the weight of the penalty in the loss, by a factor of a hundred as a start.",
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),
@@ -80,8 +80,9 @@ class WeightDecayDominates(Rule):
             Severity.CRITICAL,
             min(DECAY.confidence(pull, least=0.85), SHRUNK.confidence(shrunk, least=0.85)),
             "Weight decay pulls the weights to zero faster than the data can hold them.",
-            f"With a weight decay of {words.quantity(decay)} the pull to zero is {words.ten_to(pull):.1f} times that of the loss, "
-            f"and the weights have shrunk to {words.percent(words.ten_to(shrunk))} of their size.",
+            f"With a weight decay of {wording.quantity(decay)} the pull to zero is {wording.ten_to(pull):.1f} times that of the "
+            "loss, "
+            f"and the weights have shrunk to {wording.percent(wording.ten_to(shrunk))} of their size.",
             advice="Lower the weight decay, to 1e-4 for SGD or 1e-2 for AdamW as a start.",
             sites=chart.labels(chain.layers),
             cause=Cause(self.code),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unvanish.observe.criteria import Criterion
-from unvanish.observe.statistics import Number, number
+from unvanish.observe.head.criteria import Criterion
+from unvanish.observe.statistics.tensor_statistics import Number, number
 
 CLASSIFIERS = frozenset({"cross-entropy", "likelihood"})
 BINARY = frozenset({"binary-cross-entropy", "binary-cross-entropy-with-logits"})

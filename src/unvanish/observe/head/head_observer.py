@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unvanish import callsite
-from unvanish.observe import statistics
-from unvanish.observe.atlas import Atlas
-from unvanish.observe.capture import Capture
-from unvanish.observe.criteria import Criterion, criteria, key_of
-from unvanish.observe.judgement import CLASSIFIERS, TargetMemory, class_dim, classes_of, judge
-from unvanish.observe.neighbours import Neighbours
-from unvanish.record.anatomy import Head
+from unvanish import source_location
+from unvanish.observe.head.criteria import Criterion, criteria, key_of
+from unvanish.observe.head.head_metrics import CLASSIFIERS, TargetMemory, class_dim, classes_of, judge
+from unvanish.observe.head.neighbours import Neighbours
+from unvanish.observe.statistics import tensor_statistics
+from unvanish.observe.statistics.site_statistics import Capture
+from unvanish.observe.structure.model_index import Atlas
 from unvanish.record.reading import Axis
+from unvanish.record.structure import Head
 
 MOST_CLASSES = 128  # an indicator of each; beyond that neighbours are not asked
 MOST_ANSWERS = 16  # columns of an amount that is one answer, not a picture
@@ -56,9 +56,9 @@ class Audience:
         if given:
             numbers["batch_size"] += _examples(given[0])
         if floating and len(numbers) == 1 and floating[0].dim() > 0:
-            numbers |= statistics.input_numbers(floating[0].detach())
+            numbers |= tensor_statistics.input_numbers(floating[0].detach())
         if len(floating) == 1 and len(given) == 1 and floating[0].dim() > 1:
-            capture.asked.append((len(floating[0]), statistics.subsample(floating[0].detach())))
+            capture.asked.append((len(floating[0]), tensor_statistics.subsample(floating[0].detach())))
             del capture.asked[:-MOST_OUTPUTS]
         for tensor in pytree.tree_leaves(output):
             if isinstance(tensor, Tensor) and tensor.grad_fn is not None:
@@ -99,7 +99,7 @@ class Audience:
         answers = _answers(criterion)
         rows = next((rows for count, rows in reversed(asked) if answers is not None and count == len(answers)), None)
         if answers is not None and rows is not None:
-            stride = max(1, -(-len(answers) // statistics.EXAMPLES))
+            stride = max(1, -(-len(answers) // tensor_statistics.EXAMPLES))
             numbers |= memory.neighbours.meet(rows, answers[::stride].float())
         capture.judged.setdefault(index, {}).update(numbers)
 
@@ -117,7 +117,7 @@ class Audience:
         network = self._atlas.network_of(weight) if weight is not None else 0
         dim = class_dim(judged) if criterion.kind in CLASSIFIERS else judged.dim() - 1
         width = judged.shape[dim] if judged.dim() > 1 else 1
-        where = callsite.location(callsite.place(frame))
+        where = source_location.location(source_location.place(frame))
         return Head(network, criterion.kind, way.squash, width, weight, way.softmax_extent, way.over_examples, location=where)
 
 

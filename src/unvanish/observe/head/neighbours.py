@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unvanish.observe.statistics import Number, number
+from unvanish.observe.statistics.tensor_statistics import Number, number
 
 MOST_ROWS = 1024  # examples kept
 FEATURES = 128  # of each, evenly spaced

@@ -23,12 +23,12 @@ from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import unserializable_hook
 
-from unvanish.observe import statistics
-from unvanish.observe.attention import entropy_of, fused_entropy, module_entropy
-from unvanish.observe.capture import Capture, Sighting, SiteCall
-from unvanish.observe.catalogue import ELEMENTWISE, functional_activations, has_fast_path, kind_of
-from unvanish.observe.normalisation import batch_statistics
-from unvanish.observe.statistics import Number, SlopeSample
+from unvanish.observe.statistics import tensor_statistics
+from unvanish.observe.statistics.attention_entropy import entropy_of, fused_entropy, module_entropy
+from unvanish.observe.statistics.batch_statistics import batch_statistics
+from unvanish.observe.statistics.site_statistics import Capture, Sighting, SiteCall
+from unvanish.observe.statistics.tensor_statistics import Number, SlopeSample
+from unvanish.observe.structure.operation_kinds import ELEMENTWISE, functional_activations, has_fast_path, kind_of
 
 ATTENTION = "scaled_dot_product_attention"
 fused_attention = getattr(torch.nn.functional, ATTENTION)
@@ -197,10 +197,10 @@ class ForwardWatch:
         sighting = capture.sight(call)
         with DisableTorchFunction():  # our own arithmetic does not pass through the mode
             output = tensor.detach()
-            sighting.samples.append(statistics.subsample(output))
-            sighting.nonfinite.append(statistics.nonfinite(output))
+            sighting.samples.append(tensor_statistics.subsample(output))
+            sighting.nonfinite.append(tensor_statistics.nonfinite(output))
             if call.kind == "activation":
-                sighting.add({"silent_fraction": statistics.silent_share(output)})
+                sighting.add({"silent_fraction": tensor_statistics.silent_share(output)})
         capture.produced(tensor, sighting)
         if tensor.requires_grad:
             tensor.register_hook(self._gradient_hook(sighting))
@@ -212,9 +212,9 @@ class ForwardWatch:
             began = self.clock()
             try:
                 flow = gradient.detach()
-                sighting.gradients.append((statistics.norm(flow), flow.numel()))
-                smallest = statistics.log10_smallest(flow.dtype)
-                sighting.add({"gradient_zero_fraction": statistics.zero_share(flow), "log10_smallest_gradient": smallest})
+                sighting.gradients.append((tensor_statistics.norm(flow), flow.numel()))
+                smallest = tensor_statistics.log10_smallest(flow.dtype)
+                sighting.add({"gradient_zero_fraction": tensor_statistics.zero_share(flow), "log10_smallest_gradient": smallest})
             except Exception as fault:
                 self._guard(fault)
             finally:
@@ -302,7 +302,7 @@ class FunctionWatch(TorchFunctionMode):
                 return None
             kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "out")}  # `out` is the user's memory
             form = f"{name} {rest} {kwargs}"
-            return SlopeSample(form, statistics.slope_sample(inputs.detach()), lambda z: func(z, *rest, **kwargs))
+            return SlopeSample(form, tensor_statistics.slope_sample(inputs.detach()), lambda z: func(z, *rest, **kwargs))
         except Exception as fault:
             self._watch.postpone(fault)
             return None

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unvanish.observe import source
+from unvanish.observe.structure import module_origin
 
 
 class Listener(Protocol):
@@ -105,7 +105,7 @@ def _module_init(original: Any, hearer: Hearer) -> Any:
     def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if (listener := hearer()) is not None:
-            listener.module_born(self, source.built_at(self))
+            listener.module_born(self, module_origin.built_at(self))
 
     return init
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from unvanish.observe.statistics import Number, number
+from unvanish.observe.statistics.tensor_statistics import Number, number
 
 EXAMPLES = 4
 NAMES = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average_attn_weights", "is_causal")

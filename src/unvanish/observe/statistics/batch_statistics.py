@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unvanish.observe.statistics import EXAMPLES, Number, number
+from unvanish.observe.statistics.tensor_statistics import EXAMPLES, Number, number
 
 MOST = 2**11  # values of a channel: they give its deviation to about 2 %
 FEWEST = 8  # values of the sample below which its own means and variances are too rough to compare with

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from unvanish.observe import statistics
-from unvanish.observe.atlas import Atlas
-from unvanish.observe.capture import Capture, Movement
+from unvanish.observe.statistics import tensor_statistics
+from unvanish.observe.statistics.site_statistics import Capture, Movement
+from unvanish.observe.structure.model_index import Atlas
 
 # Of a larger parameter weight and update are measured on evenly spaced rows: 2**16 elements give the RMS to about 0.5 %.
 # The gradient is always read whole: of an embedding's, most rows may be zero.
@@ -29,9 +29,9 @@ class GradientMemory:
 
     def __init__(self) -> None:
         self._directions: dict[int, tuple[int, Tensor]] = {}
-        self._agreements: dict[int, statistics.Number] = {}
+        self._agreements: dict[int, tensor_statistics.Number] = {}
 
-    def agreement(self, index: int, gradient: Tensor, *, step: int) -> statistics.Number:
+    def agreement(self, index: int, gradient: Tensor, *, step: int) -> tensor_statistics.Number:
         """Cosine between a gradient and the one of the sample before, over evenly spaced rows of a large one; NaN where either is
         zero, or sparse: then it is of other rows each time. Asked twice at one step, it says the same twice."""
         if index in self._directions and self._directions[index][0] == step:
@@ -39,10 +39,10 @@ class GradientMemory:
         self._agreements[index] = agreement = self._compared(index, gradient, step)
         return agreement
 
-    def _compared(self, index: int, gradient: Tensor, step: int) -> statistics.Number:
+    def _compared(self, index: int, gradient: Tensor, step: int) -> tensor_statistics.Number:
         if gradient.is_sparse:
             return math.nan
-        sample = excerpt(statistics.dense(gradient), DIRECTION_ELEMENTS)
+        sample = excerpt(tensor_statistics.dense(gradient), DIRECTION_ELEMENTS)
         direction = torch.nn.functional.normalize(_by_largest(sample), dim=0)
         _, before = self._directions.get(index, (0, None))
         self._directions[index] = step, direction
@@ -50,7 +50,7 @@ class GradientMemory:
             return math.nan
         cosine = torch.dot(before, direction)
         known = (before.abs().amax() > 0) & (direction.abs().amax() > 0)
-        return statistics.number(torch.where(known, cosine, torch.full_like(cosine, math.nan)))
+        return tensor_statistics.number(torch.where(known, cosine, torch.full_like(cosine, math.nan)))
 
 
 class StaleWatch:
@@ -59,7 +59,7 @@ class StaleWatch:
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
-        self._held: dict[int, statistics.Number] = {}
+        self._held: dict[int, tensor_statistics.Number] = {}
 
     def backward_begins(self) -> None:
         """Looks at a few elements of every gradient that is there. Waits for no device."""
@@ -68,11 +68,11 @@ class StaleWatch:
             if parameter.grad is None or parameter.grad.is_sparse:
                 self._held[index] = 0.0
                 continue
-            size = statistics.norm(parameter.grad.detach().reshape(-1)[:PRINT_ELEMENTS])
+            size = tensor_statistics.norm(parameter.grad.detach().reshape(-1)[:PRINT_ELEMENTS])
             before = self._held.get(index)
             self._held[index] = size if before is None else _least(before, size)
 
-    def held(self, index: int) -> statistics.Number:
+    def held(self, index: int) -> tensor_statistics.Number:
         """The norm of what a parameter still held, of its first elements."""
         return self._held.get(index, math.nan)
 
@@ -81,7 +81,7 @@ class StaleWatch:
         self._held.pop(index, None)
 
 
-def _least(one: statistics.Number, other: statistics.Number) -> statistics.Number:
+def _least(one: tensor_statistics.Number, other: tensor_statistics.Number) -> tensor_statistics.Number:
     if isinstance(one, Tensor) or isinstance(other, Tensor):
         return torch.minimum(torch.as_tensor(one), torch.as_tensor(other))
     return min(one, other)
@@ -106,13 +106,13 @@ class UpdateWatch:
             index = self._atlas.parameter(parameter)
             weight = excerpt(parameter.detach()).clone()
             move = Movement(parameter.numel(), weight.numel(), gradient=gradient_norm(parameter), sample=rows_of(weight))
-            move.weight = statistics.norm(weight)
+            move.weight = tensor_statistics.norm(weight)
             move.left = self._capture.left.get(index)
             if parameter.grad is not None:
                 move.along = along(weight, parameter.grad.detach())
                 move.agreement = self._memory.agreement(index, parameter.grad.detach(), step=self._capture.step)
             if parameter.grad is not None and not parameter.grad.is_sparse:
-                used = statistics.norm(parameter.grad.detach().reshape(-1)[:PRINT_ELEMENTS])
+                used = tensor_statistics.norm(parameter.grad.detach().reshape(-1)[:PRINT_ELEMENTS])
                 move.stale = self._stale.held(index), used
             self._capture.movements[index] = move
             self._before[index] = (parameter, weight)
@@ -124,20 +124,20 @@ class UpdateWatch:
         for index, (parameter, earlier) in self._before.items():
             move = self._capture.movements[index]
             self._stale.updated(index)
-            move.update = statistics.norm(earlier.sub_(excerpt(parameter.detach())))
+            move.update = tensor_statistics.norm(earlier.sub_(excerpt(parameter.detach())))
             if parameter.grad is not None and index in self._without_gradient:
                 move.gradient = gradient_norm(parameter)
         self._before.clear()
 
 
-def along(weight: Tensor, gradient: Tensor) -> statistics.Number:
+def along(weight: Tensor, gradient: Tensor) -> tensor_statistics.Number:
     """Cosine between an excerpt of a weight and that of its gradient: of a penalty on the weight's size it is 1, of data about 0.
     NaN where either is zero, sparse or complex."""
     if gradient.is_sparse or weight.is_complex():
         return math.nan
     w, g = _by_largest(weight), _by_largest(excerpt(gradient))
     size = torch.linalg.vector_norm(w) * torch.linalg.vector_norm(g)
-    return statistics.number(torch.where(size > 0, torch.dot(w, g) / size, torch.full_like(size, math.nan)))
+    return tensor_statistics.number(torch.where(size > 0, torch.dot(w, g) / size, torch.full_like(size, math.nan)))
 
 
 def _by_largest(tensor: Tensor) -> Tensor:
@@ -146,9 +146,9 @@ def _by_largest(tensor: Tensor) -> Tensor:
     return (wide / wide.abs().amax().clamp_min(torch.finfo(wide.dtype).tiny)).float()
 
 
-def gradient_norm(parameter: Tensor) -> statistics.Number:
+def gradient_norm(parameter: Tensor) -> tensor_statistics.Number:
     """The norm of the gradient that a parameter holds; NaN where it holds none, which is not the same as a zero one."""
-    return math.nan if parameter.grad is None else statistics.norm(parameter.grad.detach())
+    return math.nan if parameter.grad is None else tensor_statistics.norm(parameter.grad.detach())
 
 
 def excerpt(weight: Tensor, most: int = SNAPSHOT_ELEMENTS) -> Tensor:
@@ -162,7 +162,7 @@ def rows_of(weight: Tensor) -> Tensor | None:
     """A sample of a weight matrix, to tell later whether its rows are copies of each other; None for vectors."""
     if weight.dim() < 2 or weight.shape[0] < 2 or not weight.is_floating_point():
         return None
-    return statistics.subsample(weight)
+    return tensor_statistics.subsample(weight)
 
 
 def fingerprint(parameters: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -16,9 +16,17 @@ from types import FrameType
 import numpy as np
 from torch import Tensor, nn
 
-from unvanish.observe.atlas import Atlas, SiteKey
-from unvanish.observe.criteria import NodeKey
-from unvanish.observe.statistics import Number, SlopeSample, describe, log10_rms, row_spreads, settle, slope_numbers
+from unvanish.observe.head.criteria import NodeKey
+from unvanish.observe.statistics.tensor_statistics import (
+    Number,
+    SlopeSample,
+    describe,
+    log10_rms,
+    row_spreads,
+    settle,
+    slope_numbers,
+)
+from unvanish.observe.structure.model_index import Atlas, SiteKey
 from unvanish.record.reading import Axis, Reading, Vector, quantities
 
 DESCRIBED = ("activation_mean", "activation_std", "zero_fraction", "example_cosine", "example_spread")

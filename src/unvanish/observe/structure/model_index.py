@@ -16,12 +16,12 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
-from unvanish import callsite
-from unvanish.observe import source
-from unvanish.observe.catalogue import unwrapped
-from unvanish.record.anatomy import Anatomy, Entry, Head, Location, Network, OptimizerGroup, Parameter, Site
+from unvanish import source_location
+from unvanish.observe.structure import module_origin
+from unvanish.observe.structure.operation_kinds import unwrapped
+from unvanish.record.change import Birth
 from unvanish.record.reading import Axis
-from unvanish.record.treatment import Birth
+from unvanish.record.structure import Anatomy, Entry, Head, Location, Network, OptimizerGroup, Parameter, Site
 
 # Parameters that belong to no module are listed under a network of this name.
 LOOSE = "parameters"
@@ -69,10 +69,10 @@ class Atlas:
 
     def optimizer_built(self, frame: FrameType | None) -> None:
         """Takes note of how the frames that build an optimizer name the modules they can see: a change can enter there."""
-        for user_frame in callsite.user_frames(frame):
+        for user_frame in source_location.user_frames(frame):
             names: dict[int, str] = {}
             modules: Any = WeakIdKeyDictionary()
-            for name, module in source.names_in(user_frame):
+            for name, module in module_origin.names_in(user_frame):
                 names.setdefault(id(module), name)
                 modules[module] = True
             if names:
@@ -94,7 +94,7 @@ class Atlas:
         self._roots.append(weakref.ref(root))
         self._paths.append(_paths_in(root))
         entry = self._entry_of(root)
-        name = (entry.expression if entry else None) or source.name_of(root, frame) or type(root).__name__.lower()
+        name = (entry.expression if entry else None) or module_origin.name_of(root, frame) or type(root).__name__.lower()
         self._networks.append(Network(name.removeprefix("self."), type(root).__name__, entry))
         for path, parameter in root.named_parameters():
             self.parameter(parameter, network=index, name=path)
@@ -113,7 +113,7 @@ class Atlas:
             for name, p in module.named_parameters(recurse=False)
             if not key.functional
         )
-        where = callsite.location(built or callsite.place(frame))
+        where = source_location.location(built or source_location.place(frame))
         self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, where, owned, key.functional))
         self.changed = True
         return index
@@ -232,12 +232,14 @@ class Atlas:
 
     def births(self, root: nn.Module) -> dict[str, Location | None]:
         """The line of the user's source that built each module of a tree, by its path."""
-        return {path: callsite.location(self._born.get(module)) for path, module in root.named_modules()}
+        return {path: source_location.location(self._born.get(module)) for path, module in root.named_modules()}
 
     def others(self, root: nn.Module) -> tuple[Birth, ...]:
         """The modules that the user's source built and that live outside of a tree."""
         inside = {id(module) for module in root.modules()}
-        built = [(module, callsite.location(place)) for module, place in list(self._born.items()) if id(module) not in inside]
+        built = [
+            (module, source_location.location(place)) for module, place in list(self._born.items()) if id(module) not in inside
+        ]
         return tuple(Birth("", type(module).__name__, place) for module, place in built if place is not None)
 
     def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
@@ -279,7 +281,7 @@ class Atlas:
     def _entry_of(self, root: nn.Module) -> Entry | None:
         for place, names, modules in self._entries:
             for module in list(modules.keys()):
-                where = callsite.location(place)
+                where = source_location.location(place)
                 if unwrapped(module) is root and where is not None:
                     return Entry(where, names[id(module)])
         return None

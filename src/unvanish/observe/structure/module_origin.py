@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from unvanish.callsite import user_frames
+from unvanish.source_location import user_frames
 
 
 def locals_of(frame: FrameType) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import libcst as cst
 
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import Flow
-from unvanish.patch.source import Project, Source, string
+from unvanish.patch.source.parsed_file import Project, Source, string
+from unvanish.patch.source.value_flow import Flow
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import libcst as cst
 from libcst import metadata as md
 
 from unvanish.patch.draft import Draft, Unsayable, Wanted
-from unvanish.patch.numbers import set_number, spelled
-from unvanish.patch.optimizers import Built, building
-from unvanish.patch.source import Project, Source, argument, number
-from unvanish.patch.spelling import module_there
-from unvanish.record.anatomy import Entry
-from unvanish.record.treatment import Edit
+from unvanish.patch.edits.numbers import set_number, spelled
+from unvanish.patch.edits.optimizers import Built, building
+from unvanish.patch.source.parsed_file import Project, Source, argument, number
+from unvanish.patch.source.torch_names import module_there
+from unvanish.record.change import Edit
+from unvanish.record.structure import Entry
 
 _LENGTH = re.compile(r"clipped to length ([0-9.e+-]+)$")
 _CLIP = "clip_grad_norm_"

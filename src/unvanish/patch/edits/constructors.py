@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from unvanish.patch.arguments import altered, exchanged
-from unvanish.patch.births import Births, Building
-from unvanish.patch.choices import choice_around, choice_at, choose
 from unvanish.patch.draft import Draft, Unsayable, only
-from unvanish.patch.flow import Flow, Place
-from unvanish.patch.modules import (
+from unvanish.patch.edits.choices import choice_around, choice_at, choose
+from unvanish.patch.module_calls import Births, Building
+from unvanish.patch.module_spelling import (
     ACTIVATIONS,
     BATCH_NORMS,
     NORMALISATIONS,
@@ -21,9 +19,11 @@ from unvanish.patch.modules import (
     modules_of,
     normalisation_arguments,
 )
-from unvanish.patch.source import Project, argument, starred
-from unvanish.patch.spelling import renamed_class
-from unvanish.record.treatment import Edit
+from unvanish.patch.source.arguments import altered, exchanged
+from unvanish.patch.source.parsed_file import Project, argument, starred
+from unvanish.patch.source.torch_names import renamed_class
+from unvanish.patch.source.value_flow import Flow, Place
+from unvanish.record.change import Edit
 
 
 def exchange(draft: Draft, project: Project, births: Births, edits: Sequence[Edit]) -> None:

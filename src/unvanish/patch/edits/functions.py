@@ -8,14 +8,14 @@ from pathlib import Path
 
 import libcst as cst
 
-from unvanish.patch.arguments import exchanged
-from unvanish.patch.births import Births
-from unvanish.patch.choices import choice_around, choice_at, choose, plain_name
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import Flow, Place, Told, closure_of, uses_of
-from unvanish.patch.source import Project, Source, argument
-from unvanish.patch.spelling import function_there, renamed_function
-from unvanish.record.treatment import Call, Edit, Point
+from unvanish.patch.edits.choices import choice_around, choice_at, choose, plain_name
+from unvanish.patch.module_calls import Births
+from unvanish.patch.source.arguments import exchanged
+from unvanish.patch.source.parsed_file import Project, Source, argument
+from unvanish.patch.source.torch_names import function_there, renamed_function
+from unvanish.patch.source.value_flow import Flow, Place, Told, closure_of, uses_of
+from unvanish.record.change import Call, Edit, Point
 
 FUNCTIONS = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "selu"})
 """What remedies call in the place of another activation."""

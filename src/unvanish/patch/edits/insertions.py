@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import libcst as cst
 
-from unvanish.patch.births import WEIGHTED, Births, Building
 from unvanish.patch.draft import Draft, Unsayable, only
-from unvanish.patch.modules import NORMALISATIONS, Module, features_of, modules_of, normalisation_arguments
-from unvanish.patch.source import Project, Source, argument, number, starred
-from unvanish.patch.spelling import class_like
-from unvanish.record.treatment import Edit
+from unvanish.patch.module_calls import WEIGHTED, Births, Building
+from unvanish.patch.module_spelling import NORMALISATIONS, Module, features_of, modules_of, normalisation_arguments
+from unvanish.patch.source.parsed_file import Project, Source, argument, number, starred
+from unvanish.patch.source.torch_names import class_like
+from unvanish.record.change import Edit
 
 _NEUTRAL = frozenset({"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "Identity"})
 _READ = frozenset({"weight", "bias", "in_features", "out_features", "in_channels", "out_channels", "kernel_size"})

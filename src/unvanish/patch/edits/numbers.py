@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import libcst as cst
 
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import Flow, Place
-from unvanish.patch.source import Project, Source, argument, number, string
+from unvanish.patch.source.parsed_file import Project, Source, argument, number, string
+from unvanish.patch.source.value_flow import Flow, Place
 
 
 def set_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, value: float) -> None:

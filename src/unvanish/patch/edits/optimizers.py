@@ -11,14 +11,14 @@ from types import MappingProxyType
 import libcst as cst
 
 from unvanish.errors import ScriptError, TrialError
-from unvanish.patch.arguments import altered
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.flow import Flow, Place, uses_of
-from unvanish.patch.numbers import scale_numbers, set_number, spelled
-from unvanish.patch.source import Project, Source, argument, starred, string
-from unvanish.patch.spelling import renamed_class
-from unvanish.record.anatomy import Entry
-from unvanish.record.treatment import Edit
+from unvanish.patch.edits.numbers import scale_numbers, set_number, spelled
+from unvanish.patch.source.arguments import altered
+from unvanish.patch.source.parsed_file import Project, Source, argument, starred, string
+from unvanish.patch.source.torch_names import renamed_class
+from unvanish.patch.source.value_flow import Flow, Place, uses_of
+from unvanish.record.change import Edit
+from unvanish.record.structure import Entry
 
 _SETTINGS: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {

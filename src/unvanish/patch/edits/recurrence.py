@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from unvanish.patch.arguments import altered
-from unvanish.patch.births import Births, Building
 from unvanish.patch.draft import Draft, Unsayable, only
-from unvanish.patch.insertions import require_no_loading
-from unvanish.patch.modules import modules_of
-from unvanish.patch.source import Project, Source, argument, starred, string
-from unvanish.patch.spelling import module_there, renamed_class
-from unvanish.record.treatment import Edit
+from unvanish.patch.edits.insertions import require_no_loading
+from unvanish.patch.module_calls import Births, Building
+from unvanish.patch.module_spelling import modules_of
+from unvanish.patch.source.arguments import altered
+from unvanish.patch.source.parsed_file import Project, Source, argument, starred, string
+from unvanish.patch.source.torch_names import module_there, renamed_class
+from unvanish.record.change import Edit
 
 VANILLA = frozenset({"RNN", "RNNCell"})
 _NEW = {"GRU": "GRU", "GRUCell": "GRUCell", "LSTMAsRNN": "LSTM"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import libcst as cst
 
 from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.source import Source
+from unvanish.patch.source.parsed_file import Source
 
 
 def span_of_arguments(source: Source, call: cst.Call) -> tuple[int, int]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import libcst as cst
 from libcst import metadata as md
 
+from unvanish.patch.apply_lines import import_row
 from unvanish.patch.draft import Draft, Unsayable, Wanted
-from unvanish.patch.own_lines import import_row
-from unvanish.patch.source import Project, Source
-from unvanish.patch.statements import parsed
+from unvanish.patch.source.parsed_file import Project, Source
+from unvanish.patch.source.statements import parsed
 
 FUNCTIONAL = "torch.nn.functional"
 _IN_TORCH = frozenset({"celu", "relu", "selu", "sigmoid", "tanh"})

@@ -14,7 +14,7 @@ import libcst as cst
 from libcst import metadata as md
 
 from unvanish.patch.draft import Unsayable
-from unvanish.patch.source import Project, Source, argument, starred, string
+from unvanish.patch.source.parsed_file import Project, Source, argument, starred, string
 
 Place: TypeAlias = tuple[Source, cst.BaseExpression]
 """An expression and the file that it stands in."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Call, Point
-from unvanish.remedies.callsites import CallSite
-from unvanish.remedies.contract import Context, Operation
-from unvanish.remedies.kinds import Kind, op_name
-from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.rewriting import CannotRewrite, Exchange, Rewriting, Substitute, edited_class
-from unvanish.remedies.surgery import Replace, Rewrite, places
-from unvanish.remedies.survey import survey
+from unvanish.record.change import Call, Point
+from unvanish.remedies.base import Context, Operation
+from unvanish.remedies.edits.method_rewriting import CannotRewrite, Exchange, Rewriting, Substitute, edited_class
+from unvanish.remedies.edits.module_edits import Replace, Rewrite, places
+from unvanish.remedies.graph.call_sites import CallSite
+from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.kinds import Kind, op_name
+from unvanish.remedies.graph.trace_graph import survey
 
 NAMED_CALLS = 3
 """How many functional calls a message names before it stops."""

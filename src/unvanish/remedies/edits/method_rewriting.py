@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from unvanish.remedies.callsites import Span, method_of
+from unvanish.remedies.graph.call_sites import Span, method_of
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 

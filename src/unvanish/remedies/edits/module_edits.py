@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unvanish.record.treatment import Call, Edit
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.enrolment import enrol, forget, withdraw
+from unvanish.record.change import Call, Edit
+from unvanish.remedies.base import Operation
+from unvanish.remedies.optimizers.parameters import enrol, forget, withdraw
 
 Place: TypeAlias = tuple[nn.Module, str]
 """Where a module hangs: its parent, and its name there."""

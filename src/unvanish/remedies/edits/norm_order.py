@@ -7,7 +7,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unvanish.remedies.rewriting import CannotRewrite, Definition, Rewriting
+from unvanish.remedies.edits.method_rewriting import CannotRewrite, Definition, Rewriting
 
 
 @dataclass(frozen=True, slots=True)

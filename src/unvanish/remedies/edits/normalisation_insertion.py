@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation
-from unvanish.remedies.kinds import SEALED, WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.layout import PARAMETER, Layout
-from unvanish.remedies.rehearsal import rehearse
-from unvanish.remedies.surgery import Place, Replace, places
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation
+from unvanish.remedies.edits.module_edits import Place, Replace, places
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout
+from unvanish.remedies.graph.kinds import SEALED, WEIGHTED, Kind, WeightedLayer
+from unvanish.remedies.graph.shape_probe import rehearse
+from unvanish.remedies.graph.trace_graph import survey
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

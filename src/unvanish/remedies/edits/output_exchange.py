@@ -10,14 +10,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Context, Operation
-from unvanish.remedies.ends import at_output
-from unvanish.remedies.kinds import WEIGHTED
-from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.modules.bounded import LogSoftmaxBehind, SoftmaxBehind, sigmoid_behind
-from unvanish.remedies.output_squash import LOGARITHMS, dropped, squashes
-from unvanish.remedies.survey import survey
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Context, Operation
+from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.kinds import WEIGHTED
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.layers.bounded import LogSoftmaxBehind, SoftmaxBehind, sigmoid_behind
+from unvanish.remedies.structure.outer_layers import at_output
+from unvanish.remedies.structure.output_squash import LOGARITHMS, dropped, squashes
 
 Behind = Callable[[nn.Module, Any, Any], Any]
 

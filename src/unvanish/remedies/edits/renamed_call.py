@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from importlib import import_module
 
-from unvanish.remedies.rewriting import Definition, Rewriting
+from unvanish.remedies.edits.method_rewriting import Definition, Rewriting
 
 
 @dataclass(frozen=True, slots=True)

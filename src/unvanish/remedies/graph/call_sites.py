@@ -15,7 +15,7 @@ from torch import nn
 Span: TypeAlias = tuple[int, int]
 """Line and column (from 1 and 0, as the parser counts, in UTF-8 bytes) where a call expression ends: no two calls end alike."""
 
-_FOREIGN = (os.fspath(Path(torch.__file__).parent) + os.sep, os.fspath(Path(__file__).parent) + os.sep)
+_FOREIGN = (os.fspath(Path(torch.__file__).parent) + os.sep, os.fspath(Path(__file__).parents[1]) + os.sep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from unvanish.remedies.callsites import call_site
-from unvanish.remedies.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
-from unvanish.remedies.layout import PARAMETER, Layout, Step
-from unvanish.remedies.rehearsal import fed, misfit
-from unvanish.remedies.stand_in import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.call_sites import call_site
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
+from unvanish.remedies.graph.model_copy import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit
 
 
 def followed(network: nn.Module, inputs: Any) -> Layout:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from unvanish.remedies.callsites import CallSite
-from unvanish.remedies.factors import Factor
-from unvanish.remedies.kinds import WEIGHTED, Kind
+from unvanish.remedies.graph.call_sites import CallSite
+from unvanish.remedies.graph.kinds import WEIGHTED, Kind
+from unvanish.remedies.graph.parameter_products import Factor
 
 PARAMETER = "parameter"
 """The `op` of a step that reads a tensor by its own path, as `self.fc.weight` does in a `forward`."""

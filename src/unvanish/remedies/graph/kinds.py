@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from torch import nn
 
-from unvanish.remedies.modules.channel_norm import ChannelRMSNorm
-from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
-from unvanish.remedies.modules.online_norm import OnlineNorm
-from unvanish.remedies.modules.tailored import TailoredActivation, tailored
+from unvanish.remedies.layers.channel_norm import ChannelRMSNorm
+from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
+from unvanish.remedies.layers.online_norm import OnlineNorm
+from unvanish.remedies.layers.tailored import TailoredActivation, tailored
 
 WeightedLayer: TypeAlias = (
     nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from unvanish.remedies.kinds import op_name
-from unvanish.remedies.layout import Step
+from unvanish.remedies.graph.forward_graph import Step
+from unvanish.remedies.graph.kinds import op_name
 from unvanish.theory.nonlinearity import Nonlinearity, elu, find, leaky_relu
 
 

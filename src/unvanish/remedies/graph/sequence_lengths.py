@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from unvanish.remedies.kinds import NORMALISATIONS
-from unvanish.remedies.rehearsal import fed, misfit
-from unvanish.remedies.stand_in import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.kinds import NORMALISATIONS
+from unvanish.remedies.graph.model_copy import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit
 
 Look = Callable[[nn.RNNBase | nn.RNNCellBase, str, Any, Any, Any], None]
 """Gets a recurrent module, its path, its input, the state that it was given (or None), and what it returned."""

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unvanish.errors import UsageError
-from unvanish.remedies.stand_in import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
 
 
 @dataclass(frozen=True, slots=True)

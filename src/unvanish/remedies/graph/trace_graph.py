@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from unvanish.remedies.callsites import call_site
-from unvanish.remedies.dataflow import followed
-from unvanish.remedies.factors import factor_of
-from unvanish.remedies.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
-from unvanish.remedies.layout import PARAMETER, Layout, Step
-from unvanish.remedies.stand_in import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.call_sites import call_site
+from unvanish.remedies.graph.dataflow import followed
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
+from unvanish.remedies.graph.model_copy import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.parameter_products import factor_of
 
 _CALLS = ("call_function", "call_method")
 _SITE = "unvanish_site"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from unvanish.remedies.modules.step_gradients import gradients, scale_of, when_there, wide
+from unvanish.remedies.hooks.step_gradients import gradients, scale_of, when_there, wide
 
 SMALLEST_WEIGHT = 1e-3
 """A unit's weights count as at least so long, so that one that starts at zero can move (Brock 2021, sec. 4.1)."""

@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch.optim import Optimizer
 
-from unvanish.remedies.modules.step_gradients import gradients, scale_of, when_there, wide
+from unvanish.remedies.hooks.step_gradients import gradients, scale_of, when_there, wide
 
 TINY = 1e-6
 """Added below the fraction; torch's own clipping has the same."""

@@ -7,8 +7,8 @@ from typing import Any, final
 import torch
 from torch.optim import Optimizer
 
-from unvanish.remedies.modules.step_gradients import gradients, when_there
-from unvanish.remedies.modules.withheld import Withheld
+from unvanish.remedies.hooks.step_gradients import gradients, when_there
+from unvanish.remedies.hooks.withheld import Withheld
 
 
 @final

@@ -17,8 +17,8 @@ from torch.autograd.graph import Node
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from unvanish.remedies.modules.step_gradients import when_there
-from unvanish.remedies.modules.withheld import Withheld
+from unvanish.remedies.hooks.step_gradients import when_there
+from unvanish.remedies.hooks.withheld import Withheld
 
 START, GROWTH, SHRINK, PATIENCE = 2.0**16, 2.0, 0.5, 2000
 """The factor at the start, what it is multiplied with after so many good passes, and after one that overflowed: as in torch's

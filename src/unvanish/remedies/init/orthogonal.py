@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unvanish.remedies.kinds import WeightedLayer
+from unvanish.remedies.graph.kinds import WeightedLayer
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.factors import TURNS, Factor
-from unvanish.remedies.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.layout import PARAMETER, Layout
-from unvanish.remedies.orthogonal import group_count
-from unvanish.remedies.scale import LINEAR_GAIN, RECTIFIER_GAIN, fans, gain_of
-from unvanish.remedies.surgery import Fill, Initialise
+from unvanish.remedies.base import Operation
+from unvanish.remedies.edits.module_edits import Fill, Initialise
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout
+from unvanish.remedies.graph.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
+from unvanish.remedies.graph.parameter_products import TURNS, Factor
+from unvanish.remedies.init.orthogonal import group_count
+from unvanish.remedies.init.weight_scale import LINEAR_GAIN, RECTIFIER_GAIN, fans, gain_of
 
 
 @dataclass(frozen=True, slots=True)

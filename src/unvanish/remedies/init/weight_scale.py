@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from unvanish.remedies.kinds import WeightedLayer
+from unvanish.remedies.graph.kinds import WeightedLayer
 
 RECTIFIER_GAIN = math.sqrt(2.0)
 """Half of a rectifier's input variance is lost (He 2015, arXiv 1502.01852, eq. 10)."""

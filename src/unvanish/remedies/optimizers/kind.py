@@ -18,10 +18,10 @@ from torch.optim.adam import Adam
 from torch.optim.adamax import Adamax
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.modules.pace import WARMED
-from unvanish.remedies.settings import Entries, is_scheduled, rate_entries, set_rates, spelled
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Operation
+from unvanish.remedies.hooks.scaled_learning_rate import WARMED
+from unvanish.remedies.optimizers.settings import Entries, is_scheduled, rate_entries, set_rates, spelled
 
 # A rate of theirs is about the size of a step, whatever the size of the gradient.
 RELATIVE = (Adam, NAdam, RAdam, Adamax, RMSprop, SparseAdam)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import UsageError
-from unvanish.remedies.modules.clip_adaptive import ClipAdaptive
-from unvanish.remedies.modules.clip_norm import ClipNorm
-from unvanish.remedies.rehearsal import fed
-from unvanish.remedies.settings import attached, proportional
-from unvanish.remedies.stand_in import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed
+from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive
+from unvanish.remedies.hooks.clip_norm import ClipNorm
+from unvanish.remedies.optimizers.settings import attached, proportional
 
 Numbers = npt.NDArray[np.float64]
 

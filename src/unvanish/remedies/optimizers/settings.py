@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.modules.pace import ScaledRate
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Operation
+from unvanish.remedies.hooks.scaled_learning_rate import ScaledRate
 
 PRE_HOOKS = "_optimizer_step_pre_hooks"
 POST_HOOKS = "_optimizer_step_post_hooks"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unvanish.remedies.branches import Branch
-from unvanish.remedies.kinds import NORMALISATIONS, WEIGHTED, Kind
-from unvanish.remedies.layout import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import NORMALISATIONS, WEIGHTED, Kind
+from unvanish.remedies.structure.branches import Branch
 
 # They give zero for zero, and let the gradient back through them there.
 _TRANSPARENT = frozenset(

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from unvanish.remedies.kinds import Kind
-from unvanish.remedies.layout import PARAMETER, Layout
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout
+from unvanish.remedies.graph.kinds import Kind
 
 _SUMS = frozenset({"add", "iadd"})
 _BENDS = (Kind.WEIGHT, Kind.ACTIVATION, Kind.PRODUCT)

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from unvanish.remedies.kinds import ACTIVATIONS, WEIGHTED, Kind, WeightedLayer, op_name
-from unvanish.remedies.layout import PARAMETER, Layout, Step
-from unvanish.remedies.modules.tailored import TailoredActivation
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import ACTIVATIONS, WEIGHTED, Kind, WeightedLayer, op_name
+from unvanish.remedies.layers.tailored import TailoredActivation
 
 _CLASSES = {op_name(kind.__name__): kind for kind in ACTIVATIONS if kind not in (nn.Threshold, TailoredActivation)}
 

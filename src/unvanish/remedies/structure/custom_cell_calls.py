@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from unvanish.remedies.kinds import NORMALISATIONS, Kind
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.own_cells import NoCell, OwnCell
-from unvanish.remedies.rehearsal import fed, misfit
-from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.survey import survey
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.kinds import NORMALISATIONS, Kind
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.structure.custom_cells import NoCell, OwnCell
 
 _REPEATED = 3
 """How many calls are made again, on a fresh copy of the cell and in the other order. What counts its calls shows at the first."""

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.enrolment import enrol
-from unvanish.remedies.kinds import FUSED
-from unvanish.remedies.modules.as_called import AsCalled
-from unvanish.remedies.surgery import Fill, Initialise, Place, Replace
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Operation
+from unvanish.remedies.edits.module_edits import Fill, Initialise, Place, Replace
+from unvanish.remedies.graph.kinds import FUSED
+from unvanish.remedies.layers.as_called import AsCalled
+from unvanish.remedies.optimizers.parameters import enrol
 
 _PLAIN = (bool, int, float, str, type(None))
 _SETTING_UP = frozenset({"reset_parameters", "init_weights", "initialise", "initialize"})

@@ -23,8 +23,8 @@ from typing import TypeAlias
 
 from torch import nn
 
-from unvanish.remedies.kinds import ARITHMETIC, WEIGHTED, Kind
-from unvanish.remedies.layout import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import ARITHMETIC, WEIGHTED, Kind
 from unvanish.theory.subnetworks import Layers, Network, Residual, Sequence, bends
 
 _SUMS = frozenset({"add", "iadd", "sub", "isub", "rsub"})

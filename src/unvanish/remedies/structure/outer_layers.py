@@ -6,8 +6,8 @@ from collections import deque
 
 from torch import nn
 
-from unvanish.remedies.kinds import WEIGHTED, Kind
-from unvanish.remedies.layout import Layout
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.kinds import WEIGHTED, Kind
 
 _STOPS = (Kind.WEIGHT, Kind.NORMALISATION, Kind.ACTIVATION)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 
 from torch import nn
 
-from unvanish.remedies.callsites import CallSite
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.exchange import rewritten
-from unvanish.remedies.kinds import Kind
-from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.rewriting import DROPPED
-from unvanish.remedies.surgery import Replace, places
+from unvanish.remedies.base import Operation
+from unvanish.remedies.edits.activation_exchange import rewritten
+from unvanish.remedies.edits.method_rewriting import DROPPED
+from unvanish.remedies.edits.module_edits import Replace, places
+from unvanish.remedies.graph.call_sites import CallSite
+from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.kinds import Kind
 
 BOUNDED = frozenset({"boundedsoftmax", "boundedsigmoid"})
 """What bounded-logits calls."""

@@ -12,9 +12,9 @@ from enum import IntEnum
 
 from torch import nn
 
-from unvanish.remedies.kinds import ARITHMETIC, WEIGHTED, Kind
-from unvanish.remedies.layout import PARAMETER, Layout, Step
-from unvanish.remedies.nonlinearities import nonlinearity_of
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import ARITHMETIC, WEIGHTED, Kind
+from unvanish.remedies.graph.nonlinearities import nonlinearity_of
 from unvanish.theory.nonlinearity import Nonlinearity, nonlinearity
 
 # They hand on the numbers that they get, or averages of them.

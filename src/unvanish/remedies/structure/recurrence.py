@@ -14,12 +14,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Operation
-from unvanish.remedies.enrolment import enrol
-from unvanish.remedies.kinds import WEIGHTED, Kind
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.surgery import Fill, Initialise, Place, Replace
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Operation
+from unvanish.remedies.edits.module_edits import Fill, Initialise, Place, Replace
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.kinds import WEIGHTED, Kind
+from unvanish.remedies.optimizers.parameters import enrol
 
 Vanilla: TypeAlias = nn.RNN | nn.RNNCell
 Gated: TypeAlias = nn.LSTM | nn.LSTMCell | nn.GRU | nn.GRUCell

@@ -14,16 +14,16 @@ from typing import Any
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies import cell_calls, cell_formula
-from unvanish.remedies.contract import Context
-from unvanish.remedies.kinds import WEIGHTED
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.own_cells import NoCell, OwnCell, Takeover, candidates, obstacle
-from unvanish.remedies.recurrence import Vanilla, gated, listed, loops, shown, untouchable, vanilla
-from unvanish.remedies.rehearsal import fed
-from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.surgery import Place, places
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context
+from unvanish.remedies.edits.module_edits import Place, places
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.kinds import WEIGHTED
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.structure import custom_cell_calls, custom_cell_formula
+from unvanish.remedies.structure.custom_cells import NoCell, OwnCell, Takeover, candidates, obstacle
+from unvanish.remedies.structure.recurrence import Vanilla, gated, listed, loops, shown, untouchable, vanilla
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +113,12 @@ def _own_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, OwnCell], dic
     found, refused = dict[str, OwnCell](), dict[str, str]()
     if not possible:
         return found, refused
-    seen = None if inputs is None else cell_calls.calls(network, inputs, possible)
+    seen = None if inputs is None else custom_cell_calls.calls(network, inputs, possible)
     for path, module in reversed(possible.items()):  # what is inside comes after what it is in
         if any(inner.startswith(f"{path}.") for inner in found) or (seen is not None and path not in seen):
             continue
         try:
-            cell = cell_formula.read(module) if seen is None else cell_calls.recognised(module, seen[path])
+            cell = custom_cell_formula.read(module) if seen is None else custom_cell_calls.recognised(module, seen[path])
             if held := obstacle(module, network):
                 raise NoCell(held)
             found[path] = cell
@@ -161,7 +161,7 @@ def _is_cell(network: nn.Module) -> bool:
     if type(network).__module__.startswith("torch."):
         return False
     try:
-        cell_formula.read(network)
+        custom_cell_formula.read(network)
     except NoCell:
         return False
     return True

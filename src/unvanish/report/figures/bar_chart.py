@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from unvanish.report.palette import DIVERGING, INK
+from unvanish.report.figures.palette import DIVERGING, INK
 
 # What is not a finite number is hatched, everywhere.
 HATCHED: Mapping[str, Any] = MappingProxyType({"shape": "/", "bgcolor": "#ffffff", "fgcolor": INK, "size": 7, "solidity": 0.25})

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.report.activation_figures import spread_picture, stuck_picture
-from unvanish.report.curve_figure import curve_picture
-from unvanish.report.flow_figures import flow_gallery
-from unvanish.report.gradient_figure import gradient_picture
-from unvanish.report.loss_figure import loss_picture
-from unvanish.report.pareto_figure import pareto_picture
-from unvanish.report.picture import Picture
-from unvanish.report.race_figure import race_picture
-from unvanish.report.update_figure import update_picture
+from unvanish.report.figures.flow.flow_gallery import flow_gallery
+from unvanish.report.figures.picture import Picture
+from unvanish.report.figures.race.effects import race_picture
+from unvanish.report.figures.race.loss_curves import curve_picture
+from unvanish.report.figures.race.pareto import pareto_picture
+from unvanish.report.figures.run.activations import spread_picture, stuck_picture
+from unvanish.report.figures.run.gradient import gradient_picture
+from unvanish.report.figures.run.loss import loss_picture
+from unvanish.report.figures.run.updates import update_picture
 
 
 @dataclass(frozen=True, slots=True)

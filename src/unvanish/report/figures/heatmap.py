@@ -13,11 +13,11 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix
-from unvanish.report import numbers
-from unvanish.report.ladder import Columns, Ladder, evenly
-from unvanish.report.palette import INK, QUIET, UNMEASURED
-from unvanish.report.picture import Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.palette import INK, QUIET, UNMEASURED
+from unvanish.report.figures.picture import Table, canvas, titled
+from unvanish.report.views.shown_rows import Columns, Ladder, evenly
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 LABELS = 24  # row labels that can be read beside each other
 LABEL_WIDTH = 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from unvanish.report.palette import INK, QUIET
+from unvanish.report.figures.palette import INK, QUIET
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 

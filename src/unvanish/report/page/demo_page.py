@@ -12,12 +12,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from unvanish.errors import UsageError
-from unvanish.record.demonstration import Demonstration
-from unvanish.report import demo_state, numbers
-from unvanish.report.demo_board import board_picture
-from unvanish.report.demo_chart import chart_picture
-from unvanish.report.page import drawing
-from unvanish.report.underline import Underliner
+from unvanish.record.demo_result import Demonstration
+from unvanish.report.figures.demo.board import board_picture
+from unvanish.report.figures.demo.chart import chart_picture
+from unvanish.report.page.run_page import drawing
+from unvanish.report.views import demo_state
+from unvanish.report.wording import numbers
+from unvanish.report.wording.underline import Underliner
 
 
 def write(path: Path | str, shown: Demonstration) -> Path:
@@ -64,4 +65,4 @@ def _template() -> Template:
 
 
 def _asset(name: str) -> str:
-    return resources.files("unvanish.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("unvanish.report.page").joinpath(name).read_text(encoding="utf-8")

@@ -16,11 +16,13 @@ from plotly.offline import get_plotlyjs
 from unvanish.errors import UsageError
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
-from unvanish.report import numbers, places, prescription_table, race_lines
-from unvanish.report.card import State, call, card, since
-from unvanish.report.facts import facts, masthead
-from unvanish.report.figures import gallery
-from unvanish.report.underline import Underliner
+from unvanish.report.figures.gallery import gallery
+from unvanish.report.views import prescription as prescription_rows
+from unvanish.report.views import race_lines
+from unvanish.report.views.run_facts import facts, masthead
+from unvanish.report.views.verdict_card import State, call, card, since
+from unvanish.report.wording import numbers, places
+from unvanish.report.wording.underline import Underliner
 
 STATES = {Severity.CRITICAL: State.SICK, Severity.WARNING: State.UNWELL, Severity.INFO: State.UNKNOWN}
 
@@ -56,7 +58,7 @@ def html(run: Run, findings: Sequence[Finding]) -> str:
         findings=findings,
         findings_title=_findings_title(findings),
         race=race_lines.lines(race) if race is not None else None,
-        prescribed=prescription_table if prescription is not None else None,
+        prescribed=prescription_rows if prescription is not None else None,
         prescription=prescription,
         facts=facts(run),
         say=Underliner(),
@@ -96,4 +98,4 @@ def _template() -> Template:
 
 
 def _asset(name: str) -> str:
-    return resources.files("unvanish.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("unvanish.report.page").joinpath(name).read_text(encoding="utf-8")

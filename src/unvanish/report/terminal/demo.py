@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.record.demonstration import Cell, Demonstration, Sheet
-from unvanish.report import numbers
-from unvanish.report.demo_state import LOOKS, notes
-from unvanish.report.terminal import STYLES, WIDEST
+from unvanish.record.demo_result import Cell, Demonstration, Sheet
+from unvanish.report.terminal.run_report import STYLES, WIDEST
+from unvanish.report.views.demo_state import LOOKS, notes
+from unvanish.report.wording import numbers
 
 AMISS = ("NaN", "error", "cut short", "not run")
 

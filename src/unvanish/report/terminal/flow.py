@@ -15,10 +15,11 @@ from rich.text import Text
 
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
-from unvanish.report import flow_terms, numbers, places
-from unvanish.report.flow_terms import Line, said
-from unvanish.report.kinds_figure import SLIGHT, kind_label, sentence
-from unvanish.report.time_figure import through_time
+from unvanish.report.figures.flow.operation_kinds import SLIGHT, kind_label, sentence
+from unvanish.report.figures.flow.time import through_time
+from unvanish.report.views import flow_terms
+from unvanish.report.views.flow_terms import Line, said
+from unvanish.report.wording import numbers, places
 
 ROOMY = 110  # from this width on, source lines are shown and bars are longer
 BARS = 6

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 BAR, WIDE_BAR = 8, 16
 WIDE = 100  # cells, from which the bars are longer

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from unvanish.record.verdict import Cost, Outcome, RaceResult
-from unvanish.report import difference, numbers, race_table
-from unvanish.report.race_table import LEGEND, MARKS, ON_FRONT, Row
+from unvanish.report.views import diff_lines, race_table
+from unvanish.report.views.race_table import LEGEND, MARKS, ON_FRONT, Row
+from unvanish.report.wording import numbers
 
 LOSS = "loss"
 PATCH = "unvanish.patch"
@@ -51,7 +52,7 @@ def _patch(race: RaceResult, path: Path | str | None) -> list[str]:
     """Where the patch is, and how many lines it writes."""
     if not race.patch:
         return []
-    return [f"Patch: {path or PATCH} ({numbers.plural(difference.written(race.patch), 'line')})."]
+    return [f"Patch: {path or PATCH} ({numbers.plural(diff_lines.written(race.patch), 'line')})."]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unvanish.record.race_plan import IN_PLACE, PlannedCandidate, RacePlan
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 
 def render_plan(plan: RacePlan) -> RenderableType:

@@ -17,16 +17,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from unvanish.record.change import on_shelf
 from unvanish.record.finding import Finding, Trend
 from unvanish.record.run import Run
-from unvanish.record.treatment import on_shelf
-from unvanish.report import numbers, places
-from unvanish.report.card import Card, State, call, card, since
-from unvanish.report.gradient import Gradient, gradient
-from unvanish.report.ladder import evenly, over_steps
-from unvanish.report.prescription_table import render_prescription
-from unvanish.report.terminal_flow import render_flow
-from unvanish.report.terminal_race import render_race
+from unvanish.report.terminal.flow import render_flow
+from unvanish.report.terminal.race import render_race
+from unvanish.report.views.gradient_by_depth import Gradient, gradient
+from unvanish.report.views.prescription import render_prescription
+from unvanish.report.views.shown_rows import evenly, over_steps
+from unvanish.report.views.verdict_card import Card, State, call, card, since
+from unvanish.report.wording import numbers, places
 
 STYLES = {State.SICK: "bold red", State.UNWELL: "bold yellow", State.HEALTHY: "bold green", State.UNKNOWN: "bold"}
 BARS = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from unvanish.record.demonstration import Demonstration, Ending, Standing, Trained
-from unvanish.report import numbers
-from unvanish.report.card import State
+from unvanish.record.demo_result import Demonstration, Ending, Standing, Trained
+from unvanish.report.views.verdict_card import State
+from unvanish.report.wording import numbers
 
 FAULTS = 3  # errors that are told; the page has all
 # The page and the terminal have four states; a demo borrows the looks of three of them.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unvanish.record.flow import ENDS, ROOT, SIZE, FlowOp, GradientFlow, junction_terms
-from unvanish.report import places
+from unvanish.report.wording import places
 
 HALVINGS = 60  # of the interval in which the fold's limit is sought; beyond this float64 has no more digits
 SLACK = 1.25  # on that limit, so that neighbours that are nearly alike are folded alike

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix, Run
-from unvanish.report.ladder import Ladder, ladder, measured, over_steps
+from unvanish.report.views.shown_rows import Ladder, ladder, measured, over_steps
 
 
 @dataclass(frozen=True, slots=True)

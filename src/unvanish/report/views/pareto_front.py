@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from unvanish.record.verdict import Outcome, RaceResult, Verdict
-from unvanish.report.numbers import SAME_SPEED
+from unvanish.report.wording.numbers import SAME_SPEED
 
 CONTROL = "as it is (control)"
 

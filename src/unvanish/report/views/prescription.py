@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.record.treatment import Candidate, Prescription
-from unvanish.report import numbers
+from unvanish.record.change import Candidate, Prescription
+from unvanish.report.wording import numbers
 
 SHOWN = 8  # candidates that act; the record has all
 REFUSED = 3  # candidates that do not, named with the reason

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 from unvanish.record.verdict import RaceResult
-from unvanish.report import difference, numbers, race_table
-from unvanish.report.difference import DiffLine
-from unvanish.report.palette import NO_BETTER
-from unvanish.report.race_figure import COLOURS
-from unvanish.report.race_table import MARKS, Row
+from unvanish.report.figures.palette import NO_BETTER
+from unvanish.report.figures.race.effects import COLOURS
+from unvanish.report.views import diff_lines, race_table
+from unvanish.report.views.diff_lines import DiffLine
+from unvanish.report.views.race_table import MARKS, Row
+from unvanish.report.wording import numbers
 
 LOSS = "loss"
 
@@ -87,7 +88,7 @@ def lines(race: RaceResult) -> Lines:
         legend=race_table.LEGEND if any(line.front for line in found) else "",
         sentence=race.sentence,
         notes=race.notes,
-        patch=tuple(difference.lines(race.patch)) if race.patch else (),
+        patch=tuple(diff_lines.lines(race.patch)) if race.patch else (),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unvanish.record.verdict import Effect, Outcome, RaceResult, Verdict
-from unvanish.report import numbers
-from unvanish.report.pareto import CONTROL, front
+from unvanish.report.views.pareto_front import CONTROL, front
+from unvanish.report.wording import numbers
 
 MARKS: Mapping[Outcome, str] = {
     Outcome.CURED: "●",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unvanish.record.run import Run
-from unvanish.report import numbers
+from unvanish.report.wording import numbers
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from unvanish.record.change import on_shelf
 from unvanish.record.finding import Finding, Severity, Trend
 from unvanish.record.run import CHECKED, Run
-from unvanish.record.treatment import on_shelf
 from unvanish.record.verdict import Effect, Verdict
-from unvanish.report import numbers, plain, race_table
-from unvanish.report.gradient import gradient
-from unvanish.report.loss_figure import ends
+from unvanish.report.figures.run.loss import ends
+from unvanish.report.views import race_table
+from unvanish.report.views.gradient_by_depth import gradient
+from unvanish.report.wording import numbers, plain_words
 
 FEW_STEPS = 20  # too few to see a trend: the first ten are sampled one by one, and a loss needs as many again to show a course
 WELL_ENDED = frozenset({"running", "finished", "interrupted", "stopped", CHECKED})
@@ -157,7 +158,7 @@ def _quiet(run: Run) -> Card:
 
 
 def _plain(run: Run, root: Finding) -> str:
-    said = [plain.meaning(root.code)]
+    said = [plain_words.meaning(root.code)]
     change = lost(run, root)
     if root.code == "vanishing-gradient" and change < -WORTH_A_FIGURE:
         part = numbers.fraction_in_words(change)
@@ -165,7 +166,7 @@ def _plain(run: Run, root: Finding) -> str:
     if root.code == "exploding-gradient" and math.isfinite(change) and change > WORTH_A_FIGURE:
         said.append(f"It arrives at the first layer {numbers.multiple_in_words(change)} as large.")
     if root.cause is not None and root.cause.code != root.code:
-        said.append(f"The cause is {plain.cause(root.cause.code)}.")
+        said.append(f"The cause is {plain_words.cause(root.cause.code)}.")
     return " ".join(sentence for sentence in said if sentence)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from unvanish.record.anatomy import Location
+from unvanish.record.structure import Location
 
 
 def span(sites: Sequence[str]) -> str:

@@ -6,8 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
-from unvanish.report.glossary import TERMS, Term
-from unvanish.report.numbers import typeset
+from unvanish.report.wording.glossary import TERMS, Term
+from unvanish.report.wording.numbers import typeset
 
 
 class Underliner:

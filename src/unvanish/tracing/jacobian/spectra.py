@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from unvanish.errors import UnvanishError
 from unvanish.record.flow import GradientFlow
 from unvanish.record.spectrum import JacobianSpectrum
-from unvanish.tracing.calm import calm
-from unvanish.tracing.spectrum import jacobian_spectrum
+from unvanish.tracing.jacobian.singular_values import jacobian_spectrum
+from unvanish.tracing.preserved_state import calm
 
 SAME = 0.05  # share of a random vector's image that is turned: 0 for an orthogonal matrix, about 0.7 for a square Gaussian one
 FEWEST_SIDES = 4  # in fewer dimensions a random vector may be kept by chance

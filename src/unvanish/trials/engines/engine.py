@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from unvanish.record.verdict import TrialResult
-from unvanish.trials.outcome import Examine
 from unvanish.trials.trial import News, Trial
+from unvanish.trials.trial_result import Examine
 
 Goal = tuple[Trial, int | None]
 """A trial, and the step that it is to reach (None: its own end)."""

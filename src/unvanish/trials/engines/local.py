@@ -17,9 +17,9 @@ from typing import final
 
 from unvanish.record.verdict import TrialResult
 from unvanish.trials.engines.engine import Engine, Goal
-from unvanish.trials.outcome import Examine, result_of
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.trial import News, State, Trial
+from unvanish.trials.trial_result import Examine, result_of
 
 POLL_S = 0.02
 NEWS_EVERY_S = 0.35

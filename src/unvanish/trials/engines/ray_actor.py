@@ -15,8 +15,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import final
 
-from unvanish.trials.engines.guard import Guard
 from unvanish.trials.engines.local import cores
+from unvanish.trials.engines.process_guard import Guard
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.progress import Whereabouts
 from unvanish.trials.trial import JOB, Trial

@@ -25,10 +25,10 @@ from unvanish.record.verdict import TrialResult
 from unvanish.trials.engines.engine import Engine, Goal, Terms
 from unvanish.trials.engines.local import GRACE_S, NEWS_EVERY_S
 from unvanish.trials.engines.ray_actor import Heard, Surroundings, TrialActor
-from unvanish.trials.engines.ray_seats import Seat, Seats, said_by
-from unvanish.trials.outcome import result_of
+from unvanish.trials.engines.ray_slots import Seat, Seats, said_by
 from unvanish.trials.progress import Whereabouts
 from unvanish.trials.trial import JOB, RUN, STDERR, STDOUT, News, State, Trial, save_job
+from unvanish.trials.trial_result import result_of
 
 RESUBMISSIONS = 3  # of one trial whose node or actor was lost
 PATIENCE_S = 0.5  # how long nothing is looked at but what is waited for

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import final
 
-from unvanish.record.document import from_plain, to_plain
+from unvanish.record.serialisation import from_plain, to_plain
 from unvanish.record.verdict import TrialResult
 from unvanish.trials.engines.engine import Engine, Goal
 from unvanish.trials.trial import JOB, Trial, job_text

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from unvanish.trials.imports import find_behind
-from unvanish.trials.mirror import Mirror, TooLarge
+from unvanish.trials.isolation.mirror import Mirror, TooLarge
+from unvanish.trials.script.import_hooks import find_behind
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.trials.mirror import PREFIX, Mirror, TooLarge
+from unvanish.trials.isolation.mirror import PREFIX, Mirror, TooLarge
 
 if TYPE_CHECKING:
-    from unvanish.trials.script import Script
+    from unvanish.trials.script.execution import Script
 
 ADDRESS = "mirror.txt"  # in the trial's folder: where its mirror is, or was
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from unvanish.trials.imports import when_imported
-from unvanish.trials.mirror import Mirror, TooLarge
+from unvanish.trials.isolation.mirror import Mirror, TooLarge
+from unvanish.trials.script.import_hooks import when_imported
 
 MOST_NOTED = 10_000
 MOST_NAMED = 5  # in a warning

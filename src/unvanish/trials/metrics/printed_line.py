@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from unvanish.trials.merits import CAMEL, SPLIT, Meaning, Merit, Split, meaning, split_of
+from unvanish.trials.metrics.metric_names import CAMEL, SPLIT, Meaning, Merit, Split, meaning, split_of
 
 LONGEST = 2000  # characters of a line that are looked at
 MOST_WORDS = 14  # of a label: those nearest to the number

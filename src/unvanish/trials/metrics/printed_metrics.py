@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import re
 
-from unvanish.trials.merits import Split, higher_is_better, is_merit, may_speak_of_merit, preference, split_of, unseen_in
-from unvanish.trials.printed_line import LONGEST, Figure, counts_progress, figures_of
-from unvanish.trials.printed_table import Table, figures_in_row, table_under
+from unvanish.trials.metrics.metric_names import (
+    Split,
+    higher_is_better,
+    is_merit,
+    may_speak_of_merit,
+    preference,
+    split_of,
+    unseen_in,
+)
+from unvanish.trials.metrics.printed_line import LONGEST, Figure, counts_progress, figures_of
+from unvanish.trials.metrics.printed_table import Table, figures_in_row, table_under
 
 __all__ = ["OutputReader", "higher_is_better", "is_merit", "preference", "printed_metrics", "printed_series"]
 

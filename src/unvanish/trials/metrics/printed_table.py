@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from unvanish.trials.merits import SPLIT, Meaning, may_speak_of_merit, meaning, words_of
-from unvanish.trials.printed_line import BARS, COUNTERS, NUMBER, Figure, about_unseen
+from unvanish.trials.metrics.metric_names import SPLIT, Meaning, may_speak_of_merit, meaning, words_of
+from unvanish.trials.metrics.printed_line import BARS, COUNTERS, NUMBER, Figure, about_unseen
 
 LONGEST_NAME = 30
 MOST_COLUMNS = 24

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unvanish.observe.number import number, waits
+from unvanish.observe.statistics.scalars import number, waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
-from unvanish.observe.number import number
-from unvanish.trials.imports import when_imported
-from unvanish.trials.tracker_calls import TrackerCall, tracker_calls
+from unvanish.observe.statistics.scalars import number
+from unvanish.trials.metrics.tracker_calls import TrackerCall, tracker_calls
+from unvanish.trials.script.import_hooks import when_imported
 
 Note = Callable[[Mapping[str, float]], None]
 

@@ -21,9 +21,9 @@ from types import CodeType, MappingProxyType, ModuleType
 from typing import Literal
 
 from unvanish.errors import ScriptError
-from unvanish.trials.mirror import Mirror
-from unvanish.trials.overlay import laid_over, main_loader
-from unvanish.trials.tracebacks import flush, show
+from unvanish.trials.isolation.mirror import Mirror
+from unvanish.trials.isolation.overlay import laid_over, main_loader
+from unvanish.trials.script.tracebacks import flush, show
 
 JOIN_S = 0.1  # between two questions whether to wait on for a thread
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, NoReturn, final
 
-from unvanish.trials.tracebacks import flush
+from unvanish.trials.script.tracebacks import flush
 
 PATIENCE_S = 30.0  # for what is left of a script that has ended, from its last step on
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from itertools import count
 from typing import Any
 
-from unvanish.trials.imports import when_imported
+from unvanish.trials.script.import_hooks import when_imported
 
 SEED_NAMES = ("seed", "a", "x")  # what the seeding functions call their seed
 

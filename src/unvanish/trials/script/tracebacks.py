@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 _OBSERVE = _PACKAGE + "observe" + os.sep
 # Functions of the observer that stand around a callable of torch's and hand its exceptions on: what ends in one is never ours.
 _PASSING = frozenset({"__torch_function__", "backward", "init", "scale"})

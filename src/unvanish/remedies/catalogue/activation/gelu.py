@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import Activation, exchange
-from unvanish.remedies.rewriting import Substitute
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.activation_exchange import Activation, exchange
+from unvanish.remedies.edits.method_rewriting import Substitute
 
 GELU = Activation(nn.GELU, Substitute("torch.nn.functional:gelu"))
 

@@ -8,14 +8,14 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import Activation, exchange
-from unvanish.remedies.rewriting import Substitute
-from unvanish.remedies.shelf.he_init import he_
-from unvanish.remedies.structure import holders
-from unvanish.remedies.surgery import Replace, places
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import drawable
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.catalogue.initialisation.he_init import he_
+from unvanish.remedies.edits.activation_exchange import Activation, exchange
+from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.module_edits import Replace, places
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.target_weights import drawable
+from unvanish.remedies.network_identity import holders
 
 SELU = Activation(nn.SELU, Substitute("torch.nn.functional:selu"))
 

@@ -10,19 +10,19 @@ from typing import ClassVar, TypeAlias, final
 from torch import nn
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.remedies.callsites import CallSite
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import Activation, exchanges, is_exchangeable, is_inner
-from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.modules.tailored import TailoredActivation
-from unvanish.remedies.nonlinearities import nonlinearity_of
-from unvanish.remedies.orthogonal import TRANSPOSED, delta_orthogonal_, group_count, orthogonal_
-from unvanish.remedies.rewriting import Substitute
-from unvanish.remedies.scale import fans
-from unvanish.remedies.shape import NoShape, Shape, shape_of
-from unvanish.remedies.surgery import Fill
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import Target, targets
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.activation_exchange import Activation, exchanges, is_exchangeable, is_inner
+from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.module_edits import Fill
+from unvanish.remedies.graph.call_sites import CallSite
+from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.nonlinearities import nonlinearity_of
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.orthogonal import TRANSPOSED, delta_orthogonal_, group_count, orthogonal_
+from unvanish.remedies.init.target_weights import Target, targets
+from unvanish.remedies.init.weight_scale import fans
+from unvanish.remedies.layers.tailored import TailoredActivation
+from unvanish.remedies.structure.kernel_shape import NoShape, Shape, shape_of
 from unvanish.theory.nonlinearity import Nonlinearity
 from unvanish.theory.shaping import Tailored, tat, tat_leaky_relu
 
@@ -32,7 +32,7 @@ SAME_LENGTH = 1e-9
 _RECTIFIERS = ("relu", "leaky-relu")
 _SETTINGS = {"slope": "negative_slope"}  # the names of theory and of torch; an elu is tailored at torch's default only
 _TAILORED = ("tailored", "tailoredactivation")
-_FUNCTION = "unvanish.remedies.modules.tailored:tailored"
+_FUNCTION = "unvanish.remedies.layers.tailored:tailored"
 
 _Use: TypeAlias = nn.Module | CallSite | None
 """What is exchanged in one: a module, or a call in the source."""

@@ -8,12 +8,12 @@ from typing import ClassVar, final
 import torch
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.own_cells import takeover
-from unvanish.remedies.recurrence import Succession, tied, unfilled
-from unvanish.remedies.recurrent_numbers import recurrent_
-from unvanish.remedies.replaceable import exchangeable, refuse_misfits
-from unvanish.remedies.surgery import Fill
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Fill
+from unvanish.remedies.init.recurrent import recurrent_
+from unvanish.remedies.structure.custom_cells import takeover
+from unvanish.remedies.structure.recurrence import Succession, tied, unfilled
+from unvanish.remedies.structure.replaceable_recurrence import exchangeable, refuse_misfits
 
 
 @final

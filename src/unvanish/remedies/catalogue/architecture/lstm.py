@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.modules.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
-from unvanish.remedies.own_cells import takeover
-from unvanish.remedies.recurrence import Succession, levels, tied, unfilled
-from unvanish.remedies.recurrent_numbers import FORGET_BIAS, recurrent_, remembering_
-from unvanish.remedies.replaceable import exchangeable, refuse_misfits
-from unvanish.remedies.surgery import Fill
-from unvanish.remedies.time_span import altered
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Fill
+from unvanish.remedies.graph.sequence_lengths import altered
+from unvanish.remedies.init.recurrent import FORGET_BIAS, recurrent_, remembering_
+from unvanish.remedies.layers.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
+from unvanish.remedies.structure.custom_cells import takeover
+from unvanish.remedies.structure.recurrence import Succession, levels, tied, unfilled
+from unvanish.remedies.structure.replaceable_recurrence import exchangeable, refuse_misfits
 
 
 @final

@@ -10,15 +10,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.branches import residual_branches
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.enrolment import enrol
-from unvanish.remedies.exchange import rewritten
-from unvanish.remedies.kinds import Kind
-from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.norm_order import NormFirst
-from unvanish.remedies.survey import survey
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.activation_exchange import rewritten
+from unvanish.remedies.edits.norm_order import NormFirst
+from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.kinds import Kind
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.optimizers.parameters import enrol
+from unvanish.remedies.structure.branches import residual_branches
 
 TorchLayer = nn.TransformerEncoderLayer | nn.TransformerDecoderLayer
 TorchStack = nn.TransformerEncoder | nn.TransformerDecoder

@@ -8,16 +8,16 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.branches import Branch, residual_branches
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import rewritten
-from unvanish.remedies.kinds import ACTIVATIONS, NORMALISATIONS, WEIGHTED, Kind
-from unvanish.remedies.layout import Layout, Step
-from unvanish.remedies.links import Link, activations_of, links
-from unvanish.remedies.modules.gate import Gate, Residual
-from unvanish.remedies.rewriting import DROPPED
-from unvanish.remedies.surgery import Replace, places
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.activation_exchange import rewritten
+from unvanish.remedies.edits.method_rewriting import DROPPED
+from unvanish.remedies.edits.module_edits import Replace, places
+from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.kinds import ACTIVATIONS, NORMALISATIONS, WEIGHTED, Kind
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.layers.gate import Gate, Residual
+from unvanish.remedies.structure.branches import Branch, residual_branches
+from unvanish.remedies.structure.chain_links import Link, activations_of, links
 
 
 @final

@@ -10,15 +10,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.exchange import rewritten
-from unvanish.remedies.modules.bounded import before_sigmoid, before_softmax, scores_behind
-from unvanish.remedies.output_squash import BOUNDED, LOGARITHMS, squashes
-from unvanish.remedies.renamed_call import Renamed
-from unvanish.remedies.survey import survey
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.activation_exchange import rewritten
+from unvanish.remedies.edits.renamed_call import Renamed
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.layers.bounded import before_sigmoid, before_softmax, scores_behind
+from unvanish.remedies.structure.output_squash import BOUNDED, LOGARITHMS, squashes
 
-_HOME = "unvanish.remedies.modules.bounded"
+_HOME = "unvanish.remedies.layers.bounded"
 _CALLS = {"sigmoid": Renamed(f"{_HOME}:bounded_sigmoid"), "softmax": Renamed(f"{_HOME}:bounded_softmax")}
 _HOOKS = (before_sigmoid, before_softmax, scores_behind)
 

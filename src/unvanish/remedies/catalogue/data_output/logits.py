@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.output_squash import dropped, squashes
-from unvanish.remedies.rehearsal import fed
-from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.structure.output_squash import dropped, squashes
 
 
 @final

@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.modules.bounded import SoftmaxBehind
-from unvanish.remedies.output_end import Behind, classes, ended
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.output_exchange import Behind, classes, ended
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.layers.bounded import SoftmaxBehind
 
 
 @final

@@ -12,16 +12,16 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.ends import at_input
-from unvanish.remedies.kinds import WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.layout import PARAMETER, Layout, Step
-from unvanish.remedies.modules.standardise import NAME, Standardise, precede
-from unvanish.remedies.rehearsal import fed, misfit
-from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.surgery import Place, Replace, places
-from unvanish.remedies.survey import survey
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Place, Replace, places
+from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.kinds import WEIGHTED, Kind, WeightedLayer
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.layers.standardise import NAME, Standardise, precede
+from unvanish.remedies.structure.outer_layers import at_input
 
 Entry: TypeAlias = WeightedLayer | nn.RNNBase
 """A layer that takes the network's input."""

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.kinds import is_one_operation
-from unvanish.remedies.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
-from unvanish.remedies.plain_chain import Chain, NoPlainChain, plain_chain
-from unvanish.remedies.rehearsal import fed, misfit
-from unvanish.remedies.scale import fans
-from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.surgery import Fill, Initialise
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import Target, targets
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Fill, Initialise
+from unvanish.remedies.graph.kinds import is_one_operation
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
+from unvanish.remedies.init.target_weights import Target, targets
+from unvanish.remedies.init.weight_scale import fans
+from unvanish.remedies.structure.plain_chain import Chain, NoPlainChain, plain_chain
 from unvanish.theory.criticality import NEUTRAL_BAND, Scale
 from unvanish.theory.initialisation import critical_scale, critical_start
 from unvanish.theory.nonlinearity import Nonlinearity

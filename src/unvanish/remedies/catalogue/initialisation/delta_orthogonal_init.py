@@ -8,11 +8,11 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
-from unvanish.remedies.scale import fans
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import Target, gain_behind, targets
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
+from unvanish.remedies.init.target_weights import Target, gain_behind, targets
+from unvanish.remedies.init.weight_scale import fans
 
 
 @final

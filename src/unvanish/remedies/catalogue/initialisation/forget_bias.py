@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.recurrence import Gated, Level, gated, levels, listed, shown, vanilla
-from unvanish.remedies.recurrent_numbers import FORGET_BIAS, SPREAD, chrono_, forgetting, remembering_, spread_
-from unvanish.remedies.replaceable import own_cells, why_none
-from unvanish.remedies.surgery import Fill, Initialise
-from unvanish.remedies.time_span import spans
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Fill, Initialise
+from unvanish.remedies.graph.sequence_lengths import spans
+from unvanish.remedies.init.recurrent import FORGET_BIAS, SPREAD, chrono_, forgetting, remembering_, spread_
+from unvanish.remedies.structure.recurrence import Gated, Level, gated, levels, listed, shown, vanilla
+from unvanish.remedies.structure.replaceable_recurrence import own_cells, why_none
 
 SHORTEST = 3
 """Over fewer steps ln U(1, T - 1) is no distribution, or zero."""

@@ -7,12 +7,12 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.recurrence import VANILLA, Succession, Vanilla, levels, loops, spelled, unfilled, vanilla
-from unvanish.remedies.replaceable import why_none
-from unvanish.remedies.surgery import Fill, Initialise, places
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Fill, Initialise, places
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.structure.recurrence import VANILLA, Succession, Vanilla, levels, loops, spelled, unfilled, vanilla
+from unvanish.remedies.structure.replaceable_recurrence import why_none
 
 _GATES = frozenset({"sigmoid", "hardsigmoid"})
 

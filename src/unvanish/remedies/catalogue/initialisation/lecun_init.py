@@ -9,9 +9,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import drawable
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.target_weights import drawable
 
 
 def lecun_(weight: Tensor, *, fan_in: float, generator: torch.Generator) -> Tensor:

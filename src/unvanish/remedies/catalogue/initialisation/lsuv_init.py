@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.orthogonal import group_count, orthogonal_
-from unvanish.remedies.rehearsal import fed, misfit, rehearse
-from unvanish.remedies.scale import fans
-from unvanish.remedies.stand_in import stand_in, without_trace
-from unvanish.remedies.weights import Target, targets
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit, rehearse
+from unvanish.remedies.init.orthogonal import group_count, orthogonal_
+from unvanish.remedies.init.target_weights import Target, targets
+from unvanish.remedies.init.weight_scale import fans
 
 TRIES = 11
 TOLERANCE = 0.1

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.orthogonal import orthogonal_, semi_orthogonal
-from unvanish.remedies.shelf.glorot_init import glorot_
-from unvanish.remedies.surgery import Fill, Initialise
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import drawable
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.catalogue.initialisation.glorot_init import glorot_
+from unvanish.remedies.edits.module_edits import Fill, Initialise
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.orthogonal import orthogonal_, semi_orthogonal
+from unvanish.remedies.init.target_weights import drawable
 
 Recurrent = nn.RNNBase | nn.RNNCellBase
 

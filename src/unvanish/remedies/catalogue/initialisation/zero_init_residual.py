@@ -11,15 +11,15 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.branch_ends import End, branch_ends
-from unvanish.remedies.branches import Branch, residual_branches
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.layout import Layout
-from unvanish.remedies.scale import fans
-from unvanish.remedies.shelf.he_init import he_
-from unvanish.remedies.surgery import Initialise
-from unvanish.remedies.survey import survey
-from unvanish.remedies.weights import Target, gain_behind, targets
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.catalogue.initialisation.he_init import he_
+from unvanish.remedies.edits.module_edits import Initialise
+from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.init.target_weights import Target, gain_behind, targets
+from unvanish.remedies.init.weight_scale import fans
+from unvanish.remedies.structure.branch_ends import End, branch_ends
+from unvanish.remedies.structure.branches import Branch, residual_branches
 
 # At zero their slope is zero: a layer of zeros in front of them would never learn.
 _DEAD_AT_ZERO = frozenset({"relu", "relu6", "threshold", "tanhshrink", "softshrink", "hardshrink"})

@@ -8,11 +8,11 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.insertion import Spot, inserted, reason, require_features_second, spots
-from unvanish.remedies.rehearsal import rehearse
-from unvanish.remedies.surgery import places
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import places
+from unvanish.remedies.edits.normalisation_insertion import Spot, inserted, reason, require_features_second, spots
+from unvanish.remedies.graph.shape_probe import rehearse
+from unvanish.remedies.graph.trace_graph import survey
 
 
 @final

@@ -7,11 +7,11 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.insertion import insertions
-from unvanish.remedies.modules.dynamic_tanh import DynamicTanh
-from unvanish.remedies.structure import holders
-from unvanish.remedies.surgery import Replace, places
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.module_edits import Replace, places
+from unvanish.remedies.edits.normalisation_insertion import insertions
+from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
+from unvanish.remedies.network_identity import holders
 
 
 @final

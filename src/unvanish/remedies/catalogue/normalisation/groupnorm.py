@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.insertion import insertions, require_features_second
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.normalisation_insertion import insertions, require_features_second
+from unvanish.remedies.graph.trace_graph import survey
 
 MOST_GROUPS = 32  # Wu and He 2018, table 3
 FEWEST_IN_A_GROUP = 4  # a group of one feature without positions is always zero after its mean is taken; of two, always +-1

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.insertion import insertions
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.normalisation_insertion import insertions
 
 
 @final

@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.insertion import insertions
-from unvanish.remedies.modules.online_norm import OnlineNorm
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.normalisation_insertion import insertions
+from unvanish.remedies.layers.online_norm import OnlineNorm
 
 
 @final

@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.insertion import insertions
-from unvanish.remedies.modules.channel_norm import ChannelRMSNorm
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.edits.normalisation_insertion import insertions
+from unvanish.remedies.layers.channel_norm import ChannelRMSNorm
 
 
 @final

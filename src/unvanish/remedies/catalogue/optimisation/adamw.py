@@ -8,9 +8,9 @@ from torch import nn
 from torch.optim import AdamW as TorchAdamW
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.optimizer_kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
-from unvanish.remedies.settings import proportional, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.optimizers.kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
+from unvanish.remedies.optimizers.settings import proportional, trained_by
 
 RATE = 1e-3
 """Where the present rate is of another kind: Adam's own default (Kingma 2015, arXiv 1412.6980, algorithm 1), and torch's."""

@@ -7,11 +7,11 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.ends import at_output
-from unvanish.remedies.modules.clip_adaptive import ClipAdaptive as Hook
-from unvanish.remedies.settings import Attach, attached, trained_by
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive as Hook
+from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
+from unvanish.remedies.structure.outer_layers import at_output
 
 FACTOR = 0.01
 """Brock 2021, arXiv 2102.06171: for batches of 4096; smaller batches stand more."""

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.modules.clip_norm import ClipNorm as Hook
-from unvanish.remedies.settings import Attach, attached, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.hooks.clip_norm import ClipNorm as Hook
+from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
 
 LONGEST = 1.0
 """The usual value; Pascanu 2013, sec. 3.2, found training not very sensitive to it."""

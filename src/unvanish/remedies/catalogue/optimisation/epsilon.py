@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Adadelta, Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.settings import Entries, set_groups, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.optimizers.settings import Entries, set_groups, trained_by
 
 BELOW_GRADIENT = 1e-3
 """The part of the smallest gradient that eps may be: it then shortens no step by more than a thousandth."""

@@ -8,9 +8,9 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer
 
 from unvanish.errors import NotApplicable, UnvanishError, UsageError
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.range_test import suitable_rate
-from unvanish.remedies.settings import proportional, rates, set_rates, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.optimizers.learning_rate_search import suitable_rate
+from unvanish.remedies.optimizers.settings import proportional, rates, set_rates, trained_by
 
 RIGHT = 2.0
 """A rate is right where it is within this factor of the one that is found, which is no more precise than that."""

@@ -11,11 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.treatment import Edit
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.modules.loss_scaling import START, DropOverflow
-from unvanish.remedies.modules.loss_scaling import LossScaling as Hook
-from unvanish.remedies.settings import Attach, trained_by
+from unvanish.record.change import Edit
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.hooks.loss_scaling import START, DropOverflow
+from unvanish.remedies.hooks.loss_scaling import LossScaling as Hook
+from unvanish.remedies.optimizers.settings import Attach, trained_by
 
 
 @final

@@ -7,12 +7,12 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.ends import hidden_weights
-from unvanish.remedies.modules.muon import RATE_RATIO, MuonWithAdamW
-from unvanish.remedies.optimizer_kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
-from unvanish.remedies.settings import proportional, trained_by
-from unvanish.remedies.survey import survey
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.optimizers.kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
+from unvanish.remedies.optimizers.muon import RATE_RATIO, MuonWithAdamW
+from unvanish.remedies.optimizers.settings import proportional, trained_by
+from unvanish.remedies.structure.outer_layers import hidden_weights
 
 RATE = 1e-3
 """Of the group, where the present rate is of another kind: AdamW's default. Muon's part takes 20 times as much."""

@@ -8,9 +8,9 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.optimizer_kind import exchanged, require_exchangeable
-from unvanish.remedies.settings import proportional, rates, set_groups, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.optimizers.kind import exchanged, require_exchangeable
+from unvanish.remedies.optimizers.settings import proportional, rates, set_groups, trained_by
 
 MOMENTUM = 0.9
 """Krizhevsky 2012, sec. 5."""

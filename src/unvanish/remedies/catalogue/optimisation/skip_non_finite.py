@@ -7,9 +7,9 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.modules.finite_steps import FiniteSteps as Hook
-from unvanish.remedies.settings import Attach, attached, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.hooks.finite_steps import FiniteSteps as Hook
+from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
 
 
 @final

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies.contract import Context, Operation, Remedy
-from unvanish.remedies.modules.pace import WarmUp as Hook
-from unvanish.remedies.settings import Attach, attached, trained_by
+from unvanish.remedies.base import Context, Operation, Remedy
+from unvanish.remedies.hooks.scaled_learning_rate import WarmUp as Hook
+from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
 
 PLAIN = 100
 """Steps for an optimizer without second moments. Goyal 2017, arXiv 1706.02677, warms up over five epochs, which a step cannot

@@ -7,11 +7,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from unvanish.record.demonstration import Board, Marks, Panel
-from unvanish.report import numbers
-from unvanish.report.bar_chart import MARGIN, colour, labels
-from unvanish.report.palette import CATEGORIES, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
+from unvanish.record.demo_result import Board, Marks, Panel
+from unvanish.report.figures.bar_chart import MARGIN, colour, labels
+from unvanish.report.figures.palette import CATEGORIES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.wording import numbers
 
 ROW = 27  # pixels
 FRAME = 100

@@ -6,11 +6,11 @@ import math
 
 import plotly.graph_objects as go
 
-from unvanish.record.demonstration import Chart, Line
-from unvanish.report import numbers
-from unvanish.report.ladder import evenly
-from unvanish.report.palette import CATEGORIES, DASHES, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
+from unvanish.record.demo_result import Chart, Line
+from unvanish.report.figures.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.views.shown_rows import evenly
+from unvanish.report.wording import numbers
 
 FEW = 30  # points that can be told apart, and are marked
 TABLE_COLUMNS = 10

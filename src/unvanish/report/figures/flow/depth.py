@@ -10,14 +10,15 @@ import plotly.graph_objects as go
 
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
-from unvanish.report import flow_terms, numbers
-from unvanish.report.bar_chart import HATCHED
-from unvanish.report.flow_terms import said
-from unvanish.report.gradient_figure import FLAT
-from unvanish.report.ladder import evenly
-from unvanish.report.palette import CATEGORIES, DASHES, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.bar_chart import HATCHED
+from unvanish.report.figures.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.run.gradient import FLAT
+from unvanish.report.views import flow_terms
+from unvanish.report.views.flow_terms import said
+from unvanish.report.views.shown_rows import evenly
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 KINDS = ("weight", "activation", "normalisation")
 FEWEST = 3  # two points are no course

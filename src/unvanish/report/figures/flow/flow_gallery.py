@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
 from unvanish.record.spectrum import JacobianSpectrum
-from unvanish.report.depth_figure import depth_picture
-from unvanish.report.kinds_figure import kinds_picture
-from unvanish.report.picture import Picture
-from unvanish.report.spectrum_figure import spectrum_picture
-from unvanish.report.time_figure import time_picture
-from unvanish.report.waterfall_figure import waterfall_picture
+from unvanish.report.figures.flow.depth import depth_picture
+from unvanish.report.figures.flow.operation_kinds import kinds_picture
+from unvanish.report.figures.flow.spectrum import spectrum_picture
+from unvanish.report.figures.flow.time import time_picture
+from unvanish.report.figures.flow.waterfall import waterfall_picture
+from unvanish.report.figures.picture import Picture
 
 
 def flow_gallery(

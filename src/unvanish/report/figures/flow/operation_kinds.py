@@ -8,12 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from unvanish.record.flow import ENDS, INTERFERENCE, SIZE, SPLIT, GradientFlow
-from unvanish.report import flow_terms, numbers
-from unvanish.report.bar_chart import MARGIN, colour, figures_beside, labels
-from unvanish.report.flow_terms import said
-from unvanish.report.gradient_figure import FLAT
-from unvanish.report.palette import QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.bar_chart import MARGIN, colour, figures_beside, labels
+from unvanish.report.figures.palette import QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.run.gradient import FLAT
+from unvanish.report.views import flow_terms
+from unvanish.report.views.flow_terms import said
+from unvanish.report.wording import numbers
 
 NAMES = 2  # operations that are named beside their kind
 SLIGHT = 0.0005  # decades that the third decimal no longer shows

@@ -9,13 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from unvanish.record.spectrum import JacobianSpectrum
-from unvanish.report import flow_terms, numbers
-from unvanish.report.bar_chart import HATCHED, colour
-from unvanish.report.flow_terms import said
-from unvanish.report.ladder import evenly
-from unvanish.report.palette import CATEGORIES, DASHES, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.bar_chart import HATCHED, colour
+from unvanish.report.figures.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.views import flow_terms
+from unvanish.report.views.flow_terms import said
+from unvanish.report.views.shown_rows import evenly
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 BINS = 30
 NARROW = 0.2  # decades that the axis covers at least: an orthogonal network has one singular value, many times

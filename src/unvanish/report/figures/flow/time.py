@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from unvanish.record.flow import GradientFlow, TimeProfile
-from unvanish.report import numbers
-from unvanish.report.flow_terms import said
-from unvanish.report.ladder import evenly
-from unvanish.report.palette import CATEGORIES, DASHES, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.views.flow_terms import said
+from unvanish.report.views.shown_rows import evenly
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 HORIZON = -3.0  # decades: the horizon of a profile is where a thousandth is left
 NOTABLE = 0.005  # decades a step that the second decimal shows; less is said to be level

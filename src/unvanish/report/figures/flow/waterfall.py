@@ -12,12 +12,13 @@ import plotly.graph_objects as go
 
 from unvanish.record.flow import GradientFlow
 from unvanish.record.prediction import Prediction
-from unvanish.report import flow_terms, numbers, places
-from unvanish.report.bar_chart import HATCHED, MARGIN, colour, figures_beside, labels
-from unvanish.report.flow_terms import Line, Piece, said
-from unvanish.report.gradient_figure import FLAT
-from unvanish.report.palette import CATEGORIES, INK, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.bar_chart import HATCHED, MARGIN, colour, figures_beside, labels
+from unvanish.report.figures.palette import CATEGORIES, INK, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.run.gradient import FLAT
+from unvanish.report.views import flow_terms
+from unvanish.report.views.flow_terms import Line, Piece, said
+from unvanish.report.wording import numbers, places
 
 LINES = 18  # bars that are seen at one glance
 LABEL = 26

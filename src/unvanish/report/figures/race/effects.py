@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 
 from unvanish.record.run import Run
 from unvanish.record.verdict import Effect, Outcome, RaceResult
-from unvanish.report import numbers, race_table
-from unvanish.report.palette import BETTER, CURED, NO_BETTER, QUIET, WORSE
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.palette import BETTER, CURED, NO_BETTER, QUIET, WORSE
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.views import race_table
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 COLOURS: Mapping[Outcome, str] = {
     Outcome.CURED: CURED,

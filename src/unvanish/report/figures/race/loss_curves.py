@@ -11,12 +11,13 @@ import plotly.graph_objects as go
 
 from unvanish.record.run import Run
 from unvanish.record.verdict import RaceResult, TrialResult
-from unvanish.report import numbers, race_table
-from unvanish.report.loss_figure import LOG10_RANGE
-from unvanish.report.palette import CATEGORIES, DASHES, QUIET
-from unvanish.report.pareto import CONTROL
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.run.loss import LOG10_RANGE
+from unvanish.report.views import race_table
+from unvanish.report.views.pareto_front import CONTROL
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 LOSS = "loss"
 LABEL = 30

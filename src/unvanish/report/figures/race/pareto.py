@@ -10,13 +10,14 @@ import plotly.graph_objects as go
 
 from unvanish.record.run import Run
 from unvanish.record.verdict import RaceResult
-from unvanish.report import numbers, pareto, race_table
-from unvanish.report.palette import NO_BETTER, QUIET
-from unvanish.report.pareto import Point
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
-from unvanish.report.race_figure import COLOURS, CONTROL_SYMBOL, SYMBOLS
-from unvanish.report.race_table import Row
+from unvanish.report.figures.palette import NO_BETTER, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.race.effects import COLOURS, CONTROL_SYMBOL, SYMBOLS
+from unvanish.report.views import pareto_front, race_table
+from unvanish.report.views.pareto_front import Point
+from unvanish.report.views.race_table import Row
+from unvanish.report.wording import numbers
+from unvanish.report.wording.places import shortened
 
 LABEL = 24
 MARK, LARGEST_MARK, RING = 13.0, 40.0, 11.0  # pixels across: of a network of the script's own size, at most, and around it
@@ -59,7 +60,7 @@ def _marks(race: RaceResult) -> list[_Mark]:
     rows = {row.name: row for row in race_table.rows(race)}
     metric = next(iter(race_table.metrics(race)), "")
     found: list[_Mark] = []
-    for point in pareto.points(race):
+    for point in pareto_front.points(race):
         row = rows[point.name]
         score, spread = row.value(metric) or (math.nan, math.nan)
         if math.isfinite(score) and math.isfinite(point.step_time):

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix, Run
-from unvanish.report import heatmap, numbers
-from unvanish.report.ladder import Columns, Ladder, columns, ladder, measured, over_steps, shown_note
-from unvanish.report.palette import DIVERGING, SHARE
-from unvanish.report.picture import Picture
+from unvanish.report.figures import heatmap
+from unvanish.report.figures.palette import DIVERGING, SHARE
+from unvanish.report.figures.picture import Picture
+from unvanish.report.views.shown_rows import Columns, Ladder, columns, ladder, measured, over_steps, shown_note
+from unvanish.report.wording import numbers
 
 WORTH_DRAWING = 0.05  # an empty picture says less than a sentence: below this share everywhere, the sentence stands instead
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.report import heatmap, numbers
-from unvanish.report.gradient import Gradient, gradient
-from unvanish.report.ladder import Columns, columns, shown_note
-from unvanish.report.palette import DIVERGING
-from unvanish.report.picture import Picture
+from unvanish.report.figures import heatmap
+from unvanish.report.figures.palette import DIVERGING
+from unvanish.report.figures.picture import Picture
+from unvanish.report.views.gradient_by_depth import Gradient, gradient
+from unvanish.report.views.shown_rows import Columns, columns, shown_note
+from unvanish.report.wording import numbers
 
 FLAT = 0.5  # decades that nobody would call a loss: the gradient of the first and last layer differ by less than threefold
 ROUGH = 2.0  # from here on a tenth of a decade is idle precision in a headline

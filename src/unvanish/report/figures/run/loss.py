@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from unvanish.record.run import Run
-from unvanish.report import numbers
-from unvanish.report.ladder import evenly
-from unvanish.report.palette import CATEGORIES, DASHES, QUIET
-from unvanish.report.picture import Picture, Table, canvas, titled
+from unvanish.report.figures.palette import CATEGORIES, DASHES, QUIET
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.views.shown_rows import evenly
+from unvanish.report.wording import numbers
 
 POINTS = 1000  # about as many as a screen has pixels across
 LOG10_RANGE = 1.5  # a loss that spans more decades than this is drawn on a logarithmic axis

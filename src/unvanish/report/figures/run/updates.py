@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from unvanish.record.run import Matrix, Run
-from unvanish.report.ladder import Columns, columns, evenly, measured, over_steps
-from unvanish.report.palette import CATEGORIES, DASHES
-from unvanish.report.picture import Picture, Table, canvas, titled
-from unvanish.report.places import shortened
+from unvanish.report.figures.palette import CATEGORIES, DASHES
+from unvanish.report.figures.picture import Picture, Table, canvas, titled
+from unvanish.report.views.shown_rows import Columns, columns, evenly, measured, over_steps
+from unvanish.report.wording.places import shortened
 
 USUAL = -3.0  # A. Karpathy, CS231n notes, "Ratio of weights:updates": "this ratio should be somewhere around 1e-3"
 BAND = 1.0  # decades to either side that we shade; the notes give no width, so this one is ours

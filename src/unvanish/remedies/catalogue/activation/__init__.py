@@ -1,0 +1,1 @@
+"""Remedies that exchange activation functions."""

@@ -1,0 +1,1 @@
+"""Remedies that change the architecture: recurrent cells, residual gates, pre-normalisation."""

@@ -1,0 +1,1 @@
+"""Remedies that change the network's input scaling or its output activation."""

@@ -1,0 +1,1 @@
+"""Remedies that draw initial weights and biases."""

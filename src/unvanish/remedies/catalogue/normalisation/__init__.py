@@ -1,0 +1,1 @@
+"""Remedies that insert or exchange normalisation layers."""

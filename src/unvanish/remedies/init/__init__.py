@@ -1,0 +1,1 @@
+"""Random weights: scales, orthogonal matrices, recurrent layers, and which weights an initialisation draws."""

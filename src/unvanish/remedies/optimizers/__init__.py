@@ -1,0 +1,1 @@
+"""Changes to optimizers: class, settings, parameters, the learning-rate search, and Muon."""

@@ -1,0 +1,1 @@
+"""Structures recognised in the forward graph: residual branches, plain chains, recurrences, outer layers."""

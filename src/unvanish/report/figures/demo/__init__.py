@@ -1,0 +1,1 @@
+"""Pictures of a demo: rows on a scale, and lines over an axis."""

@@ -1,0 +1,1 @@
+"""Pictures of a race: loss curves, effects with intervals, and cost against benefit."""

@@ -1,0 +1,1 @@
+"""Pictures of a training: gradient, activations, loss and updates over steps."""

@@ -1,0 +1,1 @@
+"""Runs, flows, races and demos rendered for the terminal with rich."""

@@ -1,0 +1,1 @@
+"""A network's input-output Jacobian as a linear map, and its singular values."""

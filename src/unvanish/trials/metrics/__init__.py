@@ -1,0 +1,1 @@
+"""The metrics that a script reports: printed text, experiment trackers, and what their names mean."""

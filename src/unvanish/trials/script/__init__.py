@@ -1,0 +1,1 @@
+"""Runs a script as `python script.py` would: arguments, imports, seeds, tracebacks, exit code."""
