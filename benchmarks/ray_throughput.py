@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from unvanish.trials import Script, Trial
-from unvanish.trials.engines.engine import Terms
+from unvanish.trials.engines.engine import EngineOptions
 from unvanish.trials.engines.ray import engage
 
 TRIALS = 4
@@ -79,7 +79,7 @@ def _pair(address: str, folder: Path, number: int) -> Throughput:
 def _trials_a_minute(address: str, folder: Path, workers: int) -> float:
     """How many trials end in a minute, with each worker at work from the start."""
     script = Script(folder.parent / "train.py")
-    with engage(Terms(lambda _: [], jobs=workers, address=address)) as engine:
+    with engage(EngineOptions(lambda _: [], jobs=workers, address=address)) as engine:
         engine.advance([(Trial(script, (), seed, folder / f"warm-{seed}"), 1) for seed in range(workers)])
         engine.stop([Trial(script, (), seed, folder / f"warm-{seed}") for seed in range(workers)])
         start = time.monotonic()

@@ -78,7 +78,7 @@ def test_a_location_has_the_text_of_its_line() -> None:
     found = source_location.location(source_location.place(frame))
     assert found is not None
     assert found.file == HERE
-    assert "callsite.location" in found.text
+    assert "source_location.location" in found.text
 
 
 def test_a_line_that_cannot_be_read_has_no_text() -> None:
@@ -88,6 +88,6 @@ def test_a_line_that_cannot_be_read_has_no_text() -> None:
 
 
 def test_asking_imports_no_torch() -> None:
-    ask = "import sys; from unvanish import callsite; callsite.place(sys._getframe()); assert 'torch' not in sys.modules"
+    ask = "import sys; from unvanish import source_location; source_location.place(sys._getframe()); assert 'torch' not in sys.modules"
     ended = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.cures.patients import Claim, Treated, claimed, treated
 from benchmarks.diagnosis.corpus import Case, cases, default_folders
-from unvanish.record.change import SHELF
+from unvanish.record.change import REMEDY_NAMES
 
 DRAWN = 6  # as many as a first wave of a race
 
@@ -23,7 +23,7 @@ def curable(folders: list[Path], only: Sequence[str]) -> list[Case]:
 
 def drawn(case: Case, turn: int) -> tuple[str, ...]:
     """As many remedies as a race begins with, drawn at random from the shelf."""
-    return tuple(random.Random(f"{case.name}:{turn}").sample(sorted(SHELF), DRAWN))
+    return tuple(random.Random(f"{case.name}:{turn}").sample(sorted(REMEDY_NAMES), DRAWN))
 
 
 def line(each: Treated) -> str:

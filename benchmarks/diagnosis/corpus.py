@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unvanish.examination import foretold
+from unvanish.examination import with_prediction
 from unvanish.record.journal import load
 from unvanish.record.run import Run
 
@@ -95,7 +95,7 @@ def records(chosen: list[Case], store: Path, *, jobs: int, max_steps: int | None
     store.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
         paths = list(pool.map(lambda case: record(case, store, max_steps=max_steps), chosen))
-    return {case.name: foretold(load(path)) if path.exists() else None for case, path in zip(chosen, paths, strict=True)}
+    return {case.name: with_prediction(load(path)) if path.exists() else None for case, path in zip(chosen, paths, strict=True)}
 
 
 def varied(case: Case, variation: str, text: str, *, seed: int = 0) -> Case:

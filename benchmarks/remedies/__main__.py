@@ -12,19 +12,19 @@ from pathlib import Path
 
 from benchmarks.remedies.experiments import EXPERIMENTS
 from benchmarks.remedies.racing import race
-from unvanish.record.stored_race import Raced, dumps
+from unvanish.record.stored_race import StoredRace, dumps
 from unvanish.report.wording import numbers
 
 STORED = Path(__file__).resolve().parents[2] / "src" / "unvanish" / "remedies" / "verdicts"
 SEEDS = 5
 
 
-def table(races: Mapping[str, tuple[Raced, ...]]) -> str:
+def table(races: Mapping[str, tuple[StoredRace, ...]]) -> str:
     """A line for each experiment."""
     return "\n".join(_line(name, each) for name, several in races.items() for each in several)
 
 
-def store(races: Mapping[str, tuple[Raced, ...]], folder: Path) -> None:
+def store(races: Mapping[str, tuple[StoredRace, ...]], folder: Path) -> None:
     """Writes a file for each remedy."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, several in races.items():
@@ -48,7 +48,7 @@ def main() -> None:
     print(table(races))
 
 
-def _line(name: str, raced: Raced) -> str:
+def _line(name: str, raced: StoredRace) -> str:
     effect = raced.effect
     values = f"{numbers.figure(effect.control)} -> {numbers.figure(effect.treated)}"
     proved = f"{raced.outcome.value:6} {values:16} {numbers.signed(effect.effect)} {numbers.interval(*effect.interval)}"

@@ -13,7 +13,7 @@ from benchmarks.remedies.experiments import EXPERIMENTS
 from benchmarks.remedies.tasks import TASKS
 from benchmarks.remedies.training import Trained, step_time_ratio, train
 from unvanish.race.paired_statistics import paired_effect
-from unvanish.record.stored_race import Raced, outcome_of
+from unvanish.record.stored_race import StoredRace, outcome_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Field:
                     self.trainings[task, names, seed] = self.executor.submit(_train, task, names, seed)
         self.ratios.setdefault((task, remedies), self.executor.submit(_ratio, task, remedies, self.seeds[0]))
 
-    def result(self, task: str, remedies: tuple[str, ...]) -> Raced:
+    def result(self, task: str, remedies: tuple[str, ...]) -> StoredRace:
         """What an experiment proved, once its trainings have ended. Raises RuntimeError where the remedies refused to act."""
         control, treated = ([self.trainings[task, names, seed].result() for seed in self.seeds] for names in ((), remedies))
         if refusals := [each.refusal for each in treated if each.refusal]:
@@ -42,7 +42,7 @@ class Field:
         values = [each.value for each in treated]
         before = [each.value for each in control]
         effect = paired_effect(about.metric, before, treated=values, higher_is_better=about.higher_is_better)
-        return Raced(
+        return StoredRace(
             remedies=remedies,
             network=about.network,
             data=about.data,
@@ -55,7 +55,7 @@ class Field:
         )
 
 
-def race(names: Iterable[str], *, seeds: int, jobs: int) -> Mapping[str, tuple[Raced, ...]]:
+def race(names: Iterable[str], *, seeds: int, jobs: int) -> Mapping[str, tuple[StoredRace, ...]]:
     """The experiments of each remedy, first the one that it should help."""
     chosen = list(names)
     context = multiprocessing.get_context("spawn")

@@ -15,7 +15,7 @@ from unvanish.record.examination import Examination
 if TYPE_CHECKING:
     from torch import nn
 
-    from unvanish.observe.first_call import Seen
+    from unvanish.observe.first_call import FirstCall
     from unvanish.record.flow import GradientFlow
     from unvanish.record.run import Run
     from unvanish.record.structure import Location
@@ -31,26 +31,26 @@ def examine(
     from unvanish.diagnose.prediction import predict
     from unvanish.tracing import spectra, trace, with_orthogonality
 
-    flow = with_pen(with_orthogonality(trace(model, inputs, loss, births=births), model))
+    flow = with_plotting(with_orthogonality(trace(model, inputs, loss, births=births), model))
     return Examination(flow, predict(flow), spectra(model, inputs, flow))
 
 
-def first_look(seen: Seen) -> Examination | None:
+def first_look(seen: FirstCall) -> Examination | None:
     """The network of a training's first step, traced with the gradient that really came; None where that cannot be had.
 
     It works on a copy, so that a network that keeps things from call to call finds them as they were, and what the copy prints
-    is not printed twice. Theory is asked later, by `foretold`.
+    is not printed twice. Theory is asked later, by `with_prediction`.
     """
-    from unvanish.tracing import Unlookable, look_again
+    from unvanish.tracing import NotRetraceable, retrace_step
 
     try:
-        again = look_again(seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, seen.births.get)
-    except (Unlookable, UnvanishError):
+        again = retrace_step(seen.model, seen.args, seen.kwargs, seen.seeds, seen.casts, seen.births.get)
+    except (NotRetraceable, UnvanishError):
         return None
     return Examination(again.flow, flops=again.flops)
 
 
-def foretold(run: Run) -> Run:
+def with_prediction(run: Run) -> Run:
     """The run with what theory says of its network, which a training in progress does not wait for."""
     seen = run.examination
     if seen is None or seen.prediction is not None:
@@ -67,7 +67,7 @@ def births(run: Run, model: nn.Module) -> Callable[[nn.Module], Location | None]
     return lambda module: lines.get(paths.get(module, ""))
 
 
-def with_pen(flow: GradientFlow) -> GradientFlow:
+def with_plotting(flow: GradientFlow) -> GradientFlow:
     """The flow, able to draw itself."""
     from unvanish.report.figures.flow.flow_gallery import flow_figure
 

@@ -19,7 +19,8 @@ import gc, json, os, sys, types
 import torch
 import unvanish
 from unvanish.cli.main import main
-from unvanish.report import page, terminal
+from unvanish.report.page import run_page
+from unvanish.report.terminal import run_report
 
 # What every run needs is imported by watching once here; the children then share it.
 torch.set_num_threads(1)
@@ -29,8 +30,8 @@ with unvanish.watch(net) as run:
     for step in range(8):
         net(torch.ones(3, 2)).sum().backward()
         optimizer.step()
-page.html(run.run, run.findings)
-terminal.render(run.run, run.findings, script="")
+run_page.html(run.run, run.findings)
+run_report.render(run.run, run.findings, script="")
 gc.freeze()
 
 for line in sys.stdin:

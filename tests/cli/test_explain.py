@@ -30,13 +30,13 @@ def drawn(shown: object, width: int) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", said.get()).splitlines()
 
 
-@pytest.mark.parametrize("shelf", SHELVES)
-def test_a_shelf_is_listed_with_a_line_for_each(shelf: str, tmp_path: Path, nursery: Nursery) -> None:
-    listed = nursery.unvanish(tmp_path, "list", shelf, "--json", "-")
+@pytest.mark.parametrize("catalogue", SHELVES)
+def test_a_shelf_is_listed_with_a_line_for_each(catalogue: str, tmp_path: Path, nursery: Nursery) -> None:
+    listed = nursery.unvanish(tmp_path, "list", catalogue, "--json", "-")
     entries = json.loads(listed.out)
-    assert sorted(entry["name"] for entry in entries) == sorted(SHELVES[shelf])
+    assert sorted(entry["name"] for entry in entries) == sorted(SHELVES[catalogue])
     assert all(entry["summary"].endswith(".") for entry in entries)
-    shown = nursery.unvanish(tmp_path, "list", shelf)
+    shown = nursery.unvanish(tmp_path, "list", catalogue)
     assert (listed.code, shown.code, shown.err) == (0, 0, "")
     assert [line.split()[0] for line in shown.out.decode().splitlines()] == [entry["name"] for entry in entries]
     assert all(line.endswith(".") for line in shown.out.decode().splitlines())

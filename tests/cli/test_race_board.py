@@ -12,13 +12,13 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from unvanish.cli.race_board import Board, Log, Silence, display
-from unvanish.cli.race_progress import Standings
+from unvanish.cli.race_board import Log, RaceBoard, Silence, display
+from unvanish.cli.race_progress import RaceProgress
 from unvanish.record.race_plan import PlannedPart
 from unvanish.record.verdict import TrialResult
 from unvanish.report.terminal.live_race import LiveRace
 from unvanish.trials import Script, Trial
-from unvanish.trials.trial import News, State
+from unvanish.trials.trial import State, TrialEvent
 
 SCRIPT = Script(Path("a.py"), ())
 LONG = "tailored-activation + delta-orthogonal-init"
@@ -38,22 +38,22 @@ def trial(name: str = "", seed: int = 0, *, look: str = "") -> Trial:
     return Trial(SCRIPT, tuple(name.split(" + ")) if name else (), seed, Path("unused"), look=look)
 
 
-def running(of: Trial, step: int, goal: int | None = None, *, loss: float = 1.0) -> News:
-    return News(of, State.RUNNING, step, loss, goal)
+def running(of: Trial, step: int, goal: int | None = None, *, loss: float = 1.0) -> TrialEvent:
+    return TrialEvent(of, State.RUNNING, step, loss, goal)
 
 
-def ended(of: Trial, step: int, loss: float, *, paused: bool = False, failure: str | None = None) -> News:
+def ended(of: Trial, step: int, loss: float, *, paused: bool = False, failure: str | None = None) -> TrialEvent:
     result = TrialResult(of.remedies, of.seed, step, loss, (), (), 100.0, 10, 10, (), failure, paused)
-    return News(of, State.PAUSED if paused else State.ENDED, step, loss, step if paused else None, result)
+    return TrialEvent(of, State.PAUSED if paused else State.ENDED, step, loss, step if paused else None, result)
 
 
-def stopped(of: Trial, step: int) -> News:
-    return News(of, State.STOPPED, step, 1.0, step)
+def stopped(of: Trial, step: int) -> TrialEvent:
+    return TrialEvent(of, State.STOPPED, step, 1.0, step)
 
 
-def told(clock: Clock) -> Standings:
+def told(clock: Clock) -> RaceProgress:
     """A race after its first rung: the control needed 2 s to start and 0.1 s a step."""
-    standings = Standings(clock)
+    standings = RaceProgress(clock)
     standings.stage("watching it as it is", 1)
     clock.now = 38.0
     standings.take(ended(trial(), 360, 2.3))
@@ -67,7 +67,7 @@ def told(clock: Clock) -> Standings:
     return standings
 
 
-def drawn(standings: Standings, width: int = 80, height: int = 24) -> list[str]:
+def drawn(standings: RaceProgress, width: int = 80, height: int = 24) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width, height=height)
     console.print(LiveRace(standings.part, standings.rows(), standings.foot()))
@@ -156,7 +156,7 @@ def test_a_low_terminal_shows_the_leaders_and_the_control_and_counts_the_rest() 
 
 
 def test_before_the_first_news_it_is_one_line() -> None:
-    standings = Standings(Clock())
+    standings = RaceProgress(Clock())
     assert [line.strip() for line in drawn(standings)] == ["starting · 0 s so far"]
     standings.stage("watching it as it is", 1)
     assert [line.strip() for line in drawn(standings)] == ["watching it as it is · 0 of 1 trial of this part · 0 s so far"]
@@ -166,7 +166,7 @@ def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:
     file = io.StringIO()
     console = Console(file=file, width=80, force_terminal=True, color_system="standard", legacy_windows=False)
     threads = set(threading.enumerate())
-    with Board(console, clock=Clock()) as board:
+    with RaceBoard(console, clock=Clock()) as board:
         board.stage("watching it as it is", 1)
         board.show(running(trial(), 7))
     text = file.getvalue()
@@ -178,7 +178,7 @@ def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:
         assert not thread.is_alive()
 
 
-def logged(news: Sequence[News]) -> list[str]:
+def logged(news: Sequence[TrialEvent]) -> list[str]:
     file, clock = io.StringIO(), Clock()
     with Log(Console(file=file, width=40), clock=clock) as log:
         log.stage("rung 1 of 3, to step 40", 7)
@@ -210,7 +210,7 @@ def test_the_log_has_a_line_for_each_part_and_each_trial_that_waits_ends_or_was_
 @pytest.mark.parametrize(
     ("options", "environment", "kind"),
     [
-        ({"force_terminal": True, "color_system": "standard"}, {"TERM": "xterm"}, Board),
+        ({"force_terminal": True, "color_system": "standard"}, {"TERM": "xterm"}, RaceBoard),
         ({"force_terminal": True}, {"TERM": "dumb"}, Log),
         ({"force_terminal": True, "no_color": True}, {"TERM": "xterm"}, Log),
         ({"force_terminal": False}, {}, Log),

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from demo_sizes import TOYS
 
-from unvanish.demos.catalogue import PROGRAMME, find
+from unvanish.demos.catalogue import DEMOS, find
 from unvanish.demos.demo import Demo
 from unvanish.errors import UsageError
 
 
-@pytest.mark.parametrize("name", PROGRAMME)
+@pytest.mark.parametrize("name", DEMOS)
 def test_a_demo_is_found_by_its_name_and_is_what_the_programme_says(name: str) -> None:
     demo = find(name.upper().replace("-", "_")).load()
     assert isinstance(demo, Demo)
@@ -24,15 +24,15 @@ def test_a_demo_is_found_by_its_name_and_is_what_the_programme_says(name: str) -
 def test_the_documentation_has_a_section_and_the_minutes_of_every_demo() -> None:
     text = (Path(__file__).parents[2] / "docs" / "demos.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `unvanish demo ([a-z-]+)` \| .+ \| (\d+) \|$", text, re.MULTILINE)
-    assert rows == [(billing.name, str(billing.minutes)) for billing in PROGRAMME.values()]
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(PROGRAMME)
+    assert rows == [(billing.name, str(billing.minutes)) for billing in DEMOS.values()]
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(DEMOS)
 
 
 def test_every_demo_is_tried_at_toy_size() -> None:
-    assert set(TOYS) == set(PROGRAMME)
+    assert set(TOYS) == set(DEMOS)
 
 
-@pytest.mark.parametrize("name", PROGRAMME)
+@pytest.mark.parametrize("name", DEMOS)
 def test_no_two_trainings_of_a_demo_are_the_same_and_all_have_effort(name: str) -> None:
     trainings = find(name).load().trainings()
     assert len({(training.label, training.seed) for training in trainings}) == len(trainings)

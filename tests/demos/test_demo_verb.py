@@ -17,7 +17,7 @@ from rich.console import Console
 from unvanish.cli.demo_progress import DemoBoard
 from unvanish.cli.main import run_app
 from unvanish.demos import run_demo
-from unvanish.demos.catalogue import PROGRAMME, Billing
+from unvanish.demos.catalogue import DEMOS, DemoEntry
 from unvanish.demos.demo import Demo, News
 from unvanish.record.demo_result import Course, Demonstration, Ending, Standing
 from unvanish.report.terminal.demo import render
@@ -27,10 +27,10 @@ from unvanish.report.terminal.demo import render
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every demo at toy size, in this process."""
 
-    def toy(billing: Billing) -> Demo:
+    def toy(billing: DemoEntry) -> Demo:
         return TOYS[billing.name]
 
-    monkeypatch.setattr(Billing, "load", toy)
+    monkeypatch.setattr(DemoEntry, "load", toy)
     monkeypatch.setattr(run_demo, "JOBS", 1)
 
 
@@ -101,7 +101,7 @@ def test_help_names_every_demo_and_imports_no_torch() -> None:
     code = "import sys; from unvanish.cli.main import run_app; run_app(['demo', '--help']); sys.exit('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0
-    assert all(name in ended.stdout for name in PROGRAMME)
+    assert all(name in ended.stdout for name in DEMOS)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -144,7 +144,7 @@ def test_the_board_tells_how_far_the_whole_is(terminal: bool) -> None:
 
 
 def performed(name: str) -> Demonstration:
-    return run_demo.perform(name, TOYS[name], jobs=1, progress=lambda _: None)
+    return run_demo.run_demo(name, TOYS[name], jobs=1, progress=lambda _: None)
 
 
 def printed(shown: Demonstration, width: int) -> list[str]:

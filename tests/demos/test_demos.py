@@ -14,7 +14,7 @@ from torch import nn
 from unvanish.demos.activations import KINDS, plain
 from unvanish.demos.adding_problem import VARIANCE, held_out, sequences
 from unvanish.demos.digits import digits
-from unvanish.demos.run_demo import perform
+from unvanish.demos.run_demo import run_demo
 from unvanish.demos.weight_gradients import first_over_last, profile, weight_gradients
 from unvanish.record.demo_result import Course, Demonstration, Ending, Standing
 from unvanish.report import demo_json
@@ -23,7 +23,7 @@ from unvanish.report.page import demo_page
 
 @pytest.fixture(scope="module", params=list(TOYS))
 def shown(request: pytest.FixtureRequest) -> Demonstration:
-    return perform(request.param, TOYS[request.param], jobs=1, progress=lambda _: None)
+    return run_demo(request.param, TOYS[request.param], jobs=1, progress=lambda _: None)
 
 
 def test_a_demo_runs_every_training_and_says_what_came_of_it(shown: Demonstration) -> None:
@@ -42,7 +42,7 @@ def test_a_demo_runs_every_training_and_says_what_came_of_it(shown: Demonstratio
 
 
 def test_the_same_demo_gives_the_same_figures(shown: Demonstration) -> None:
-    again = perform(shown.name, TOYS[shown.name], jobs=1, progress=lambda _: None)
+    again = run_demo(shown.name, TOYS[shown.name], jobs=1, progress=lambda _: None)
     for one, two in zip(shown.trainings, again.trainings, strict=True):
         assert [point.score for point in one.course.points] == pytest.approx(
             [point.score for point in two.course.points], nan_ok=True

@@ -27,22 +27,22 @@ from tasks import (
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.workflows.watch import Watched
+from unvanish.workflows.watch import WatchedRun
 
 
-def deep_relu_with_he() -> Watched:
+def deep_relu_with_he() -> WatchedRun:
     model = draw(mlp((20, *[32] * 12, 4), nn.ReLU), he)
     return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
 
 
-def residual_network_with_batchnorm() -> Watched:
+def residual_network_with_batchnorm() -> WatchedRun:
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), *[Block(8) for _ in range(4)], nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 2)
     )
     return fit(model, images, steps=80, optimizer=torch.optim.SGD(model.parameters(), 0.05, momentum=0.9))
 
 
-def convolutions_with_pooling() -> Watched:
+def convolutions_with_pooling() -> WatchedRun:
     model = nn.Sequential(
         *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten()),
@@ -51,24 +51,24 @@ def convolutions_with_pooling() -> Watched:
     return fit(model, images, steps=100)
 
 
-def long_short_term_memory() -> Watched:
+def long_short_term_memory() -> WatchedRun:
     return fit(Reader(nn.LSTM(3, 16, num_layers=2, batch_first=True)), sequences, steps=150)
 
 
-def gated_recurrent_unit() -> Watched:
+def gated_recurrent_unit() -> WatchedRun:
     return fit(Reader(nn.GRU(3, 16, batch_first=True)), sequences, steps=150)
 
 
-def transformer() -> Watched:
+def transformer() -> WatchedRun:
     return fit(Attentive(), texts, steps=150)
 
 
-def embedding_with_rare_words() -> Watched:
+def embedding_with_rare_words() -> WatchedRun:
     model = Bag()
     return fit(model, texts, optimizer=torch.optim.Adam(model.parameters(), 0.01))
 
 
-def adversarial_pair() -> Watched:
+def adversarial_pair() -> WatchedRun:
     generator, critic = mlp((4, 24, 24, 2), nn.ReLU), mlp((2, 24, 24, 1), lambda: nn.LeakyReLU(0.2))
     g_opt, d_opt = (torch.optim.Adam(m.parameters(), 1e-3, betas=(0.5, 0.999)) for m in (generator, critic))
     with unvanish.watch(generator, critic) as run:
@@ -83,7 +83,7 @@ def adversarial_pair() -> Watched:
     return run
 
 
-def siamese_twins() -> Watched:
+def siamese_twins() -> WatchedRun:
     model = mlp((20, 32, 32, 8), nn.ReLU)
 
     def contrastive(ours: Tensor, y: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def siamese_twins() -> Watched:
     return fit(model, points, loss=contrastive)
 
 
-def called_once_for_each_twin() -> Watched:
+def called_once_for_each_twin() -> WatchedRun:
     model = mlp((20, 32, 8), nn.Tanh)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     with unvanish.watch(model) as run:
@@ -106,31 +106,31 @@ def called_once_for_each_twin() -> Watched:
     return run
 
 
-def fine_tuning_with_frozen_layers() -> Watched:
+def fine_tuning_with_frozen_layers() -> WatchedRun:
     model = draw(mlp((20, 48, 48, 48, 4), nn.ReLU), he)
     for parameter in model[:4].parameters():
         parameter.requires_grad_(False)
     return fit(model, points, optimizer=torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 2e-3))
 
 
-def fine_tuning_of_the_head_alone() -> Watched:
+def fine_tuning_of_the_head_alone() -> WatchedRun:
     model = draw(mlp((20, 48, 48, 4), nn.ReLU), he)
     return fit(model, points, optimizer=torch.optim.SGD(model[-1].parameters(), 0.05))
 
 
-def converged_long_ago() -> Watched:
+def converged_long_ago() -> WatchedRun:
     model = mlp((20, 32, 4), nn.ReLU)
     x, y = points(0)
     return fit(model, lambda _: (x, y), steps=600, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
 
 
-def tiny_gradients_with_adam() -> Watched:
+def tiny_gradients_with_adam() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3, eps=1e-16)
     return fit(model, points, loss=lambda out, y: 1e-6 * F.cross_entropy(out, y), optimizer=optimizer)
 
 
-def sparse_relu_with_l1() -> Watched:
+def sparse_relu_with_l1() -> WatchedRun:
     encoder, decoder = nn.Sequential(nn.Linear(20, 128), nn.ReLU()), nn.Linear(128, 20)
     model = nn.Sequential(encoder, decoder)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
@@ -144,16 +144,16 @@ def sparse_relu_with_l1() -> Watched:
     return run
 
 
-def autoencoder() -> Watched:
+def autoencoder() -> WatchedRun:
     model = nn.Sequential(mlp((20, 32, 4), nn.GELU), mlp((4, 32, 20), nn.GELU))
     return fit(model, lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
 
 
-def variational_autoencoder() -> Watched:
+def variational_autoencoder() -> WatchedRun:
     return fit(Variational(), lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
 
 
-def accumulation_over_four_parts() -> Watched:
+def accumulation_over_four_parts() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.SiLU)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     with unvanish.watch(model) as run:
@@ -166,27 +166,27 @@ def accumulation_over_four_parts() -> Watched:
     return run
 
 
-def regression_with_small_targets() -> Watched:
+def regression_with_small_targets() -> WatchedRun:
     model = mlp((1, 32, 32, 1), nn.Tanh)
     return fit(model, lambda step: waves(step, size=1e-3), loss=F.mse_loss, steps=300)
 
 
-def regression_with_large_targets() -> Watched:
+def regression_with_large_targets() -> WatchedRun:
     model = mlp((1, 64, 64, 1), nn.ReLU)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     return fit(model, lambda step: waves(step, size=100.0), loss=F.mse_loss, steps=300, optimizer=optimizer)
 
 
-def layernorm_in_a_deep_gelu_network() -> Watched:
+def layernorm_in_a_deep_gelu_network() -> WatchedRun:
     return fit(mlp((20, *[32] * 8, 4), nn.GELU, between=nn.LayerNorm), points)
 
 
-def two_sigmoid_layers() -> Watched:
+def two_sigmoid_layers() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.Sigmoid)
     return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
 
 
-def warm_up_and_decay() -> Watched:
+def warm_up_and_decay() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=200)
@@ -194,7 +194,7 @@ def warm_up_and_decay() -> Watched:
     return fit(model, points, optimizer=optimizer)
 
 
-def labels_that_are_partly_wrong() -> Watched:
+def labels_that_are_partly_wrong() -> WatchedRun:
     def noisy(step: int) -> tuple[Tensor, Tensor]:
         x, y = points(step)
         return x, torch.where(torch.rand(len(y)) < 0.3, torch.randint(0, 4, y.shape), y)
@@ -202,24 +202,24 @@ def labels_that_are_partly_wrong() -> Watched:
     return fit(mlp((20, 32, 32, 4), nn.ReLU), noisy)
 
 
-def an_output_that_is_squashed() -> Watched:
+def an_output_that_is_squashed() -> WatchedRun:
     model = nn.Sequential(mlp((20, 32, 1), nn.ReLU), nn.Sigmoid())
     return fit(model, points, loss=lambda out, y: F.binary_cross_entropy(out[:, 0], (y > 1).float()))
 
 
-def a_short_run() -> Watched:
+def a_short_run() -> WatchedRun:
     return fit(mlp((20, 32, 32, 4), nn.ReLU), points, steps=15)
 
 
-def residual_branches_that_start_at_zero() -> Watched:
+def residual_branches_that_start_at_zero() -> WatchedRun:
     return fit(nn.Sequential(nn.Linear(20, 32), *[Gated(32) for _ in range(12)], nn.Linear(32, 4)), points)
 
 
-def mixture_of_experts() -> Watched:
+def mixture_of_experts() -> WatchedRun:
     return fit(Experts(), points)
 
 
-def autocast_in_bfloat16() -> Watched:
+def autocast_in_bfloat16() -> WatchedRun:
     model = mlp((20, 64, 64, 4), nn.ReLU)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     with unvanish.watch(model) as run:
@@ -233,7 +233,7 @@ def autocast_in_bfloat16() -> Watched:
     return run
 
 
-def policy_gradient() -> Watched:
+def policy_gradient() -> WatchedRun:
     def surprise(out: Tensor, y: Tensor) -> Tensor:
         choice = torch.distributions.Categorical(logits=out)
         action = choice.sample()
@@ -243,7 +243,7 @@ def policy_gradient() -> Watched:
     return fit(mlp((20, 32, 32, 4), nn.Tanh), points, loss=surprise)
 
 
-def critic_with_gradient_penalty() -> Watched:
+def critic_with_gradient_penalty() -> WatchedRun:
     generator, critic = mlp((4, 32, 2), nn.ReLU), mlp((2, 32, 1), lambda: nn.LeakyReLU(0.2))
     g_opt, c_opt = (torch.optim.Adam(m.parameters(), 1e-3, betas=(0.0, 0.9)) for m in (generator, critic))
     with unvanish.watch(generator, critic) as run:
@@ -260,12 +260,12 @@ def critic_with_gradient_penalty() -> Watched:
     return run
 
 
-def deep_tanh_with_glorot() -> Watched:
+def deep_tanh_with_glorot() -> WatchedRun:
     model = draw(mlp((20, *[32] * 15, 4), nn.Tanh), nn.init.xavier_normal_)
     return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
 
 
-def a_long_warm_up() -> Watched:
+def a_long_warm_up() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 1000))
@@ -273,7 +273,7 @@ def a_long_warm_up() -> Watched:
     return fit(model, points, optimizer=optimizer)
 
 
-def quasi_newton_with_closures() -> Watched:
+def quasi_newton_with_closures() -> WatchedRun:
     model = mlp((1, 16, 1), nn.Tanh)
     optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=5)
     x, y = waves(0)
@@ -290,7 +290,7 @@ def quasi_newton_with_closures() -> Watched:
     return run
 
 
-HEALTHY: tuple[Callable[[], Watched], ...] = (
+HEALTHY: tuple[Callable[[], WatchedRun], ...] = (
     deep_relu_with_he,
     residual_network_with_batchnorm,
     convolutions_with_pooling,

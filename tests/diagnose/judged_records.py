@@ -10,7 +10,7 @@ from handmade_runs import SAMPLED, anatomy, falling, flat, healthy, kinds, oppon
 
 from unvanish.record.reading import Metric
 from unvanish.record.run import Run
-from unvanish.record.structure import Anatomy, Head, OptimizerGroup, Site
+from unvanish.record.structure import Head, ModelStructure, OptimizerGroup, Site
 
 CLASSES = 10
 SCORES = Head(0, "cross-entropy", (), CLASSES, parameter=5)
@@ -65,7 +65,7 @@ def squashed(op: str, head: Head = SCORES) -> Head:
     return replace(head, squash=(op,))
 
 
-def deep() -> Anatomy:
+def deep() -> ModelStructure:
     """Twenty normalised layers without a path around them."""
     return anatomy(20, normalised=True, heads=[replace(SCORES, parameter=19)])
 

@@ -9,76 +9,76 @@ import torch.nn.functional as F
 from tasks import Cut, Listed, draw, fit, mlp, points, waves
 from torch import Tensor, nn
 
-from unvanish.workflows.watch import Watched
+from unvanish.workflows.watch import WatchedRun
 
 
-def nine_sigmoid_layers() -> Watched:
+def nine_sigmoid_layers() -> WatchedRun:
     return fit(mlp((20, *[20] * 9, 4), nn.Sigmoid), points)
 
 
-def deep_tanh_with_small_weights() -> Watched:
+def deep_tanh_with_small_weights() -> WatchedRun:
     model = draw(mlp((20, *[32] * 10, 4), nn.Tanh), lambda w: nn.init.normal_(w, std=0.08))
     return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
 
 
-def deep_relu_with_small_weights() -> Watched:
+def deep_relu_with_small_weights() -> WatchedRun:
     model = draw(mlp((20, *[40] * 10, 4), nn.ReLU), lambda w: nn.init.normal_(w, std=0.06))
     return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
 
 
-def deep_relu_with_large_weights() -> Watched:
+def deep_relu_with_large_weights() -> WatchedRun:
     model = draw(mlp((20, *[32] * 14, 4), nn.ReLU), lambda w: nn.init.normal_(w, std=0.7))
     return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
 
 
-def tanh_driven_to_its_ends() -> Watched:
+def tanh_driven_to_its_ends() -> WatchedRun:
     model = draw(mlp((20, *[64] * 3, 4), nn.Tanh), lambda w: nn.init.normal_(w, std=3.0))
     return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
 
 
-def biases_that_switch_all_off() -> Watched:
+def biases_that_switch_all_off() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     nn.init.constant_(model[2].bias, -20.0)
     return fit(model, points)
 
 
-def layers_in_a_plain_list() -> Watched:
+def layers_in_a_plain_list() -> WatchedRun:
     model = Listed()
     return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 2e-3))
 
 
-def features_that_are_detached() -> Watched:
+def features_that_are_detached() -> WatchedRun:
     return fit(Cut(), points)
 
 
-def logarithm_of_zero() -> Watched:
+def logarithm_of_zero() -> WatchedRun:
     def hand_made(out: Tensor, y: Tensor) -> Tensor:
         return -torch.softmax(60 * out, 1).log().gather(1, y[:, None]).mean()
 
     return fit(mlp((20, 32, 4), nn.ReLU), points, loss=hand_made, steps=60)
 
 
-def all_weights_alike() -> Watched:
+def all_weights_alike() -> WatchedRun:
     model = draw(mlp((20, 32, 32, 4), nn.Tanh), lambda w: nn.init.constant_(w, 0.05))
     return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
 
 
-def steps_that_overshoot() -> Watched:
+def steps_that_overshoot() -> WatchedRun:
     model = mlp((1, 32, 32, 1), nn.ReLU)
     return fit(model, lambda step: waves(step, size=3.0), loss=F.mse_loss, optimizer=torch.optim.SGD(model.parameters(), 3.0))
 
 
-def adam_with_a_rate_of_one() -> Watched:
+def adam_with_a_rate_of_one() -> WatchedRun:
     model = mlp((20, *[32] * 5, 4), nn.ReLU)
     return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1.0))
 
 
-def steps_that_lead_nowhere() -> Watched:
+def steps_that_lead_nowhere() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-5))
 
 
-def labels_drawn_by_lot() -> Watched:
+def labels_drawn_by_lot() -> WatchedRun:
     def lots(step: int) -> tuple[Tensor, Tensor]:
         return points(step, batch=256)[0], torch.randint(0, 4, (256,))
 
@@ -88,7 +88,7 @@ def labels_drawn_by_lot() -> Watched:
 
 
 # Each with the code of its root and the codes of the cause that are right for it.
-SICK: tuple[tuple[Callable[[], Watched], str, set[str | None]], ...] = (
+SICK: tuple[tuple[Callable[[], WatchedRun], str, set[str | None]], ...] = (
     (nine_sigmoid_layers, "vanishing-gradient", {"saturating-activation"}),
     (deep_tanh_with_small_weights, "vanishing-gradient", {"off-critical-init"}),
     (deep_relu_with_small_weights, "vanishing-gradient", {"off-critical-init"}),

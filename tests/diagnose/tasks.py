@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.workflows.watch import Watched
+from unvanish.workflows.watch import WatchedRun
 
 Make = Callable[[int], tuple[Tensor, Tensor]]
 
@@ -82,7 +82,7 @@ def fit(
     steps: int = 200,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-) -> Watched:
+) -> WatchedRun:
     """The model trained on these batches, watched: an ordinary loop."""
     chosen = optimizer or torch.optim.Adam(model.parameters(), 2e-3)
     with unvanish.watch(model) as run:

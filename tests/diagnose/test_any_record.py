@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from unvanish.diagnose import diagnose
 from unvanish.record.examination import Examination
 from unvanish.record.run import Run
-from unvanish.record.structure import Anatomy, Network
+from unvanish.record.structure import ModelStructure, Network
 
 BAD = (np.nan, np.inf, -np.inf, 0.0, 1.0, -7.0, 1e30)
 BAD_COUNTS = (np.nan, 0.0, 1.0, 1e9)
 COUNTS = ("nonfinite_count", "gradient_nonfinite")
 STRUCTURES = (
-    Anatomy(),
-    Anatomy((Network("net", "Net"),)),
+    ModelStructure(),
+    ModelStructure((Network("net", "Net"),)),
     anatomy(1),
     anatomy(4, "sigmoid"),
     anatomy(6, "tanh", normalised=True, merges=3),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unvanish.diagnose import diagnose
-from unvanish.diagnose.group_by_root import fold
+from unvanish.diagnose.group_by_root import group_by_root
 from unvanish.diagnose.rules import built_in
 from unvanish.record.finding import Finding, Severity
 
@@ -23,7 +23,7 @@ def finding(code: str, severity: Severity = CRITICAL, *, began: int | None = Non
 
 
 def told(*findings: Finding) -> list[tuple[str, tuple[str, ...]]]:
-    return [(f.code, f.symptoms) for f in fold(findings, RULES)]
+    return [(f.code, f.symptoms) for f in group_by_root(findings, RULES)]
 
 
 def test_a_symptom_is_listed_under_its_root_alone() -> None:
@@ -66,7 +66,7 @@ def test_two_networks_with_one_illness_keep_their_own_symptoms() -> None:
 
 
 def test_the_severe_come_first_then_the_root_then_the_sure() -> None:
-    found = fold(
+    found = group_by_root(
         [
             finding("loss-not-decreasing", INFO),
             finding("disconnected-parameter", WARNING, confidence=0.5),
@@ -93,7 +93,7 @@ FINDINGS = st.builds(
 
 @given(st.lists(FINDINGS, max_size=8))
 def test_no_code_is_lost_and_none_is_its_own_symptom(findings: list[Finding]) -> None:
-    found = fold(findings, RULES)
+    found = group_by_root(findings, RULES)
     named = {f.code for f in found} | {code for f in found for code in f.symptoms}
     withdrawn = {f.code for f in findings} - named
     assert named <= {f.code for f in findings}

@@ -9,11 +9,11 @@ import torch
 from healthy_trainings import HEALTHY
 from sick_trainings import SICK
 
-from unvanish.workflows.watch import Watched
+from unvanish.workflows.watch import WatchedRun
 
 
 @pytest.mark.parametrize("training", HEALTHY, ids=lambda training: training.__name__)
-def test_a_healthy_training_is_left_alone(training: Callable[[], Watched]) -> None:
+def test_a_healthy_training_is_left_alone(training: Callable[[], WatchedRun]) -> None:
     torch.manual_seed(1)
     run = training()
     assert run.run.facts.faults == ()
@@ -21,7 +21,7 @@ def test_a_healthy_training_is_left_alone(training: Callable[[], Watched]) -> No
 
 
 @pytest.mark.parametrize(("training", "code", "causes"), SICK, ids=[training.__name__ for training, _, _ in SICK])
-def test_the_root_of_a_sick_training_is_named_first(training: Callable[[], Watched], code: str, causes: set[str | None]) -> None:
+def test_the_root_of_a_sick_training_is_named_first(training: Callable[[], WatchedRun], code: str, causes: set[str | None]) -> None:
     torch.manual_seed(1)
     run = training()
     assert run.run.facts.faults == ()

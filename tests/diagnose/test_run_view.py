@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unvanish.diagnose.gradient_profile import activation_share, profile
-from unvanish.diagnose.run_view import Chart, course_of, nanmedian
+from unvanish.diagnose.run_view import RunView, course_of, nanmedian
 
 
 def test_the_course_of_a_falling_loss() -> None:
@@ -43,10 +43,10 @@ def test_a_broken_loss_is_seen_and_left_out_of_the_figures(bad: float) -> None:
 
 
 def test_a_course_needs_five_losses_of_its_own_objective() -> None:
-    assert Chart(healthy(losses=falling(4))).course() is None
-    assert Chart(healthy(losses=falling(5))).course() is not None
+    assert RunView(healthy(losses=falling(4))).course() is None
+    assert RunView(healthy(losses=falling(5))).course() is not None
     column = np.where(np.arange(40) % 10 == 0, 1.0, np.nan)
-    chart = Chart(healthy(opponents(), losses=np.stack([flat(40), column], axis=1)))
+    chart = RunView(healthy(opponents(), losses=np.stack([flat(40), column], axis=1)))
     assert chart.course(0) is not None
     assert chart.course(1) is None
     assert chart.course(7) is None
@@ -64,9 +64,9 @@ def test_medians_leave_out_what_is_missing_and_keep_infinities() -> None:
 
 
 def test_chains_are_the_layers_that_one_optimizer_trains_in_order() -> None:
-    (only,) = Chart(healthy(anatomy(3))).chains
+    (only,) = RunView(healthy(anatomy(3))).chains
     assert (only.objective, only.layers, only.activations) == (0, (0, 2, 4), (1, 3))
-    first, second = Chart(healthy(opponents())).chains
+    first, second = RunView(healthy(opponents())).chains
     assert (first.objective, second.objective) == (0, 1)
     assert (first.layers, second.layers) == ((0, 2, 4), (5, 7, 9))
 
@@ -75,7 +75,7 @@ def test_a_profile_is_relative_to_the_larger_of_the_last_two_layers() -> None:
     run = slope(healthy(), -6.0)
     scaled_head = reading(run, "log10_gradient_rms", -9.0, of=[10])
     for case in (run, scaled_head):
-        chart = Chart(case)
+        chart = RunView(case)
         seen = profile(chart, chart.chains[0])
         assert seen is not None
         assert seen.early[0] == pytest.approx(-6.0, abs=1.3)
@@ -83,23 +83,23 @@ def test_a_profile_is_relative_to_the_larger_of_the_last_two_layers() -> None:
 
 
 def test_a_profile_needs_three_layers() -> None:
-    chart = Chart(healthy(anatomy(2)))
+    chart = RunView(healthy(anatomy(2)))
     assert profile(chart, chart.chains[0]) is None
 
 
 def test_the_share_of_the_activations_is_what_their_slopes_sum_up_to() -> None:
     run = reading(slope(healthy(anatomy(op="sigmoid")), -6.0), "log10_slope_rms", -0.9, of=[1, 3, 5, 7, 9])
-    chart = Chart(run)
+    chart = RunView(run)
     assert activation_share(chart, chart.chains[0], -6.0, slice(0, 10)) == pytest.approx(4.5 / 6)
     assert activation_share(chart, chart.chains[0], -1.0, slice(0, 10)) == 1.0
     assert activation_share(chart, chart.chains[0], 0.5, slice(0, 10)) == 0.0
-    relu = Chart(slope(healthy(), -6.0))
+    relu = RunView(slope(healthy(), -6.0))
     assert activation_share(relu, relu.chains[0], -6.0, slice(0, 10)) == 0.0
 
 
 def test_early_and_late_values_are_medians_of_their_samples() -> None:
     run = reading(healthy(), "activation_std", 9.0, of=kinds(healthy(), "activation"), since=40)
-    chart = Chart(run)
+    chart = RunView(run)
     assert chart.early("activation_std").tolist() == [1.0] * 11
     assert chart.late("activation_std")[1] == 9.0
     assert chart.sampled_step(chart.values("activation_std")[:, 1] > 5) == 40

@@ -16,7 +16,7 @@ from unvanish.docgen.finding_groups import GROUPS, group_of
 from unvanish.docgen.finding_pages import pages, write
 from unvanish.docgen.stored_races import AGAIN, stored, told
 from unvanish.docgen.terminal import sentence
-from unvanish.remedies import own_shelf
+from unvanish.remedies import built_in_catalogue
 from unvanish.remedies.base import FAMILIES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -62,14 +62,14 @@ def test_every_finding_stands_in_one_group_of_the_index_and_in_order() -> None:
 def test_every_remedy_stands_in_the_index_under_its_family() -> None:
     page = pages()["remedies/README.md"]
     listed = re.findall(r"^- \[([a-z-]+)\]", page, re.MULTILINE)
-    assert sorted(listed) == sorted(own_shelf())
+    assert sorted(listed) == sorted(built_in_catalogue())
     headings = [heading.lower() for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)]
-    assert headings == [family for family in FAMILIES if any(each.family == family for each in own_shelf().values())]
+    assert headings == [family for family in FAMILIES if any(each.family == family for each in built_in_catalogue().values())]
 
 
-@pytest.mark.parametrize("name", own_shelf())
+@pytest.mark.parametrize("name", built_in_catalogue())
 def test_the_page_of_a_remedy_has_its_card_its_races_and_what_it_treats(name: str) -> None:
-    page, remedy = pages()[f"remedies/{name}.md"], own_shelf()[name]
+    page, remedy = pages()[f"remedies/{name}.md"], built_in_catalogue()[name]
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == [*OF_A_REMEDY, "Raced", "Its place among the others"]
     assert f"`{AGAIN} {name}`" in page
     assert all(told(raced) in page for raced in stored(name))

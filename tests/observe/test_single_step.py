@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unvanish.observe.single_step import Still, take_step, watching_one_step
+from unvanish.observe.single_step import NullOptimizer, take_step, watching_one_step
 from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED, Run
 
@@ -112,7 +112,7 @@ def test_the_optimizer_that_moves_nothing_moves_nothing() -> None:
     model = network()
     loss(model).backward()
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    Still(list(model.parameters())).step()
+    NullOptimizer(list(model.parameters())).step()
     assert all(torch.equal(parameter, weight) for parameter, weight in zip(model.parameters(), before, strict=True))
 
 

@@ -7,20 +7,20 @@ import gc
 import torch
 from torch import nn
 
-from unvanish.observe.step_boundary import PATIENCE, Pulse
+from unvanish.observe.step_boundary import PATIENCE, StepBoundary
 
 
 def optimizers(count: int) -> list[torch.optim.Optimizer]:
     return [torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1) for _ in range(count)]
 
 
-def beats(pulse: Pulse, order: str, known: list[torch.optim.Optimizer]) -> str:
+def beats(pulse: StepBoundary, order: str, known: list[torch.optim.Optimizer]) -> str:
     """The order of steps, "a" for the first optimizer, with "|" where a training step ends."""
     return "".join(letter + "|" * pulse.beats(known["ab".index(letter) if letter in "ab" else 2]) for letter in order)
 
 
-def built(count: int) -> tuple[Pulse, list[torch.optim.Optimizer]]:
-    pulse, known = Pulse(), optimizers(count)
+def built(count: int) -> tuple[StepBoundary, list[torch.optim.Optimizer]]:
+    pulse, known = StepBoundary(), optimizers(count)
     for optimizer in known:
         pulse.built(optimizer)
     return pulse, known
@@ -49,7 +49,7 @@ def test_five_critic_steps_make_one_step_once_the_generator_has_joined() -> None
 
 
 def test_an_optimizer_that_was_built_before_the_watching_joins_all_the_same() -> None:
-    pulse, known = Pulse(), optimizers(2)
+    pulse, known = StepBoundary(), optimizers(2)
     assert beats(pulse, "abab", known) == "a|b|ab|"
 
 

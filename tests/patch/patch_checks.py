@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unvanish.record.change import SHELF
+from unvanish.record.change import REMEDY_NAMES
 
 BATCHED = ("lsuv-init",)
 """What cannot act without a batch, anywhere."""
 
-EVERYWHERE = [[name] for name in sorted(SHELF - {"learning-rate", *BATCHED})]
+EVERYWHERE = [[name] for name in sorted(REMEDY_NAMES - {"learning-rate", *BATCHED})]
 TOGETHER = [["relu", "he-init"], ["he-init", "relu"], ["elu", "batchnorm"], ["adamw", "warmup"], ["selu", "clip-norm"]]
 
 

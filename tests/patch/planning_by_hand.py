@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from unvanish.observe import Observer, Settings, facts_of
-from unvanish.observe.first_call import Seen
+from unvanish.observe.first_call import FirstCall
 from unvanish.observe.settings import StopTraining
 from unvanish.patch import written
-from unvanish.plugins.remedies import shelf
-from unvanish.record.change import Birth, Blueprint, Plan
+from unvanish.plugins.remedies import catalogue
+from unvanish.record.change import ModuleOrigin, PatchContext, Plan
 from unvanish.record.journal import Journal
 from unvanish.record.serialisation import to_plain
 from unvanish.remedies.plan import planned
@@ -33,16 +33,16 @@ def read(path: Path) -> str:
     return path.read_bytes().decode()
 
 
-def blueprint_of(script: Path, candidates: list[list[str]]) -> Blueprint:
+def blueprint_of(script: Path, candidates: list[list[str]]) -> PatchContext:
     """The blueprint of a script that runs to its first update, with a plan for each candidate."""
-    found: list[Blueprint] = []
+    found: list[PatchContext] = []
 
-    def look(seen: Seen) -> None:
+    def look(seen: FirstCall) -> None:
         inputs: Any = seen.kwargs if seen.kwargs and not seen.args else seen.args
-        plans = [planned(seen.model, n, optimizers=seen.optimizers, inputs=inputs, shelf=shelf()) for n in candidates]
+        plans = [planned(seen.model, n, optimizers=seen.optimizers, inputs=inputs, catalogue=catalogue()) for n in candidates]
         kinds = {path: type(module).__name__ for path, module in seen.model.named_modules()}
-        births = tuple(Birth(path, kinds[path], place) for path, place in seen.births.items())
-        found.append(Blueprint(seen.entry, births, tuple(plans), seen.others))
+        births = tuple(ModuleOrigin(path, kinds[path], place) for path, place in seen.births.items())
+        found.append(PatchContext(seen.entry, births, tuple(plans), seen.others))
 
     journal = Journal.create(script.parent / "run.sqlite")
     observer = Observer(journal, facts_of("train.py", ()), settings=Settings(max_steps=1), look=look)
@@ -79,7 +79,7 @@ def losses_or_none(script: Path, edits: dict[Path, str]) -> list[str]:
         return []
 
 
-def handled(script: Path, blueprint: Blueprint, plan: Plan, spare: Path) -> dict[str, Any]:
+def handled(script: Path, blueprint: PatchContext, plan: Plan, spare: Path) -> dict[str, Any]:
     """What became of one plan: the new texts by name, and the losses of the trial, of the patched script alone, and of the remedies
     applied by a line alone."""
     if plan.refusal:
@@ -101,7 +101,7 @@ def handled(script: Path, blueprint: Blueprint, plan: Plan, spare: Path) -> dict
     return result | {"again": {path.name: text for path, text in again.items()}}
 
 
-def line_alone(plan: Plan, blueprint: Blueprint) -> dict[Path, str]:
+def line_alone(plan: Plan, blueprint: PatchContext) -> dict[Path, str]:
     """The script with nothing but the line that applies the remedies; {} where it cannot stand there."""
     from unvanish.errors import TrialError
     from unvanish.patch.apply_lines import applied_before, applied_behind, with_import

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import written
-from unvanish.record.change import Birth, Blueprint, Edit, Plan, Step
+from unvanish.record.change import Edit, ModuleOrigin, PatchContext, Plan, PlanStep
 from unvanish.record.structure import Entry, Location
 
 FILE = Path("/somewhere/train.py")
@@ -44,16 +44,16 @@ def line_of(text: str, piece: str) -> int:
     return next(at for at, line in enumerate(text.splitlines(), start=1) if piece in line)
 
 
-def blueprint(text: str = SOURCE, *, others: tuple[Birth, ...] = (), entry: bool = True) -> Blueprint:
+def blueprint(text: str = SOURCE, *, others: tuple[ModuleOrigin, ...] = (), entry: bool = True) -> PatchContext:
     """The network of SOURCE, however it is laid out."""
     kinds = [("0", "Linear", "nn.Linear(4, 8)"), ("1", "Sigmoid", "nn.Sigmoid()"), ("2", "Linear", "nn.Linear(8, 2)")]
-    births = tuple(Birth(path, kind, located(text, line_of(text, piece))) for path, kind, piece in kinds)
+    births = tuple(ModuleOrigin(path, kind, located(text, line_of(text, piece))) for path, kind, piece in kinds)
     place = Entry(located(text, line_of(text, "torch.optim.")), "net") if entry else None
-    return Blueprint(place, (Birth("", "Sequential", located(text, line_of(text, "nn.Sequential"))), *births), (), others)
+    return PatchContext(place, (ModuleOrigin("", "Sequential", located(text, line_of(text, "nn.Sequential"))), *births), (), others)
 
 
 def plan(*edits: Edit, remedy: str = "relu", needs_batch: bool = False) -> Plan:
-    return Plan((remedy,), (Step(remedy, edits, needs_batch),))
+    return Plan((remedy,), (PlanStep(remedy, edits, needs_batch),))
 
 
 def test_a_place_that_is_known_needs_no_optimizer() -> None:
@@ -62,7 +62,7 @@ def test_a_place_that_is_known_needs_no_optimizer() -> None:
 
 
 def test_a_line_that_builds_a_module_of_another_network_too_is_left_alone() -> None:
-    stranger = Birth("", "Sigmoid", located(SOURCE, line_of(SOURCE, "Sigmoid")))
+    stranger = ModuleOrigin("", "Sigmoid", located(SOURCE, line_of(SOURCE, "Sigmoid")))
     (text,) = written(plan(RELU), blueprint(others=(stranger,)), text_of(SOURCE)).values()
     assert 'unvanish.apply(net, "relu")\nopt = ' in text
     assert "nn.Sigmoid()" in text
@@ -70,7 +70,7 @@ def test_a_line_that_builds_a_module_of_another_network_too_is_left_alone() -> N
 
 def test_a_module_of_a_package_is_left_to_the_line() -> None:
     away = Location("/usr/lib/python3/site-packages/zoo/net.py", 7, "self.act = nn.Sigmoid()")
-    foreign = Blueprint(blueprint().entry, (Birth("1", "Sigmoid", away),))
+    foreign = PatchContext(blueprint().entry, (ModuleOrigin("1", "Sigmoid", away),))
     (text,) = written(plan(RELU), foreign, text_of(SOURCE)).values()
     assert 'unvanish.apply(net, "relu")' in text
 
@@ -89,7 +89,7 @@ def test_without_a_place_and_without_an_optimizer_the_reason_is_said() -> None:
 
 
 def test_what_comes_behind_a_remedy_in_the_line_stands_in_the_line_too() -> None:
-    steps = (Step("he-init", (Edit("initialise", "0", "Linear", "He normal"),)), Step("relu", (RELU,)))
+    steps = (PlanStep("he-init", (Edit("initialise", "0", "Linear", "He normal"),)), PlanStep("relu", (RELU,)))
     (text,) = written(Plan(("he-init", "relu"), steps), blueprint(), text_of(SOURCE)).values()
     assert 'unvanish.apply(net, "he-init", "relu")' in text
     assert "nn.ReLU()" not in text

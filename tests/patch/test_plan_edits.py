@@ -14,7 +14,7 @@ from expected import EXPECTED
 from patch_checks import BATCHED, Handled
 
 from unvanish.patch import unified
-from unvanish.record.change import SHELF
+from unvanish.record.change import REMEDY_NAMES
 
 REDRAWN = ("gru", "lstm")
 """Remedies that draw numbers where they are built: written in place, the script's own generator draws them."""
@@ -213,7 +213,7 @@ def test_what_is_written_already_stays_as_it_is_in_any_place(handled: Handled) -
 def test_every_remedy_is_written_into_some_script(handled: Handled) -> None:
     programs_of = (*handled.everywhere.values(), *handled.spots.values())
     found = {name for results in programs_of for name, each in told(results).items() if each["texts"]}
-    assert SHELF - found == {"learning-rate", *BATCHED}
+    assert REMEDY_NAMES - found == {"learning-rate", *BATCHED}
 
 
 def test_windows_lines_and_tabs_stay(handled: Handled) -> None:

@@ -14,7 +14,7 @@ from packages import Install
 from unvanish.cli.main import run_app
 from unvanish.errors import UsageError
 from unvanish.plugins import engines, entry_points
-from unvanish.trials.engines.engine import Terms
+from unvanish.trials.engines.engine import EngineOptions
 
 GROUP = engines.BUILT_IN.group
 OURS = ("local", "ray")
@@ -52,8 +52,8 @@ def fresh_engines() -> Iterator[None]:
     engines.admission.cache_clear()
 
 
-def terms(**options: object) -> Terms:
-    return Terms(lambda run: [], **options)  # type: ignore[arg-type]
+def terms(**options: object) -> EngineOptions:
+    return EngineOptions(lambda run: [], **options)  # type: ignore[arg-type]
 
 
 def test_the_built_in_engines_enter_by_the_same_door() -> None:
@@ -72,7 +72,7 @@ def test_the_built_in_engines_are_there_where_no_metadata_is_installed(monkeypat
 def test_an_engine_of_a_plugin_is_engaged_by_name_on_the_terms_that_are_given(offer: str, install: Install) -> None:
     install(GROUP, "acme-engines", f"acme_engines:{offer}", HEAD, "def several():\n    yield echo\n")
     given = terms(jobs=3, address="here")
-    made = engines.engaged("echo", given)
+    made = engines.open_engine("echo", given)
     assert (made.name, made.capacity, vars(made)["terms"]) == ("echo", 7, given)
     assert tuple(engines.admission().things) == (*OURS, "echo")
     assert engines.admission().packages["echo"] == "acme-engines"
@@ -103,9 +103,9 @@ def test_a_broken_plugin_is_left_out_with_one_line(
 def test_a_name_that_no_engine_has_gets_the_nearest_one_of_all_that_are_installed(install: Install) -> None:
     install(GROUP, "acme-engines", "acme_engines:echo", HEAD)
     with pytest.raises(UsageError, match="did you mean echo"):
-        engines.engaged("ecko", terms())
+        engines.open_engine("ecko", terms())
     with pytest.raises(UsageError, match="there are local, ray, echo"):
-        engines.engaged("zzz", terms())
+        engines.open_engine("zzz", terms())
 
 
 def test_engines_of_plugins_are_listed_with_their_package(install: Install, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from unvanish.docgen import treated_by
 from unvanish.errors import NotApplicable, UnknownRemedy
 from unvanish.plugins import entry_points
 from unvanish.plugins import remedies as remedy_plugins
-from unvanish.plugins.entry_points import Admission
+from unvanish.plugins.entry_points import PluginRegistry
 
 GROUP = remedy_plugins.BUILT_IN.group
 HEAD = """
@@ -62,9 +62,9 @@ def fresh_shelf() -> Iterator[None]:
     remedy_plugins.admission.cache_clear()
 
 
-def admitted(say: object = pytest.fail) -> Admission[remedies.Remedy]:
+def admitted(say: object = pytest.fail) -> PluginRegistry[remedies.Remedy]:
     door = remedy_plugins.door()
-    return Admission(door, door.installed(), say=say)  # type: ignore[arg-type]
+    return PluginRegistry(door, door.installed(), say=say)  # type: ignore[arg-type]
 
 
 def network() -> nn.Module:
@@ -75,7 +75,7 @@ def network() -> nn.Module:
 def test_the_built_in_remedies_enter_by_the_same_door() -> None:
     ours = [entry for entry in metadata.entry_points(group=GROUP) if entry.value == remedy_plugins.BUILT_IN.value]
     assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OURS)]
-    assert tuple(remedy_plugins.shelf())[: len(remedies.names())] == remedies.names()
+    assert tuple(remedy_plugins.catalogue())[: len(remedies.names())] == remedies.names()
     assert {remedy_plugins.admission().packages[name] for name in remedies.names()} == {entry_points.OURS}
 
 
@@ -166,7 +166,7 @@ def test_a_name_that_no_remedy_has_gets_the_nearest_one_of_all_that_are_installe
 def test_the_public_apply_takes_what_that_of_the_room_takes_but_a_shelf() -> None:
     public, inner = (inspect.signature(each).parameters for each in (unvanish.apply, remedies.apply))
     assert [(p.name, p.kind, p.default) for p in public.values()] == [
-        (p.name, p.kind, p.default) for p in inner.values() if p.name != "shelf"
+        (p.name, p.kind, p.default) for p in inner.values() if p.name != "catalogue"
     ]
 
 
@@ -198,7 +198,7 @@ def test_remedies_of_plugins_are_listed_and_explained_with_their_package(
 
 def test_nothing_of_torch_is_loaded_before_a_remedy_is_asked_for() -> None:
     code = (
-        "import sys, unvanish.plugins.remedies; first = 'torch' in sys.modules; unvanish.plugins.remedies.shelf()\n"
+        "import sys, unvanish.plugins.remedies; first = 'torch' in sys.modules; unvanish.plugins.remedies.catalogue()\n"
         "print(first, 'torch' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unvanish.race import Course, Treatment
+from unvanish.race import Candidate, RaceSettings
 from unvanish.record.verdict import TrialResult
 from unvanish.trials import Script, Trial
 from unvanish.trials.engines.engine import Engine, Goal
@@ -66,14 +66,14 @@ class CurveEngine(Engine):
         )
 
 
-def course(engine: Engine, folder: Path, *, steps: int = STEPS, **options: object) -> Course:
+def course(engine: Engine, folder: Path, *, steps: int = STEPS, **options: object) -> RaceSettings:
     """A course over so many steps."""
-    return Course(Script(folder / "train.py"), engine, folder, steps, **options)  # pyright: ignore[reportArgumentType]
+    return RaceSettings(Script(folder / "train.py"), engine, folder, steps, **options)  # pyright: ignore[reportArgumentType]
 
 
-def treatments(*names: str) -> list[Treatment]:
+def treatments(*names: str) -> list[Candidate]:
     """Candidates by name; "learning-rate x0.1" is one with a variant."""
     return [
-        Treatment(tuple(name.split(" x")[0].split(" + ")), variant=name[name.find(" x") + 1 :] if " x" in name else "")
+        Candidate(tuple(name.split(" x")[0].split(" + ")), variant=name[name.find(" x") + 1 :] if " x" in name else "")
         for name in names
     ]

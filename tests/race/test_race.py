@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import ScriptError, TrialError
-from unvanish.race import Course, line_treatment, race
+from unvanish.race import RaceSettings, candidate_as_line, race
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.structure import Entry, Location
@@ -51,9 +51,9 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(script: Path) -> RaceResult:
     entry = Entry(Location(str(script), 9), "net")
-    candidates = [line_treatment(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
+    candidates = [candidate_as_line(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
     with LocalEngine(examine=examine) as engine:
-        return race(candidates, None, Course(Script(script), engine, script.parent / "trials", steps=60))
+        return race(candidates, None, RaceSettings(Script(script), engine, script.parent / "trials", steps=60))
 
 
 def test_the_cure_wins_and_its_line_is_handed_over(result: RaceResult) -> None:
@@ -86,4 +86,4 @@ def test_a_source_that_cannot_be_edited_is_refused_before_anything_runs(script: 
         (Entry(Location(str(tmp_path / "gone.py"), 1), "net"), ScriptError),
     ):
         with pytest.raises(fault):
-            line_treatment(entry, ("relu",), after_optimizer=False)
+            candidate_as_line(entry, ("relu",), after_optimizer=False)

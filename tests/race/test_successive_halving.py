@@ -10,7 +10,7 @@ from tests.race.simulated_race import STEPS, Curve, CurveEngine, course, treatme
 
 from unvanish.errors import UsageError
 from unvanish.race import race
-from unvanish.race.successive_halving import ladder, survivors
+from unvanish.race.successive_halving import rungs_for, survivors
 from unvanish.record.verdict import Outcome
 
 NAMES = ("relu", "elu", "gelu", "silu", "selu", "batchnorm")
@@ -159,7 +159,7 @@ def test_a_race_needs_a_candidate_and_a_seed(tmp_path: Path) -> None:
     ("steps", "candidates", "rungs"), [(900, 6, (100, 300)), (91, 6, (11, 31)), (60, 6, (20,)), (20, 6, ()), (900, 2, ())]
 )
 def test_rungs_grow_threefold_and_none_is_too_short_to_tell(steps: int, candidates: int, rungs: tuple[int, ...]) -> None:
-    assert ladder(steps, candidates, keep=2).rungs == rungs
+    assert rungs_for(steps, candidates, keep=2).rungs == rungs
 
 
 def test_at_least_those_that_are_kept_survive() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.record.journal import Journal
 from unvanish.record.reading import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Run
-from unvanish.record.structure import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.structure import Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3e38)
 
@@ -38,9 +38,9 @@ def row(step: int, widths: tuple[int, ...] = (4, 3, 1, 1, 2), *, objectives: int
     return Row(Reading(step, step / 7, values), (StepMark(step, step * 0.1, losses),), metrics)
 
 
-def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1, heads: int = 2) -> Anatomy:
+def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1, heads: int = 2) -> ModelStructure:
     """A structure of that size."""
-    return Anatomy(
+    return ModelStructure(
         (Network("net", "Sequential"),),
         tuple(Site(0, str(i), "linear", "weight", i) for i in range(sites)),
         tuple(Parameter(0, f"{i}.weight", (2, 3), group=0) for i in range(parameters)),

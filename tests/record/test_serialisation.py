@@ -16,10 +16,10 @@ from unvanish.record.flow import FlowOp, Junction, TimeProfile
 from unvanish.record.prediction import Prediction
 from unvanish.record.run import Facts
 from unvanish.record.serialisation import from_plain, to_plain
-from unvanish.record.structure import Anatomy, Site
+from unvanish.record.structure import ModelStructure, Site
 from unvanish.record.verdict import Effect, Outcome, RaceResult, TrialResult, Verdict
 
-KINDS = (Anatomy, Facts, Finding, FlowOp, Junction, Prediction, Prescription, TimeProfile, TrialResult, Verdict, RaceResult)
+KINDS = (ModelStructure, Facts, Finding, FlowOp, Junction, Prediction, Prescription, TimeProfile, TrialResult, Verdict, RaceResult)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

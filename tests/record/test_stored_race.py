@@ -10,10 +10,10 @@ import pytest
 
 from unvanish.docgen.stored_races import label, told
 from unvanish.errors import RecordError
-from unvanish.record.stored_race import Raced, dumps, loads, outcome_of
+from unvanish.record.stored_race import StoredRace, dumps, loads, outcome_of
 from unvanish.record.verdict import Effect, Outcome
 
-BETTER = Raced(
+BETTER = StoredRace(
     remedies=("relu", "he-init"),
     network="30 layers of sigmoid, Adam 0.001",
     data="digits, 460 steps of 64",
@@ -87,5 +87,5 @@ def test_a_file_with_other_fields_is_refused() -> None:
     ],
     ids=["better", "same", "diverged"],
 )
-def test_a_race_is_told_in_a_sentence(raced: Raced, word: str, said: str) -> None:
+def test_a_race_is_told_in_a_sentence(raced: StoredRace, word: str, said: str) -> None:
     assert (label(raced), told(raced)) == (word, said)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
-from unvanish.remedies import apply, own_shelf
+from unvanish.remedies import apply, built_in_catalogue
 from unvanish.remedies.layers.bounded import bounded, bounded_sigmoid, bounded_softmax, largest_score
 
 WIDE = torch.tensor([-3e4, -40.0, -1.0, 0.0, 2.0, 40.0, 3e4])
@@ -189,4 +189,4 @@ def test_a_score_within_bounds_is_untouched_and_a_larger_one_keeps_its_gradient(
 
 
 def test_only_the_remedies_that_free_the_output_alter_what_the_loss_means() -> None:
-    assert {name for name, remedy in own_shelf().items() if remedy.alters_loss} == {"logits", "log-softmax-output"}
+    assert {name for name, remedy in built_in_catalogue().items() if remedy.alters_loss} == {"logits", "log-softmax-output"}

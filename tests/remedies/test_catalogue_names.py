@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from unvanish.record.change import SHELF, on_shelf
+from unvanish.record.change import REMEDY_NAMES, known_remedies
 from unvanish.remedies import names
 
 
 def test_the_record_knows_the_names_on_the_shelf() -> None:
-    assert set(names()) == SHELF
+    assert set(names()) == REMEDY_NAMES
 
 
 def test_a_pair_is_on_the_shelf_only_if_both_are() -> None:
-    assert on_shelf(("relu + he-init", "relu + prayer", "penance", "elu")) == ("relu + he-init", "elu")
+    assert known_remedies(("relu + he-init", "relu + prayer", "penance", "elu")) == ("relu + he-init", "elu")

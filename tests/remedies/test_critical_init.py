@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import Remedy, apply
 from unvanish.remedies.catalogue.initialisation.critical_init import CriticalInit
-from unvanish.remedies.graph.forward_graph import Step
+from unvanish.remedies.graph.forward_graph import GraphStep
 from unvanish.remedies.graph.kinds import Kind
 from unvanish.remedies.graph.nonlinearities import nonlinearity_of
 from unvanish.theory import maps
@@ -60,7 +60,7 @@ def lengths(network: nn.Sequential, x: Tensor) -> list[float]:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_weights_are_orthogonal_at_the_scale_of_theory(name: str) -> None:
     network = chain(ACTIVATIONS[name])
-    apply(network, "critical-init", shelf=SHELF)
+    apply(network, "critical-init", catalogue=SHELF)
     phi = nonlinearity(name, slope=0.3) if name == "leaky-relu" else nonlinearity(name)
     start = critical_start(phi, depth=DEPTH)
     assert float(maps.gain(start.q, phi, sw2=start.scale.sw2)) == pytest.approx(1.0)
@@ -76,7 +76,7 @@ def test_weights_are_orthogonal_at_the_scale_of_theory(name: str) -> None:
 def test_the_length_enters_at_the_fixed_point_and_stays_and_the_output_has_length_one(name: str) -> None:
     network = chain(ACTIVATIONS[name])
     x = 3.0 * batch()
-    apply(network, "critical-init", inputs=x, shelf=SHELF)
+    apply(network, "critical-init", inputs=x, catalogue=SHELF)
     q = critical_start(nonlinearity(name), depth=DEPTH).q
     found = lengths(network, x)
     assert found[0] == pytest.approx(q, rel=1e-3)
@@ -88,7 +88,7 @@ def test_the_length_enters_at_the_fixed_point_and_stays_and_the_output_has_lengt
 def test_chi_is_one_as_measured_over_a_deep_random_network(name: str) -> None:
     network = chain(ACTIVATIONS[name])
     x = batch()
-    apply(network, "critical-init", inputs=x, shelf=SHELF)
+    apply(network, "critical-init", inputs=x, catalogue=SHELF)
     hidden = network[:-1][1:]  # from the first activation's input to the last activation's output
     start = network[0](x).detach().requires_grad_()
     made = hidden(start)
@@ -110,7 +110,7 @@ def test_torchs_default_loses_what_critical_init_keeps() -> None:
         return trace(network, x, lambda out: F.cross_entropy(out, y)).total
 
     assert lost() < -20
-    apply(network, "critical-init", inputs=x, shelf=SHELF)
+    apply(network, "critical-init", inputs=x, catalogue=SHELF)
     assert abs(lost()) < 0.6
 
 
@@ -120,7 +120,7 @@ def test_a_plain_tanh_network_of_a_hundred_layers_learns_from_it() -> None:
     y = torch.tensor(data.target)
     network = chain(nn.Tanh(), depth=100, width=32).float()
     network[0] = nn.Linear(64, 32)
-    apply(network, "critical-init", inputs=x[:64], shelf=SHELF)
+    apply(network, "critical-init", inputs=x[:64], catalogue=SHELF)
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-4)
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
@@ -133,7 +133,7 @@ def test_a_plain_tanh_network_of_a_hundred_layers_learns_from_it() -> None:
 
 def test_the_cost_is_linear_in_depth_and_nothing_recurses() -> None:
     network = nn.Sequential(*(part for _ in range(2000) for part in (nn.Linear(4, 4), nn.Tanh())), nn.Linear(4, 2))
-    change = apply(network, "critical-init", shelf=SHELF)
+    change = apply(network, "critical-init", catalogue=SHELF)
     assert len(change.edits) == 2001
     assert network(torch.ones(1, 4)).isfinite().all()
 
@@ -143,7 +143,7 @@ def test_activations_of_several_kinds_share_the_shortest_length() -> None:
         nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 4)
     ).double()
     x = batch(256, 64)
-    apply(network, "critical-init", inputs=x, shelf=SHELF)
+    apply(network, "critical-init", inputs=x, catalogue=SHELF)
     q = min(critical_start(nonlinearity(name), depth=4).q for name in ("tanh", "relu", "gelu"))
     assert all(0.7 * q < length < 1.4 * q for length in lengths(network, x)[:-1])
     behind_relu = network[4].weight
@@ -168,7 +168,7 @@ def test_inputs_are_measured_behind_an_embedding_and_signals_side_by_side_are_on
     network = Words()
     tokens = torch.arange(20).reshape(10, 2) % 7
     kept = network.embed.weight.clone()
-    apply(network, "critical-init", inputs=tokens, shelf=SHELF)
+    apply(network, "critical-init", inputs=tokens, catalogue=SHELF)
     assert torch.equal(network.embed.weight, kept)
     q = critical_start(nonlinearity("tanh"), depth=2).q
     length = (0.5 * network.embed(tokens)).square().mean().item()
@@ -186,7 +186,7 @@ def test_convolutions_become_delta_orthogonal_where_they_can() -> None:
         nn.Flatten(),
         nn.Linear(64, 3),
     )
-    changed = {edit.path: edit.after.split(",")[0] for edit in apply(network, "critical-init", shelf=SHELF).edits}
+    changed = {edit.path: edit.after.split(",")[0] for edit in apply(network, "critical-init", catalogue=SHELF).edits}
     assert changed == {"0": "delta-orthogonal", "2": "delta-orthogonal", "4": "orthogonal", "6": "orthogonal"}
     assert network[0].weight.count_nonzero() == 24
 
@@ -210,21 +210,21 @@ def test_convolutions_become_delta_orthogonal_where_they_can() -> None:
 )
 def test_it_is_refused_where_theory_does_not_speak(network: nn.Module, reason: str) -> None:
     with pytest.raises(NotApplicable, match="critical-init: .*" + reason):
-        apply(network, "critical-init", shelf=SHELF)
+        apply(network, "critical-init", catalogue=SHELF)
 
 
 def test_a_forward_that_cannot_be_traced_is_followed_with_inputs() -> None:
     network = Branching()
     network.act = nn.Tanh()
-    assert len(apply(network, "critical-init", inputs=inputs("mlp"), shelf=SHELF).edits) == 3
+    assert len(apply(network, "critical-init", inputs=inputs("mlp"), catalogue=SHELF).edits) == 3
 
 
 def test_inputs_that_say_nothing_are_refused() -> None:
     network = chain(nn.Tanh(), depth=3)
     with pytest.raises(NotApplicable, match=r"mean square 0\.0; pass a batch"):
-        apply(network, "critical-init", inputs=0 * batch(), shelf=SHELF)
+        apply(network, "critical-init", inputs=0 * batch(), catalogue=SHELF)
     with pytest.raises(UsageError, match="cannot be run"):
-        apply(network, "critical-init", inputs=batch(4, 3), shelf=SHELF)
+        apply(network, "critical-init", inputs=batch(4, 3), catalogue=SHELF)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_inputs_that_say_nothing_are_refused() -> None:
     ids=repr,
 )
 def test_the_catalogues_formula_is_the_modules_function(module: nn.Module, phi: Nonlinearity) -> None:
-    found = nonlinearity_of(Step("", type(module).__name__.lower(), Kind.ACTIVATION, (), module))
+    found = nonlinearity_of(GraphStep("", type(module).__name__.lower(), Kind.ACTIVATION, (), module))
     assert found is not None
     assert (found.name, dict(found.settings)) == (phi.name, pytest.approx(dict(phi.settings), rel=1e-6))
     x = torch.linspace(-8, 8, 1001)
@@ -262,4 +262,4 @@ def test_the_catalogues_formula_is_the_modules_function(module: nn.Module, phi: 
 
 @pytest.mark.parametrize("module", [nn.CELU(0.5), nn.Hardtanh(0.0, 1.0), nn.Threshold(1.0, 0.0), nn.Softplus(2.0), nn.LogSigmoid()])
 def test_settings_without_a_formula_have_none(module: nn.Module) -> None:
-    assert nonlinearity_of(Step("", "", Kind.ACTIVATION, (), module)) is None
+    assert nonlinearity_of(GraphStep("", "", Kind.ACTIVATION, (), module)) is None

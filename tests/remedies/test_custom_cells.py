@@ -162,7 +162,7 @@ def sequences(*, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def treated(network: nn.Module, *names: str, **options: Any) -> nn.Module:
-    apply(network, *names, shelf=SHELF, **options)
+    apply(network, *names, catalogue=SHELF, **options)
     return network
 
 
@@ -170,7 +170,7 @@ def refusal(network: nn.Module, batch: Any = None, *, name: str = "gru") -> str:
     """Why a network is refused, which leaves it as it was."""
     before = portrait(network)
     with pytest.raises(NotApplicable, match=f"^{name}: ") as caught:
-        apply(network, name, inputs=batch, shelf=SHELF)
+        apply(network, name, inputs=batch, catalogue=SHELF)
     assert portrait(network) == before
     return str(caught.value)
 
@@ -189,7 +189,7 @@ def test_the_treated_network_is_a_loop_by_hand_over_the_same_weights(name: str, 
     network, x = seeded(NETWORKS[kind]), sequences()
     old, before = network.cell, [p.clone() for p in network.head.parameters()]
     options = {"inputs": x} if told else {}
-    (edit,) = apply(network, name, shelf=SHELF, **options).edits
+    (edit,) = apply(network, name, catalogue=SHELF, **options).edits
     new = inner(network)
     assert (edit.action, edit.path, edit.before, edit.after) == ("replace", "cell", type(old).__name__, repr(new))
     assert type(new) is {"gru": nn.GRUCell, "lstm": LSTMCellAsRNNCell}[name]
@@ -254,7 +254,7 @@ def test_every_cell_is_exchanged_in_every_place_and_beside_torchs_own(name: str,
             return states[-1]
 
     network = seeded(Stack)
-    edits = apply(network, name, shelf=SHELF, **({"inputs": sequences()} if told else {})).edits
+    edits = apply(network, name, catalogue=SHELF, **({"inputs": sequences()} if told else {})).edits
     assert sorted(edit.path for edit in edits) == ["cells.0", "cells.1", "cells.2"]
     assert network.top is network.cells[2]
     assert network(sequences()).shape == (ROWS, HIDDEN)
@@ -279,7 +279,7 @@ def test_with_inputs_a_cell_may_compute_what_it_likes_and_the_innermost_counts()
 
     assert "pass inputs=" in refusal(Reader(Odd()))
     network = seeded(Reader, Around())
-    (edit,) = apply(network, "gru", inputs=sequences(), shelf=SHELF).edits
+    (edit,) = apply(network, "gru", inputs=sequences(), catalogue=SHELF).edits
     assert (edit.path, edit.before) == ("cell.inner", "Odd")
     assert type(network.cell) is Around
 
@@ -290,7 +290,7 @@ def test_forget_bias_finds_the_lstm_and_without_it_asks_for_it(told: bool) -> No
     assert "no gates ('cell': StateFirst); apply lstm first" in refusal(
         Backward(StateFirst()), name="forget-bias", batch=options.get("inputs")
     )
-    edits = apply(Backward(StateFirst()), "lstm", "forget-bias", shelf=SHELF, **options).edits
+    edits = apply(Backward(StateFirst()), "lstm", "forget-bias", catalogue=SHELF, **options).edits
     assert edits[-1].path == "cell.cell"
     assert edits[-1].after.startswith(f"chrono for {STEPS} steps" if told else "forget bias from 1 to 6")
 
@@ -306,7 +306,7 @@ def test_undo_after_training_is_the_identity(name: str, kind: str, owner: Any) -
     optimizer = owner(network.named_parameters(), lr=0.01)
     _trained(network, optimizer)
     before, luck, expected = portrait(network, optimizer), random_state(), network(x).clone()
-    change = apply(network, name, optimizer=optimizer, inputs=x, shelf=SHELF)
+    change = apply(network, name, optimizer=optimizer, inputs=x, catalogue=SHELF)
     assert random_state() == luck
     (group,) = optimizer.param_groups
     assert {*group["params"]} == {*network.parameters()}
@@ -350,7 +350,7 @@ def test_a_treated_network_compiles(name: str, kind: str) -> None:
     network, x = seeded(NETWORKS[kind]), sequences()
     compiled = torch.compile(network, backend="eager")
     stale = compiled(x)
-    apply(compiled, name, shelf=SHELF)
+    apply(compiled, name, catalogue=SHELF)
     assert torch.allclose(compiled(x), network(x))
     assert not torch.equal(stale, compiled(x))
 
@@ -365,14 +365,14 @@ def test_biases_join_the_group_of_biases_and_matrices_that_of_the_first_matrix()
             {"params": [cell.i2h.bias, cell.h2h.bias], "weight_decay": 0.0},
         ]
     )
-    change = apply(network, "gru", optimizer=[slow, quick], shelf=SHELF)
+    change = apply(network, "gru", optimizer=[slow, quick], catalogue=SHELF)
     decayed, free = (group["params"] for group in quick.param_groups)
     assert {*decayed} == {network.head.weight, network.head.bias, network.cell.weight_ih, network.cell.weight_hh}
     assert {*free} == {network.cell.bias_ih, network.cell.bias_hh}
     assert slow.param_groups[0]["params"] == [cell.h2h.weight]  # torch refuses an optimizer without any
     change.undo()
     with pytest.raises(NotApplicable, match="LBFGS"):
-        apply(network, "gru", optimizer=torch.optim.LBFGS(network.parameters()), shelf=SHELF)
+        apply(network, "gru", optimizer=torch.optim.LBFGS(network.parameters()), catalogue=SHELF)
     assert network.cell is cell
 
 
@@ -462,7 +462,7 @@ def test_a_state_that_comes_back_as_a_copy_is_for_gru() -> None:
             return self.head(states[-1])
 
     assert "'cell' is given a state that was altered since it came out" in refusal(Storing(Elman()), sequences(), name="lstm")
-    assert len(apply(Storing(Elman()), "gru", inputs=sequences(), shelf=SHELF).edits) == 1
+    assert len(apply(Storing(Elman()), "gru", inputs=sequences(), catalogue=SHELF).edits) == 1
 
 
 def test_a_detached_state_is_the_same_state() -> None:
@@ -470,7 +470,7 @@ def test_a_detached_state_is_the_same_state() -> None:
         def take(self, x: Tensor, h: Any) -> Any:
             return self.cell(x, h.detach() if x[0, 0] > 0 else h)
 
-    assert len(apply(Truncated(Elman()), "lstm", inputs=sequences(), shelf=SHELF).edits) == 1
+    assert len(apply(Truncated(Elman()), "lstm", inputs=sequences(), catalogue=SHELF).edits) == 1
 
 
 @told
@@ -541,7 +541,7 @@ def test_a_traceable_loop_is_seen_to_recur() -> None:
                 h = self.cell(x[:, t], h)
             return self.head(h)
 
-    assert [edit.path for edit in apply(Fixed(Elman()), "gru", shelf=SHELF).edits] == ["cell"]
+    assert [edit.path for edit in apply(Fixed(Elman()), "gru", catalogue=SHELF).edits] == ["cell"]
 
 
 def test_arguments_that_do_not_tell_the_state_ask_for_inputs() -> None:
@@ -557,9 +557,9 @@ def test_arguments_that_do_not_tell_the_state_ask_for_inputs() -> None:
     for cell, hidden in ((Level(), WIDTH), (RecurrentMerge(), HIDDEN)):
         network = Reader(cell, hidden)
         assert "pass inputs=" in refusal(network)
-        assert len(apply(network, "gru", inputs=sequences(), shelf=SHELF).edits) == 1
+        assert len(apply(network, "gru", inputs=sequences(), catalogue=SHELF).edits) == 1
     with pytest.raises(UsageError, match="inputs= cannot be run"):
-        apply(Reader(Elman()), "gru", inputs=torch.zeros(1), shelf=SHELF)
+        apply(Reader(Elman()), "gru", inputs=torch.zeros(1), catalogue=SHELF)
 
 
 def _trained(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

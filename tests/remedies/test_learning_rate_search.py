@@ -129,7 +129,7 @@ def test_it_teaches_where_the_rate_was_off_by_decades(kind: type[Optimizer], wro
         network = chain(3, nn.ReLU)
         optimizer = kind(network.parameters(), lr=wrong)
         if treated:
-            apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+            apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
         losses.append(trained_loss(network, optimizer, steps=300))
     assert not losses[0] < 2.2
     assert losses[1] < 0.3
@@ -154,18 +154,18 @@ def test_what_it_finds_is_within_ten_times_of_the_best_of_a_grid(depth: int, mom
 def test_proportions_of_the_groups_stay_and_a_scheduler_too() -> None:
     network = chain(2, nn.Tanh)
     optimizer = SGD([{"params": network[0].parameters(), "lr": 1e-5}, {"params": network[2:].parameters()}], lr=1e-4)
-    change = apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+    change = apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
     first, second = (group["lr"] for group in optimizer.param_groups)
     assert second > 1e-2
     assert second / first == pytest.approx(10)
     assert change.edits[0].after == f"SGD(lr={first!r} | {second!r})"
     change.undo()
     LambdaLR(optimizer, lambda t: 0.5)
-    change = apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+    change = apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
     assert [group["lr"] for group in optimizer.param_groups] == [5e-6, 5e-5]
     assert f"{second / 1e-4:.3g} times the scheduler's rate" in change.edits[0].after
     with pytest.raises(NotApplicable, match="is right already"):
-        apply(network, "learning-rate", optimizer=optimizer, shelf=SHELF, **batch())
+        apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
 
 
 def test_clipping_that_was_applied_before_is_part_of_what_is_tried() -> None:
@@ -173,7 +173,7 @@ def test_clipping_that_was_applied_before_is_part_of_what_is_tried() -> None:
     optimizer = SGD(network.parameters(), lr=1e-4)
     given = batch() | {"loss": lambda out: 1e6 * batch()["loss"](out)}
     plain = suitable_rate(network, optimizer, given["inputs"], given["loss"], seed=0)
-    apply(network, "clip-norm", optimizer=optimizer, shelf=SHELF)
+    apply(network, "clip-norm", optimizer=optimizer, catalogue=SHELF)
     clipped = suitable_rate(network, optimizer, given["inputs"], given["loss"], seed=0)
     assert plain is not None
     assert clipped is not None
@@ -187,7 +187,7 @@ def test_what_is_missing_or_wrong_is_said() -> None:
 
     def refused(kind: type[Exception], match: str, **given: Any) -> None:
         with pytest.raises(kind, match=match):
-            apply(network, "learning-rate", shelf=SHELF, **{"optimizer": optimizer, "inputs": rows, "loss": Tensor.sum} | given)
+            apply(network, "learning-rate", catalogue=SHELF, **{"optimizer": optimizer, "inputs": rows, "loss": Tensor.sum} | given)
 
     refused(NotApplicable, "pass inputs= and loss=", loss=None)
     refused(NotApplicable, "pass inputs= and loss=", inputs=None)

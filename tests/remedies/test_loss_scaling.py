@@ -28,7 +28,7 @@ def half() -> Any:
 
 
 def treat(network: nn.Module, optimizer: Optimizer | list[Optimizer]) -> Any:
-    return apply(network, "loss-scaling", optimizer=optimizer, shelf=SHELF)
+    return apply(network, "loss-scaling", optimizer=optimizer, catalogue=SHELF)
 
 
 def keeper_of(network: nn.Module) -> Hook:
@@ -84,7 +84,7 @@ def test_parameters_in_float16_get_what_their_own_type_can_hold() -> None:
     network = chain(6, nn.Tanh).half()
     true = gradients(copy.deepcopy(network).double(), 2e-3)
     lost = [g.clone() for g in gradients(network, 2e-3)]
-    apply(network, "loss-scaling", optimizer=SGD(network.parameters(), lr=0.1), shelf=SHELF)
+    apply(network, "loss-scaling", optimizer=SGD(network.parameters(), lr=0.1), catalogue=SHELF)
     kept = gradients(network, 2e-3)
     assert network(batch().half()).dtype is torch.float16
     smallest = 2.0**-24

@@ -37,7 +37,7 @@ def outputs(network: nn.Module, batch: Tensor) -> dict[str, list[Tensor]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layers_first_output_has_unit_variance(kind: str) -> None:
     network, batch = build(kind), 7.0 * inputs(kind, rows=64) + 2.0
-    apply(network, "lsuv-init", inputs=batch, shelf=SHELF)
+    apply(network, "lsuv-init", inputs=batch, catalogue=SHELF)
     shared = {"two"} if kind == "tied weights" else set[str]()  # has the weight of another layer
     for path, several in outputs(network, batch).items():
         if path not in shared:
@@ -47,7 +47,7 @@ def test_every_layers_first_output_has_unit_variance(kind: str) -> None:
 
 def test_it_is_the_papers_procedure() -> None:
     network, batch = mlp().double(), 5.0 + 3.0 * inputs("mlp", rows=64).double()
-    apply(network, "lsuv-init", inputs=batch, shelf=SHELF)
+    apply(network, "lsuv-init", inputs=batch, catalogue=SHELF)
     plain = mlp().double()
     for operation in LsuvInit().plan(plain, Context(torch.Generator().manual_seed(zlib.crc32(b"lsuv-init:0")), inputs=batch))[:-1]:
         operation.perform(plain, ())
@@ -94,7 +94,7 @@ def test_the_pure_function_stops_within_the_tolerance_and_at_eleven_tries(with_b
 
 def test_an_output_that_does_not_vary_is_left() -> None:
     network = mlp()
-    apply(network, "lsuv-init", inputs=torch.zeros(8, 6), shelf=SHELF)
+    apply(network, "lsuv-init", inputs=torch.zeros(8, 6), catalogue=SHELF)
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
@@ -112,7 +112,7 @@ def test_batch_statistics_are_those_of_training_and_dropout_is_off() -> None:
             each[1].running_mean.fill_(30.0)
     before = portrait(treated[1])
     for each in (treated, twin):
-        apply(each, "lsuv-init", inputs=batch, shelf=SHELF)
+        apply(each, "lsuv-init", inputs=batch, catalogue=SHELF)
     assert portrait(treated[1]) == before
     assert all(torch.equal(a, b) for a, b in zip(treated.parameters(), twin.parameters(), strict=True))
     treated[3].eval()
@@ -137,14 +137,14 @@ def test_a_frozen_bias_stays_and_its_weight_is_scaled_alone() -> None:
     network = mlp()
     network[0].bias.requires_grad_(False)
     kept = network[0].bias.clone()
-    apply(network, "lsuv-init", inputs=inputs("mlp", rows=64), shelf=SHELF)
+    apply(network, "lsuv-init", inputs=inputs("mlp", rows=64), catalogue=SHELF)
     assert torch.equal(network[0].bias, kept)
     assert abs(outputs(network, inputs("mlp", rows=64))["0"][0].std(correction=0).item() - 1.0) <= TOLERANCE
 
 
 def test_tied_weights_are_scaled_where_their_first_owner_runs() -> None:
     network, batch = Tied(), inputs("tied weights", rows=64)
-    apply(network, "lsuv-init", inputs=batch, shelf=SHELF)
+    apply(network, "lsuv-init", inputs=batch, catalogue=SHELF)
     assert network.one.weight is network.two.weight
     assert abs(network.one(batch).std(correction=0).item() - 1.0) <= TOLERANCE
 
@@ -152,7 +152,7 @@ def test_tied_weights_are_scaled_where_their_first_owner_runs() -> None:
 def test_the_feed_forward_layers_of_a_transformer_are_scaled() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     batch = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(0))
-    apply(layer, "lsuv-init", inputs=batch, shelf=SHELF)
+    apply(layer, "lsuv-init", inputs=batch, catalogue=SHELF)
     for several in (found for path, found in outputs(layer, batch).items() if path.startswith("linear")):
         assert abs(several[0].std(correction=0).item() - 1.0) <= TOLERANCE
 
@@ -161,22 +161,22 @@ def test_inputs_of_any_kind_will_do() -> None:
     network = Sequences()
     tokens = torch.arange(24).reshape(6, 4) % 7
     for batch in (tokens, (tokens,), {"x": tokens}):
-        change = apply(network, "lsuv-init", inputs=batch, shelf=SHELF)
+        change = apply(network, "lsuv-init", inputs=batch, catalogue=SHELF)
         assert change.edits[-1].after.startswith("scaled in order: outputs of 2 layers")
 
 
 def test_it_needs_inputs_that_fit() -> None:
     with pytest.raises(NotApplicable, match="pass inputs=, or use orthogonal-init"):
-        apply(mlp(), "lsuv-init", shelf=SHELF)
+        apply(mlp(), "lsuv-init", catalogue=SHELF)
     with pytest.raises(UsageError, match="cannot be run"):
-        apply(mlp(), "lsuv-init", inputs=torch.zeros(3, 5), shelf=SHELF)
+        apply(mlp(), "lsuv-init", inputs=torch.zeros(3, 5), catalogue=SHELF)
 
 
 def test_a_batch_without_statistics_is_refused_and_nothing_is_altered() -> None:
     network = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
     before = portrait(network)
     with pytest.raises(UsageError, match="more than 1 value per channel"):
-        apply(network, "lsuv-init", inputs=torch.ones(1, 6), shelf=SHELF)
+        apply(network, "lsuv-init", inputs=torch.ones(1, 6), catalogue=SHELF)
     assert portrait(network) == before
 
 
@@ -186,5 +186,5 @@ def test_a_deep_tanh_network_neither_saturates_nor_fades() -> None:
         network = nn.Sequential(*(part for _ in range(50) for part in (nn.Linear(64, 64), nn.Tanh())))
     batch = torch.randn(128, 64, generator=torch.Generator().manual_seed(0))
     assert network(batch).std() < 0.1
-    apply(network, "lsuv-init", inputs=batch, shelf=SHELF)
+    apply(network, "lsuv-init", inputs=batch, catalogue=SHELF)
     assert math.isclose(network(batch).std().item(), 0.63, abs_tol=0.05)  # of tanh(z) for standard normal z

@@ -26,7 +26,7 @@ MATRICES = {
 
 def treated(network: nn.Module, *, lr: float = 0.01) -> MuonWithAdamW:
     optimizer = Adam(network.parameters(), lr=lr)
-    apply(network, "muon", optimizer=optimizer, shelf=SHELF)
+    apply(network, "muon", optimizer=optimizer, catalogue=SHELF)
     assert isinstance(optimizer, MuonWithAdamW)
     return optimizer
 
@@ -122,7 +122,7 @@ def test_singular_values_become_almost_one_and_vectors_stay(shape: tuple[int, in
 def test_it_maximises_where_the_group_did() -> None:
     network = chain(3, nn.Tanh, width=12)
     optimizer = SGD(network.parameters(), lr=0.01, maximize=True)
-    apply(network, "muon", optimizer=optimizer, shelf=SHELF)
+    apply(network, "muon", optimizer=optimizer, catalogue=SHELF)
     batch = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
     before = float(network(batch).detach().square().sum())
     for _ in range(5):

@@ -48,7 +48,7 @@ def batch_for(name: str) -> torch.Tensor:
 def arguments(name: str, optimizer: Any) -> dict[str, Any]:
     """What `apply` needs beside the network and the name."""
     given = {"inputs": inputs("nested"), "loss": lambda out: out.square().mean()} if name == "learning-rate" else {}
-    return {"optimizer": optimizer, "shelf": SHELF, **given}
+    return {"optimizer": optimizer, "catalogue": SHELF, **given}
 
 
 def applied(network: nn.Module, name: str, optimizer: Optimizer) -> Any:
@@ -62,7 +62,7 @@ def applied(network: nn.Module, name: str, optimizer: Optimizer) -> Any:
 @every_remedy
 def test_without_the_optimizer_a_remedy_says_what_to_pass(name: str) -> None:
     with pytest.raises(NotApplicable, match=rf"^{name}: .*pass optimizer="):
-        apply(network_for(name), name, shelf=SHELF)
+        apply(network_for(name), name, catalogue=SHELF)
     with pytest.raises(NotApplicable, match=rf"^{name}: .*pass as optimizer= the one that does"):
         apply(network_for(name), name, **arguments(name, SGD(mlp().parameters(), lr=0.1)))
 

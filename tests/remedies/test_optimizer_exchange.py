@@ -32,7 +32,7 @@ def test_groups_keep_their_objects_their_parameters_and_the_proportions_of_their
     )
     groups = list(optimizer.param_groups)
     lists = [group["params"] for group in groups]
-    change = apply(network, "adamw", optimizer=optimizer, shelf=SHELF)
+    change = apply(network, "adamw", optimizer=optimizer, catalogue=SHELF)
     assert type(optimizer) is AdamW
     assert [a is b for a, b in zip(optimizer.param_groups, groups, strict=True)] == [True] * 3
     assert [a is b["params"] for a, b in zip(lists, groups, strict=True)] == [True] * 3
@@ -57,7 +57,7 @@ def test_what_is_exchanged_steps_like_one_that_was_built_so(name: str, made: typ
     optimizer = Adagrad(network.parameters(), lr=0.3)
     step(network, optimizer, inputs("module list"))
     other.load_state_dict(network.state_dict())
-    apply(network, name, optimizer=optimizer, shelf=SHELF)
+    apply(network, name, optimizer=optimizer, catalogue=SHELF)
     built = AdamW(other.parameters()) if made is AdamW else SGD(other.parameters(), lr=0.01, momentum=0.9)
     assert optimizer.param_groups[0].keys() == built.param_groups[0].keys()
     assert optimizer.defaults.keys() == built.defaults.keys()
@@ -73,7 +73,7 @@ def test_adam_keeps_its_rate_and_betas_and_loses_what_it_gathered() -> None:
     network = mlp()
     optimizer = Adam(network.parameters(), lr=3e-4, betas=(0.5, 0.99), weight_decay=0.1)
     step(network, optimizer, inputs("mlp"))
-    change = apply(network, "adamw", optimizer=optimizer, shelf=SHELF)
+    change = apply(network, "adamw", optimizer=optimizer, catalogue=SHELF)
     group = optimizer.param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"], group["decoupled_weight_decay"]) == (3e-4, (0.5, 0.99), 0.01, True)
     assert not optimizer.state
@@ -88,7 +88,7 @@ def test_where_a_scheduler_sets_the_rate_each_step_takes_it_times_a_factor() -> 
     other.load_state_dict(network.state_dict())
     optimizer = SGD(network.parameters(), lr=0.1)
     scheduler = schedulers.LambdaLR(optimizer, lambda t: min(1.0, t / 4))  # begins at zero
-    change = apply(network, "adamw", optimizer=optimizer, shelf=SHELF)
+    change = apply(network, "adamw", optimizer=optimizer, catalogue=SHELF)
     assert "0.01 times the scheduler's rate" in change.edits[1].after
     built = AdamW(other.parameters(), lr=1e-3)
     scheduled = schedulers.LambdaLR(built, lambda t: min(1.0, t / 4))
@@ -104,7 +104,7 @@ def test_several_optimizers_are_changed_where_they_train_the_network() -> None:
     network = mlp()
     first, second = SGD(network[0].parameters(), lr=0.1), Adam([*network[2].parameters(), *network[4].parameters()])
     other = SGD(mlp().parameters(), lr=0.1)
-    change = apply(network, "adamw", optimizer=[first, other, second], shelf=SHELF)
+    change = apply(network, "adamw", optimizer=[first, other, second], catalogue=SHELF)
     assert [type(o) for o in (first, other, second)] == [AdamW, SGD, AdamW]
     assert [edit.path for edit in change.edits] == ["optimizers[0]", "optimizers[2]"]
 
@@ -114,18 +114,18 @@ def test_optimizers_that_cannot_be_exchanged_are_refused(name: str) -> None:
     network = Listed()
     optimizer: Optimizer = torch.optim.LBFGS(network.parameters())
     with pytest.raises(NotApplicable, match="LBFGS"):
-        apply(network, name, optimizer=optimizer, shelf=SHELF)
+        apply(network, name, optimizer=optimizer, catalogue=SHELF)
     patched = Adagrad(network.parameters(), lr=0.1)
     patched.step = lambda: None  # type: ignore[method-assign]
     with pytest.raises(NotApplicable, match="has been replaced by other code"):
-        apply(network, name, optimizer=patched, shelf=SHELF)
+        apply(network, name, optimizer=patched, catalogue=SHELF)
     wrapper = Adagrad(network.parameters(), lr=0.1)
     wrapper.inner = patched  # type: ignore[attr-defined]
     with pytest.raises(NotApplicable, match="wraps another optimizer"):
-        apply(network, name, optimizer=wrapper, shelf=SHELF)
+        apply(network, name, optimizer=wrapper, catalogue=SHELF)
     network.table = nn.Embedding(4, 3, sparse=True)
     with pytest.raises(NotApplicable, match="'table' are sparse"):
-        apply(network, name, optimizer=Adagrad(network.parameters()), shelf=SHELF)
+        apply(network, name, optimizer=Adagrad(network.parameters()), catalogue=SHELF)
 
 
 def test_an_optimizer_of_an_unknown_class_is_exchanged() -> None:
@@ -140,7 +140,7 @@ def test_an_optimizer_of_an_unknown_class_is_exchanged() -> None:
 
     network = Listed()
     optimizer = Signs(network.parameters(), lr=0.1)
-    apply(network, "adamw", optimizer=optimizer, shelf=SHELF)
+    apply(network, "adamw", optimizer=optimizer, catalogue=SHELF)
     assert type(optimizer) is AdamW
     assert optimizer.param_groups[0]["lr"] == 1e-3
     step(network, optimizer, inputs("module list"))
@@ -149,7 +149,7 @@ def test_an_optimizer_of_an_unknown_class_is_exchanged() -> None:
 def test_momentum_is_set_where_there_is_none_and_the_rate_stays() -> None:
     network = mlp()
     optimizer = SGD([{"params": network[0].parameters(), "momentum": 0.5}, {"params": network[2].parameters()}], lr=0.02)
-    change = apply(network, "sgd-momentum", optimizer=optimizer, shelf=SHELF)
+    change = apply(network, "sgd-momentum", optimizer=optimizer, catalogue=SHELF)
     assert [(group["momentum"], group["lr"]) for group in optimizer.param_groups] == [(0.5, 0.02), (0.9, 0.02)]
     assert (change.edits[0].before, change.edits[0].after) == ("SGD(momentum=0)", "SGD(momentum=0.9)")
 
@@ -176,7 +176,7 @@ def test_momentum_stands_almost_twice_the_rate_on_a_quadratic_and_is_faster_alon
 def test_the_pull_of_decoupled_weight_decay_stays_when_sgd_takes_over() -> None:
     network = mlp()
     optimizer = AdamW(network.parameters(), lr=1e-3, weight_decay=0.5)
-    apply(network, "sgd-momentum", optimizer=optimizer, shelf=SHELF)
+    apply(network, "sgd-momentum", optimizer=optimizer, catalogue=SHELF)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     before = network[0].weight.detach().clone()
@@ -192,7 +192,7 @@ def test_the_pull_of_decoupled_weight_decay_stays_when_sgd_takes_over() -> None:
 def test_epsilon_becomes_what_torch_gives_that_class(kind: str) -> None:
     network = mlp()
     optimizer = OPTIMIZERS[kind](network.parameters())
-    apply(network, "epsilon", optimizer=optimizer, shelf=SHELF)
+    apply(network, "epsilon", optimizer=optimizer, catalogue=SHELF)
     fresh = type(optimizer)(network.parameters())
     assert optimizer.param_groups[0]["eps"] == fresh.param_groups[0]["eps"] == optimizer.defaults["eps"]
 
@@ -202,12 +202,12 @@ def test_epsilon_goes_below_gradients_that_are_small_against_the_usual_one() -> 
     optimizer = Adam(network.parameters())
     (network(inputs("mlp")).square().sum() * 1e-9).backward()
     smallest = min(float(p.grad.square().mean().sqrt()) for p in network.parameters())
-    apply(network, "epsilon", optimizer=optimizer, shelf=SHELF)
+    apply(network, "epsilon", optimizer=optimizer, catalogue=SHELF)
     eps = optimizer.param_groups[0]["eps"]
     assert 1e-4 * smallest < eps <= 1e-3 * smallest
     for other in (SGD(network.parameters()), torch.optim.Adadelta(network.parameters(), eps=1.0)):
         with pytest.raises(NotApplicable, match="has no eps below a fraction"):
-            apply(network, "epsilon", optimizer=other, shelf=SHELF)
+            apply(network, "epsilon", optimizer=other, catalogue=SHELF)
 
 
 def test_epsilon_lets_a_network_learn_whose_optimizer_divides_by_it() -> None:
@@ -216,7 +216,7 @@ def test_epsilon_lets_a_network_learn_whose_optimizer_divides_by_it() -> None:
         network = chain(2, nn.Tanh)
         optimizer = Adam(network.parameters(), eps=1.0)
         if treated:
-            apply(network, "epsilon", optimizer=optimizer, shelf=SHELF)
+            apply(network, "epsilon", optimizer=optimizer, catalogue=SHELF)
         losses.append(trained_loss(network, optimizer, steps=150))
     assert losses[0] > 2.2
     assert losses[1] < 1.0
@@ -229,7 +229,7 @@ def test_it_teaches_a_network_whose_layers_differ_by_decades(name: str) -> None:
         network = chain(6, nn.Tanh)
         optimizer = SGD(network.parameters(), lr=0.01)
         if treated:
-            apply(network, name, optimizer=optimizer, shelf=SHELF)
+            apply(network, name, optimizer=optimizer, catalogue=SHELF)
         losses.append(trained_loss(network, optimizer, steps=200))
     assert losses[0] > 2.2
     assert losses[1] < 1.0
@@ -241,7 +241,7 @@ def test_momentum_teaches_faster_at_the_same_rate() -> None:
         network = chain(2, nn.Tanh)
         optimizer = SGD(network.parameters(), lr=0.02)
         if treated:
-            apply(network, "sgd-momentum", optimizer=optimizer, shelf=SHELF)
+            apply(network, "sgd-momentum", optimizer=optimizer, catalogue=SHELF)
         losses.append(trained_loss(network, optimizer, steps=150))
     assert losses[0] > 1.9
     assert losses[1] < 0.6
@@ -252,7 +252,7 @@ def test_muon_and_adam_reach_a_lower_loss_together_than_adam_alone() -> None:
     for name in ("adamw", "muon"):
         network = chain(6, nn.Tanh, width=64)
         optimizer = SGD(network.parameters(), lr=0.01)
-        apply(network, name, optimizer=optimizer, shelf=SHELF)
+        apply(network, name, optimizer=optimizer, catalogue=SHELF)
         assert isinstance(optimizer, AdamW | MuonWithAdamW)
         losses.append(trained_loss(network, optimizer, steps=100))
     assert losses[1] < losses[0] / 4

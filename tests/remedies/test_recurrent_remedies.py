@@ -20,7 +20,7 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.remedies import Context, apply, own_shelf
+from unvanish.remedies import Context, apply, built_in_catalogue
 from unvanish.remedies.catalogue.architecture.gru import Gru
 from unvanish.remedies.catalogue.architecture.lstm import Lstm
 from unvanish.remedies.catalogue.initialisation.forget_bias import ForgetBias
@@ -96,7 +96,7 @@ def sequences(rows: int = ROWS, steps: int = STEPS, *, dtype: torch.dtype = torc
 
 
 def treated(network: nn.Module, *names: str, **options: Any) -> nn.Module:
-    apply(network, *names, shelf=SHELF, **options)
+    apply(network, *names, catalogue=SHELF, **options)
     return network
 
 
@@ -121,7 +121,7 @@ def test_the_module_that_comes_has_the_settings_and_the_interface_of_the_one_tha
     old, x = network.rnn, sequences(dtype=torch.float64)
     out, last = network(x)
     feed_forward = {key: value.clone() for key, value in network.state_dict().items() if not key.startswith("rnn.")}
-    (edit,) = apply(network, name, shelf=SHELF).edits
+    (edit,) = apply(network, name, catalogue=SHELF).edits
     new = network.rnn
     assert (edit.path, edit.action) == ("rnn", "replace")
     for setting in ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "training"):
@@ -145,7 +145,7 @@ def test_every_cell_and_every_place_of_a_shared_module_is_exchanged(name: str) -
             self.again = self.cells[0]
 
     network = Shared()
-    assert [edit.path for edit in apply(network, name, shelf=SHELF).edits] == ["cells.0", "cells.1"]
+    assert [edit.path for edit in apply(network, name, catalogue=SHELF).edits] == ["cells.0", "cells.1"]
     assert network.again is network.cells[0]
     assert [type(cell) for cell in network.cells] == [{"lstm": LSTMCellAsRNNCell, "gru": nn.GRUCell}[name]] * 2
     assert network.cells[1].bias_ih is None
@@ -185,7 +185,7 @@ def test_tied_modules_stay_tied(name: str) -> None:
     network = nn.ModuleList([nn.RNN(4, 4), nn.RNN(4, 4)])
     network[1].weight_hh_l0 = network[0].weight_hh_l0
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    apply(network, name, optimizer=optimizer, shelf=SHELF)
+    apply(network, name, optimizer=optimizer, catalogue=SHELF)
     assert network[0].weight_hh_l0 is network[1].weight_hh_l0
     assert {*optimizer.param_groups[0]["params"]} == {*network.parameters()}
     assert len(optimizer.param_groups[0]["params"]) == 7
@@ -332,7 +332,7 @@ def test_packed_sequences_go_in_and_come_out() -> None:
 @EXCHANGES
 def test_remedies_of_the_same_call_leave_the_new_recurrence_alone(name: str) -> None:
     network = seeded(Tagger)
-    change = apply(network, name, "relu", "he-init", shelf=SHELF | dict(own_shelf()))
+    change = apply(network, name, "relu", "he-init", catalogue=SHELF | dict(built_in_catalogue()))
     assert [edit.path for edit in change.edits] == ["rnn", "into.1", "into.0", "head"]
     alone = treated(seeded(Tagger), name)
     assert all(torch.equal(a, b) for a, b in zip(network.rnn.parameters(), alone.rnn.parameters(), strict=True))
@@ -379,7 +379,7 @@ def test_a_treated_network_compiles(kind: Any, chosen: tuple[str, ...]) -> None:
     network, x = seeded(kind), sequences()
     compiled = torch.compile(network, backend="eager")
     stale = _first(compiled(x))
-    apply(compiled, *chosen, shelf=SHELF)
+    apply(compiled, *chosen, catalogue=SHELF)
     for batch in (x, sequences(2)):
         expected = _first(network(batch))
         grads = torch.autograd.grad(expected.sum(), list(network.parameters()))
@@ -399,7 +399,7 @@ def test_undo_after_training_is_the_identity(kind: Any, chosen: tuple[str, ...],
     _trained(network, optimizer)
     x = sequences()
     before, luck, expected = portrait(network, optimizer), random_state(), _first(network(x)).clone()
-    change = apply(network, *chosen, optimizer=optimizer, inputs=x, shelf=SHELF)
+    change = apply(network, *chosen, optimizer=optimizer, inputs=x, catalogue=SHELF)
     assert random_state() == luck
     assert {*optimizer.param_groups[0]["params"]} == {*network.parameters()}
     assert len(optimizer.param_groups[0]["params"]) == len(optimizer.param_groups[0]["param_names"]) == len([*network.parameters()])
@@ -415,12 +415,12 @@ def test_new_parameters_take_the_group_of_the_old_one_of_their_name() -> None:
     biases = [p for key, p in network.named_parameters() if "bias" in key]
     weights = [p for key, p in network.named_parameters() if "bias" not in key]
     optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": 0.1}, {"params": biases, "weight_decay": 0.0}])
-    apply(network, "lstm", optimizer=optimizer, shelf=SHELF)
+    apply(network, "lstm", optimizer=optimizer, catalogue=SHELF)
     decayed, free = (group["params"] for group in optimizer.param_groups)
     assert {*decayed} == {p for key, p in network.named_parameters() if "bias" not in key}
     assert {*free} == {p for key, p in network.named_parameters() if "bias" in key}
     with pytest.raises(NotApplicable, match="LBFGS"):
-        apply(other := Tagger(), "gru", optimizer=torch.optim.LBFGS(other.parameters()), shelf=SHELF)
+        apply(other := Tagger(), "gru", optimizer=torch.optim.LBFGS(other.parameters()), catalogue=SHELF)
     assert type(other.rnn) is nn.RNN
 
 
@@ -465,7 +465,7 @@ def test_the_length_is_the_one_that_the_layer_sees() -> None:
             self.cell(x[:, 0])
 
     network = Pieces()
-    change = apply(network, "forget-bias", inputs={"x": sequences()}, shelf=SHELF)
+    change = apply(network, "forget-bias", inputs={"x": sequences()}, catalogue=SHELF)
     chrono = "chrono for {} steps: {} bias ln U(1, {})"
     assert {edit.path: edit.after for edit in change.edits} == {
         "first": chrono.format(7, "forget", 6) + ", input bias its negative",
@@ -492,7 +492,7 @@ def test_a_gru_with_a_large_update_bias_keeps_the_old_state() -> None:
 def test_without_inputs_memories_are_spread_over_all_lengths() -> None:
     network = nn.ModuleList([nn.LSTM(3, 6, num_layers=2), nn.GRU(3, 6), nn.LSTMCell(3, 6), nn.LSTM(3, 4, bias=False)])
     kept = network[1].bias_ih_l0[:6].clone()
-    edits = apply(network, "forget-bias", optimizer=torch.optim.SGD(network.parameters(), lr=0.1), shelf=SHELF).edits
+    edits = apply(network, "forget-bias", optimizer=torch.optim.SGD(network.parameters(), lr=0.1), catalogue=SHELF).edits
     lstm, gru = "forget bias from 1 to 6, input bias minus half of it", "update bias from 1 to 6"
     assert [(edit.path, edit.after) for edit in edits] == [("0", lstm), ("1", gru), ("2", lstm)]
     total = (network[0].bias_ih_l1 + network[0].bias_hh_l1).detach()
@@ -504,7 +504,7 @@ def test_without_inputs_memories_are_spread_over_all_lengths() -> None:
 
 @pytest.mark.parametrize("kind", [Tagger, Stepper])
 def test_forget_bias_finds_the_lstm_that_the_same_call_brought(kind: Any) -> None:
-    edits = apply(seeded(kind), "lstm", "forget-bias", inputs=sequences(), shelf=SHELF).edits
+    edits = apply(seeded(kind), "lstm", "forget-bias", inputs=sequences(), catalogue=SHELF).edits
     assert "chrono for 7 steps" in edits[-1].after
 
 
@@ -515,7 +515,7 @@ def test_forget_bias_finds_the_lstm_that_the_same_call_brought(kind: Any) -> Non
 def test_an_identity_rnn_adds_up_what_a_loop_by_hand_does(nonlinearity: str) -> None:
     network = seeded(Tagger, nonlinearity=nonlinearity, num_layers=2).double()
     held = list(network.rnn.parameters())
-    change = apply(network, "identity-rnn-init", shelf=SHELF)
+    change = apply(network, "identity-rnn-init", catalogue=SHELF)
     assert [edit.action for edit in change.edits] == (["replace"] if nonlinearity == "tanh" else []) + ["initialise"]
     assert change.edits[-1].before == f"RNN({WIDTH}, {HIDDEN}, num_layers=2, nonlinearity='relu')"
     rnn, x = network.rnn, sequences(dtype=torch.float64).transpose(0, 1)
@@ -543,7 +543,7 @@ def test_a_cell_keeps_its_input_weights_beside_the_identity() -> None:
 def test_a_loop_written_by_hand_gets_the_identity_and_its_gate_stays() -> None:
     network = seeded(Written)
     gate, into = network.gate.weight.clone(), network.i2h.weight.clone()
-    (edit,) = apply(network, "identity-rnn-init", inputs=sequences(), shelf=SHELF).edits
+    (edit,) = apply(network, "identity-rnn-init", inputs=sequences(), catalogue=SHELF).edits
     assert (edit.path, edit.after) == ("h2h", "identity; bias 0")
     assert torch.equal(network.h2h.weight, torch.eye(HIDDEN))
     assert not network.h2h.bias.any()
@@ -562,7 +562,7 @@ def test_a_layer_that_is_merely_used_twice_is_no_recurrence() -> None:
 
     for name in SHELF:
         with pytest.raises(NotApplicable, match="has no recurrence"):
-            apply(Siamese(), name, inputs=inputs("mlp"), shelf=SHELF)
+            apply(Siamese(), name, inputs=inputs("mlp"), catalogue=SHELF)
 
 
 # Refusals
@@ -573,7 +573,7 @@ def test_a_feed_forward_network_is_refused_and_told_what_it_is(name: str) -> Non
     for network, made_of in ((mlp(), "Linear"), (build("cnn"), "Conv2d, Linear"), (nn.Sigmoid(), "no weights at all")):
         before = portrait(network)
         with pytest.raises(NotApplicable, match=rf"{name}: \w+ has no recurrence \({made_of}\)"):
-            apply(network, name, shelf=SHELF)
+            apply(network, name, catalogue=SHELF)
         assert portrait(network) == before
 
 
@@ -596,20 +596,20 @@ def test_what_cannot_be_exchanged_is_named(name: str) -> None:
         (Written(), "pass inputs="),
     ):
         with pytest.raises(NotApplicable, match=why):
-            apply(network, name, shelf=SHELF)
+            apply(network, name, catalogue=SHELF)
     with pytest.raises(NotApplicable, match=r"'h2h' runs 7 times, 'gate' runs 7 times.*nn\.GRUCell"):
-        apply(Written(), name, inputs=sequences(), shelf=SHELF)
+        apply(Written(), name, inputs=sequences(), catalogue=SHELF)
     with pytest.raises(UsageError, match="inputs= cannot be run"):
-        apply(Tagger(), "lstm", inputs=torch.zeros(1), shelf=SHELF)
+        apply(Tagger(), "lstm", inputs=torch.zeros(1), catalogue=SHELF)
 
 
 @pytest.mark.parametrize("between", [nn.Dropout(0.5), nn.LayerNorm(HIDDEN)], ids=repr)
 def test_a_state_that_is_altered_between_steps_is_for_gru(between: nn.Module) -> None:
     network = seeded(Stepper, between)
     with pytest.raises(NotApplicable, match="apply gru"):
-        apply(network, "lstm", inputs=sequences(), shelf=SHELF)
-    assert [edit.path for edit in apply(network, "gru", inputs=sequences(), shelf=SHELF).edits] == ["low", "high"]
-    assert len(apply(seeded(Stepper), "lstm", inputs=sequences(), shelf=SHELF).edits) == 2
+        apply(network, "lstm", inputs=sequences(), catalogue=SHELF)
+    assert [edit.path for edit in apply(network, "gru", inputs=sequences(), catalogue=SHELF).edits] == ["low", "high"]
+    assert len(apply(seeded(Stepper), "lstm", inputs=sequences(), catalogue=SHELF).edits) == 2
 
 
 def test_gates_without_a_bias_to_set_are_refused() -> None:
@@ -621,7 +621,7 @@ def test_gates_without_a_bias_to_set_are_refused() -> None:
         (nn.Sequential(nn.RNN(3, 3)), None, "apply lstm first"),
     ):
         with pytest.raises(NotApplicable, match=why):
-            apply(network, "forget-bias", inputs=batch, shelf=SHELF)
+            apply(network, "forget-bias", inputs=batch, catalogue=SHELF)
 
 
 def test_identity_is_refused_where_nothing_maps_a_state_to_the_next() -> None:
@@ -637,13 +637,13 @@ def test_identity_is_refused_where_nothing_maps_a_state_to_the_next() -> None:
             return self.head(h)
 
     with pytest.raises(NotApplicable, match=r"'both' runs again.*its own nn\.Linear"):
-        apply(Joined(), "identity-rnn-init", inputs=sequences(), shelf=SHELF)
+        apply(Joined(), "identity-rnn-init", inputs=sequences(), catalogue=SHELF)
     with pytest.raises(NotApplicable, match="nonlinearity='relu'"):
-        apply(nn.RNN(3, 3), "identity-rnn-init", shelf=SHELF)
+        apply(nn.RNN(3, 3), "identity-rnn-init", catalogue=SHELF)
     network = treated(nn.RNN(3, 3, nonlinearity="relu"), "identity-rnn-init")
     assert torch.equal(network.weight_hh_l0, torch.eye(3))
     with pytest.raises(NotApplicable, match="gated already"):
-        apply(nn.Sequential(nn.GRU(3, 3)), "identity-rnn-init", shelf=SHELF)
+        apply(nn.Sequential(nn.GRU(3, 3)), "identity-rnn-init", catalogue=SHELF)
 
 
 @EXCHANGES

@@ -45,7 +45,7 @@ def raw(shape: tuple[int, ...], axis: int, dtype: Any = np.float64) -> Any:
 
 
 def treated(network: nn.Module, **given: Any) -> Any:
-    return apply(network, "standardise-input", shelf=SHELF, **given)
+    return apply(network, "standardise-input", catalogue=SHELF, **given)
 
 
 # The module

@@ -71,7 +71,7 @@ def test_a_step_whose_gradient_is_not_finite_moves_nothing_and_the_next_one_does
 @given(size=st.floats(-6, 6), seed=st.integers(0, 5))
 def test_gradients_are_clipped_as_by_torch(size: float, seed: int) -> None:
     (network, optimizer), (other, plain) = pair(seed), pair(seed)
-    apply(network, "clip-norm", optimizer=optimizer, shelf=SHELF)
+    apply(network, "clip-norm", optimizer=optimizer, catalogue=SHELF)
     for n in (network, other):
         (n(inputs("mlp")).square().mean() * 10**size).backward()
     clip_grad_norm_(other.parameters(), 1.0)
@@ -92,7 +92,7 @@ def test_squares_that_float16_cannot_hold_do_not_make_the_length_infinite() -> N
 @pytest.mark.parametrize("keyword", [False, True])
 def test_gradients_that_a_closure_makes_are_clipped(keyword: bool) -> None:
     (network, optimizer), (other, plain) = pair(), pair()
-    apply(network, "clip-norm", optimizer=optimizer, shelf=SHELF)
+    apply(network, "clip-norm", optimizer=optimizer, catalogue=SHELF)
     calls: list[float] = []
 
     def closure() -> Tensor:
@@ -116,7 +116,7 @@ def test_a_fused_optimizer_under_a_scaler_clips_the_true_gradient(name: str) -> 
     optimizers = [SGD(networks[0].parameters(), lr=0.1, fused=True), SGD(networks[1].parameters(), lr=0.1)]
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for network, optimizer in zip(networks, optimizers, strict=True):
-        apply(network, name, optimizer=optimizer, shelf=SHELF)
+        apply(network, name, optimizer=optimizer, catalogue=SHELF)
     scaler.scale(networks[0](inputs("mlp")).square().sum()).backward()
     scaler.step(optimizers[0])
     networks[1](inputs("mlp")).square().sum().backward()
@@ -127,7 +127,7 @@ def test_a_fused_optimizer_under_a_scaler_clips_the_true_gradient(name: str) -> 
 def test_sparse_gradients_count_and_are_clipped() -> None:
     table = nn.Embedding(5, 3, sparse=True)
     optimizer = SGD(table.parameters(), lr=1.0)
-    apply(table, "clip-norm", optimizer=optimizer, shelf=SHELF)
+    apply(table, "clip-norm", optimizer=optimizer, catalogue=SHELF)
     before = table.weight.detach().clone()
     (table(torch.tensor([1, 1, 3])).sum() * 100).backward()
     optimizer.step()
@@ -142,7 +142,7 @@ def test_it_keeps_a_network_whole_that_one_step_would_throw_off() -> None:
         network = chain(3, nn.ReLU, seed=1)
         optimizer = SGD(network.parameters(), lr=0.2)
         if treated:
-            apply(network, "clip-norm", optimizer=optimizer, shelf=SHELF)
+            apply(network, "clip-norm", optimizer=optimizer, catalogue=SHELF)
         losses.append(trained_loss(network, optimizer, steps=150, images=digits()[0] * 300))
     assert losses[0] > 2.0
     assert losses[1] < 0.5
@@ -173,7 +173,7 @@ def test_units_are_clipped_as_one_by_one(shape: tuple[int, ...], size: float, se
 def test_the_output_channels_of_a_transposed_convolution_are_its_second_axis() -> None:
     network = nn.Sequential(nn.ConvTranspose2d(3, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 2))
     optimizer = SGD(network.parameters(), lr=1.0)
-    apply(network, "clip-adaptive", optimizer=optimizer, shelf=SHELF)
+    apply(network, "clip-adaptive", optimizer=optimizer, catalogue=SHELF)
     weight = network[0].weight.detach().clone()
     (network(torch.ones(8, 3, 2, 2)).square().sum() * 1e4).backward()
     gradient = network[0].weight.grad.clone()
@@ -186,7 +186,7 @@ def test_no_unit_moves_by_more_than_its_share_but_for_the_output_layer() -> None
     for network in (mlp(), Listed(), Nested().eval()):
         head = network[4] if isinstance(network, nn.Sequential) else list(network.children())[-1]
         optimizer = SGD(network.parameters(), lr=1.0)
-        apply(network, "clip-adaptive", optimizer=optimizer, shelf=SHELF)
+        apply(network, "clip-adaptive", optimizer=optimizer, catalogue=SHELF)
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
         optimizer.zero_grad()
         (network(inputs("mlp")).square().sum() * 1e3).backward()
@@ -205,7 +205,7 @@ def _path(network: nn.Module, layer: nn.Module) -> str:
 def test_a_network_that_is_only_an_output_layer_is_refused() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     with pytest.raises(NotApplicable, match="nothing but an output layer"):
-        apply(network, "clip-adaptive", optimizer=SGD(network.parameters()), shelf=SHELF)
+        apply(network, "clip-adaptive", optimizer=SGD(network.parameters()), catalogue=SHELF)
 
 
 def test_it_lets_a_deep_network_train_at_a_rate_that_would_break_it() -> None:
@@ -214,7 +214,7 @@ def test_it_lets_a_deep_network_train_at_a_rate_that_would_break_it() -> None:
         network = chain(4, nn.ReLU, width=64)
         optimizer = SGD(network.parameters(), lr=2.0)
         if treated:
-            apply(network, "clip-adaptive", optimizer=optimizer, shelf=SHELF)
+            apply(network, "clip-adaptive", optimizer=optimizer, catalogue=SHELF)
         losses.append(trained_loss(network, optimizer, steps=200))
     assert not losses[0] < 2.0
     assert losses[1] < 1.5
@@ -242,7 +242,7 @@ def test_steps_grow_linearly_and_the_rate_in_the_group_stays() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     network = nn.ParameterList([parameter])
     optimizer = SGD([parameter], lr=0.5)
-    change = apply(network, "warmup", optimizer=optimizer, shelf=SHELF)
+    change = apply(network, "warmup", optimizer=optimizer, catalogue=SHELF)
     moved = []
     for _ in range(130):
         before = float(parameter.detach())
@@ -260,7 +260,7 @@ def test_a_resumed_training_does_not_warm_up_again() -> None:
     optimizers = []
     for _ in range(2):
         network, optimizer = pair()
-        apply(network, "warmup", optimizer=optimizer, shelf=SHELF)
+        apply(network, "warmup", optimizer=optimizer, catalogue=SHELF)
         optimizers.append((network, optimizer))
     (network, optimizer), (other, resumed) = optimizers
     for _ in range(30):
@@ -279,7 +279,7 @@ def test_a_resumed_training_does_not_warm_up_again() -> None:
 def test_factors_multiply_and_every_rate_comes_back(order: tuple[str, ...]) -> None:
     network, optimizer = pair()
     LambdaLR(optimizer, lambda t: 1.0)
-    change = apply(network, *order, optimizer=optimizer, shelf=SHELF)
+    change = apply(network, *order, optimizer=optimizer, catalogue=SHELF)
     seen: list[float] = []
     inner = type(optimizer).step
 
@@ -299,7 +299,7 @@ def test_factors_multiply_and_every_rate_comes_back(order: tuple[str, ...]) -> N
 
 def test_a_step_that_raises_leaves_no_rate_behind() -> None:
     network, optimizer = pair()
-    apply(network, "warmup", optimizer=optimizer, shelf=SHELF)
+    apply(network, "warmup", optimizer=optimizer, catalogue=SHELF)
 
     def closure() -> Tensor:
         raise RuntimeError("out of memory")
@@ -314,7 +314,7 @@ def test_a_rate_that_is_a_tensor_keeps_its_object() -> None:
     network = mlp()
     rate = torch.tensor(1e-3)
     optimizer = Adam(network.parameters(), lr=rate, foreach=False)
-    apply(network, "warmup", optimizer=optimizer, shelf=SHELF)
+    apply(network, "warmup", optimizer=optimizer, catalogue=SHELF)
     step(network, optimizer, inputs("mlp"))
     assert optimizer.param_groups[0]["lr"] is rate
     assert float(rate) == pytest.approx(1e-3)
@@ -338,7 +338,7 @@ def test_warming_up_keeps_adam_from_breaking_a_network_at_its_first_steps() -> N
         network = chain(8, nn.Tanh, width=64)
         optimizer = Adam(network.parameters(), lr=0.03, betas=(0.9, 0.99))
         if treated:
-            apply(network, "warmup", optimizer=optimizer, shelf=SHELF)
+            apply(network, "warmup", optimizer=optimizer, catalogue=SHELF)
         first.append(trained_loss(network, optimizer, steps=60))
     assert first[0] > 2.0
     assert first[1] < 1.8

@@ -10,7 +10,7 @@ import pytest
 
 import unvanish
 from unvanish.docgen.stored_races import stored
-from unvanish.record.stored_race import Raced, outcome_of
+from unvanish.record.stored_race import StoredRace, outcome_of
 from unvanish.record.verdict import Outcome
 from unvanish.remedies import names
 
@@ -32,7 +32,7 @@ def test_a_remedy_helps_in_one_race_and_not_in_another(name: str) -> None:
 
 
 @pytest.mark.parametrize("raced", EVERY, ids=lambda raced: f"{raced.name}: {raced.network}")
-def test_a_stored_race_has_seeds_cost_and_the_outcome_of_its_interval(raced: Raced) -> None:
+def test_a_stored_race_has_seeds_cost_and_the_outcome_of_its_interval(raced: StoredRace) -> None:
     assert raced.seeds >= 3
     assert raced.step_time > 0
     assert raced.parameters >= 1

@@ -19,8 +19,8 @@ from unvanish.errors import NotApplicable, UsageError
 from unvanish.record.change import Change
 from unvanish.remedies import apply
 from unvanish.remedies.catalogue.activation.tailored_activation import Tailoring
-from unvanish.remedies.graph.forward_graph import Layout
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.forward_graph import ForwardGraph
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.layers.tailored import PHI, TailoredActivation, tailored
 from unvanish.remedies.structure.kernel_shape import shape_of
 from unvanish.theory import maps
@@ -110,10 +110,10 @@ def blocks(kind: Callable[..., nn.Module], count: int, activation: Callable[[], 
 
 
 def tailor(network: nn.Module, **given: object) -> Change:
-    return apply(network, "tailored-activation", shelf={"tailored-activation": Tailoring()}, **given)  # pyright: ignore
+    return apply(network, "tailored-activation", catalogue={"tailored-activation": Tailoring()}, **given)  # pyright: ignore
 
 
-def shape_from(layout: Layout) -> Network:
+def shape_from(layout: ForwardGraph) -> Network:
     return shape_of(layout, {position for position, _ in layout.activations()}).network
 
 
@@ -176,9 +176,9 @@ def test_half_precision_loses_no_more_than_its_input_does(dtype: torch.dtype) ->
     ],
 )
 def test_the_shape_of_a_network(network: nn.Module, expected: Network) -> None:
-    found = shape_from(survey(network))
+    found = shape_from(trace_graph(network))
     assert plain(found) == plain(expected)
-    assert plain(shape_from(survey(network, torch.zeros(2, 6)))) == plain(expected)
+    assert plain(shape_from(trace_graph(network, torch.zeros(2, 6)))) == plain(expected)
 
 
 def plain(network: Network) -> object:
@@ -202,7 +202,7 @@ def test_the_deepest_of_two_heads_counts() -> None:
             x = torch.relu(self.body(x))
             return {"a": self.short(x), "b": torch.softmax(self.long(x).mean(0), -1)}
 
-    assert shape_from(survey(Heads())) == Layers(7)
+    assert shape_from(trace_graph(Heads())) == Layers(7)
 
 
 def test_embeddings_scaling_and_reshaping_of_the_input_change_nothing() -> None:
@@ -215,7 +215,7 @@ def test_embeddings_scaling_and_reshaping_of_the_input_change_nothing() -> None:
             h = (self.words(x) + self.places.weight) * 0.7
             return self.body(h.view(h.size(0), -1))
 
-    assert shape_from(survey(Words(), torch.zeros(4, 2, dtype=torch.long))) == Layers(2)
+    assert shape_from(trace_graph(Words(), torch.zeros(4, 2, dtype=torch.long))) == Layers(2)
 
 
 def test_convolutions_pooling_and_flattening_are_read() -> None:
@@ -230,7 +230,7 @@ def test_convolutions_pooling_and_flattening_are_read() -> None:
         nn.ReLU(),
         nn.Linear(4, 2),
     )
-    assert shape_from(survey(network)) == Layers(3)
+    assert shape_from(trace_graph(network)) == Layers(3)
     assert [edit.after for edit in tailor(network).edits if edit.action == "initialise"] == [
         f"{kind}, gain 1; bias 0" for kind in ("delta-orthogonal", "orthogonal", "orthogonal", "orthogonal")
     ]
@@ -273,7 +273,7 @@ def test_calls_in_forward_are_tailored_as_modules_are() -> None:
     network = nn.Sequential(nn.Linear(6, 6), Called(6), Called(6), nn.Linear(6, 2))
     change = tailor(network)
     solved = {
-        name: tat(nonlinearity(name), shape_from(survey(nn.Sequential(nn.Linear(6, 6), Called(6), Called(6)))))
+        name: tat(nonlinearity(name), shape_from(trace_graph(nn.Sequential(nn.Linear(6, 6), Called(6), Called(6)))))
         for name in ("silu", "tanh")
     }
 
@@ -338,7 +338,7 @@ def mean_correlation(build: Callable[[], nn.Sequential], *, seeds: int) -> float
 @pytest.mark.parametrize(("kind", "expected"), [("block", 0.3805), ("pre", 0.5277), ("projected", 0.8504)])
 def test_a_wide_network_correlates_inputs_as_its_shape_says(kind: str, expected: float) -> None:
     build = functools.partial(blocks, KINDS[kind], 6, nn.ReLU, width=WIDE)
-    shape = shape_from(survey(build()))
+    shape = shape_from(trace_graph(build()))
     slope = dict(tat_leaky_relu(shape).phi.settings)["slope"]
     assert composed(shape, functools.partial(leaky_correlation, slope=slope))(0.0) == pytest.approx(expected, abs=1e-4)
     assert mean_correlation(build, seeds=4) == pytest.approx(expected, abs=0.05)  # with w^2 = 1/2 each time 0.57, 0.73

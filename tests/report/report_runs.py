@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.reading import Metric
 from unvanish.record.run import Facts, Run
-from unvanish.record.structure import Anatomy, Location, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.structure import Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, Verdict
 
 SCRIPT = "examples/digits_sigmoid.py"
@@ -27,7 +27,7 @@ FACTS = Facts(
 )
 
 
-def anatomy(depth: int, *, op: str = "sigmoid") -> Anatomy:
+def anatomy(depth: int, *, op: str = "sigmoid") -> ModelStructure:
     """A chain of `depth` linear layers with an activation after each but the last: net.0, net.1, ..."""
     sites: list[Site] = []
     parameters: list[Parameter] = []
@@ -36,7 +36,9 @@ def anatomy(depth: int, *, op: str = "sigmoid") -> Anatomy:
         sites.append(Site(0, f"net.{2 * layer}", "linear", "weight", 2 * layer, parameters=(layer,)))
         if layer < depth - 1:
             sites.append(Site(0, f"net.{2 * layer + 1}", op, "activation", 2 * layer + 1))
-    return Anatomy((Network("model", "Net"),), tuple(sites), tuple(parameters), (OptimizerGroup(0, "Adam", (("lr", 1e-3),)),))
+    return ModelStructure(
+        (Network("model", "Net"),), tuple(sites), tuple(parameters), (OptimizerGroup(0, "Adam", (("lr", 1e-3),)),)
+    )
 
 
 def make_run(

@@ -17,13 +17,13 @@ from rich.console import Console
 
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.record.structure import Anatomy
+from unvanish.record.structure import ModelStructure
 from unvanish.report import json_document
 from unvanish.report.page import run_page
 from unvanish.report.terminal import run_report
 from unvanish.report.views.verdict_card import State, card
 
-NOTHING = Run(FACTS, Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
+NOTHING = Run(FACTS, ModelStructure(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
 ODD: dict[str, Callable[[], Run]] = {
     "nothing at all": lambda: NOTHING,
     "no sampled step": lambda: replace(make_run(), sampled=np.zeros(0, np.int64), readings={}),

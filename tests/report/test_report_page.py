@@ -16,7 +16,7 @@ from report_runs import FACTS, NOTED, VANISHING, make_run
 from unvanish.errors import UsageError
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
-from unvanish.record.structure import Anatomy
+from unvanish.record.structure import ModelStructure
 from unvanish.report.page import run_page
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "line", "circle"}
@@ -76,8 +76,8 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from report_runs import make_run, VANISHING\n"
-        "from unvanish.report import page\n"
-        "import hashlib; print(hashlib.sha256(page.html(make_run(decades=-6.1), [VANISHING]).encode()).hexdigest())\n"
+        "from unvanish.report.page import run_page\n"
+        "import hashlib; print(hashlib.sha256(run_page.html(make_run(decades=-6.1), [VANISHING]).encode()).hexdigest())\n"
         "assert 'torch' not in sys.modules, 'the report imported torch'\n"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]
@@ -109,7 +109,7 @@ def test_nothing_is_loaded_from_elsewhere(raced: Run) -> None:
 
 
 def test_plotly_is_inlined_once_and_only_where_there_is_a_figure(sick: Run) -> None:
-    empty = Run(FACTS, Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
+    empty = Run(FACTS, ModelStructure(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
     assert len(DRAWN_WITH.findall(run_page.html(sick, [VANISHING]))) == 1
     assert len(run_page.html(empty, [])) < 50_000
 
@@ -230,7 +230,7 @@ PAIRS = [
 @pytest.mark.parametrize("side", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize(("text", "ground"), PAIRS)
 def test_text_stands_out_from_its_ground(side: int, text: str, ground: str) -> None:
-    css = resources.files("unvanish.report").joinpath("page.css").read_text()
+    css = resources.files("unvanish.report.page").joinpath("page.css").read_text()
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[side]))
     assert contrast(colours[text], colours[ground]) >= 4.5

@@ -9,14 +9,14 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import Threshold
 from unvanish.record.finding import Cause, Finding, Severity
 
 QUIET = Threshold(-3.0, "log10", "convention", "a thousandth of the deviation that initialisations aim at", sure=-6.0)
 
 
-def quiet(chart: Chart) -> Iterator[Finding]:
+def quiet(chart: RunView) -> Iterator[Finding]:
     """One finding where layers have fallen silent."""
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.log10(chart.late("activation_std"))
@@ -55,7 +55,7 @@ class QuietLayer(Rule):
     rank: ClassVar[int] = 47
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         yield from quiet(chart)
 
 
@@ -65,7 +65,7 @@ class Carded(Rule):
     code: ClassVar[str] = "quiet-layer"
     rank: ClassVar[int] = 47
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         yield from quiet(chart)
 
 
@@ -84,23 +84,23 @@ class Circular(Carded):
 class Nervous(Carded):
     """Sees illness everywhere."""
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         yield Finding("quiet-layer", Severity.CRITICAL, 0.9, "It is quiet.", "It is.")
 
 
 class Blind(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         yield from ()
 
 
 class Scribbling(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         chart.values("activation_std")[:] = 0.0
         yield from quiet(chart)
 
 
 class Forgetful(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, confidence=float(np.random.default_rng().uniform(0.1, 0.9)))
 
@@ -108,7 +108,7 @@ class Forgetful(Carded):
 class Fragile(Carded):
     """Counts on losses."""
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         course = chart.course()
         assert course is not None
         yield from quiet(chart)
@@ -117,37 +117,37 @@ class Fragile(Carded):
 class Warning_(Carded):
     """Lets numpy speak to the user."""
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         np.nanmean(chart.values("activation_std")[:, :0])
         yield from quiet(chart)
 
 
 class Unproven(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, evidence=())
 
 
 class Overconfident(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, confidence=1.5)
 
 
 class Lost(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, sites=("somewhere",))
 
 
 class Hedging(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, why="It might possibly be quiet.")
 
 
 class Talkative(Carded):
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, summary="It is quiet. Very quiet.")
 
@@ -155,7 +155,7 @@ class Talkative(Carded):
 class Absolute(Carded):
     """Compares a gradient with a fixed number."""
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         if float(np.nanmax(chart.late("log10_gradient_rms"), initial=-np.inf)) < -2.5:
             yield from quiet(chart)
 
@@ -163,7 +163,7 @@ class Absolute(Carded):
 class FirstCome(Carded):
     """Asks for the first parameter, whichever that is."""
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for finding in quiet(chart):
             yield replace(finding, sites=(chart.anatomy.parameter_label(0),))
 
@@ -171,7 +171,7 @@ class FirstCome(Carded):
 class Heavy(Carded):
     """Imports torch when nobody looks."""
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         import torch
 
         assert torch.__name__

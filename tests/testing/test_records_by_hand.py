@@ -9,7 +9,7 @@ import pytest
 
 from unvanish.diagnose import diagnose
 from unvanish.record.reading import QUANTITIES, Axis, Metric
-from unvanish.record.structure import Anatomy, Head, OptimizerGroup
+from unvanish.record.structure import Head, ModelStructure, OptimizerGroup
 from unvanish.testing import Symmetry
 from unvanish.testing.record_variations import bare, first_samples, loss_times, poorer, read_only, reordered, retold
 from unvanish.testing.records import HEALTHY, ONLY_OF, anatomy, flat, healthy, kinds, opponents, owned, reading, slope
@@ -20,12 +20,12 @@ STRUCTURES = {
     "normalised and merged": anatomy(4, "tanh", normalised=True, merges=2),
     "judged": anatomy(heads=HEADS),
     "opponents": opponents(),
-    "nothing": Anatomy(),
+    "nothing": ModelStructure(),
 }
 
 
 @pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES.keys())
-def test_a_record_made_by_hand_has_every_quantity_in_the_shape_of_its_axis(structure: Anatomy) -> None:
+def test_a_record_made_by_hand_has_every_quantity_in_the_shape_of_its_axis(structure: ModelStructure) -> None:
     run = healthy(structure)
     lengths = {
         Axis.SITE: structure.sites,
@@ -44,7 +44,7 @@ def test_the_tables_of_a_healthy_training_name_quantities_that_exist() -> None:
 
 
 @pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES.keys())
-def test_a_healthy_record_made_by_hand_has_no_loud_finding(structure: Anatomy) -> None:
+def test_a_healthy_record_made_by_hand_has_no_loud_finding(structure: ModelStructure) -> None:
     losses = np.stack([flat(), flat(level=0.7)], axis=1) if len(structure.networks) == 2 else None
     assert [finding.code for finding in diagnose(healthy(structure, losses=losses)) if finding.severity.loud] == []
 
@@ -85,7 +85,7 @@ def test_a_record_is_made_poorer_in_every_quantity_and_stays_as_it_was() -> None
     poor = dict(poorer(run))
     assert {f"no {q.name}" for q in QUANTITIES} <= poor.keys()
     assert len(first_samples(run, 1).sampled) == 1
-    assert bare(run).anatomy == Anatomy()
+    assert bare(run).anatomy == ModelStructure()
     assert np.isfinite(run.losses).all()
 
 

@@ -13,7 +13,7 @@ import sample_remedies as samples
 import torch
 from torch import nn
 
-from unvanish.remedies import Remedy, own_shelf
+from unvanish.remedies import Remedy, built_in_catalogue
 from unvanish.testing import PATIENTS, Patient, RemedyConformance
 from unvanish.testing.invariants import Subject, examine
 from unvanish.testing.networks import by_sgd, images, judged
@@ -38,7 +38,7 @@ def suite(remedy: Remedy) -> type[RemedyConformance]:
     return new_class(f"Test{type(remedy).__name__}", (RemedyConformance,), exec_body=lambda body: body.update(members))
 
 
-globals().update({kind.__name__: kind for kind in map(suite, own_shelf().values())})
+globals().update({kind.__name__: kind for kind in map(suite, built_in_catalogue().values())})
 
 
 class TestZeroBias(RemedyConformance):

@@ -19,7 +19,7 @@ from unvanish.trials.isolation.workplace import ADDRESS
 from unvanish.trials.isolation.writes import written
 from unvanish.trials.output_files import KEPT, curb, end_of
 from unvanish.trials.process import TrialProcess
-from unvanish.trials.script.process_exit import Patience, hard_exits_told
+from unvanish.trials.script.process_exit import IdleTimeout, hard_exits_told
 from unvanish.trials.trial import RUN, STDERR, STDOUT, WRITES
 
 START = """
@@ -241,7 +241,7 @@ leave(4)
 
 def test_patience_ends_when_nothing_has_changed_for_long_enough() -> None:
     now = [0.0]
-    patience = Patience(10.0, clock=lambda: now[0])
+    patience = IdleTimeout(10.0, clock=lambda: now[0])
     answers: list[bool] = []
     for now[0], state in ((0.0, 1), (9.0, 2), (18.0, 2), (19.0, 2)):
         answers.append(patience.ended(state))

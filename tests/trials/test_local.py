@@ -17,7 +17,7 @@ from unvanish.errors import TrialError
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
 from unvanish.record.verdict import TrialResult
-from unvanish.trials import News, Script, Trial, run_trials
+from unvanish.trials import Script, Trial, TrialEvent, run_trials
 from unvanish.trials.engines.local import LocalEngine
 from unvanish.trials.failures import ROOM
 from unvanish.trials.isolation.workplace import set_up
@@ -86,12 +86,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[News]:
+def told() -> list[TrialEvent]:
     return []
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path, told: list[News]) -> dict[str, TrialResult]:
+def results(folder: Path, told: list[TrialEvent]) -> dict[str, TrialResult]:
     """Every script run once, two at a time; and the plain one once more with another seed, an edit, and fewer steps."""
     plain = script(folder, "plain")
     trials = {name: Trial(script(folder, name), (), 0, folder / "out" / name) for name in TEXTS}
@@ -210,7 +210,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_every_trial_is_told_of_at_its_start_and_end(results: dict[str, TrialResult], told: list[News]) -> None:
+def test_every_trial_is_told_of_at_its_start_and_end(results: dict[str, TrialResult], told: list[TrialEvent]) -> None:
     for result in results.values():
         mine = [news for news in told if any(news.trial is end.trial for end in told if end.result is result)]
         assert (mine[0].state, mine[0].step, mine[0].result) == (State.RUNNING, 0, None)
@@ -244,7 +244,7 @@ def test_where_memory_is_short_a_trial_that_waits_makes_room_and_begins_again(
 
 
 def test_a_stopped_trial_ends_and_so_does_one_whose_race_is_gone(folder: Path) -> None:
-    told: list[News] = []
+    told: list[TrialEvent] = []
     trials = [Trial(script(folder, "plain"), (), seed, folder / "out" / f"stopped-{seed}") for seed in (0, 1)]
     engine = LocalEngine(examine=examine, jobs=2, progress=told.append)
     engine.advance([(trial, 5) for trial in trials])
@@ -274,7 +274,7 @@ def test_ctrl_c_ends_what_runs_and_keeps_what_ended(tmp_path: Path) -> None:
     trials = [Trial(Script(tmp_path / f"{name}.py"), (), 0, tmp_path / name) for name in ("endless", "quick")]
     trials.append(Trial(Script(tmp_path / "quick.py"), (), 1, tmp_path / "never"))
 
-    def interrupt(news: News) -> None:
+    def interrupt(news: TrialEvent) -> None:
         output = tmp_path / "endless" / "stdout.txt"
         while news.result is not None and not output.read_text():
             time.sleep(0.05)
@@ -288,7 +288,7 @@ def test_ctrl_c_ends_what_runs_and_keeps_what_ended(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_before_the_first_result_is_passed_on(tmp_path: Path) -> None:
-    def interrupt(news: News) -> None:
+    def interrupt(news: TrialEvent) -> None:
         raise KeyboardInterrupt
 
     (tmp_path / "endless.py").write_text(ENDLESS)

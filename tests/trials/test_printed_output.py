@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from unvanish.record.journal import load
-from unvanish.trials import hearing
+from unvanish.trials import watching_print
 from unvanish.workflows.run_directory import RUN_FILE
 
 
@@ -38,7 +38,7 @@ def test_what_is_printed_is_the_same_with_every_option(capsys: pytest.CaptureFix
     say(alone)
     expected = capsys.readouterr()
     lines: list[str] = []
-    with hearing(lines.append):
+    with watching_print(lines.append):
         say(heard)
     assert capsys.readouterr() == expected
     assert heard.getvalue() == alone.getvalue() == "ef\n"
@@ -48,7 +48,7 @@ def test_what_is_printed_is_the_same_with_every_option(capsys: pytest.CaptureFix
 @pytest.mark.parametrize("fault", [ValueError("theirs"), KeyboardInterrupt(), SystemExit(3)])
 def test_print_is_as_it_was_also_after_an_exception(fault: BaseException) -> None:
     original = builtins.print
-    with pytest.raises(type(fault)), hearing(lambda _: None):  # noqa: PT012
+    with pytest.raises(type(fault)), watching_print(lambda _: None):  # noqa: PT012
         assert builtins.print is not original
         assert builtins.print.__name__ == "print"
         raise fault
@@ -61,7 +61,7 @@ def test_what_print_refuses_it_refuses_in_the_same_words(call: object) -> None:
     for heard in (False, True):
         with pytest.raises((TypeError, AttributeError)) as caught:  # noqa: PT012
             if heard:
-                with hearing(lambda _: None):
+                with watching_print(lambda _: None):
                     call()  # type: ignore[operator]
             else:
                 call()  # type: ignore[operator]
@@ -78,7 +78,7 @@ def test_a_value_whose_text_cannot_be_made_twice_is_asked_once_by_print_itself(c
             asked.append(1)
             return "counted"
 
-    with hearing(lambda _: None):
+    with watching_print(lambda _: None):
         print(Counting())
         print("text", Counting())
     assert capsys.readouterr().out == "counted\ntext counted\n"
@@ -88,7 +88,7 @@ def test_a_value_whose_text_cannot_be_made_twice_is_asked_once_by_print_itself(c
 def test_a_print_of_the_scripts_own_over_ours_stays(capsys: pytest.CaptureFixture[str]) -> None:
     original, lines = builtins.print, list[str]()
     try:
-        with hearing(lines.append):
+        with watching_print(lines.append):
             ours = builtins.print
 
             def theirs(*values: object, **options: object) -> None:
@@ -108,21 +108,21 @@ def test_a_fault_of_the_hearer_is_none_of_the_scripts(capsys: pytest.CaptureFixt
     def fails(_: str) -> None:
         raise ZeroDivisionError
 
-    with hearing(fails):
+    with watching_print(fails):
         print("val_acc", 0.5)
     assert capsys.readouterr().out == "val_acc 0.5\n"
 
 
 def test_numbers_of_numpy_are_heard() -> None:
     lines: list[str] = []
-    with hearing(lines.append):
+    with watching_print(lines.append):
         print("val_acc", np.float32(0.5), np.int64(3))
     assert lines == ["val_acc 0.5 3"]
 
 
 def test_threads_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
-    with hearing(lines.append):
+    with watching_print(lines.append):
         threads = [threading.Thread(target=print, args=("thread", i)) for i in range(8)]
         for thread in threads:
             thread.start()
@@ -138,7 +138,7 @@ def child(number: int) -> None:
 
 def test_processes_are_none_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
-    with hearing(lines.append):
+    with watching_print(lines.append):
         process = multiprocessing.get_context("spawn").Process(target=child, args=(7,))
         process.start()
         process.join()
@@ -149,7 +149,7 @@ def test_processes_are_none_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_of_a_very_long_line_the_beginning_is_heard() -> None:
     lines: list[str] = []
-    with hearing(lines.append):
+    with watching_print(lines.append):
         print("x" * 10**6, file=sys.stderr)
     assert lines == ["x" * 2000]
 

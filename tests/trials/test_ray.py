@@ -18,8 +18,8 @@ from test_local import TRAIN, examine, gone
 
 from unvanish.errors import TrialError, UsageError
 from unvanish.record.verdict import TrialResult
-from unvanish.trials import News, Script, Trial, run_trials
-from unvanish.trials.engines.engine import Terms
+from unvanish.trials import Script, Trial, TrialEvent, run_trials
+from unvanish.trials.engines.engine import EngineOptions
 from unvanish.trials.engines.ray import engage
 from unvanish.trials.engines.ray_actor import Place, versions
 from unvanish.trials.engines.ray_engine import RESUBMISSIONS
@@ -61,8 +61,8 @@ class Ground:
     def trial(self, script: Script, seed: int, name: str, **options: Any) -> Trial:
         return Trial(script, (), seed, self.folder / f"{name}-{seed}", **options)
 
-    def terms(self, **options: Any) -> Terms:
-        return Terms(examine, address=self.cluster.address, **options)
+    def terms(self, **options: Any) -> EngineOptions:
+        return EngineOptions(examine, address=self.cluster.address, **options)
 
     def held(self) -> list[int]:
         """The processes that have come to the step at which they are held."""
@@ -109,7 +109,7 @@ def essence(result: TrialResult) -> TrialResult:
 def test_a_race_on_a_cluster_comes_to_what_it_comes_to_here_and_more_trials_can_wait_than_there_are_cpus(
     ground: Ground, local: list[TrialResult]
 ) -> None:
-    told: list[News] = []
+    told: list[TrialEvent] = []
     plain = ground.script("plain", PLAIN)
     trials = [ground.trial(plain, seed, "far", apart=True) for seed in (0, 1, 2)]
     with engage(ground.terms(progress=told.append)) as engine:
@@ -139,7 +139,7 @@ def test_a_race_on_a_cluster_comes_to_what_it_comes_to_here_and_more_trials_can_
 
 def test_what_is_lost_with_a_node_runs_again_on_another_and_comes_to_the_same(ground: Ground, local: list[TrialResult]) -> None:
     plain, hold = ground.script("plain", PLAIN), ground.folder / "hold"
-    told: list[News] = []
+    told: list[TrialEvent] = []
 
     def kill_a_node() -> None:
         while len(ground.held()) < 2:
@@ -165,7 +165,7 @@ def test_what_is_lost_with_a_node_runs_again_on_another_and_comes_to_the_same(gr
 
 def test_a_trial_that_is_lost_again_and_again_is_a_failure_that_says_so(ground: Ground) -> None:
     deadly = ground.script("deadly", "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)")
-    begun: list[News] = []
+    begun: list[TrialEvent] = []
     with engage(ground.terms(progress=begun.append)) as engine:
         (result,) = engine.advance([(ground.trial(deadly, 0, "deadly"), None)])
     assert result.failure is not None
@@ -197,7 +197,7 @@ def test_ctrl_c_ends_all_actors_and_keeps_what_ended(ground: Ground) -> None:
     quick = ground.script("quick", "print(1)")
     trials = [ground.trial(endless, 0, "endless"), ground.trial(quick, 0, "quick")]
 
-    def interrupt(news: News) -> None:
+    def interrupt(news: TrialEvent) -> None:
         while news.result is not None and not pid.exists():
             time.sleep(0.05)
         if news.result is not None:
@@ -223,7 +223,7 @@ def test_where_memory_is_short_a_trial_that_waits_makes_room_and_a_gpu_is_given_
     ground.add_node(num_gpus=1, memory=1)
     plain, other = ground.script("plain", PLAIN), ground.script("other", "print(os.environ['CUDA_VISIBLE_DEVICES'])")
     trial, others = ground.trial(plain, 0, "gpu"), [ground.trial(other, seed, "other") for seed in (0, 1)]
-    told: list[News] = []
+    told: list[TrialEvent] = []
     try:
         with engage(ground.terms(jobs=1, progress=told.append)) as engine:
             for goal in ((trial, 5), (others[0], None), (trial, None), (others[1], None)):
@@ -240,7 +240,7 @@ def test_where_memory_is_short_a_trial_that_waits_makes_room_and_a_gpu_is_given_
 def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) -> None:
     ray.init(address=ground.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        with engage(Terms(examine)) as engine:
+        with engage(EngineOptions(examine)) as engine:
             (result,) = engine.advance([(ground.trial(ground.script("quick", "print(1)"), 0, "before"), None)])
         assert result.failure == "the script ended before it imported torch"
         assert ray.is_initialized()
@@ -256,20 +256,20 @@ def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) ->
 )
 def test_an_address_without_a_cluster_is_refused_with_what_to_do(address: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as refused:
-        engage(Terms(examine, address=address))
+        engage(EngineOptions(examine, address=address))
     assert "ray start --head" in str(refused.value)
 
 
 def test_a_variable_that_would_start_a_cluster_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     with pytest.raises(UsageError, match="would start a cluster"):
-        engage(Terms(examine))
+        engage(EngineOptions(examine))
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'unvanish\[ray\]'"):
-        engage(Terms(examine))
+        engage(EngineOptions(examine))
 
 
 def test_a_node_with_another_torch_is_refused() -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 import tracker_packages
 
-from unvanish.trials import listening
+from unvanish.trials import watching_trackers
 
 Noted = list[dict[str, float]]
 
@@ -189,7 +189,7 @@ def test_what_a_tracker_is_told_is_noted_and_the_tracker_gets_the_same(
     alone = use()
     packages()
     noted: Noted = []
-    with listening(lambda metrics: noted.append(dict(metrics))):
+    with watching_trackers(lambda metrics: noted.append(dict(metrics))):
         heard = use()
     assert heard == alone
     assert noted == expected
@@ -208,7 +208,7 @@ def test_at_the_end_all_is_as_it_was_also_where_the_package_was_there_before(pac
     ]
     originals = [vars(place)[name] for place, name in places]
     noted: Noted = []
-    with pytest.raises(KeyboardInterrupt), listening(lambda metrics: noted.append(dict(metrics))):  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), watching_trackers(lambda metrics: noted.append(dict(metrics))):  # noqa: PT012
         assert all(vars(place)[name] is not original for (place, name), original in zip(places, originals, strict=True))
         kept = wandb.init().log
         kept({"a": 1})
@@ -225,7 +225,7 @@ def test_what_the_script_puts_over_ours_stays(packages: Callable[[], None]) -> N
     def theirs(*_: Any) -> None:
         pass
 
-    with listening(lambda _: None):
+    with watching_trackers(lambda _: None):
         mlflow.log_metric = theirs
     assert mlflow.log_metric is theirs
 
@@ -234,15 +234,15 @@ def test_a_fault_of_the_listener_is_none_of_the_scripts(packages: Callable[[], N
     def fails(_: object) -> None:
         raise ZeroDivisionError
 
-    with listening(fails):
+    with watching_trackers(fails):
         assert use_mlflow()[1] == ["operation", None, None]
 
 
 def test_two_listeners_both_hear(packages: Callable[[], None]) -> None:
     outer: Noted = []
     inner: Noted = []
-    with listening(lambda metrics: outer.append(dict(metrics))):
-        with listening(lambda metrics: inner.append(dict(metrics))):
+    with watching_trackers(lambda metrics: outer.append(dict(metrics))):
+        with watching_trackers(lambda metrics: inner.append(dict(metrics))):
             use_mlflow()
         use_mlflow()
     assert inner == USES[use_mlflow]
@@ -256,7 +256,7 @@ def test_a_package_of_the_same_name_and_another_shape_is_left_alone(packages: Ca
             old.unlink()
         (tmp_path / name / "__init__.py").write_text(text)
     noted: Noted = []
-    with listening(lambda metrics: noted.append(dict(metrics))):
+    with watching_trackers(lambda metrics: noted.append(dict(metrics))):
         import mlflow
         import trackio
         import wandb
@@ -276,7 +276,7 @@ class Far(torch.Tensor):
 
 def test_what_lightning_itself_would_not_read_yet_is_not_waited_for(packages: Callable[[], None]) -> None:
     noted: Noted = []
-    with listening(lambda metrics: noted.append(dict(metrics))):
+    with watching_trackers(lambda metrics: noted.append(dict(metrics))):
         from lightning import LightningModule, Trainer
         from lightning.fabric.loggers import CSVLogger
 

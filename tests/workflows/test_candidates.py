@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import TrialError
-from unvanish.race import Treatment
-from unvanish.record.change import Blueprint, Edit, Plan, Step
+from unvanish.race import Candidate
+from unvanish.record.change import Edit, PatchContext, Plan, PlanStep
 from unvanish.record.finding import Finding, Severity
 from unvanish.workflows import candidates
 
@@ -20,17 +20,19 @@ def finding(code: str, *remedies: str) -> Finding:
 
 
 def plan(*remedies: str) -> Plan:
-    return Plan(remedies, tuple(Step(name, (Edit("set", "optimizer", "SGD(lr=1.0)", f"SGD(lr={name!r})"),)) for name in remedies))
+    return Plan(
+        remedies, tuple(PlanStep(name, (Edit("set", "optimizer", "SGD(lr=1.0)", f"SGD(lr={name!r})"),)) for name in remedies)
+    )
 
 
-def told(each: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:
+def told(each: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:
     """A candidate whose text says what it was written from."""
     text = f"{each.remedies} {factor}"
-    return Treatment(each.remedies, ((Path("train.py"), text),), "" if factor is None else f"x{factor:g}")
+    return Candidate(each.remedies, ((Path("train.py"), text),), "" if factor is None else f"x{factor:g}")
 
 
-def names(wanted: list[tuple[str, ...]], *codes: str, author: candidates.Author = told) -> list[str]:
-    blueprint = Blueprint(None, (), tuple(plan(*each) for each in wanted))
+def names(wanted: list[tuple[str, ...]], *codes: str, author: candidates.CandidateWriter = told) -> list[str]:
+    blueprint = PatchContext(None, (), tuple(plan(*each) for each in wanted))
     return [each.name for each in candidates.chosen(blueprint, wanted, [finding(code) for code in codes], author).treatments]
 
 
@@ -54,11 +56,11 @@ def test_an_optimizer_with_a_rate_of_its_own_is_tried_at_a_larger_one_where_step
 
 
 def test_equal_edits_are_raced_once_and_what_cannot_be_written_is_told() -> None:
-    def author(each: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:
+    def author(each: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:
         if each.remedies == ("gru",):
             raise TrialError("there is no recurrence")
-        return Treatment(each.remedies, ((Path("train.py"), "the same"),))
+        return Candidate(each.remedies, ((Path("train.py"), "the same"),))
 
-    choice = candidates.chosen(Blueprint(None), [("relu",), ("elu",), ("gru",)], [], author)
+    choice = candidates.chosen(PatchContext(None), [("relu",), ("elu",), ("gru",)], [], author)
     assert [each.name for each in choice.treatments] == ["relu"]
     assert choice.refused == (("gru", "there is no recurrence"),)

@@ -16,7 +16,7 @@ from torch import nn
 import unvanish
 from unvanish.errors import NotApplicable, ObservationError, UnknownRemedy, UsageError
 from unvanish.record.verdict import Outcome
-from unvanish.workflows.fix_function import Cure
+from unvanish.workflows.fix_function import FunctionFix
 from unvanish.workflows.function_process import remedied, save
 
 CELL = """
@@ -61,18 +61,18 @@ def cell() -> Callable[[], nn.Module]:
 
 
 @pytest.fixture(scope="module")
-def cure(cell: Callable[[], nn.Module]) -> Cure:
+def cure(cell: Callable[[], nn.Module]) -> FunctionFix:
     return unvanish.fix(cell, "relu+he-init", seeds=2, quiet=True)
 
 
-def test_a_functional_activation_in_a_cell_is_cured_and_the_line_is_told(cure: Cure) -> None:
+def test_a_functional_activation_in_a_cell_is_cured_and_the_line_is_told(cure: FunctionFix) -> None:
     assert cure.winner == ("relu", "he-init")
     assert [(v.remedies, v.outcome) for v in cure.verdicts] == [(("relu", "he-init"), Outcome.CURED)]
     assert cure.line == 'unvanish.apply(net, "relu", "he-init")'
     assert cure.findings[0].code == "vanishing-gradient"
 
 
-def test_the_result_reads_as_the_command_line_does_and_draws_its_page(cure: Cure, tmp_path: Path) -> None:
+def test_the_result_reads_as_the_command_line_does_and_draws_its_page(cure: FunctionFix, tmp_path: Path) -> None:
     text = str(cure)
     assert "SICK" in text
     assert "relu + he-init" in text

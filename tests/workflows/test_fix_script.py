@@ -17,7 +17,7 @@ from unvanish.record.verdict import Outcome, TrialResult
 from unvanish.trials import Script, Trial
 from unvanish.trials.engines.engine import Engine, Goal
 from unvanish.trials.engines.local import LocalEngine
-from unvanish.workflows.fix_script import PATCH, Fix, Wishes, fix_script, plan_script
+from unvanish.workflows.fix_script import PATCH, Fix, FixOptions, fix_script, plan_script
 
 SICK = """\
 import torch
@@ -81,7 +81,7 @@ def fixed(script: Path, folder: Path, engine: Engine, **options: Any) -> Fix:
         return fix_script(Script(script), folder=folder, engine=engine, **options)
 
 
-CANDIDATE = Wishes(seeds=2, remedies=("relu+he-init",))
+CANDIDATE = FixOptions(seeds=2, remedies=("relu+he-init",))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,9 @@ NOISY = "import os\n" + SICK.replace("    optimizer.step()", f"    optimizer.ste
 def test_a_script_that_does_not_repeat_itself_is_told_and_raced_with_more_seeds(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(NOISY)
     engine = Counting(interrupted=4)
-    told = fixed(tmp_path / "train.py", tmp_path / "out", engine, wishes=Wishes(seeds=2, remedies=("relu+he-init",), max_steps=20))
+    told = fixed(
+        tmp_path / "train.py", tmp_path / "out", engine, wishes=FixOptions(seeds=2, remedies=("relu+he-init",), max_steps=20)
+    )
     race = told.checkup.run.race
     assert race is not None
     assert "not deterministic" in race.notes[0]
@@ -180,10 +182,10 @@ def test_a_script_that_does_not_repeat_itself_is_told_and_raced_with_more_seeds(
 def test_what_cannot_be_fixed_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("raise SystemExit('no data')\n")
     with pytest.raises(UnknownRemedy, match="did you mean 'relu'"):
-        fixed(tmp_path / "train.py", tmp_path / "a", Counting(), wishes=Wishes(remedies=("rellu",)))
+        fixed(tmp_path / "train.py", tmp_path / "a", Counting(), wishes=FixOptions(remedies=("rellu",)))
     with pytest.raises(ObservationError, match="nothing to race"):
         fixed(tmp_path / "train.py", tmp_path / "b", Counting())
     (tmp_path / "healthy.py").write_text(HEALTHY)
     with pytest.raises(UsageError, match="reports no such figure; it reports loss"):
-        fixed(tmp_path / "healthy.py", tmp_path / "c", Counting(), wishes=Wishes(metric="val_acc", max_steps=5))
+        fixed(tmp_path / "healthy.py", tmp_path / "c", Counting(), wishes=FixOptions(metric="val_acc", max_steps=5))
     assert {path.name for path in tmp_path.iterdir()} == {"train.py", "healthy.py"}

@@ -13,7 +13,7 @@ from unvanish.record.change import Prescription
 from unvanish.record.finding import Cause, Finding, Severity
 from unvanish.remedies import names
 from unvanish.remedies.combinations import candidates
-from unvanish.remedies.registry import own_shelf
+from unvanish.remedies.registry import built_in_catalogue
 
 
 def chain(activation: type[nn.Module], depth: int = 16) -> nn.Sequential:
@@ -69,7 +69,7 @@ def test_the_network_is_left_as_it_was() -> None:
 
 
 def test_candidates_come_in_the_advised_order_each_once_with_their_partners() -> None:
-    chosen = candidates(("relu + he-init", "batchnorm", "prayer"), ("vanishing-gradient",), own_shelf())
+    chosen = candidates(("relu + he-init", "batchnorm", "prayer"), ("vanishing-gradient",), built_in_catalogue())
     assert chosen[:2] == (("relu", "he-init"), ("batchnorm",))
     assert len(set(chosen)) == len(chosen)
     assert {name for each in chosen for name in each} <= set(names())

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import unvanish
-from unvanish.workflows.watch import Watched
+from unvanish.workflows.watch import WatchedRun
 
 
 def deep_sigmoid(depth: int = 9) -> nn.Sequential:
@@ -76,7 +76,7 @@ def test_the_report_is_written_where_asked_at_any_time(tmp_path: Path) -> None:
 
 
 def test_an_exception_passes_through_and_is_the_runs_ending() -> None:
-    seen: list[Watched] = []
+    seen: list[WatchedRun] = []
     with pytest.raises(ZeroDivisionError), unvanish.watch(model := deep_sigmoid()) as run:  # noqa: PT012
         seen.append(run)
         train(model, 3)

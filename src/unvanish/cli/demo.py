@@ -10,13 +10,13 @@ import typer
 
 from unvanish.cli.output import put_json, require_place, terminal
 from unvanish.cli.run import new_folder
-from unvanish.demos.catalogue import PROGRAMME, Billing, find
+from unvanish.demos.catalogue import DEMOS, DemoEntry, find
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
     from unvanish.record.demo_result import Demonstration
 
-NAMES = "\n\n".join(["One of:", *(f"{b.name}, {b.minutes} min: {b.summary}." for b in PROGRAMME.values())])
+NAMES = "\n\n".join(["One of:", *(f"{b.name}, {b.minutes} min: {b.summary}." for b in DEMOS.values())])
 INTERRUPTED = 130
 PAGE, RECORD = "report.html", "demo.json"
 
@@ -43,16 +43,16 @@ def demo(
     return _show(_performed(billing, quick=quick), folder, json)
 
 
-def _performed(billing: Billing, *, quick: bool) -> Demonstration:
+def _performed(billing: DemoEntry, *, quick: bool) -> Demonstration:
     from unvanish.cli.demo_progress import DemoBoard
-    from unvanish.demos.run_demo import perform
+    from unvanish.demos.run_demo import run_demo
 
     console = terminal()
     size = "a quick look" if quick else f"about {billing.minutes} min on two cores"
     console.print(f"unvanish demo {billing.name}: {billing.summary}; {size}. Ctrl-C ends it and shows what is known by then.\n")
     staged = billing.load().quick() if quick else billing.load()
     with DemoBoard(console, staged.trainings()) as board:
-        return perform(billing.name, staged, quick=quick, progress=board.show)
+        return run_demo(billing.name, staged, quick=quick, progress=board.show)
 
 
 def _show(shown: Demonstration, folder: Path, json: str | None) -> int:

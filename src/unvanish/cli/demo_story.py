@@ -16,20 +16,20 @@ CURES = ("relu+he-init", "batchnorm", "elu", "glorot-init")
 
 def tell(out: Path | None, json: str | None) -> int:
     """Watches the script, races the cures, says what came of it; always 0."""
-    from unvanish.plugins.engines import Terms, engaged
+    from unvanish.plugins.engines import EngineOptions, open_engine
     from unvanish.plugins.rules import diagnose
     from unvanish.report.terminal.run_report import render
     from unvanish.trials import Script
-    from unvanish.workflows.fix_script import Told, Wishes, fix_script
+    from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script
 
     console = terminal()
     console.print("unvanish demo: ten sigmoid layers on scikit-learn's 1,797 handwritten digits.")
     console.print(f"The script is {SCRIPT}, plain PyTorch. First it is watched as it is, then four cures are raced against it.\n")
     folder = out or Path("unvanish-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-demo"
     board = display(console)
-    told = Told(board.stage, board.expect)
-    with board, engaged("local", Terms(diagnose, progress=board.show)) as crew:
-        wishes = Wishes(seeds=SEEDS, remedies=CURES)
+    told = FixCallbacks(board.stage, board.expect)
+    with board, open_engine("local", EngineOptions(diagnose, progress=board.show)) as crew:
+        wishes = FixOptions(seeds=SEEDS, remedies=CURES)
         checkup = fix_script(Script(path=example()), folder=folder, engine=crew, wishes=wishes, told=told).checkup
     console.print(render(checkup.run, checkup.findings, script=f"examples/{SCRIPT}", report_path=checkup.page))
     if json is not None:

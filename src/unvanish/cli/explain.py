@@ -12,10 +12,10 @@ from unvanish.cli.output import put_json, require_place
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
-    from unvanish.docgen import Leaf
+    from unvanish.docgen import DocEntry
 
 
-class Shelf(StrEnum):
+class ListedKind(StrEnum):
     """What can be listed."""
 
     RULES = "rules"
@@ -46,7 +46,7 @@ def explain(name: Annotated[str, typer.Argument(metavar="CODE", help="A finding'
 
 
 def listing(
-    shelf: Annotated[Shelf, typer.Argument(help="What to list.")],
+    catalogue: Annotated[ListedKind, typer.Argument(help="What to list.")],
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the list as JSON; - is standard output.")] = None,
 ) -> int:
     """List the rules, the remedies or the engines, each with a line that says what it is."""
@@ -54,8 +54,8 @@ def listing(
     from unvanish.docgen.terminal import plain_list, render_list
 
     require_place(json)
-    shelves = {Shelf.RULES: rule_leaves, Shelf.REMEDIES: remedy_leaves, Shelf.ENGINES: engine_leaves}
-    leaves = list(shelves[shelf]().values())
+    shelves = {ListedKind.RULES: rule_leaves, ListedKind.REMEDIES: remedy_leaves, ListedKind.ENGINES: engine_leaves}
+    leaves = list(shelves[catalogue]().values())
     if json is not None:
         put_json(json, [_entry(leaf) for leaf in leaves])
         return 0
@@ -69,7 +69,7 @@ def listing(
     return 0
 
 
-def _entry(leaf: Leaf) -> dict[str, str]:
+def _entry(leaf: DocEntry) -> dict[str, str]:
     """What the list says of a rule, a remedy or an engine as JSON; one that comes from a plugin names its package."""
     return {"name": leaf.name, "summary": leaf.card.summary} | ({"package": leaf.package} if leaf.foreign else {})
 

@@ -38,10 +38,10 @@ def fix(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files and the exit code.")] = False,
 ) -> int:
     """Race the cures for a PyTorch training script, unmodified, and hand over the one that was proved as a patch."""
-    from unvanish.plugins.engines import Terms, engaged
+    from unvanish.plugins.engines import EngineOptions, open_engine
     from unvanish.plugins.rules import diagnose
     from unvanish.trials import Script
-    from unvanish.workflows.fix_script import Told, Wishes, fix_script, plan_script
+    from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script, plan_script
     from unvanish.workflows.git import require_clean, write
 
     require_place(json)
@@ -53,11 +53,11 @@ def fix(
     board = display(terminal(), quiet=quiet)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
     asked = tuple(remedy or ())
-    wishes = Wishes(seeds=seeds, remedies=asked, max_steps=steps, metric=metric, deadline=deadline, full=full)
-    terms = Terms(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
-    told = Told(board.stage, board.expect)
+    wishes = FixOptions(seeds=seeds, remedies=asked, max_steps=steps, metric=metric, deadline=deadline, full=full)
+    terms = EngineOptions(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
+    told = FixCallbacks(board.stage, board.expect)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C ends and keeps, a plain kill does too
-    with board, engaged(engine, terms) as crew:
+    with board, open_engine(engine, terms) as crew:
         if dry_run:
             tell_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
             return 0

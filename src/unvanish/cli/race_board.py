@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, final
 
-from unvanish.cli.race_progress import Standings, called, state_of
+from unvanish.cli.race_progress import RaceProgress, called, state_of
 from unvanish.report.wording import numbers
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from unvanish.record.race_plan import PlannedPart
     from unvanish.report.terminal.live_race import LiveRace
-    from unvanish.trials.trial import News
+    from unvanish.trials.trial import TrialEvent
 
 Clock = Callable[[], float]
 REFRESHES_PER_S = 4
@@ -35,7 +35,7 @@ class Display(ABC):
         """Tells the parts that are to come after the one that runs now, as far as they are known."""
 
     @abstractmethod
-    def show(self, news: News) -> None:
+    def show(self, news: TrialEvent) -> None:
         """Takes in what is known of one trial."""
 
     @abstractmethod
@@ -49,17 +49,17 @@ def display(console: Console, *, quiet: bool = False) -> Display:
     """The board in a terminal that can rewrite lines and may be coloured, else the log; silence where nothing is to be said."""
     if quiet:
         return Silence()
-    return Board(console) if console.is_terminal and not console.is_dumb_terminal and not console.no_color else Log(console)
+    return RaceBoard(console) if console.is_terminal and not console.is_dumb_terminal and not console.no_color else Log(console)
 
 
 @final
-class Board(Display):
+class RaceBoard(Display):
     """Owner of the table, which leaves the terminal when the race is over."""
 
     def __init__(self, console: Console, *, clock: Clock = time.monotonic) -> None:
         from rich.live import Live
 
-        self._standings = Standings(clock)
+        self._standings = RaceProgress(clock)
         self._live = Live(get_renderable=self._drawn, console=console, refresh_per_second=REFRESHES_PER_S, transient=True)
 
     def __enter__(self) -> Self:
@@ -75,7 +75,7 @@ class Board(Display):
     def expect(self, parts: Sequence[PlannedPart]) -> None:
         self._standings.expect(parts)
 
-    def show(self, news: News) -> None:
+    def show(self, news: TrialEvent) -> None:
         self._standings.take(news)
 
     def _drawn(self) -> LiveRace:
@@ -103,7 +103,7 @@ class Log(Display):
     def expect(self, parts: Sequence[PlannedPart]) -> None:
         """A log says what was, not what will be."""
 
-    def show(self, news: News) -> None:
+    def show(self, news: TrialEvent) -> None:
         if news.state == "running":
             return
         seed = f", seed {news.trial.seed}" if news.trial.seed else ""
@@ -134,5 +134,5 @@ class Silence(Display):
     def expect(self, parts: Sequence[PlannedPart]) -> None:
         """Nothing is shown."""
 
-    def show(self, news: News) -> None:
+    def show(self, news: TrialEvent) -> None:
         """Nothing is shown."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unvanish.record.race_plan import PlannedPart
     from unvanish.record.verdict import TrialResult
     from unvanish.report.terminal.live_race import Contender
-    from unvanish.trials.trial import News, Trial
+    from unvanish.trials.trial import Trial, TrialEvent
 
 CONTROL, REHEARSAL = "as it is", "rehearsal"
 SETTLED_S = 3.0  # before that, an estimate of the time left is a guess
@@ -63,13 +63,13 @@ class _Part:
 class _Candidate:
     """The latest of a candidate, whatever the seed; `score` is the loss of its last result with the first seed."""
 
-    news: News
+    news: TrialEvent
     score: float = math.inf
     ended: set[int] = field(default_factory=set[int])
 
 
 @final
-class Standings:
+class RaceProgress:
     """Owner of what was heard. The time left is estimated from the steps done and to do; the start of a process counts as so many
     steps as could be made meanwhile, which the script as it is has shown."""
 
@@ -102,7 +102,7 @@ class Standings:
         """What the part is about."""
         return self._part.text
 
-    def take(self, news: News) -> None:
+    def take(self, news: TrialEvent) -> None:
         """Takes in what is known of one trial."""
         name, seed, result = called(news.trial), news.trial.seed, news.result
         known = self._candidates.setdefault(name, _Candidate(news))
@@ -124,7 +124,7 @@ class Standings:
         if step_s > 0 and self._part.goals == 1:
             self._start = max(0.0, took_s / step_s - result.steps)
 
-    def _goal(self, news: News) -> int | None:
+    def _goal(self, news: TrialEvent) -> int | None:
         return news.goal or news.trial.max_steps or self._whole
 
     def rows(self) -> list[Contender]:
@@ -176,7 +176,7 @@ def called(trial: Trial) -> str:
     return REHEARSAL if trial.look else trial.name
 
 
-def state_of(news: News) -> str:
+def state_of(news: TrialEvent) -> str:
     """Where a trial stands, in few words."""
     if news.result is not None and news.result.failure is not None:
         return f"failed: {news.result.failure}"

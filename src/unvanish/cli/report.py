@@ -17,14 +17,14 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing; only the files.")] = False,
 ) -> int:
     """Show the report of a stored run again."""
-    from unvanish.examination import foretold
+    from unvanish.examination import with_prediction
     from unvanish.plugins.rules import diagnose
     from unvanish.record.journal import load
     from unvanish.report.page import run_page
     from unvanish.report.terminal.run_report import render
 
     require_place(json)
-    record = foretold(load(run / "run.sqlite" if run.is_dir() else run))
+    record = with_prediction(load(run / "run.sqlite" if run.is_dir() else run))
     findings = diagnose(record)
     if html is not None:
         run_page.write(html, record, findings)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Billing:
+class DemoEntry:
     """One demo on the programme.
 
     `minutes` is as measured on two cores that other work shared. `place` is where its class is, "module:Class".
@@ -34,34 +34,34 @@ class Billing:
 
 
 _BILLINGS = (
-    Billing(
+    DemoEntry(
         "activations",
         "five activation functions at 10, 30 and 50 layers: how much gradient is lost at the start, and what is learned",
         2,
         "activations:Activations",
     ),
-    Billing(
+    DemoEntry(
         "ten-thousand-layers",
         "a plain tanh network of 10,000 layers, as it is and with critical-init",
         12,
         "ten_thousand_layers:TenThousandLayers",
     ),
-    Billing("memory", "what a recurrent network must remember for 100 and 200 steps: RNN against LSTM", 6, "memory:Memory"),
-    Billing(
+    DemoEntry("memory", "what a recurrent network must remember for 100 and 200 steps: RNN against LSTM", 6, "memory:Memory"),
+    DemoEntry(
         "small-batches", "batches of one and two images: batch normalisation against online-norm", 4, "small_batches:SmallBatches"
     ),
-    Billing(
+    DemoEntry(
         "plain-deep", "fifty convolutions in a row, without skips: tailored-activation against a ResNet", 6, "plain_deep:PlainDeep"
     ),
 )
-PROGRAMME: Mapping[str, Billing] = MappingProxyType({billing.name: billing for billing in _BILLINGS})
+DEMOS: Mapping[str, DemoEntry] = MappingProxyType({billing.name: billing for billing in _BILLINGS})
 
 
-def find(name: str) -> Billing:
+def find(name: str) -> DemoEntry:
     """The demo of that name. Raises UsageError, with the nearest name, where there is none."""
     wanted = name.lower().replace("_", "-")
-    if wanted in PROGRAMME:
-        return PROGRAMME[wanted]
-    nearest = difflib.get_close_matches(wanted, PROGRAMME, n=1, cutoff=0.4)
+    if wanted in DEMOS:
+        return DEMOS[wanted]
+    nearest = difflib.get_close_matches(wanted, DEMOS, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]}?" if nearest else "leave the name out for the demo of the whole story"
-    raise UsageError(f"there is no demo called {name}; {hint} The demos are {', '.join(PROGRAMME)}")
+    raise UsageError(f"there is no demo called {name}; {hint} The demos are {', '.join(DEMOS)}")

@@ -20,7 +20,7 @@ from unvanish.record.demo_result import Demonstration, Ending, Standing, Trained
 JOBS = 2  # processes: what every demo is measured with
 
 
-def perform(name: str, demo: Demo, *, quick: bool = False, jobs: int | None = None, progress: Progress) -> Demonstration:
+def run_demo(name: str, demo: Demo, *, quick: bool = False, jobs: int | None = None, progress: Progress) -> Demonstration:
     """The demo, run here and now, in at most `jobs` processes (by default two, where there are two cores).
 
     After Ctrl-C it tells what is known by then, and says that it was interrupted.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from unvanish.diagnose.group_by_root import fold
+from unvanish.diagnose.group_by_root import group_by_root
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.rules import built_in
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.errors import UsageError
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.run import Run
@@ -27,13 +27,13 @@ def diagnose(
     """
     if not len(run.sampled):
         return []
-    chart = Chart(run)
+    chart = RunView(run)
     panel = built_in() if rules is None else tuple(rules)
     found = [finding for rule in panel for finding in _examined(rule, chart, on_fault)]
-    return fold(found, {rule.code: rule for rule in panel})
+    return group_by_root(found, {rule.code: rule for rule in panel})
 
 
-def _examined(rule: Rule, chart: Chart, on_fault: Callable[[Rule, Exception], None] | None) -> list[Finding]:
+def _examined(rule: Rule, chart: RunView, on_fault: Callable[[Rule, Exception], None] | None) -> list[Finding]:
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # readings hold infinities, and are meant to
             return [_own(rule, finding) for finding in rule.examine(chart)]

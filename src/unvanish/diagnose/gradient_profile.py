@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, Chain, Chart, Row, nanmedian
+from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, LayerStack, Row, RunView, nanmedian
 from unvanish.record.run import Matrix
 
 # Activations that level off on both sides or pass on at most a quarter: with these, depth alone makes the gradient vanish.
@@ -19,7 +19,7 @@ LAST_LAYERS = 2  # the reference: the larger of the last two, since a head may b
 class Profile:
     """log10 gradient RMS at each layer of a chain, relative to its last layers; float64 of shape (samples, layers)."""
 
-    chain: Chain
+    chain: LayerStack
     relative: Matrix
 
     @property
@@ -39,7 +39,7 @@ class Profile:
         return float(np.nanmin(first)) if np.isfinite(first).any() or np.isneginf(first).any() else np.nan
 
 
-def profile(chart: Chart, chain: Chain) -> Profile | None:
+def profile(chart: RunView, chain: LayerStack) -> Profile | None:
     """The profile of a chain; None for chains of fewer than three layers, which cannot lose a gradient through depth."""
     if len(chain.layers) < 3:
         return None
@@ -52,7 +52,7 @@ def profile(chart: Chart, chain: Chain) -> Profile | None:
     return Profile(chain, relative)
 
 
-def activation_share(chart: Chart, chain: Chain, lost: float, rows: NDArray[np.intp] | slice) -> float:
+def activation_share(chart: RunView, chain: LayerStack, lost: float, rows: NDArray[np.intp] | slice) -> float:
     """The share of `lost` decades (negative) that saturating activations took.
 
     Exact where the network was traced; otherwise from their own local slopes, summed over depth.
@@ -69,7 +69,7 @@ def activation_share(chart: Chart, chain: Chain, lost: float, rows: NDArray[np.i
     return float(np.clip(taken / lost, 0.0, 1.0)) if np.isfinite(lost) else float(taken < -1)
 
 
-def mends_itself(chart: Chart) -> bool:
+def mends_itself(chart: RunView) -> bool:
     """Whether nothing arrives only because a weight starts at zero, whose own gradient will move it with the first update.
 
     Heads and the ends of residual branches are often started so. Known from a trace alone.
@@ -85,11 +85,11 @@ def mends_itself(chart: Chart) -> bool:
     return bool(weights) and len(ends) <= len(weights) and zero and all(other.log10_rms > -np.inf for other in others)
 
 
-def normalised(chart: Chart, chain: Chain) -> bool:
+def normalised(chart: RunView, chain: LayerStack) -> bool:
     """Whether the chain has normalisation layers."""
     return any(chart.site(i).kind == "normalisation" for i in chain.sites)
 
 
-def has_paths_around(chart: Chart, chain: Chain) -> bool:
+def has_paths_around(chart: RunView, chain: LayerStack) -> bool:
     """Whether modules merge several paths, as residual blocks do: their output is a tensor of their own."""
     return sum(chart.site(i).kind == "merge" for i in chain.sites) >= 2

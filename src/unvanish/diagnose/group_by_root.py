@@ -11,7 +11,7 @@ from unvanish.record.finding import Finding, Severity
 _WEIGHT = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
-def fold(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
+def group_by_root(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
     """The findings that a person should act on, most severe and nearest to the root first; each with its symptoms' codes.
 
     A finding explains another one when its rule says so, it is at least as severe (a remark explains no illness), and it did

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.record.finding import Finding
 
 
@@ -26,5 +26,5 @@ class Rule(ABC):
     last_resort: ClassVar[bool] = False
 
     @abstractmethod
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         """The findings that the record shows, most severe first; nothing where the problem is absent."""

@@ -24,7 +24,7 @@ Row = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class LossCurve:
     """How a loss went: its level at the start, at the end, at its lowest twentieth, and the noise from step to step.
 
     `fall` is the drop from start to end over the start's size; `late_fall` that over the second half of the run alone;
@@ -42,7 +42,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class LayerStack:
     """The layers that one optimizer trains together, from the input to the output: indices of sites in order of execution."""
 
     objective: int
@@ -52,7 +52,7 @@ class Chain:
     networks: frozenset[int] = frozenset()
 
 
-class Chart:
+class RunView:
     """Views of one run that several rules share."""
 
     def __init__(self, run: Run) -> None:
@@ -98,16 +98,16 @@ class Chart:
         """Where a site stands in the user's source."""
         return self.anatomy.sites[index].location
 
-    def course(self, objective: int = 0) -> Course | None:
+    def course(self, objective: int = 0) -> LossCurve | None:
         """How an objective's loss went; None under five steps with a loss."""
         _, losses = self.run.objective(objective)
         return course_of(losses) if len(losses) >= 5 else None
 
-    def heads(self, chain: Chain) -> tuple[int, ...]:
+    def heads(self, chain: LayerStack) -> tuple[int, ...]:
         """Indices of the heads of a chain's networks."""
         return tuple(i for i, head in enumerate(self.anatomy.heads) if head.network in chain.networks)
 
-    def skill(self, chain: Chain) -> float | None:
+    def skill(self, chain: LayerStack) -> float | None:
         """How much of what the best constant answer leaves the chain has learned by the end: 0 is nothing, 1 all, less than 0 is
         worse than a constant; measured down to the least loss that the targets allow. None where no criterion was understood, or
         its targets are constant themselves.
@@ -118,7 +118,7 @@ class Chart:
         shares = [share for head in self.heads(chain) if (share := self._skill_of(chain, head)) is not None]
         return float(np.mean(shares)) if shares else None
 
-    def _skill_of(self, chain: Chain, head: int) -> float | None:
+    def _skill_of(self, chain: LayerStack, head: int) -> float | None:
         loss, constant = self.values("loss")[:, head], self.values("constant_loss")[:, head]
         known = np.flatnonzero(np.isfinite(constant))
         floor = typical(self.values("least_loss")[-LATE_ROWS:, head])
@@ -140,7 +140,7 @@ class Chart:
         low, high = self.values("target_low")[:, head], self.values("target_high")[:, head]
         return bool(np.nanmin(low, initial=np.inf) < np.nanmax(high, initial=-np.inf))
 
-    def scale(self, chain: Chain, head: int) -> float | None:
+    def scale(self, chain: LayerStack, head: int) -> float | None:
         """The steps' losses over a head's criterion, where that is the same at every sample."""
         loss = self.values("loss")[:, head]
         steps, losses = self.run.objective(chain.objective)
@@ -153,7 +153,7 @@ class Chart:
         middle = float(np.median(ratios))
         return middle if float(np.abs(ratios / middle - 1).max()) < SAME_SCALE else None
 
-    def learned(self, chain: Chain, share: float) -> bool:
+    def learned(self, chain: LayerStack, share: float) -> bool:
         """Whether the chain has learned that share of what there is to learn: by its skill where that is known, else by the fall of
         its loss from the start. No where too few steps were seen to tell."""
         skill = self.skill(chain)
@@ -162,18 +162,18 @@ class Chart:
         course = self.course(chain.objective)
         return course is not None and course.finite and course.fall >= share
 
-    def pace(self, chain: Chain) -> float | None:
+    def pace(self, chain: LayerStack) -> float | None:
         """Median log10 of update over weight, over the weight matrices that the chain's optimizer owns, at the late samples."""
         owned = self.matrices(chain)
         ratio = log_ratio(self.late("log10_update_rms"), self.late("log10_weight_rms"))[owned]
         ratio = ratio[np.isfinite(ratio)]
         return float(np.median(ratio)) if len(ratio) else None
 
-    def paces(self, chain: Chain) -> Row:
+    def paces(self, chain: LayerStack) -> Row:
         """The same at every sample; float64 of shape (sampled steps,)."""
         return nanmedian(log_ratio(self.values("log10_update_rms"), self.values("log10_weight_rms"))[:, self.matrices(chain)].T)
 
-    def matrices(self, chain: Chain) -> list[int]:
+    def matrices(self, chain: LayerStack) -> list[int]:
         """Indices of the weight matrices that the chain's optimizer owns."""
         groups = self.anatomy.groups
         width = self.values("log10_weight_rms").shape[1]
@@ -183,7 +183,7 @@ class Chart:
             if len(p.shape) > 1 and p.group is not None and groups[p.group].optimizer == chain.objective
         ]
 
-    def start_scale(self, chain: Chain) -> float | None:
+    def start_scale(self, chain: LayerStack) -> float | None:
         """Median log10 of sqrt(fan_in) times a weight's RMS at the first sample, over the chain's weight matrices: 0 keeps a
         signal's size in a linear network."""
         scales = [scale for i in self.matrices(chain) if np.isfinite(scale := self.scale_at_start(i))]
@@ -201,12 +201,12 @@ class Chart:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a loss that diverges may leave float64 on the way
-def course_of(losses: Row) -> Course:
+def course_of(losses: Row) -> LossCurve:
     """The course of a series of at least five losses."""
     finite = bool(np.isfinite(losses).all())
     kept = losses[np.isfinite(losses)]
     if len(kept) < 5:
-        return Course(len(losses), np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, finite)
+        return LossCurve(len(losses), np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, finite)
     head = kept[: max(3, len(kept) // 50)]
     tail = kept[-max(3, len(kept) // 5) :]
     middle = kept[len(kept) // 3 : 2 * len(kept) // 3]
@@ -217,7 +217,7 @@ def course_of(losses: Row) -> Course:
     deviation = 1.4826 * float(np.median(np.abs(np.diff(kept)))) / np.sqrt(2)
     noise = 1.25 * deviation * float(np.hypot(len(tail) ** -0.5, len(head) ** -0.5)) / size
     late = (float(np.median(middle)) - end) / size
-    return Course(len(losses), start, end, lowest, (start - end) / size, late, noise, finite)
+    return LossCurve(len(losses), start, end, lowest, (start - end) / size, late, noise, finite)
 
 
 def typical(values: Row | Matrix) -> float:
@@ -247,14 +247,14 @@ def nanmedian(rows: Matrix) -> Row:
         return np.nanmedian(rows, axis=0)
 
 
-def _chains(run: Run) -> list[Chain]:
+def _chains(run: Run) -> list[LayerStack]:
     """Sites grouped by the optimizer that trains their network, in order of execution."""
     anatomy = run.anatomy
     objective_of: dict[int, int] = {}
     for parameter in anatomy.parameters:
         if parameter.group is not None:
             objective_of.setdefault(parameter.network, anatomy.groups[parameter.group].optimizer)
-    chains: list[Chain] = []
+    chains: list[LayerStack] = []
     for objective in sorted(set(objective_of.values()) or {0}):
         networks = {n for n, o in objective_of.items() if o == objective} or set(range(len(anatomy.networks)))
         if not any(s.network in networks for s in anatomy.sites):  # master weights: what runs is owned by nobody
@@ -262,5 +262,5 @@ def _chains(run: Run) -> list[Chain]:
         sites = sorted((i for i, s in enumerate(anatomy.sites) if s.network in networks), key=lambda i: (anatomy.sites[i].order, i))
         layers = tuple(i for i in sites if anatomy.sites[i].kind in LAYER_KINDS and not anatomy.sites[i].functional)
         activations = tuple(i for i in sites if anatomy.sites[i].kind == "activation")
-        chains.append(Chain(objective, layers, activations, tuple(sites), frozenset(networks)))
+        chains.append(LayerStack(objective, layers, activations, tuple(sites), frozenset(networks)))
     return chains

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import HARDLY_LEARNED
 from unvanish.record.flow import TimeProfile
 
 
-def worst(chart: Chart, *, by: Callable[[TimeProfile], float]) -> TimeProfile | None:
+def worst(chart: RunView, *, by: Callable[[TimeProfile], float]) -> TimeProfile | None:
     """The recurrence of a traced network for which `by` is largest; None where there is none or the network was not traced."""
     if chart.run.examination is None:
         return None
@@ -18,7 +18,7 @@ def worst(chart: Chart, *, by: Callable[[TimeProfile], float]) -> TimeProfile | 
     return max(known, key=by, default=None)
 
 
-def learned(chart: Chart) -> bool | None:
+def learned(chart: RunView) -> bool | None:
     """Whether the network learns; None where too few steps were seen."""
     course = chart.course()
     if course is None or not chart.chains:

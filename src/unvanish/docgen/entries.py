@@ -17,7 +17,7 @@ from unvanish.plugins import engines
 from unvanish.plugins.entry_points import OURS
 from unvanish.plugins.remedies import admission
 from unvanish.plugins.rules import Panel, panel
-from unvanish.record.stored_race import Raced
+from unvanish.record.stored_race import StoredRace
 
 if TYPE_CHECKING:
     from unvanish.remedies import Remedy
@@ -38,7 +38,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class DocEntry:
     """All that is known of one rule, remedy or engine. `kind` says in a few words what it is, `package` where it comes from.
 
     `raced` is what stored races proved about a remedy.
@@ -50,7 +50,7 @@ class Leaf:
     card: Card
     facts: tuple[Fact, ...] = ()
     thresholds: tuple[tuple[str, Threshold], ...] = ()
-    raced: tuple[Raced, ...] = ()
+    raced: tuple[StoredRace, ...] = ()
 
     @property
     def foreign(self) -> bool:
@@ -58,13 +58,13 @@ class Leaf:
         return self.package != OURS
 
 
-def rule_leaves(among: Panel | None = None) -> dict[str, Leaf]:
+def rule_leaves(among: Panel | None = None) -> dict[str, DocEntry]:
     """A leaf for each rule that is installed, by code, the nearest to a root first."""
     given = panel() if among is None else among
     return {rule.code: rule_leaf(rule, given.rules, package=given.packages[rule.code]) for rule in given.rules}
 
 
-def rule_leaf(rule: Rule, rules: Iterable[Rule], *, package: str = OURS) -> Leaf:
+def rule_leaf(rule: Rule, rules: Iterable[Rule], *, package: str = OURS) -> DocEntry:
     """The leaf of one rule among others."""
     group = group_of(rule.code)
     by = tuple(other.code for other in rules if rule.code in other.explains)
@@ -73,7 +73,7 @@ def rule_leaf(rule: Rule, rules: Iterable[Rule], *, package: str = OURS) -> Leaf
         Fact("Explained by", by, "any other finding that is a warning or worse" if rule.last_resort else ""),
     )
     kind = f"a finding of the group {group}" if group else "a finding"
-    return Leaf(rule.code, kind, package, card_of(rule), facts, thresholds_of(rule))
+    return DocEntry(rule.code, kind, package, card_of(rule), facts, thresholds_of(rule))
 
 
 def thresholds_of(rule: Rule) -> tuple[tuple[str, Threshold], ...]:
@@ -83,7 +83,7 @@ def thresholds_of(rule: Rule) -> tuple[tuple[str, Threshold], ...]:
     return tuple((name, value) for name, value in named.items() if isinstance(value, Threshold))
 
 
-def remedy_leaves() -> dict[str, Leaf]:
+def remedy_leaves() -> dict[str, DocEntry]:
     """A leaf for each remedy that is installed, by name, ours first; none on a machine without torch, which remedies need."""
     if importlib.util.find_spec("torch") is None:
         return {}
@@ -91,21 +91,21 @@ def remedy_leaves() -> dict[str, Leaf]:
     return {name: remedy_leaf(remedy, package=here.packages[name]) for name, remedy in here.things.items()}
 
 
-def remedy_leaf(remedy: Remedy, *, package: str = OURS) -> Leaf:
+def remedy_leaf(remedy: Remedy, *, package: str = OURS) -> DocEntry:
     """The leaf of one remedy."""
     kind = f"a remedy of the family {remedy.family}"
     facts = (Fact("Treats", tuple(remedy.treats)),)
-    return Leaf(remedy.name, kind, package, card_of(remedy), facts, raced=stored(remedy.name) if package == OURS else ())
+    return DocEntry(remedy.name, kind, package, card_of(remedy), facts, raced=stored(remedy.name) if package == OURS else ())
 
 
-def engine_leaves() -> dict[str, Leaf]:
+def engine_leaves() -> dict[str, DocEntry]:
     """A leaf for each engine that is installed, by name, ours first. An engine has a line in place of a card."""
     here = engines.admission()
     kinds = {name: Card(f"{kind.summary[:1].upper()}{kind.summary[1:].rstrip('.')}.", ()) for name, kind in here.things.items()}
-    return {name: Leaf(name, "an engine", here.packages[name], card) for name, card in kinds.items()}
+    return {name: DocEntry(name, "an engine", here.packages[name], card) for name, card in kinds.items()}
 
 
-def treated_by(code: str, among: Mapping[str, Leaf] | None = None) -> Fact:
+def treated_by(code: str, among: Mapping[str, DocEntry] | None = None) -> Fact:
     """The remedies that treat a finding, by default among all that are installed."""
     leaves = (remedy_leaves() if among is None else among).values()
     return Fact("Remedies", tuple(leaf.name for leaf in leaves if any(code in fact.names for fact in leaf.facts)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from unvanish.diagnose.rules import built_in
 from unvanish.diagnose.thresholds import Threshold, table
 from unvanish.diagnose.thresholds import __doc__ as about_thresholds
-from unvanish.docgen.entries import Fact, Leaf, remedy_leaf, rule_leaf, treated_by
+from unvanish.docgen.entries import DocEntry, Fact, remedy_leaf, rule_leaf, treated_by
 from unvanish.docgen.finding_groups import GROUPS
 from unvanish.docgen.markup import MADE, fact_line, linked, page, sections
 from unvanish.docgen.remedy_pages import REMEDIES, remedy_pages
@@ -20,13 +20,13 @@ _MADE = MADE.format(source="the cards in src/unvanish/diagnose")
 
 def pages() -> dict[str, str]:
     """Every page of the built-in rules and remedies: path below docs/ to text. The same cards give the same bytes."""
-    from unvanish.remedies import own_shelf
+    from unvanish.remedies import built_in_catalogue
     from unvanish.remedies.base import FAMILIES
 
-    rules, shelf = built_in(), own_shelf()
+    rules, catalogue = built_in(), built_in_catalogue()
     leaves = {rule.code: rule_leaf(rule, rules) for rule in rules}
-    remedies = {name: remedy_leaf(remedy) for name, remedy in shelf.items()}
-    families = {f: {name: leaf for name, leaf in remedies.items() if shelf[name].family == f} for f in FAMILIES}
+    remedies = {name: remedy_leaf(remedy) for name, remedy in catalogue.items()}
+    families = {f: {name: leaf for name, leaf in remedies.items() if catalogue[name].family == f} for f in FAMILIES}
     links = {code: f"{code}.md" for code in leaves} | {name: f"../{REMEDIES}/{name}.md" for name in remedies}
     made = {f"{FINDINGS}/{code}.md": _finding(leaf, treated_by(code, remedies), links) for code, leaf in leaves.items()}
     return made | {INDEX: _index(leaves), THRESHOLDS: _thresholds(leaves)} | remedy_pages(families, leaves)
@@ -44,7 +44,7 @@ def write(folder: Path) -> list[Path]:
     return sorted(made)
 
 
-def _finding(leaf: Leaf, treatment: Fact, links: Mapping[str, str]) -> str:
+def _finding(leaf: DocEntry, treatment: Fact, links: Mapping[str, str]) -> str:
     parts = [f"# {leaf.name}", _MADE, *sections(leaf.card)]
     facts = [fact_line(fact, links) for fact in (*leaf.facts, treatment) if fact.text]
     parts += ["## Its place among the others", "\n".join(facts)] if facts else []
@@ -53,7 +53,7 @@ def _finding(leaf: Leaf, treatment: Fact, links: Mapping[str, str]) -> str:
     return page(*parts, f"In the terminal: `unvanish explain {leaf.name}`. [All findings](README.md).")
 
 
-def _index(leaves: Mapping[str, Leaf]) -> str:
+def _index(leaves: Mapping[str, DocEntry]) -> str:
     """The findings by group; what no group lists stands at the end, so that none is lost."""
     grouped = {group: [code for code in codes if code in leaves] for group, codes in GROUPS.items()}
     grouped["others"] = [code for code in leaves if not any(code in codes for codes in GROUPS.values())]
@@ -70,7 +70,7 @@ def _index(leaves: Mapping[str, Leaf]) -> str:
     return page(*parts)
 
 
-def _thresholds(leaves: Mapping[str, Leaf]) -> str:
+def _thresholds(leaves: Mapping[str, DocEntry]) -> str:
     _, *about = (about_thresholds or "").strip().split("\n\n")
     users = {
         name: ", ".join(f"[{code}]({FINDINGS}/{code}.md)" for code in sorted(leaves) if name in dict(leaves[code].thresholds))

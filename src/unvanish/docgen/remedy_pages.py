@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from unvanish.docgen import stored_races
-from unvanish.docgen.entries import Leaf
+from unvanish.docgen.entries import DocEntry
 from unvanish.docgen.markup import MADE, fact_line, linked, page, sections
 
 REMEDIES = "remedies"
@@ -13,14 +13,14 @@ INDEX = f"{REMEDIES}/README.md"
 _MADE = MADE.format(source="the cards and verdicts in src/unvanish/remedies")
 
 
-def remedy_pages(families: Mapping[str, Mapping[str, Leaf]], findings: Mapping[str, Leaf]) -> dict[str, str]:
+def remedy_pages(families: Mapping[str, Mapping[str, DocEntry]], findings: Mapping[str, DocEntry]) -> dict[str, str]:
     """Path below docs/ to text: a page for each remedy, and the index. `families` has the leaves by family and name."""
     links = {code: f"../findings/{code}.md" for code in findings}
     made = {f"{REMEDIES}/{name}.md": _remedy(leaf, links) for leaves in families.values() for name, leaf in leaves.items()}
     return made | {INDEX: _index(families)}
 
 
-def _remedy(leaf: Leaf, links: Mapping[str, str]) -> str:
+def _remedy(leaf: DocEntry, links: Mapping[str, str]) -> str:
     parts = [f"# {leaf.name}", _MADE, *sections(leaf.card)]
     if leaf.raced:
         lines = [f"- **{stored_races.label(raced)}:** {stored_races.told(raced)}" for raced in leaf.raced]
@@ -31,7 +31,7 @@ def _remedy(leaf: Leaf, links: Mapping[str, str]) -> str:
     return page(*parts, f"In the terminal: `unvanish explain {leaf.name}`. [All remedies](README.md).")
 
 
-def _index(families: Mapping[str, Mapping[str, Leaf]]) -> str:
+def _index(families: Mapping[str, Mapping[str, DocEntry]]) -> str:
     parts = [
         "# What unvanish can do about it",
         _MADE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from unvanish.record.stored_race import Raced, loads
+from unvanish.record.stored_race import StoredRace, loads
 from unvanish.record.verdict import Outcome
 from unvanish.report.wording import numbers
 
@@ -20,7 +20,7 @@ _LABELS = {
 }
 
 
-def stored(name: str) -> tuple[Raced, ...]:
+def stored(name: str) -> tuple[StoredRace, ...]:
     """What races proved about a remedy that comes with the package; nothing where none is stored.
 
     Raises RecordError where the file was written by another version.
@@ -29,12 +29,12 @@ def stored(name: str) -> tuple[Raced, ...]:
     return loads(file.read_text(encoding="utf-8")) if file.is_file() else ()
 
 
-def label(raced: Raced) -> str:
+def label(raced: StoredRace) -> str:
     """What was proved, in a word or a few."""
     return _LABELS[raced.outcome]
 
 
-def told(raced: Raced) -> str:
+def told(raced: StoredRace) -> str:
     """The race in a sentence: the training, the deciding metric of control and treated with its interval, seeds, and cost."""
     effect = raced.effect
     size = "" if round(raced.parameters, 2) == 1 else f", parameters {numbers.signed_percent(raced.parameters)}"
@@ -45,7 +45,7 @@ def told(raced: Raced) -> str:
     )
 
 
-def _difference(raced: Raced) -> str:
+def _difference(raced: StoredRace) -> str:
     """The mean difference and its interval, whichever way the metric goes."""
     effect, (low, high) = raced.effect.effect, raced.effect.interval
     match raced.outcome:

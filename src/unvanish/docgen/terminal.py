@@ -13,13 +13,13 @@ from rich.text import Text
 
 from unvanish.diagnose.thresholds import Threshold
 from unvanish.docgen import stored_races
-from unvanish.docgen.entries import Fact, Leaf
+from unvanish.docgen.entries import DocEntry, Fact
 
 WIDEST = 120  # lines beyond this are hard to read
 FACT_CELLS = 12
 
 
-def render(leaf: Leaf) -> RenderableType:
+def render(leaf: DocEntry) -> RenderableType:
     """The whole leaf: its name, its card, what races proved, its thresholds, and what it is tied to."""
     parts: list[RenderableType] = [Text(leaf.name, "bold"), Text(_origin(leaf), "dim"), "", prose(leaf.card.summary)]
     for section in leaf.card.sections:
@@ -45,7 +45,7 @@ def render_fact(fact: Fact) -> RenderableType:
     return Constrain(grid, WIDEST)
 
 
-def render_list(leaves: Iterable[Leaf]) -> RenderableType:
+def render_list(leaves: Iterable[DocEntry]) -> RenderableType:
     """A line for each: its name, what it is, and the package of one that comes from a plugin. Lines that are too long are cut."""
     listed = list(leaves)
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -57,7 +57,7 @@ def render_list(leaves: Iterable[Leaf]) -> RenderableType:
     return grid
 
 
-def plain_list(leaves: Iterable[Leaf]) -> str:
+def plain_list(leaves: Iterable[DocEntry]) -> str:
     """The same for a file or a pipe: uncut, one line each."""
     listed = list(leaves)
     width = max((len(leaf.name) for leaf in listed), default=0)
@@ -102,7 +102,7 @@ def _thresholds(thresholds: Iterable[tuple[str, Threshold]]) -> Table:
     return grid
 
 
-def _raced(leaf: Leaf) -> Table:
+def _raced(leaf: DocEntry) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(max_width=FACT_CELLS)
     grid.add_column()
@@ -112,5 +112,5 @@ def _raced(leaf: Leaf) -> Table:
     return grid
 
 
-def _origin(leaf: Leaf) -> str:
+def _origin(leaf: DocEntry) -> str:
     return f"{leaf.kind}, from the plugin {leaf.package}" if leaf.foreign else leaf.kind

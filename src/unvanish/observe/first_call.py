@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from unvanish.record.change import Birth
+from unvanish.record.change import ModuleOrigin
 from unvanish.record.examination import Examination
 from unvanish.record.structure import Entry, Location
 
 
 @dataclass(slots=True)
-class Seen:
+class FirstCall:
     """One call of a network. `seeds` are the gradients at its output's tensors, by their place among the tensors of the output.
 
     `casts` are the device types whose automatic casting was on, with the type cast to. `births` gives the line that built a module,
@@ -34,32 +34,32 @@ class Seen:
     casts: tuple[tuple[str, torch.dtype], ...]
     seeds: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     births: dict[str, Location | None] = field(default_factory=dict[str, "Location | None"])
-    others: tuple[Birth, ...] = ()
+    others: tuple[ModuleOrigin, ...] = ()
     optimizers: tuple[Optimizer, ...] = ()
     entry: Entry | None = None
 
 
-Look = Callable[[Seen], "Examination | None"]
+Look = Callable[[FirstCall], "Examination | None"]
 
 
-class FirstLook:
+class FirstCallRecorder:
     """Owner of the step in progress. `called` takes in its outermost module calls, of which the first with a gradient counts."""
 
     def __init__(self) -> None:
-        self._seen: list[Seen] = []
+        self._seen: list[FirstCall] = []
         self._handles: list[Any] = []
 
     def called(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """A network has run: its outputs will tell what gradient reaches them."""
         casts = tuple((kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind))
-        seen = Seen(model, args, kwargs, casts)
+        seen = FirstCall(model, args, kwargs, casts)
         tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
         for place, tensor in enumerate(tensors):
             if tensor.requires_grad and tensor.grad_fn is not None:
                 self._handles.append(tensor.register_hook(_keeper(seen.seeds, place)))
         self._seen.append(seen)
 
-    def take(self) -> Seen | None:
+    def take(self) -> FirstCall | None:
         """The first call whose outputs got a gradient; everything else is forgotten."""
         found = next((seen for seen in self._seen if seen.seeds), None)
         for handle in self._handles:

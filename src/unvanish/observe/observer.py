@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from unvanish.observe.first_call import FirstLook, Look
-from unvanish.observe.head.head_observer import Audience
+from unvanish.observe.first_call import FirstCallRecorder, Look
+from unvanish.observe.head.head_observer import HeadObserver
 from unvanish.observe.hooks.eager_steps import EagerStance
 from unvanish.observe.hooks.forward_watch import ForwardWatch
 from unvanish.observe.hooks.torch_patches import Patches
@@ -35,9 +35,9 @@ from unvanish.observe.statistics.parameter_updates import (
     has_changed,
 )
 from unvanish.observe.statistics.site_statistics import Capture
-from unvanish.observe.step_boundary import Pulse
-from unvanish.observe.step_log import Marks
-from unvanish.observe.structure.model_index import Atlas
+from unvanish.observe.step_boundary import StepBoundary
+from unvanish.observe.step_log import StepLog
+from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.journal import Journal
 from unvanish.record.reading import Metric
 from unvanish.record.run import Facts
@@ -75,9 +75,9 @@ class Observer:
         members = [m for network in networks for m in network.modules()]
         self._members = {id(m) for m in members}
         self._owned = {id(p) for network in networks for p in network.parameters()}
-        self._look, self._first_look, self._gate = look, FirstLook(), gate
+        self._look, self._first_look, self._gate = look, FirstCallRecorder(), gate
         self._process = os.getpid()
-        self._schedule, self._atlas, self._marks = Schedule(settings), Atlas(), Marks()
+        self._schedule, self._atlas, self._marks = Schedule(settings), ModelIndex(), StepLog()
         for module in members:
             self._atlas.born(module, None)
         self._patches, self._stance = Patches(), EagerStance()
@@ -96,8 +96,8 @@ class Observer:
         self._capture: Capture | None = None
         self._updates: UpdateWatch | None = None
         self._gradients, self._stale = GradientMemory(), StaleWatch(self._atlas)
-        self._audience = Audience(self._atlas)
-        self._pulse = Pulse()
+        self._audience = HeadObserver(self._atlas)
+        self._pulse = StepBoundary()
         self._step = 0
         self._between = True
         self._wanted = True

@@ -16,7 +16,7 @@ from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED
 
 
-class Still(torch.optim.Optimizer):
+class NullOptimizer(torch.optim.Optimizer):
     """An optimizer that moves nothing: it only says which parameters would be trained, and that the step is over."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
@@ -45,7 +45,7 @@ def take_step(model: nn.Module, value: Callable[[], Tensor]) -> None:
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     held = [parameter.grad for parameter in parameters]
-    optimizer = Still(parameters)
+    optimizer = NullOptimizer(parameters)
     optimizer.zero_grad()
     try:
         loss = value()

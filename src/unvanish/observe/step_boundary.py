@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 PATIENCE = 25
 
 
-class Pulse:
+class StepBoundary:
     """Owner of the pacemaker."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from unvanish.record.reading import StepMark
 WAITING_LIMIT = 1000
 
 
-class Marks:
+class StepLog:
     """Collects the losses of the step in progress, and the finished steps that are not written yet."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unvanish.patch.apply_lines import before_optimizer, behind_optimizer
     from unvanish.patch.source.encoding import decoded, encoded
     from unvanish.patch.unified_diff import unified
-    from unvanish.record.change import Blueprint, Plan
+    from unvanish.record.change import PatchContext, Plan
 
 __all__ = [
     "before_optimizer",
@@ -32,7 +32,7 @@ _HOMES = (
 )
 
 
-def written(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
+def written(plan: Plan, blueprint: PatchContext, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
     """The files of the user's that the plan edits, with their new text; files that need no edit are left out.
 
     Each remedy is written in place where all of its edits can be said there; the others go into one `unvanish.apply` line where the

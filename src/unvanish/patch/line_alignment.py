@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unvanish.patch.source.statements import lines_of
-from unvanish.record.change import Birth, Blueprint, Call, Edit, Plan, Point, Step
+from unvanish.record.change import CallExchange, Edit, ModuleOrigin, PatchContext, Plan, PlanStep, SourcePoint
 from unvanish.record.structure import Location
 
 _FURTHEST = 24  # lines by which a place may have moved further down than the one before it
@@ -22,7 +22,7 @@ Moved = Mapping[str, Mapping[int, int]]
 """The lines where things stand now, by file and by line of the blueprint."""
 
 
-def aligned(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str]) -> tuple[Plan, Blueprint, bool]:
+def aligned(plan: Plan, blueprint: PatchContext, read: Callable[[Path], str]) -> tuple[Plan, PatchContext, bool]:
     """The plan and the blueprint with the lines that the source has now, and whether it is another than the one that was run."""
     entries = [blueprint.entry.location] if blueprint.entry is not None else []
     births = [birth.location for birth in (*blueprint.births, *blueprint.others) if birth.location is not None]
@@ -50,7 +50,7 @@ def aligned(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str]) -> tu
     return replace(plan, steps=tuple(_step(step, moved) for step in plan.steps)), now, True
 
 
-def _words(plan: Plan, blueprint: Blueprint) -> dict[str, dict[int, set[str]]]:
+def _words(plan: Plan, blueprint: PatchContext) -> dict[str, dict[int, set[str]]]:
     """What a line may say by now, by file and line: the names of the modules and functions that the edits put there."""
     found: dict[str, dict[int, set[str]]] = {}
     edits = [edit for step in plan.steps for edit in step.edits]
@@ -109,11 +109,11 @@ def _location(place: Location, moved: Moved) -> Location:
     return replace(place, line=_line(place.file, place.line, moved))
 
 
-def _birth(birth: Birth, moved: Moved) -> Birth:
+def _birth(birth: ModuleOrigin, moved: Moved) -> ModuleOrigin:
     return birth if birth.location is None else replace(birth, location=_location(birth.location, moved))
 
 
-def _step(step: Step, moved: Moved) -> Step:
+def _step(step: PlanStep, moved: Moved) -> PlanStep:
     return replace(step, edits=tuple(_edit(edit, moved) for edit in step.edits))
 
 
@@ -121,9 +121,9 @@ def _edit(edit: Edit, moved: Moved) -> Edit:
     return replace(edit, calls=tuple(_call(call, moved) for call in edit.calls)) if edit.calls else edit
 
 
-def _call(call: Call, moved: Moved) -> Call:
+def _call(call: CallExchange, moved: Moved) -> CallExchange:
     return replace(call, points=tuple(_point(point, moved) for point in call.points))
 
 
-def _point(point: Point, moved: Moved) -> Point:
+def _point(point: SourcePoint, moved: Moved) -> SourcePoint:
     return replace(point, line=_line(point.file, point.line, moved))

@@ -13,7 +13,7 @@ from unvanish.patch.edits.choices import choice_at
 from unvanish.patch.module_spelling import modules_of
 from unvanish.patch.source.parsed_file import Project, Source
 from unvanish.patch.source.value_flow import Flow
-from unvanish.record.change import Birth, Blueprint, Edit
+from unvanish.record.change import Edit, ModuleOrigin, PatchContext
 
 WEIGHTED = frozenset({"Linear", *(f"{kind}{n}d" for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3))})
 
@@ -34,7 +34,7 @@ class Building:
 class Births:
     """The births of a network's modules, by path and by place."""
 
-    def __init__(self, blueprint: Blueprint, project: Project, *, edited: bool = False) -> None:
+    def __init__(self, blueprint: PatchContext, project: Project, *, edited: bool = False) -> None:
         """`edited` tells that the source is not the one that was run, so that what a plan removes may be gone."""
         self._project, self.edited = project, edited
         root = next((birth.class_name for birth in blueprint.births if not birth.path), "")
@@ -42,7 +42,7 @@ class Births:
         self.by_path = {birth.path.removeprefix(prefix): birth for birth in blueprint.births if birth.path or not prefix}
         self._others = blueprint.others
 
-    def birth(self, draft: Draft, path: str) -> Birth:
+    def birth(self, draft: Draft, path: str) -> ModuleOrigin:
         """How the module at a path of the planned network was built. Raises Unsayable where the user's source does not tell."""
         birth = self.by_path.get(draft.aliases.get(path, path))
         if birth is None or birth.location is None:

@@ -19,14 +19,14 @@ from unvanish.patch.module_calls import Births
 from unvanish.patch.source.parsed_file import Project
 from unvanish.patch.source.statements import parsed
 from unvanish.patch.source.torch_names import put_imports
-from unvanish.record.change import Birth, Blueprint, Edit, Plan, Step
+from unvanish.record.change import Edit, ModuleOrigin, PatchContext, Plan, PlanStep
 from unvanish.record.structure import Entry
 
 _FOREIGN = ("site-packages", "dist-packages")
 _RATE = "learning-rate"
 
 
-def written(plan: Plan, blueprint: Blueprint, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
+def written(plan: Plan, blueprint: PatchContext, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
     """The files of the user's that the plan edits, with their new text; files that need no edit are left out.
 
     Each remedy is written in place where all of its edits can be said there; the others go into one `unvanish.apply` line where the
@@ -83,7 +83,7 @@ class _Late:
         return "; ".join(f"{name} cannot be written in place ({why})" for name, why in self.why.items())
 
 
-def _own(blueprint: Blueprint) -> Blueprint:
+def _own(blueprint: PatchContext) -> PatchContext:
     """The blueprint without places in files that are not the user's: of packages, and of Python itself."""
     return replace(
         blueprint,
@@ -92,7 +92,7 @@ def _own(blueprint: Blueprint) -> Blueprint:
     )
 
 
-def _users(birth: Birth) -> Birth:
+def _users(birth: ModuleOrigin) -> ModuleOrigin:
     file = Path(birth.location.file) if birth.location is not None else None
     foreign = file is not None and (
         any(part in _FOREIGN for part in file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
@@ -103,7 +103,7 @@ def _users(birth: Birth) -> Birth:
 # In place
 
 
-def _in_place(plan: Plan, blueprint: Blueprint, births: Births, project: Project, late: _Late) -> Draft:
+def _in_place(plan: Plan, blueprint: PatchContext, births: Births, project: Project, late: _Late) -> Draft:
     """All that can be written in place. What follows a remedy that cannot be comes after it in the line: it may build on it."""
     draft = Draft()
     try:
@@ -128,7 +128,7 @@ def _in_place(plan: Plan, blueprint: Blueprint, births: Births, project: Project
     return draft
 
 
-def _open(project: Project, blueprint: Blueprint) -> None:
+def _open(project: Project, blueprint: PatchContext) -> None:
     """Reads the files that a plan may touch."""
     entries = [blueprint.entry.location.file] if blueprint.entry is not None else []
     built = [birth.location.file for birth in blueprint.births if birth.location is not None]
@@ -170,7 +170,7 @@ def _write(
         optimizers.alter(draft, project, entry, optimizer)
 
 
-def _at_rate(step: Step, factor: float) -> Step:
+def _at_rate(step: PlanStep, factor: float) -> PlanStep:
     """A remedy with the learning rate of the optimizer that it puts in another's place multiplied."""
     edits = (optimizers.at_rate(edit, factor) if optimizers.exchanges(edit) else edit for edit in step.edits)
     return replace(step, edits=tuple(edits))
@@ -187,7 +187,7 @@ def _scaled(draft: Draft, project: Project, entry: Entry | None, factor: float, 
     return attempt
 
 
-def _put_off(step: Step, why: str, late: _Late) -> None:
+def _put_off(step: PlanStep, why: str, late: _Late) -> None:
     """Leaves a remedy to the line. Raises TrialError where it could not act there, for want of a batch."""
     late.why[step.remedy] = why
     _, optimizer = _sides(step.edits)

@@ -12,8 +12,8 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 from unvanish.errors import UsageError
-from unvanish.plugins.entry_points import Admission, Door, say
-from unvanish.trials.engines.engine import EngineKind, Terms
+from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, say
+from unvanish.trials.engines.engine import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
     from unvanish.trials.engines.engine import Engine
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BUILT_IN = EntryPoint("built-in", "unvanish.trials.engines:built_in", "unvanish.engines")
 
 
-def engaged(name: str, terms: Terms) -> Engine:
+def open_engine(name: str, terms: EngineOptions) -> Engine:
     """The engine of that name, ready to run trials. Raises UsageError where there is none, or it cannot be had."""
     known = admission().things
     if name not in known:
@@ -32,10 +32,10 @@ def engaged(name: str, terms: Terms) -> Engine:
 
 
 @cache
-def admission() -> Admission[EngineKind]:
+def admission() -> PluginRegistry[EngineKind]:
     """The engines of this process and their packages, loaded when first asked for. What is left out is said there."""
-    door = Door(BUILT_IN, EngineKind, noun="engine", key="name", example="local", flaw=_flaw)
-    return Admission(door, door.installed(), say=say)
+    door = PluginGroup(BUILT_IN, EngineKind, noun="engine", key="name", example="local", flaw=_flaw)
+    return PluginRegistry(door, door.installed(), say=say)
 
 
 def _flaw(kind: EngineKind) -> str:

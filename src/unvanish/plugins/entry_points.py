@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Door(Generic[T]):
+class PluginGroup(Generic[T]):
     """A group of entry points, and what may come in by it.
 
     Each entry stands for a class derived from `kind`, an instance of one, or a function that gives several. `noun` is what a person
@@ -66,13 +66,13 @@ class Door(Generic[T]):
 
 
 @final
-class Admission(Generic[T]):
+class PluginRegistry(Generic[T]):
     """What came in by a door, by name, ours first, and the owner of what was said of all that was left out.
 
     `packages` tells which package each name comes from. `say` gets a line for each offer that cannot be used, once.
     """
 
-    def __init__(self, door: Door[T], entries: Iterable[EntryPoint], *, say: Callable[[str], None]) -> None:
+    def __init__(self, door: PluginGroup[T], entries: Iterable[EntryPoint], *, say: Callable[[str], None]) -> None:
         self._say = say
         self._said: set[str] = set()
         things: dict[str, T] = {}
@@ -95,7 +95,7 @@ class Admission(Generic[T]):
             self._said.add(line)
             self._say(line)
 
-    def _loaded(self, door: Door[T], entry: EntryPoint, package: str) -> list[T]:
+    def _loaded(self, door: PluginGroup[T], entry: EntryPoint, package: str) -> list[T]:
         """What is behind an entry point; nothing where it is broken. Our own is never left out: without it all looks well."""
         if package == OURS:
             return door.offered(entry.load())

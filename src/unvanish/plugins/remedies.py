@@ -12,14 +12,14 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from unvanish.plugins.entry_points import Admission, Door, say
+from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, say
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
     from unvanish.record.change import Change
-    from unvanish.remedies import Remedy, Shelf
+    from unvanish.remedies import Catalogue, Remedy
 
 BUILT_IN = EntryPoint("built-in", "unvanish.remedies.catalogue:built_in", "unvanish.remedies")
 
@@ -49,26 +49,26 @@ def apply(
     """
     from unvanish import remedies
 
-    return remedies.apply(model, *names, optimizer=optimizer, inputs=inputs, loss=loss, seed=seed, shelf=shelf())
+    return remedies.apply(model, *names, optimizer=optimizer, inputs=inputs, loss=loss, seed=seed, catalogue=catalogue())
 
 
-def shelf() -> Shelf:
+def catalogue() -> Catalogue:
     """Every remedy that is installed, by name: ours first, then those of other packages."""
     return admission().things
 
 
 @cache
-def admission() -> Admission[Remedy]:
+def admission() -> PluginRegistry[Remedy]:
     """The remedies of this process and their packages, loaded when first asked for. What is left out is said there."""
     found = door()
-    return Admission(found, found.installed(), say=say)
+    return PluginRegistry(found, found.installed(), say=say)
 
 
-def door() -> Door[Remedy]:
+def door() -> PluginGroup[Remedy]:
     """What may come in as a remedy."""
     from unvanish.remedies import Remedy
 
-    return Door(BUILT_IN, Remedy, noun="remedy", key="name", example="he-init", flaw=_flaw)
+    return PluginGroup(BUILT_IN, Remedy, noun="remedy", key="name", example="he-init", flaw=_flaw)
 
 
 def _flaw(remedy: Remedy) -> str:

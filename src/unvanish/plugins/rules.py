@@ -14,7 +14,7 @@ from typing import final
 
 from unvanish import diagnose as room
 from unvanish.diagnose.rule import Rule
-from unvanish.plugins.entry_points import Admission, Door, said_by, say
+from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, said_by, say
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
 
@@ -27,7 +27,7 @@ class Panel:
     """
 
     def __init__(self, entries: Iterable[EntryPoint], *, say: Callable[[str], None]) -> None:
-        self._admission = Admission(RULES, entries, say=say)
+        self._admission = PluginRegistry(RULES, entries, say=say)
         self.rules = tuple(sorted(self._admission.things.values(), key=lambda rule: rule.rank))
         self.packages = self._admission.packages
 
@@ -59,7 +59,7 @@ def _flaw(rule: Rule) -> str:
     return f"{type(rule).__qualname__} must have a rank that is an int, and a frozenset of the codes that it explains"
 
 
-RULES = Door(
+RULES = PluginGroup(
     EntryPoint("built-in", "unvanish.diagnose.rules:built_in", "unvanish.rules"),
     Rule,
     noun="rule",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import before_optimizer, behind_optimizer, decoded, unified, written
-from unvanish.record.change import Blueprint, Plan
+from unvanish.record.change import PatchContext, Plan
 from unvanish.record.structure import Entry
-from unvanish.record.verdict import spelt
+from unvanish.record.verdict import candidate_name
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class Candidate:
     """Remedies, and the files of the user with their edits: pairs of a path and the text that takes its place in memory.
 
     `variant` tells apart candidates of equal remedies. `alters_loss` tells that the loss means something else with them.
@@ -28,13 +28,13 @@ class Treatment:
     @property
     def name(self) -> str:
         """The candidate as people write it; "" for the control."""
-        return spelt(self.remedies, self.variant)
+        return candidate_name(self.remedies, self.variant)
 
 
-CONTROL = Treatment(())
+CONTROL = Candidate(())
 
 
-def treatment(plan: Plan, blueprint: Blueprint, *, rate_factor: float | None = None) -> Treatment:
+def candidate_in_source(plan: Plan, blueprint: PatchContext, *, rate_factor: float | None = None) -> Candidate:
     """A plan as an edit of the user's source; with a factor, the learning rate is multiplied by it besides.
 
     Raises TrialError where it cannot be written there, ScriptError where the source cannot be read.
@@ -42,19 +42,19 @@ def treatment(plan: Plan, blueprint: Blueprint, *, rate_factor: float | None = N
     texts = written(plan, blueprint, source_of, rate_factor=1.0 if rate_factor is None else rate_factor)
     if not texts:
         raise TrialError("the script has it already")
-    return Treatment(plan.remedies, tuple(texts.items()), variant="" if rate_factor is None else f"x{rate_factor:g}")
+    return Candidate(plan.remedies, tuple(texts.items()), variant="" if rate_factor is None else f"x{rate_factor:g}")
 
 
-def line_treatment(entry: Entry, remedies: Sequence[str], *, after_optimizer: bool) -> Treatment:
+def candidate_as_line(entry: Entry, remedies: Sequence[str], *, after_optimizer: bool) -> Candidate:
     """Remedies that were not planned, as one line where the optimizer is built: before that, or behind it where they alter it.
 
     Raises TrialError where no line can be put there, ScriptError where the source cannot be read.
     """
     path, insert = Path(entry.location.file), behind_optimizer if after_optimizer else before_optimizer
-    return Treatment(tuple(remedies), ((path, insert(source_of(path), entry.location.line, entry.expression, remedies)),))
+    return Candidate(tuple(remedies), ((path, insert(source_of(path), entry.location.line, entry.expression, remedies)),))
 
 
-def patch_of(chosen: Treatment, folder: Path) -> str:
+def patch_of(chosen: Candidate, folder: Path) -> str:
     """The edits as one unified diff, with paths relative to `folder` for files below it, else their bare names."""
     parts: list[str] = []
     for path, text in chosen.edits:

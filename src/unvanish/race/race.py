@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import final
 
 from unvanish.errors import UsageError
-from unvanish.race.candidates import CONTROL, Treatment
+from unvanish.race.candidates import CONTROL, Candidate
 from unvanish.race.deciding_metric import Comparison
-from unvanish.race.ranking import leaders, learns, promising, standing
-from unvanish.race.successive_halving import ladder, survivors
+from unvanish.race.ranking import leaders, learns, promising, ranking
+from unvanish.race.successive_halving import rungs_for, survivors
 from unvanish.race.verdicts import judge, undecided
 from unvanish.record.verdict import RaceResult, TrialResult
 from unvanish.trials.engines.engine import Engine
@@ -33,12 +33,12 @@ Stage = Callable[[str, int], None]
 """Told at the start of each part of a race, in words and with the number of trials in it."""
 
 
-def unheard(text: str, trials: int) -> None:
+def ignore_stage(text: str, trials: int) -> None:
     """Tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RaceSettings:
     """What a race needs besides its candidates. `folder` holds the trials' own; `steps` is the length of the training as it is;
     `seeds` are run for what survives, or with `all_seeds` for every candidate."""
 
@@ -51,16 +51,16 @@ class Course:
     all_seeds: bool = False
     max_steps: int | None = None
     metric: str | None = None
-    stage: Stage = unheard
+    stage: Stage = ignore_stage
 
 
-def trial_of(each: Treatment, seed: int, course: Course) -> Trial:
+def trial_of(each: Candidate, seed: int, course: RaceSettings) -> Trial:
     """The trial of one candidate with one seed."""
     folder = course.folder / f"{each.name.replace(' ', '') or 'control'}-{seed}"
     return Trial(course.script, each.remedies, seed, folder, each.edits, course.max_steps, each.variant, apart=True)
 
 
-def race(treatments: Sequence[Treatment], control: TrialResult | None, course: Course) -> RaceResult:
+def race(treatments: Sequence[Candidate], control: TrialResult | None, course: RaceSettings) -> RaceResult:
     """What became of each candidate against the untouched script, whose trial with the first seed is `control`, if there was one.
 
     Every trial keeps its files in a folder of its own. Ctrl-C ends the race and keeps what it showed. Raises UsageError where
@@ -76,8 +76,8 @@ def race(treatments: Sequence[Treatment], control: TrialResult | None, course: C
 class _Race:
     """Owner of the results so far."""
 
-    course: Course
-    treatments: Sequence[Treatment]
+    course: RaceSettings
+    treatments: Sequence[Candidate]
     control: TrialResult | None
     results: dict[tuple[str, int], TrialResult] = field(default_factory=dict[tuple[str, int], TrialResult])
     stopped_early: bool = False
@@ -100,7 +100,7 @@ class _Race:
         return Comparison(
             self.course.metric,
             frozenset(each.name for each in self.treatments if each.alters_loss),
-            ladder(self.course.steps, min(WAVE, len(self.treatments)), keep=self.course.keep).rungs,
+            rungs_for(self.course.steps, min(WAVE, len(self.treatments)), keep=self.course.keep).rungs,
         )
 
     def _first(self) -> list[TrialResult]:
@@ -116,10 +116,10 @@ class _Race:
         first, comparison = self._first(), self._comparison()
         return any(promising(first, result.name, comparison) for result in first if result.remedies)
 
-    def _wave(self, wave: Sequence[Treatment]) -> None:
+    def _wave(self, wave: Sequence[Candidate]) -> None:
         """Some candidates with the first seed, from rung to rung; where that shows no cure, those that were set aside go on."""
-        steps = ladder(self.course.steps, len(wave), keep=self.course.keep)
-        alive, aside = list(wave), list[Treatment]()
+        steps = rungs_for(self.course.steps, len(wave), keep=self.course.keep)
+        alive, aside = list(wave), list[Candidate]()
         for number, rung in enumerate(steps.rungs, start=1):
             self._round([(each, 0) for each in alive], rung, f"rung {number} of {steps.height}, to step {rung}")
             if self.stopped_early:
@@ -131,19 +131,19 @@ class _Race:
             self._to_the_end(aside[: self.course.keep], "to the end, of those that were behind")
             aside = aside[self.course.keep :]
 
-    def _to_the_end(self, chosen: Sequence[Treatment], text: str) -> None:
+    def _to_the_end(self, chosen: Sequence[Candidate], text: str) -> None:
         self._round([(each, 0) for each in chosen], None, text)
 
-    def _parted(self, alive: Sequence[Treatment], rung: int) -> tuple[list[Treatment], list[Treatment]]:
+    def _parted(self, alive: Sequence[Candidate], rung: int) -> tuple[list[Candidate], list[Candidate]]:
         """Those that go on from a rung, and those that wait there, both best first.
 
         What was prescribed first treats the root, if slowly at first: it goes on from the first rung in any case. While none has
         begun to learn, a comparison would tell nothing, and all go on.
         """
-        order = standing(self._first(), [each.name for each in alive], self._comparison())
+        order = ranking(self._first(), [each.name for each in alive], self._comparison())
         by_name = {each.name: each for each in alive}
-        first: list[Treatment] = []
-        others: list[Treatment] = []
+        first: list[Candidate] = []
+        others: list[Candidate] = []
         families: set[tuple[str, ...]] = set()
         for each in (by_name[name] for name in order):
             twin = bool(each.variant) and each.remedies in families  # of several rates one goes on
@@ -180,12 +180,12 @@ class _Race:
         trials = list(self.results.values())
         return judge(self.course.script.name, trials, comparison=self._comparison(), stopped=self.stopped_early)
 
-    def _seeds(self, chosen: Sequence[Treatment], seeds: Sequence[int]) -> None:
+    def _seeds(self, chosen: Sequence[Candidate], seeds: Sequence[int]) -> None:
         # Seeds outermost, so that trials to be compared run side by side.
         trials = [(each, s) for s in seeds for each in (CONTROL, *chosen) if (each.name, s) not in self.results]
         self._round(trials, None, f"{len(chosen)} of the candidates with {len(seeds)} more seed{'s' if len(seeds) > 1 else ''}")
 
-    def _round(self, trials: Sequence[tuple[Treatment, int]], goal: int | None, text: str) -> None:
+    def _round(self, trials: Sequence[tuple[Candidate, int]], goal: int | None, text: str) -> None:
         self.course.stage(text, len(trials))
         goals = [(trial_of(each, seed, self.course), goal) for each, seed in trials]
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unvanish.race.race import KEPT, WAVE
-from unvanish.race.successive_halving import ladder, survivors
+from unvanish.race.successive_halving import rungs_for, survivors
 from unvanish.record.race_plan import PlannedPart
 
 
@@ -26,7 +26,7 @@ def planned_parts(candidates: int, *, steps: int, seeds: int, keep: int = KEPT, 
 
 
 def _wave(size: int, steps: int, keep: int) -> list[PlannedPart]:
-    rungs = ladder(steps, size, keep=keep)
+    rungs = rungs_for(steps, size, keep=keep)
     parts: list[PlannedPart] = []
     alive, begins = size, 0
     for number, rung in enumerate(rungs.rungs, start=1):

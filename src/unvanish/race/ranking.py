@@ -23,7 +23,7 @@ LEAST_FALL, ERRORS = 0.05, 3.0
 Trials = Sequence[TrialResult]
 
 
-def standing(first: Trials, names: Sequence[str], comparison: Comparison) -> list[str]:
+def ranking(first: Trials, names: Sequence[str], comparison: Comparison) -> list[str]:
     """The candidates of `names` that did not fail, best first. `names` are in the order of their prescription: to be one place
     further up counts as much as one standard error of the control's loss, so that what noise cannot tell apart stays in that
     order.
@@ -54,7 +54,7 @@ def leaders(first: Trials, comparison: Comparison, *, keep: int) -> list[str]:
     control = next((result for result in ended if not result.remedies), None)
     if control is None:
         return []
-    order = standing(ended, [result.name for result in ended if result.remedies], comparison)
+    order = ranking(ended, [result.name for result in ended if result.remedies], comparison)
     order = [name for name in order if promising(ended, name, comparison)] or order
     metric = deciding(ended, comparison)
     if metric is None or not order:

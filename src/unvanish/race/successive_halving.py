@@ -14,7 +14,7 @@ FEWEST_STEPS = 10  # below these a rung would tell nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class Rungs:
     """The steps at which candidates wait to be compared, lowest first; the end of the training comes after them."""
 
     rungs: tuple[int, ...]
@@ -29,12 +29,12 @@ class Ladder:
         return self.height if ended else sum(steps >= rung for rung in self.rungs)
 
 
-def ladder(total_steps: int, candidates: int, *, keep: int) -> Ladder:
+def rungs_for(total_steps: int, candidates: int, *, keep: int) -> Rungs:
     """The rungs for a training of so many steps; none where all candidates are kept, or the training is too short."""
     if candidates <= keep:
-        return Ladder(())
+        return Rungs(())
     rungs = [math.ceil(total_steps / GROWTH**power) for power in range(RUNGS - 1, 0, -1)]
-    return Ladder(tuple(rung for rung in rungs if rung >= FEWEST_STEPS))
+    return Rungs(tuple(rung for rung in rungs if rung >= FEWEST_STEPS))
 
 
 def survivors(standing: int, *, keep: int) -> int:

@@ -14,7 +14,7 @@ from statistics import median
 
 from unvanish.race.deciding_metric import Comparison, better_is_higher, figures, value_of
 from unvanish.race.paired_statistics import gain, overlap, paired_effect
-from unvanish.race.successive_halving import Ladder
+from unvanish.race.successive_halving import Rungs
 from unvanish.race.verdict_wording import reason, sentence
 from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, TrialResult, Verdict
 
@@ -31,7 +31,7 @@ _PLAIN = Comparison()
 
 
 @dataclass(frozen=True, slots=True)
-class _Court:
+class _Comparison:
     """What all verdicts of a race have in common: the control's trials, how trials are compared, how many candidates are tested."""
 
     control: Trials
@@ -47,7 +47,7 @@ def judge(script: str, trials: Trials, *, comparison: Comparison = _PLAIN, stopp
     control = [t for t in trials if not t.remedies]
     names = dict.fromkeys(t.name for t in trials if t.remedies)
     groups = {name: [t for t in trials if t.name == name] for name in names}
-    court = _Court(control, comparison, len(groups) + SECOND_LOOK)
+    court = _Comparison(control, comparison, len(groups) + SECOND_LOOK)
     verdicts = sorted((_verdict(court, group) for group in groups.values()), key=_rank)
     won = _winner(verdicts, groups, comparison)
     return RaceResult(
@@ -80,7 +80,7 @@ def _pairs(control: Trials, treated: Trials) -> list[tuple[TrialResult, TrialRes
     return [(by_seed[t.seed], t) for t in treated if t.seed in by_seed]
 
 
-def _effects(court: _Court, control: Trials, treated: Trials, *, alone: bool = False) -> tuple[Effect, ...]:
+def _effects(court: _Comparison, control: Trials, treated: Trials, *, alone: bool = False) -> tuple[Effect, ...]:
     """The effects by every figure that the trials have; `alone` tests them as if there were no other candidate."""
     pairs = _pairs(control, treated)
     everyone = [t for pair in pairs for t in pair if t.failure is None]
@@ -96,7 +96,7 @@ def _effects(court: _Court, control: Trials, treated: Trials, *, alone: bool = F
     )
 
 
-def _verdict(court: _Court, treated: Trials) -> Verdict:
+def _verdict(court: _Comparison, treated: Trials) -> Verdict:
     waiting = treated[0].paused
     control = [_at(t, treated[0].steps) for t in court.control] if waiting else court.control
     pairs = _pairs(control, treated)
@@ -107,7 +107,7 @@ def _verdict(court: _Court, treated: Trials) -> Verdict:
     roots = {code for t in control for code in t.findings}
     left = sorted(roots & {code for t in treated for code in t.findings})
     outcome = _outcome(effects, had_findings=bool(roots), left=left)
-    ladder = Ladder(court.comparison.rungs)
+    ladder = Rungs(court.comparison.rungs)
     rung = ladder.reached(treated[0].steps, ended=not waiting and not failure)
     return Verdict(
         remedies=treated[0].remedies,
@@ -202,6 +202,6 @@ def _as_good(verdict: Verdict, best: Verdict, groups: Groups, comparison: Compar
     mine, other = verdict.effects[0], best.effects[0]
     if mine.metric != other.metric or mine.effect < AS_GOOD_SHARE * other.effect or not overlap(mine.interval, other.interval):
         return False
-    court = _Court(groups[best.name], comparison, 1)
+    court = _Comparison(groups[best.name], comparison, 1)
     difference = _effects(court, groups[best.name], groups[verdict.name], alone=True)[0]
     return difference.interval[1] >= 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from unvanish.record.structure import Entry, Location
 
 # The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
-SHELF = frozenset(
+REMEDY_NAMES = frozenset(
     {
         *("relu", "leaky-relu", "elu", "selu", "gelu", "silu", "tailored-activation"),
         *("glorot-init", "he-init", "lecun-init", "orthogonal-init", "critical-init", "delta-orthogonal-init", "lsuv-init"),
@@ -22,13 +22,13 @@ SHELF = frozenset(
 )
 
 
-def on_shelf(remedies: Sequence[str]) -> tuple[str, ...]:
+def known_remedies(remedies: Sequence[str]) -> tuple[str, ...]:
     """Those of the remedies, names or names joined by " + ", that can be applied by name."""
-    return tuple(remedy for remedy in remedies if SHELF.issuperset(name.strip() for name in remedy.split("+")))
+    return tuple(remedy for remedy in remedies if REMEDY_NAMES.issuperset(name.strip() for name in remedy.split("+")))
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SourcePoint:
     """Where a call in the user's source ends: file, line from 1, and column from 0 in UTF-8 bytes. No two calls end alike."""
 
     file: str
@@ -37,14 +37,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallExchange:
     """A functional call in the user's source that is exchanged: `before` and `after` are such as "sigmoid(x)" and "relu(x)".
 
     `points` lead to it: the call in a method of the module and, where that calls a function of the user's, the call inside that
     one, and so on. `text` is the line of the last one, without its indentation.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[SourcePoint, ...]
     before: str
     after: str
     text: str = ""
@@ -60,7 +60,7 @@ class Edit:
     path: str
     before: str
     after: str
-    calls: tuple[Call, ...] = ()
+    calls: tuple[CallExchange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
+class ModuleOrigin:
     """The line of the user's source that built a module (None: it is not the user's)."""
 
     path: str
@@ -89,7 +89,7 @@ class Birth:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """One remedy of a plan, with its edits. `needs_batch` tells that it cannot act without an example batch."""
 
     remedy: str
@@ -102,23 +102,23 @@ class Plan:
     """What remedies, in this order, would do to a live network; or, in `refusal`, why they cannot act on it."""
 
     remedies: tuple[str, ...]
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Blueprint:
+class PatchContext:
     """What a patch needs to know of a live program: where a change can enter, which line built each module of the network, and
     the plans that were made on it. `others` are modules that live outside of the network, without paths."""
 
     entry: Entry | None
-    births: tuple[Birth, ...] = ()
+    births: tuple[ModuleOrigin, ...] = ()
     plans: tuple[Plan, ...] = ()
-    others: tuple[Birth, ...] = ()
+    others: tuple[ModuleOrigin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class RemedyForecast:
     """Remedies that are taken together, and what they would do before any training.
 
     `foretold` is log10 of the gradient's RMS at the input over that at the output as theory expects it of the treated network,
@@ -140,7 +140,7 @@ class Prescription:
     finding: str
     foretold: float | None
     traced: float | None
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[RemedyForecast, ...]
 
     @property
     def best(self) -> tuple[tuple[str, ...], ...]:

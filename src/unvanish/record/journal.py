@@ -20,7 +20,7 @@ from unvanish.record.examination import Examination
 from unvanish.record.reading import Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Matrix, Run
 from unvanish.record.serialisation import from_plain, to_plain
-from unvanish.record.structure import Anatomy
+from unvanish.record.structure import ModelStructure
 from unvanish.record.verdict import RaceResult
 
 APPLICATION_ID = 0x756E7661  # "unva", so that `file` and we ourselves know the kind
@@ -66,7 +66,7 @@ class Journal:
     def write(
         self,
         *,
-        anatomy: Anatomy | None = None,
+        anatomy: ModelStructure | None = None,
         facts: Facts | None = None,
         race: RaceResult | None = None,
         examination: Examination | None = None,
@@ -179,7 +179,7 @@ def _read(connection: sqlite3.Connection) -> Run:
     metrics = connection.execute("SELECT step, name, value FROM metric ORDER BY rowid").fetchall()
     return Run(
         facts=from_plain(Facts, documents.get("facts", {})),
-        anatomy=from_plain(Anatomy, documents.get("anatomy", {})),
+        anatomy=from_plain(ModelStructure, documents.get("anatomy", {})),
         sampled=np.array([row[0] for row in rows], np.int64),
         readings=_unpack(rows),
         steps=np.array([mark[0] for mark in marks], np.int64),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unvanish.record.verdict import spelt
+from unvanish.record.verdict import candidate_name
 
 IN_PLACE, ONE_LINE = "in place", "one unvanish.apply line"
 
@@ -24,7 +24,7 @@ class PlannedCandidate:
     @property
     def name(self) -> str:
         """The candidate as people write it."""
-        return spelt(self.remedies, self.variant)
+        return candidate_name(self.remedies, self.variant)
 
 
 @dataclass(frozen=True, slots=True)

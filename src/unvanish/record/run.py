@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unvanish.record.examination import Examination
 from unvanish.record.reading import Metric
-from unvanish.record.structure import Anatomy
+from unvanish.record.structure import ModelStructure
 from unvanish.record.verdict import RaceResult
 
 CHECKED = "checked"  # the ending of a run that was no training: a network looked at before it
@@ -46,7 +46,7 @@ class Run:
     """
 
     facts: Facts
-    anatomy: Anatomy
+    anatomy: ModelStructure
     sampled: Steps
     readings: Mapping[str, Matrix]
     steps: Steps

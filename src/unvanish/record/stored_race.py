@@ -14,7 +14,7 @@ DIGITS = 5  # significant ones that are kept
 
 
 @dataclass(frozen=True, slots=True)
-class Raced:
+class StoredRace:
     """Remedies against the untouched network, on one training with equal seeds and data order.
 
     `network` and `data` say what was trained, and how. `step_time` and `parameters` are ratios to the control. `outcome` is better
@@ -43,14 +43,14 @@ def outcome_of(effect: Effect) -> Outcome:
     return Outcome.BETTER if low > 0 else Outcome.WORSE if high < 0 else Outcome.SAME
 
 
-def dumps(races: tuple[Raced, ...]) -> str:
+def dumps(races: tuple[StoredRace, ...]) -> str:
     """Races as JSON text, a number with five digits; one that is not finite is a string."""
     return json.dumps([_short(to_plain(race)) for race in races], indent=1, ensure_ascii=False) + "\n"
 
 
-def loads(text: str) -> tuple[Raced, ...]:
+def loads(text: str) -> tuple[StoredRace, ...]:
     """The inverse of `dumps`. Raises RecordError where the text holds other fields."""
-    return tuple(from_plain(Raced, each) for each in json.loads(text))
+    return tuple(from_plain(StoredRace, each) for each in json.loads(text))
 
 
 def _short(plain: Any) -> Any:

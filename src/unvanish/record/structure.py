@@ -45,7 +45,7 @@ class Site:
     the places at which its holder uses one activation module. `kind` is one of activation, weight, normalisation, recurrence,
     attention, pooling, embedding, merge, other.
     `order` is the position in the forward pass in which the site was first seen. `parameters` are indices into
-    `Anatomy.parameters`. `functional` tells a call such as `F.relu(x)` from a module such as `nn.ReLU()`.
+    `ModelStructure.parameters`. `functional` tells a call such as `F.relu(x)` from a module such as `nn.ReLU()`.
     """
 
     network: int
@@ -121,7 +121,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class ModelStructure:
     """All that is known of the program's structure."""
 
     networks: tuple[Network, ...] = ()

@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-def spelt(remedies: tuple[str, ...], variant: str = "") -> str:
+def candidate_name(remedies: tuple[str, ...], variant: str = "") -> str:
     """A candidate as people write it."""
     return f"{' + '.join(remedies)} {variant}".strip()
 
@@ -54,7 +54,7 @@ class TrialResult:
     @property
     def name(self) -> str:
         """The candidate as people write it: "relu + he-init", "learning-rate x0.1"; "" for the control."""
-        return spelt(self.remedies, self.variant)
+        return candidate_name(self.remedies, self.variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Verdict:
     @property
     def name(self) -> str:
         """The candidate as people write it: "relu + he-init", "learning-rate x0.1"."""
-        return spelt(self.remedies, self.variant)
+        return candidate_name(self.remedies, self.variant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,6 @@
 
 from unvanish.remedies.apply import apply
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.registry import Shelf, names, own_shelf, remedy
+from unvanish.remedies.registry import Catalogue, built_in_catalogue, names, remedy
 
-__all__ = ["Context", "Operation", "Remedy", "Shelf", "apply", "names", "own_shelf", "remedy"]
+__all__ = ["Catalogue", "Context", "Operation", "Remedy", "apply", "built_in_catalogue", "names", "remedy"]

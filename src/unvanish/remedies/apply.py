@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.record.change import Change, Edit
 from unvanish.remedies.base import Context
-from unvanish.remedies.registry import Shelf, remedy
+from unvanish.remedies.registry import Catalogue, remedy
 from unvanish.remedies.registry import names as known_names
 from unvanish.remedies.undo import Reversal, Snapshot
 
@@ -27,17 +27,17 @@ def apply(
     inputs: Any = None,
     loss: Any = None,
     seed: int = 0,
-    shelf: Shelf | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Change:
     """The change that the named remedies made to the model, in place and in the order given; `change.undo()` takes it back.
 
-    As `unvanish.apply`, which says it all, with the remedies of `shelf` by name: by default those that come with the package.
+    As `unvanish.apply`, which says it all, with the remedies of `catalogue` by name: by default those that come with the package.
     """
     optimizers = _optimizers(optimizer)
     network = _network(model)
     if not names:
-        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(known_names(shelf))}")
-    chosen = [remedy(name, shelf) for name in names]
+        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(known_names(catalogue))}")
+    chosen = [remedy(name, catalogue) for name in names]
     before = Snapshot.take(network, optimizers)
     edits: list[Edit] = []
     try:

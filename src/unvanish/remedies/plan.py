@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from unvanish.errors import UnvanishError
-from unvanish.record.change import Edit, Plan, Step
+from unvanish.record.change import Edit, Plan, PlanStep
 from unvanish.remedies.apply import apply
 from unvanish.remedies.graph.model_copy import hooks_left_out
-from unvanish.remedies.registry import Shelf
+from unvanish.remedies.registry import Catalogue
 
 
 def planned(
@@ -29,7 +29,7 @@ def planned(
     optimizers: Sequence[Optimizer] = (),
     inputs: Any = None,
     loss: Any = None,
-    shelf: Shelf | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Plan:
     """The edits of the remedies, taken in this order; or why one of them cannot act.
 
@@ -37,28 +37,28 @@ def planned(
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
-            steps = _steps(model, names, optimizers, shelf, inputs=inputs, loss=loss)
+            steps = _steps(model, names, optimizers, catalogue, inputs=inputs, loss=loss)
         except UnvanishError as why:
             return Plan(tuple(names), refusal=_without_name(str(why), names))
         except Exception as why:  # what cannot be copied, or run apart from its program, may raise anything
             return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(why).__name__}: {why})")
-        alone = len(steps) if inputs is None and loss is None else _alone(model, steps, optimizers, shelf)
-    return Plan(tuple(names), tuple(Step(s.remedy, s.edits, needs_batch=at >= alone) for at, s in enumerate(steps)))
+        alone = len(steps) if inputs is None and loss is None else _alone(model, steps, optimizers, catalogue)
+    return Plan(tuple(names), tuple(PlanStep(s.remedy, s.edits, needs_batch=at >= alone) for at, s in enumerate(steps)))
 
 
 def _steps(
-    model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], shelf: Shelf | None, **given: Any
-) -> tuple[Step, ...]:
+    model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], catalogue: Catalogue | None, **given: Any
+) -> tuple[PlanStep, ...]:
     double, doubles = _copies(model, optimizers)
-    return tuple(Step(name, apply(double, name, optimizer=doubles, shelf=shelf, **given).edits) for name in names)
+    return tuple(PlanStep(name, apply(double, name, optimizer=doubles, catalogue=catalogue, **given).edits) for name in names)
 
 
-def _alone(model: nn.Module, steps: Sequence[Step], optimizers: Sequence[Optimizer], shelf: Shelf | None) -> int:
+def _alone(model: nn.Module, steps: Sequence[PlanStep], optimizers: Sequence[Optimizer], catalogue: Catalogue | None) -> int:
     """How many of the steps come out without a batch, up to the first that does not; the scale of drawn numbers does not matter."""
     double, doubles = _copies(model, optimizers)
     for count, step in enumerate(steps):
         try:
-            change = apply(double, step.remedy, optimizer=doubles, shelf=shelf)
+            change = apply(double, step.remedy, optimizer=doubles, catalogue=catalogue)
         except Exception:  # the user's modules may raise anything: no matter why it cannot
             return count
         if _structure(change.edits) != _structure(step.edits):

@@ -12,19 +12,19 @@ from unvanish.errors import UnknownRemedy
 from unvanish.remedies.base import Remedy
 from unvanish.remedies.catalogue import built_in
 
-Shelf: TypeAlias = Mapping[str, Remedy]
+Catalogue: TypeAlias = Mapping[str, Remedy]
 """Remedies under their public names, in the order in which lists show them."""
 
 
 @cache
-def own_shelf() -> Shelf:
+def built_in_catalogue() -> Catalogue:
     """The remedies that come with the package."""
     return MappingProxyType({remedy.name: remedy for remedy in built_in()})
 
 
-def remedy(name: str, shelf: Shelf | None = None) -> Remedy:
+def remedy(name: str, catalogue: Catalogue | None = None) -> Remedy:
     """The remedy of that name, on the package's own shelf by default. Raises UnknownRemedy, with the nearest name, for none."""
-    known = own_shelf() if shelf is None else shelf
+    known = built_in_catalogue() if catalogue is None else catalogue
     if name in known:
         return known[name]
     nearest = difflib.get_close_matches(str(name).lower().replace("_", "-"), known, n=1, cutoff=0.5)
@@ -32,6 +32,6 @@ def remedy(name: str, shelf: Shelf | None = None) -> Remedy:
     raise UnknownRemedy(f"no remedy is called {name!r}; {hint}the remedies are {', '.join(known)}")
 
 
-def names(shelf: Shelf | None = None) -> tuple[str, ...]:
+def names(catalogue: Catalogue | None = None) -> tuple[str, ...]:
     """The public names of all remedies of a shelf, by default the package's own."""
-    return tuple(own_shelf() if shelf is None else shelf)
+    return tuple(built_in_catalogue() if catalogue is None else catalogue)

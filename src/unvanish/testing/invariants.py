@@ -20,9 +20,9 @@ from torch.optim import Optimizer
 from unvanish.errors import NotApplicable
 from unvanish.record.change import Change
 from unvanish.remedies import Context, Remedy, apply
-from unvanish.testing.module_identity import Census
+from unvanish.testing.module_identity import ModuleIdentity
 from unvanish.testing.networks import Patient
-from unvanish.testing.state_snapshot import difference, luck, plain, portrait
+from unvanish.testing.state_snapshot import difference, luck, plain, state_snapshot
 
 SEED = 3  # of what a remedy draws
 
@@ -62,8 +62,10 @@ class Subject:
 
     def treat(self, remedy: Remedy) -> Change:
         """The change that the remedy makes, given all that a caller can give."""
-        shelf, loss = {remedy.name: remedy}, self.patient.loss
-        return apply(self.network, remedy.name, optimizer=self.optimizer, inputs=self.batch, loss=loss, seed=SEED, shelf=shelf)
+        catalogue, loss = {remedy.name: remedy}, self.patient.loss
+        return apply(
+            self.network, remedy.name, optimizer=self.optimizer, inputs=self.batch, loss=loss, seed=SEED, catalogue=catalogue
+        )
 
     def step(self) -> Tensor:
         """The loss at one training step."""
@@ -80,7 +82,7 @@ class Subject:
 
     def picture(self) -> dict[str, Any]:
         """All that an undo has to restore."""
-        return portrait(self.network, self.optimizer)
+        return state_snapshot(self.network, self.optimizer)
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ def examine(remedy: Remedy, patient: Patient) -> Finding:
     with warnings.catch_warnings(), seeded(1):
         warnings.simplefilter("error")
         first = Subject.of(patient)
-        before, census, chance = first.picture(), Census.of(first.network, first.optimizer), luck()
+        before, census, chance = first.picture(), ModuleIdentity.of(first.network, first.optimizer), luck()
         with ledger.promise("a plan alters and draws nothing"):
             _plans(remedy, first, before)
         change: Change | None = None
@@ -202,7 +204,7 @@ def _plans(remedy: Remedy, subject: Subject, before: dict[str, Any]) -> None:
     _require(torch.equal(generator.get_state(), state), "it drew random numbers before it was carried out")
 
 
-def _treated(remedy: Remedy, first: Subject, change: Change, past: tuple[dict[str, Any], Census], ledger: _Ledger) -> None:
+def _treated(remedy: Remedy, first: Subject, change: Change, past: tuple[dict[str, Any], ModuleIdentity], ledger: _Ledger) -> None:
     """Follows a treated network through training, copies and checkpoints back to where it came from."""
     before, census = past
     with ledger.promise("the change says what it did"):
@@ -237,7 +239,7 @@ def _copies(first: Subject, ledger: _Ledger) -> None:
 def _twin(remedy: Remedy, first: Subject, fresh: Any, ledger: _Ledger) -> None:
     """Treats an equal network in evaluation mode, has it go on where the first one stands, then takes it back twice over."""
     twin = Subject.of(first.patient, training=False)
-    before, census = twin.picture(), Census.of(twin.network, twin.optimizer)
+    before, census = twin.picture(), ModuleIdentity.of(twin.network, twin.optimizer)
     changes: list[Change] = []
     with ledger.promise("the same seed gives equal networks equal weights, in evaluation mode too"):
         changes.append(twin.treat(remedy))
@@ -287,7 +289,7 @@ def _bare(remedy: Remedy, patient: Patient, ledger: _Ledger) -> None:
     subject = Subject.of(patient)
     before = subject.picture()
     try:
-        change = apply(subject.network, remedy.name, seed=SEED, shelf={remedy.name: remedy})
+        change = apply(subject.network, remedy.name, seed=SEED, catalogue={remedy.name: remedy})
     except NotApplicable as refusal:
         ledger.refused(refusal, before, subject)
     else:

@@ -26,7 +26,7 @@ class _Resident:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class ModuleIdentity:
     """The parameters and modules of a network at one moment, by name."""
 
     names: Mapping[str, nn.Parameter]
@@ -36,7 +36,7 @@ class Census:
     kind: type[Optimizer]
 
     @classmethod
-    def of(cls, network: nn.Module, optimizer: Optimizer) -> Census:
+    def of(cls, network: nn.Module, optimizer: Optimizer) -> ModuleIdentity:
         """The present moment."""
         names = dict(network.named_parameters(remove_duplicate=False))
         counted = [id(parameter) for parameter in names.values()]

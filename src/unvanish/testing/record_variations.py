@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unvanish.record.reading import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
-from unvanish.record.structure import Anatomy, OptimizerGroup
+from unvanish.record.structure import ModelStructure, OptimizerGroup
 
 FACTORS = (1e-2, 1e2)
 HOLES = 0.2  # share of the readings
@@ -61,7 +61,7 @@ def first_samples(run: Run, count: int) -> Run:
 
 def bare(run: Run) -> Run:
     """The run of a program of which nothing is known: no network, site or parameter."""
-    return replace(run, anatomy=Anatomy(), readings={name: matrix[:, :0] for name, matrix in run.readings.items()})
+    return replace(run, anatomy=ModelStructure(), readings={name: matrix[:, :0] for name, matrix in run.readings.items()})
 
 
 def retold(run: Run, symmetry: Symmetry) -> Iterator[Run]:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unvanish.record.reading import QUANTITIES, Axis
 from unvanish.record.run import Facts, Matrix, Run
-from unvanish.record.structure import Anatomy, Head, Location, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.structure import Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 
 SAMPLED = (*range(1, 11), 20, 40, 80, 160)
 STEPS = 200
@@ -94,7 +94,7 @@ def flat(steps: int = STEPS, level: float = CHANCE) -> NDArray[np.float64]:
 
 def anatomy(
     layers: int = LAYERS, op: str = "relu", *, normalised: bool = False, merges: int = 0, heads: Sequence[Head] = ()
-) -> Anatomy:
+) -> ModelStructure:
     """`layers` linear layers with an activation behind each but the last; one optimizer owns all of their weights.
 
     `normalised` puts a batch normalisation behind each, `merges` a residual sum behind the first so many. `heads` are the criteria
@@ -117,20 +117,20 @@ def anatomy(
         if layer < merges:
             add("block", "merge")
     groups = (OptimizerGroup(0, "SGD", (("lr", 0.1),)),)
-    return Anatomy((Network("net", "Net"),), tuple(sites), tuple(parameters), groups, tuple(heads))
+    return ModelStructure((Network("net", "Net"),), tuple(sites), tuple(parameters), groups, tuple(heads))
 
 
-def opponents() -> Anatomy:
+def opponents() -> ModelStructure:
     """Two networks of three layers, each with an optimizer of its own."""
     one = anatomy(3)
     sites = [replace(site, network=1, parameters=tuple(i + 3 for i in site.parameters)) for site in one.sites]
     parameters = [replace(parameter, network=1, group=1) for parameter in one.parameters]
     networks = (Network("generator", "Net"), Network("critic", "Net"))
     groups = tuple(OptimizerGroup(i, "Adam", (("lr", 0.1),)) for i in range(2))
-    return Anatomy(networks, (*one.sites, *sites), (*one.parameters, *parameters), groups)
+    return ModelStructure(networks, (*one.sites, *sites), (*one.parameters, *parameters), groups)
 
 
-def healthy(structure: Anatomy | None = None, *, losses: ArrayLike | None = None, sampled: Sequence[int] = SAMPLED) -> Run:
+def healthy(structure: ModelStructure | None = None, *, losses: ArrayLike | None = None, sampled: Sequence[int] = SAMPLED) -> Run:
     """A run of that structure with nothing wrong. `losses` has shape (steps,) or (steps, objectives)."""
     built = anatomy() if structure is None else structure
     course = np.asarray(falling() if losses is None else losses, np.float64)

@@ -16,8 +16,8 @@ import torch
 
 from unvanish.docgen import cards
 from unvanish.plugins.entry_points import KEBAB
-from unvanish.plugins.remedies import shelf
-from unvanish.remedies import Remedy, own_shelf
+from unvanish.plugins.remedies import catalogue
+from unvanish.remedies import Remedy, built_in_catalogue
 from unvanish.remedies.base import FAMILIES
 from unvanish.testing.invariants import Finding, deploy, examine
 from unvanish.testing.networks import PATIENTS, Patient
@@ -54,7 +54,7 @@ class RemedyConformance:
 
     def test_the_name_is_in_kebab_case_and_no_other_remedy_has_it(self) -> None:
         assert KEBAB.fullmatch(self.remedy.name), f"{self.remedy.name!r} is not in kebab-case"
-        others = {name: type(remedy) for name, remedy in own_shelf().items()}
+        others = {name: type(remedy) for name, remedy in built_in_catalogue().items()}
         assert others.get(self.remedy.name, self.remedy) is self.remedy, f"{self.remedy.name} is taken by a remedy of unvanish"
 
     def test_family_summary_and_what_it_treats_are_what_lists_need(self) -> None:
@@ -102,10 +102,10 @@ def table(remedies: Mapping[str, Remedy], networks: Mapping[str, Patient] = PATI
 def main() -> None:
     """Prints the table of the remedies named, by default of all that are installed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *shelf()], help="remedies; by default all")
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *catalogue()], help="remedies; by default all")
     names: list[str] = parser.parse_args().names
     torch.set_num_threads(1)
-    print(table({name: remedy for name, remedy in shelf().items() if not names or name in names}))
+    print(table({name: remedy for name, remedy in catalogue().items() if not names or name in names}))
 
 
 @cache

@@ -15,7 +15,7 @@ import pytest
 from unvanish.diagnose import diagnose
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.rules import built_in
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.docgen import cards
 from unvanish.plugins.entry_points import KEBAB
 from unvanish.record.finding import Finding, Severity
@@ -142,7 +142,7 @@ class RuleConformance:
         """The findings, asked for as `diagnose` does; a warning is an error, since it would end up in a person's terminal."""
         with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             warnings.simplefilter("error")
-            return list(self.rule().examine(Chart(run)))
+            return list(self.rule().examine(RunView(run)))
 
     def _diagnosed(self, run: Run) -> list[Finding]:
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
-def portrait(network: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def state_snapshot(network: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """Objects by identity, tensors by their bytes, and the flags, attributes and hooks of modules and optimizer."""
     modules = [("", network), *network.named_modules(remove_duplicate=False)]
     return {

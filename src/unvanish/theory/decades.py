@@ -19,7 +19,7 @@ import numpy as np
 from unvanish.errors import UsageError
 from unvanish.theory import maps
 from unvanish.theory.criticality import UNSTABLE_GROWTH, LengthMap, checked_length, elasticity, growth
-from unvanish.theory.layer_variance import NO_CHANCE, Chance, chance, scatter
+from unvanish.theory.layer_variance import NO_CHANCE, LayerVariance, layer_variance, scatter
 from unvanish.theory.layers import Layer, Normalisation, Weights
 
 EXTREME = 1e150  # lengths are followed between its inverse and it: squares stay finite, and chi has long reached its limit
@@ -66,7 +66,7 @@ class _Passage:
     kappa: float
     correction: float
     gain: float
-    chance: Chance
+    variance: LayerVariance
 
 
 def forecast(layers: Sequence[Layer], *, q: float = 1.0) -> Forecast:
@@ -94,7 +94,7 @@ def forecast(layers: Sequence[Layer], *, q: float = 1.0) -> Forecast:
         LayerForecast(length, passage.chi, passage.kappa, passage.correction, passage.gain, total)
         for length, passage, total in zip(lengths, passages, totals, strict=True)
     )
-    return Forecast(LengthMap.STABLE, worst, totals[0], scatter([passage.chance for passage in passages], elasticities), found)
+    return Forecast(LengthMap.STABLE, worst, totals[0], scatter([passage.variance for passage in passages], elasticities), found)
 
 
 def width_correction(kappa: float, *, fan_in: float, fan_out: float, weights: Weights) -> float:
@@ -126,7 +126,7 @@ def _through(layer: Layer, q: float) -> _Passage:
     finite = width_correction(kappa, fan_in=layer.fan_in, fan_out=layer.fan_out, weights=layer.weights) if plain else 0.0
     correction = finite / (2.0 * math.log(10.0))
     gain = 0.5 * math.log10(chi * layer.fan_out / layer.fan_in) + correction
-    return _Passage(following, bent, chi, kappa, correction, gain, chance(layer, q, kappa=kappa, following=following))
+    return _Passage(following, bent, chi, kappa, correction, gain, layer_variance(layer, q, kappa=kappa, following=following))
 
 
 def _spread(layer: Layer, q: float) -> float:

@@ -21,7 +21,7 @@ STEP = 1e-3  # in ln q, for the slope of ln chi; its error is of the order of 1e
 
 
 @dataclass(frozen=True, slots=True)
-class Chance:
+class LayerVariance:
     """Variances and slopes of one layer, in natural logarithms of squares.
 
     `gain` and `length` are the variances of its own ln gain and of the ln of the length that it gives on, `together` their
@@ -34,10 +34,10 @@ class Chance:
     pull: float
 
 
-NO_CHANCE = Chance(0.0, 0.0, 0.0, 0.0)
+NO_CHANCE = LayerVariance(0.0, 0.0, 0.0, 0.0)
 
 
-def chance(layer: Layer, q: float, *, kappa: float, following: float) -> Chance:
+def layer_variance(layer: Layer, q: float, *, kappa: float, following: float) -> LayerVariance:
     """The chance of one layer at length `q`, whose squared slopes have the ratio `kappa`; a normalisation ends that of the length.
 
     Gaussian weights: the gain varies by (3 kappa - 1) / fan_in, the length by (E[phi^4] / E[phi^2]^2 - 1) / fan_in, and both by the
@@ -50,15 +50,15 @@ def chance(layer: Layer, q: float, *, kappa: float, following: float) -> Chance:
     pull = float(high - low) / (2.0 * STEP)
     share = layer.scale.sw2 * float(maps.second_moment(q, phi)) / following if following > 0.0 else 0.0
     if layer.normalisation is not Normalisation.NONE or share == 0.0:
-        return Chance(gain, 0.0, 0.0, pull)
+        return LayerVariance(gain, 0.0, 0.0, pull)
     std, square = math.sqrt(q), float(maps.second_moment(q, phi))
     fourth = float(expectation(lambda h: (phi.function(h) ** 2 / square) ** 2, std, kinks=phi.kinks))
     both = float(expectation(lambda h: phi.function(h) ** 2 / square * phi.derivative(h) ** 2, std, kinks=phi.kinks))
     length = max(fourth - 3.0 + 2.0 * free, 0.0) / n * share**2
-    return Chance(gain, length, (both / float(maps.slope_moment(q, phi)) - 1.0) / n * share, pull)
+    return LayerVariance(gain, length, (both / float(maps.slope_moment(q, phi)) - 1.0) / n * share, pull)
 
 
-def scatter(chances: Sequence[Chance], elasticities: Sequence[float]) -> float:
+def scatter(chances: Sequence[LayerVariance], elasticities: Sequence[float]) -> float:
     """The standard deviation of the whole network's gain in decades of RMS, for one example.
 
     Batches scatter less where their examples differ.

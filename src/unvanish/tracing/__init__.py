@@ -4,7 +4,7 @@ stretches. One forward and one backward pass; nothing here trains, and the netwo
 from __future__ import annotations
 
 from unvanish.tracing.jacobian.spectra import spectra, with_orthogonality
-from unvanish.tracing.retrace import Unlookable, look_again
+from unvanish.tracing.retrace import NotRetraceable, retrace_step
 from unvanish.tracing.tracer import trace
 
-__all__ = ["Unlookable", "look_again", "spectra", "trace", "with_orthogonality"]
+__all__ = ["NotRetraceable", "retrace_step", "spectra", "trace", "with_orthogonality"]

@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from unvanish.tracing.inputs_and_loss import Arguments, fed
-from unvanish.tracing.preserved_state import calm
+from unvanish.tracing.inputs_and_loss import Arguments, prepare_inputs
+from unvanish.tracing.preserved_state import preserved_state
 
 aten = torch.ops.aten
 
@@ -33,8 +33,8 @@ def step_flops(model: nn.Module, call: Arguments, seeds: Mapping[int, Tensor]) -
     counter = _Counter()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        with calm(model):
-            given = fed(call)
+        with preserved_state(model):
+            given = prepare_inputs(call)
             for tensor in given.reachable:
                 tensor.detach_()  # a step needs no gradient at its inputs
             with counter:

@@ -26,7 +26,7 @@ class Arguments:
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
+class PreparedInputs:
     """What the network is called with, and the copies of the floating-point tensors in it, whose gradients are traced."""
 
     args: tuple[Any, ...]
@@ -35,7 +35,7 @@ class Fed:
     storages: frozenset[int]
 
 
-def fed(inputs: Any) -> Fed:
+def prepare_inputs(inputs: Any) -> PreparedInputs:
     """Copies of the inputs that a gradient can reach: a tuple or list gives positional arguments, a dict keyword arguments.
 
     A network may change what it gets in place, so it gets copies of leaves. Raises UsageError where there is no tensor.
@@ -57,7 +57,7 @@ def fed(inputs: Any) -> Fed:
         return copy
 
     if isinstance(inputs, Arguments):
-        made = Fed(
+        made = PreparedInputs(
             tuple(_mapped(fresh, value) for value in inputs.args),
             {name: _mapped(fresh, value) for name, value in inputs.kwargs.items()},
             reachable,
@@ -65,11 +65,13 @@ def fed(inputs: Any) -> Fed:
         )
     elif isinstance(inputs, dict):
         kwargs = {str(name): _mapped(fresh, value) for name, value in cast(dict[str, Any], inputs).items()}
-        made = Fed((), kwargs, reachable, frozenset(storages))
+        made = PreparedInputs((), kwargs, reachable, frozenset(storages))
     elif isinstance(inputs, tuple | list) and not isinstance(inputs, PackedSequence):
-        made = Fed(tuple(_mapped(fresh, value) for value in cast(tuple[Any, ...], inputs)), {}, reachable, frozenset(storages))
+        made = PreparedInputs(
+            tuple(_mapped(fresh, value) for value in cast(tuple[Any, ...], inputs)), {}, reachable, frozenset(storages)
+        )
     else:
-        made = Fed((_mapped(fresh, inputs),), {}, reachable, frozenset(storages))
+        made = PreparedInputs((_mapped(fresh, inputs),), {}, reachable, frozenset(storages))
     if not reachable and not storages:
         raise UsageError(
             f"the inputs ({type(inputs).__name__}) hold no tensor; give a tensor, a tuple of arguments or a dict of named ones"

@@ -18,7 +18,7 @@ GLOBAL_HOOKS = r"Using `torch\.compile\(module\)` when there are global hooks on
 
 
 @contextmanager
-def calm(model: nn.Module) -> Generator[None]:
+def preserved_state(model: nn.Module) -> Generator[None]:
     """Whatever runs inside, buffers and random states are afterwards as before, bit for bit."""
     kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})

@@ -23,26 +23,26 @@ from unvanish.tracing.tracer import trace
 LARGEST_BYTES = 2**30  # of parameters: a larger network is not copied beside itself
 
 
-class Unlookable(Exception):
+class NotRetraceable(Exception):
     """The step cannot be run again; the message says why. It never leaves the package."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetracedStep:
     """What a second run of the step shows: the gradient's flow, and how many floating point operations it takes (None: unknown)."""
 
     flow: GradientFlow
     flops: int | None
 
 
-def look_again(
+def retrace_step(
     model: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     seeds: Mapping[int, Tensor],
     casts: Sequence[tuple[str, torch.dtype]],
     births: Callable[[str], Location | None],
-) -> Again:
+) -> RetracedStep:
     """The flow of the step, and what it takes.
 
     `seeds` are the gradients at the output's tensors by their place among them, `casts` the automatic casts of the step by device
@@ -50,13 +50,13 @@ def look_again(
     TraceError as `trace` does. Nothing that the copy prints is seen. Memory: the network once more, and its forward pass.
     """
     if sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) > LARGEST_BYTES:
-        raise Unlookable("the network is too large to be copied")
+        raise NotRetraceable("the network is too large to be copied")
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        raise Unlookable("the network is one of several that wait for each other")
+        raise NotRetraceable("the network is one of several that wait for each other")
     try:
         twin = copy.deepcopy(model)
     except Exception as fault:  # whatever a network holds may refuse to be copied, in its own way
-        raise Unlookable(f"the network cannot be copied ({type(fault).__name__}: {fault})") from fault
+        raise NotRetraceable(f"the network cannot be copied ({type(fault).__name__}: {fault})") from fault
     paths = {module: path for path, module in twin.named_modules()}
     with ExitStack() as stack:
         for kind, dtype in casts:
@@ -67,7 +67,7 @@ def look_again(
         flow = _traced(twin, call, seeds, lambda module: births(paths.get(module, "")))
         flops = step_flops(twin, call, seeds)
     # The loss was only a stand-in; its own operations say nothing about the script's.
-    return Again(with_orthogonality(replace(flow, loss_ops=(), loss_junctions=(), loss_ends=0.0), twin), flops)
+    return RetracedStep(with_orthogonality(replace(flow, loss_ops=(), loss_junctions=(), loss_ends=0.0), twin), flops)
 
 
 def _traced(
@@ -81,4 +81,4 @@ def _traced(
     try:
         return trace(twin, call, loss, births=births)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as fault:  # it is the user's code that runs again
-        raise Unlookable(f"the step cannot be run again ({type(fault).__name__}: {fault})") from fault
+        raise NotRetraceable(f"the step cannot be run again ({type(fault).__name__}: {fault})") from fault

@@ -16,8 +16,8 @@ from unvanish.tracing.autograd_graph import Graph, Port, graph_behind
 from unvanish.tracing.backward_pass import Backward, Scaled, propagate, seed
 from unvanish.tracing.flow_builder import Passed, flow_of
 from unvanish.tracing.forward_recorder import Break, Call, Recorder
-from unvanish.tracing.inputs_and_loss import Fed, fed, loss_of, one_number, tensors_in
-from unvanish.tracing.preserved_state import calm, within_engine
+from unvanish.tracing.inputs_and_loss import PreparedInputs, loss_of, one_number, prepare_inputs, tensors_in
+from unvanish.tracing.preserved_state import preserved_state, within_engine
 from unvanish.tracing.recurrence import Recurrence, recurrences
 
 CLOSED = 1e-6  # decades by which the terms may miss the total; rounding of their sum stays far below
@@ -47,8 +47,8 @@ def trace(
     network = _unwrapped(model)
     judge = loss_of(loss)
     leaf = _parameter(network, to) if to is not None else None
-    with calm(network):
-        given = fed(inputs)
+    with preserved_state(network):
+        given = prepare_inputs(inputs)
         recorder = Recorder(network, births)
         recorder.begins_at(given.reachable)
         with recorder:
@@ -64,7 +64,7 @@ def trace(
         return flow
 
 
-def _passed(network: nn.Module, recorder: Recorder, given: Fed, value: Tensor, leaf: nn.Parameter | None) -> Passed:
+def _passed(network: nn.Module, recorder: Recorder, given: PreparedInputs, value: Tensor, leaf: nn.Parameter | None) -> Passed:
     """The backward pass, measured."""
     _refuse_loss(recorder, value)
     graph = graph_behind(value.grad_fn)
@@ -121,7 +121,7 @@ def _in_loss(recorder: Recorder, node: Any) -> bool:
     return call is not None and call.in_loss
 
 
-def _targets(graph: Graph, recorder: Recorder, given: Fed, leaf: nn.Parameter | None) -> list[Port]:
+def _targets(graph: Graph, recorder: Recorder, given: PreparedInputs, leaf: nn.Parameter | None) -> list[Port]:
     """The tensors at which the flow ends. Raises TraceError where the loss depends on none of them."""
     if leaf is not None:
         found = [(i, 0) for i, is_leaf in enumerate(graph.leaves) if is_leaf and graph.nodes[i].variable is leaf]

@@ -12,40 +12,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unvanish.trials.engines.local import run_trials
     from unvanish.trials.metrics.printed_metrics import OutputReader, printed_metrics, printed_series
-    from unvanish.trials.metrics.printed_output import hearing
-    from unvanish.trials.metrics.trackers import listening
+    from unvanish.trials.metrics.printed_output import watching_print
+    from unvanish.trials.metrics.trackers import watching_trackers
     from unvanish.trials.script.execution import Ending, Script, execute
     from unvanish.trials.script.import_hooks import when_imported
     from unvanish.trials.script.seed_shift import shift_seeds
-    from unvanish.trials.trial import News, Trial
-    from unvanish.trials.watched_trial import Watching
+    from unvanish.trials.trial import Trial, TrialEvent
+    from unvanish.trials.watched_trial import WatchedTrial
 
 __all__ = [
     "Ending",
-    "News",
     "OutputReader",
     "Script",
     "Trial",
-    "Watching",
+    "TrialEvent",
+    "WatchedTrial",
     "execute",
-    "hearing",
-    "listening",
     "printed_metrics",
     "printed_series",
     "run_trials",
     "shift_seeds",
+    "watching_print",
+    "watching_trackers",
     "when_imported",
 ]
 
 _HOMES = (
     ("script.execution", ("Ending", "Script", "execute")),
-    ("metrics.printed_output", ("hearing",)),
+    ("metrics.printed_output", ("watching_print",)),
     ("script.import_hooks", ("when_imported",)),
     ("metrics.printed_metrics", ("OutputReader", "printed_metrics", "printed_series")),
     ("script.seed_shift", ("shift_seeds",)),
-    ("metrics.trackers", ("listening",)),
-    ("trial", ("News", "Trial")),
-    ("watched_trial", ("Watching",)),
+    ("metrics.trackers", ("watching_trackers",)),
+    ("trial", ("TrialEvent", "Trial")),
+    ("watched_trial", ("WatchedTrial",)),
     ("engines.local", ("run_trials",)),
 )
 

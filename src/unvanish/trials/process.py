@@ -17,7 +17,7 @@ from typing import final
 
 from unvanish.trials.isolation.workplace import set_up, working_folder
 from unvanish.trials.output_files import curb
-from unvanish.trials.progress import KILOBYTE, Whereabouts, read_progress
+from unvanish.trials.progress import KILOBYTE, TrialProgress, read_progress
 from unvanish.trials.step_gate import spelt
 from unvanish.trials.trial import PROGRESS, STDERR, STDOUT, Trial, save_job
 
@@ -29,7 +29,7 @@ class TrialProcess:
     def __init__(self, trial: Trial, goal: int | None, *, environment: Mapping[str, str] = os.environ) -> None:
         """Starts the trial, with the variables of `environment`. Raises TrialError where its folder cannot be written."""
         self.trial, self.goal = trial, goal
-        self.at = Whereabouts()
+        self.at = TrialProgress()
         self.exit_code: int | None = None
         job, cwd = save_job(trial), trial.cwd or Path.cwd()
         self._mirror = set_up(trial.folder, trial.script, cwd) if trial.apart else None

@@ -12,7 +12,7 @@ KILOBYTE = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class TrialProgress:
     """The last step, its loss, whether the trial waits there, the peak of its process's memory so far, and the threads that it
     computes with (0: not known yet)."""
 
@@ -31,10 +31,10 @@ def write_progress(path: Path, *, step: int, loss: float, paused: bool, threads:
     draft.replace(path)
 
 
-def read_progress(path: Path) -> Whereabouts | None:
+def read_progress(path: Path) -> TrialProgress | None:
     """What the file says, None where there is none yet."""
     try:
         step, loss, paused, memory, threads = path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
         return None
-    return Whereabouts(int(step), float(loss), bool(int(paused)), int(memory), int(threads))
+    return TrialProgress(int(step), float(loss), bool(int(paused)), int(memory), int(threads))

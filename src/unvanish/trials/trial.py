@@ -56,7 +56,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class TrialEvent:
     """What is known of a trial. `step` and `loss` are those of its last step, the loss NaN before the first.
 
     `goal` is the step that it is to reach in this round (None: its own end). `result` is there when it has paused or ended.

@@ -13,7 +13,7 @@ from unvanish.errors import RecordError
 from unvanish.record.finding import Finding
 from unvanish.record.journal import load
 from unvanish.record.run import Facts, Run
-from unvanish.record.structure import Anatomy
+from unvanish.record.structure import ModelStructure
 from unvanish.record.verdict import TRAINING_SCORE, TrialResult
 from unvanish.trials.failures import failure_line
 from unvanish.trials.isolation.workplace import in_users_terms
@@ -99,4 +99,4 @@ def _run_of(path: Path) -> tuple[Run, str | None]:
 
 
 def _empty_run() -> Run:
-    return Run(Facts(), Anatomy(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
+    return Run(Facts(), ModelStructure(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))

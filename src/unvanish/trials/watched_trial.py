@@ -25,7 +25,7 @@ from unvanish.trials.step_gate import Gate
 from unvanish.trials.trial import PROGRESS, RUN, Trial
 
 
-class Watching:
+class WatchedTrial:
     """The observation of one trial, from the import of torch to `close`."""
 
     def __init__(self, trial: Trial, gate: Gate) -> None:

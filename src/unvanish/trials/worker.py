@@ -17,9 +17,9 @@ from unvanish import observe, trials
 from unvanish.trials.isolation.mirror import Mirror
 from unvanish.trials.isolation.workplace import script_in, workplace_in
 from unvanish.trials.isolation.writes import noticing_writes
-from unvanish.trials.metrics.trackers import listening
+from unvanish.trials.metrics.trackers import watching_trackers
 from unvanish.trials.script.execution import Ending, execute
-from unvanish.trials.script.process_exit import PATIENCE_S, Patience, hard_exits_told, leave
+from unvanish.trials.script.process_exit import PATIENCE_S, IdleTimeout, hard_exits_told, leave
 from unvanish.trials.step_gate import ABANDONED, Gate
 from unvanish.trials.trial import WRITES, Trial, load_job
 
@@ -29,16 +29,20 @@ def main(job: Path, pipe: int | None) -> int:
     trial, gate = replace(load_job(job), folder=job.parent), Gate(pipe)
     mirror = workplace_in(trial.folder)
     cwd = Path.cwd() if mirror is None else mirror.original(Path.cwd())
-    watches: list[trials.Watching] = []
-    forget = trials.when_imported("torch", lambda: watches.append(trials.Watching(trial, gate)))
-    patience = Patience(PATIENCE_S)
+    watches: list[trials.WatchedTrial] = []
+    forget = trials.when_imported("torch", lambda: watches.append(trials.WatchedTrial(trial, gate)))
+    patience = IdleTimeout(PATIENCE_S)
 
     def note(metrics: Mapping[str, float]) -> None:
         for watch in watches:
             watch.note(metrics)
 
     try:
-        with listening(note), _surroundings(trial, mirror, cwd), hard_exits_told(lambda code: _leaves(watches, mirror, code)):
+        with (
+            watching_trackers(note),
+            _surroundings(trial, mirror, cwd),
+            hard_exits_told(lambda code: _leaves(watches, mirror, code)),
+        ):
             ending = execute(
                 script_in(mirror, trial.script, cwd),
                 edits={cwd / path: text for path, text in trial.edits},
@@ -64,14 +68,14 @@ def _surroundings(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generator[N
             yield
 
 
-def _leaves(watches: list[trials.Watching], mirror: Mirror | None, code: int) -> None:
+def _leaves(watches: list[trials.WatchedTrial], mirror: Mirror | None, code: int) -> None:
     """The process is about to end without the script's return. Nobody else is left to clear up where the race is gone."""
     _conclude(watches, Ending(code, "exited"))
     if mirror is not None and code == ABANDONED:
         mirror.clear()
 
 
-def _conclude(watches: list[trials.Watching], ending: Ending) -> Ending:
+def _conclude(watches: list[trials.WatchedTrial], ending: Ending) -> Ending:
     """How the script ended, with the record complete. One that made its last step was stopped, whatever it did about that."""
     if any(watch.stopped for watch in watches):
         ending = Ending(0, "stopped")

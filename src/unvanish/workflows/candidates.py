@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unvanish.errors import NotApplicable, TrialError
-from unvanish.race import Treatment, line_treatment, patch_of, treatment
-from unvanish.record.change import Blueprint, Plan
+from unvanish.race import Candidate, candidate_as_line, candidate_in_source, patch_of
+from unvanish.record.change import PatchContext, Plan
 from unvanish.record.finding import Finding
 from unvanish.record.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate
 
@@ -29,47 +29,49 @@ OWN_RATE, LARGER = frozenset({"adamw", "sgd-momentum"}), {"learning-rate-too-low
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CandidateSelection:
     """The candidates of a race, best first, and what was refused: pairs of a name and the reason."""
 
-    treatments: tuple[Treatment, ...]
+    treatments: tuple[Candidate, ...]
     refused: tuple[tuple[str, str], ...] = ()
 
 
 def named(remedies: Sequence[str]) -> list[tuple[str, ...]]:
     """The candidates that a person asked for. Raises UnknownRemedy."""
-    from unvanish.plugins.remedies import shelf
+    from unvanish.plugins.remedies import catalogue
     from unvanish.remedies import remedy
 
-    known = shelf()
+    known = catalogue()
     return [tuple(remedy(name.strip(), known).name for name in text.split("+")) for text in remedies]
 
 
 def advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     """The candidates for some findings, one for each leading remedy, with its partner where it has one."""
-    from unvanish.plugins.remedies import shelf
+    from unvanish.plugins.remedies import catalogue
     from unvanish.remedies.combinations import contenders
 
     root = findings[0]
     codes = (root.code, root.cause.code) if root.cause is not None else (root.code,)
     names = [name for finding in findings for name in finding.remedies]
-    return list(contenders(names, codes, shelf()))[:MOST_CANDIDATES]
+    return list(contenders(names, codes, catalogue()))[:MOST_CANDIDATES]
 
 
-Author = Callable[[Plan, Blueprint, float | None], Treatment]
+CandidateWriter = Callable[[Plan, PatchContext, float | None], Candidate]
 """Writes a plan as a candidate; the number is a factor on the learning rate besides.
 
 Raises TrialError or NotApplicable where it cannot be written.
 """
 
 
-def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Sequence[Finding], author: Author) -> Choice:
+def chosen(
+    blueprint: PatchContext, wanted: Sequence[tuple[str, ...]], findings: Sequence[Finding], author: CandidateWriter
+) -> CandidateSelection:
     """The candidates of `wanted` that can act on the script, as edits; a learning rate is tried at several values.
 
     Plans that the rehearsal refused are left out, and candidates whose edit is that of an earlier one.
     """
     plans = {plan.remedies: plan for plan in blueprint.plans}
-    early, late = list[Treatment](), list[Treatment]()
+    early, late = list[Candidate](), list[Candidate]()
     refused: list[tuple[str, str]] = []
     for names in wanted:
         plan = plans.get(names, Plan(names))
@@ -81,40 +83,40 @@ def chosen(blueprint: Blueprint, wanted: Sequence[tuple[str, ...]], findings: Se
             refused.append((" + ".join(names), str(why)))
         except Exception as fault:  # one source that cannot be edited as we thought must not end the race of the others
             refused.append((" + ".join(names), f"it could not be written ({type(fault).__name__}: {fault}); please report it"))
-    treatments: dict[tuple[tuple[Path, str], ...], Treatment] = {}
+    treatments: dict[tuple[tuple[Path, str], ...], Candidate] = {}
     for each in (*early, *late):
         treatments.setdefault(each.edits, each)
-    return Choice(tuple(treatments.values()), tuple(refused))
+    return CandidateSelection(tuple(treatments.values()), tuple(refused))
 
 
-def in_source(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:
+def in_source(plan: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:
     """A plan as an edit of the user's source: in place where that can be said there, else as one `unvanish.apply` line."""
-    from unvanish.plugins.remedies import shelf
+    from unvanish.plugins.remedies import catalogue
 
     if plan.steps and plan.remedies != (RATE,):
-        return treatment(plan, blueprint, rate_factor=factor)
+        return candidate_in_source(plan, blueprint, rate_factor=factor)
     if blueprint.entry is None:
         raise NotApplicable("no line of the script is known that builds an optimizer for its network, where it could be applied")
     if factor is not None:
-        return treatment(Plan((RATE,)), blueprint, rate_factor=factor)
-    late = any(shelf()[name].family == "optimisation" for name in plan.remedies)
-    return line_treatment(blueprint.entry, plan.remedies, after_optimizer=late)
+        return candidate_in_source(Plan((RATE,)), blueprint, rate_factor=factor)
+    late = any(catalogue()[name].family == "optimisation" for name in plan.remedies)
+    return candidate_as_line(blueprint.entry, plan.remedies, after_optimizer=late)
 
 
-def _written(plan: Plan, blueprint: Blueprint, findings: Sequence[Finding], author: Author) -> list[Treatment]:
-    from unvanish.plugins.remedies import shelf
+def _written(plan: Plan, blueprint: PatchContext, findings: Sequence[Finding], author: CandidateWriter) -> list[Candidate]:
+    from unvanish.plugins.remedies import catalogue
 
     if plan.remedies == (RATE,):
         return [author(plan, blueprint, factor) for factor in factors(findings)]
     if plan.refusal:
         raise NotApplicable(plan.refusal)
-    altered = any(shelf()[name].alters_loss for name in plan.remedies)
+    altered = any(catalogue()[name].alters_loss for name in plan.remedies)
     larger = next((LARGER[finding.code] for finding in findings if finding.code in LARGER), None)
     tried = [None, larger] if larger and plan.steps and OWN_RATE.issuperset(plan.remedies) else [None]
     return [replace(author(plan, blueprint, factor), alters_loss=altered) for factor in tried]
 
 
-def as_planned(each: Treatment, findings: Sequence[Finding], *, asked: bool) -> PlannedCandidate:
+def as_planned(each: Candidate, findings: Sequence[Finding], *, asked: bool) -> PlannedCandidate:
     """A candidate as a person reads it before the race: which finding asks for it, and how the source would be edited."""
     asks = next((f.code for f in findings if each.remedies[0] in " ".join(f.remedies)), findings[0].code if findings else "")
     patch = patch_of(each, Path.cwd())

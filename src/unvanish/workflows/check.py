@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from unvanish.record.structure import Location
 
 
-class Checked:
+class CheckedNetwork:
     """A network as it stands before training: what is wrong with it, the flow of its gradient, and what theory had said."""
 
     def __init__(self, run: Run) -> None:
@@ -76,7 +76,7 @@ class Checked:
         return Path(path)
 
 
-def check(model: nn.Module, inputs: Any, loss: Any) -> Checked:
+def check(model: nn.Module, inputs: Any, loss: Any) -> CheckedNetwork:
     """The network before any training: traced, compared with theory, and looked over by every rule that needs no training.
 
     Arguments as for `trace`. Cost: a few training steps, and up to some seconds for the Jacobian. Raises what `trace` raises.
@@ -88,7 +88,7 @@ def check(model: nn.Module, inputs: Any, loss: Any) -> Checked:
     try:
         with watching_one_step(journal, script=Path(sys.argv[0]).name):
             _step(model, inputs, loss)
-        return Checked(_examined(journal, model, inputs, loss, lambda _: None))
+        return CheckedNetwork(_examined(journal, model, inputs, loss, lambda _: None))
     finally:
         journal.close()
 
@@ -125,8 +125,8 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
     from torch import nn
 
     from unvanish.observe.single_step import take_step
-    from unvanish.tracing.inputs_and_loss import fed, loss_of, one_number
-    from unvanish.tracing.preserved_state import calm
+    from unvanish.tracing.inputs_and_loss import loss_of, one_number, prepare_inputs
+    from unvanish.tracing.preserved_state import preserved_state
 
     if not isinstance(model, nn.Module):
         raise UsageError(f"check needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")
@@ -134,8 +134,8 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
         raise UsageError(
             f"every parameter of {type(model).__name__} is frozen (requires_grad is off), so there is nothing to train"
         )
-    given, judge = fed(inputs), loss_of(loss)
-    with calm(model):
+    given, judge = prepare_inputs(inputs), loss_of(loss)
+    with preserved_state(model):
         take_step(model, lambda: one_number(judge(model(*given.args, **given.kwargs))))
 
 

@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from unvanish.errors import UsageError
-from unvanish.race import Treatment, unheard
-from unvanish.record.change import Blueprint, Plan
+from unvanish.race import Candidate, ignore_stage
+from unvanish.record.change import PatchContext, Plan
 from unvanish.record.finding import Finding
 from unvanish.record.run import Run
 from unvanish.record.verdict import RaceResult, Verdict
 from unvanish.trials import Script
 from unvanish.workflows.candidates import RATE
-from unvanish.workflows.fix_script import Told, Wishes, fix_script, foreseen_by_nobody
+from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script, ignore_parts
 from unvanish.workflows.run_directory import say
 
 FUNCTION = "function.pkl"
 
 
 @dataclass(frozen=True, slots=True)
-class Cure:
+class FunctionFix:
     """What a race proved about a function that trains: `winner` are the remedies to take (None: nothing to take was proved),
     `line` the call that applies them, for the place where the optimizer is built."""
 
@@ -84,7 +84,7 @@ def fix(
     engine: str = "local",
     address: str | None = None,
     quiet: bool = False,
-) -> Cure:
+) -> FunctionFix:
     """The remedies raced on what `train()` trains: it builds the network and its optimizer, trains, and returns the network.
 
     `remedies` are the candidates, by default those that the findings ask for; names joined by "+" go together. `seeds` are run for
@@ -96,23 +96,23 @@ def fix(
     Raises UsageError where the function cannot be copied or asks for arguments, ObservationError where it trains nothing,
     UnknownRemedy for a name that no remedy has.
     """
-    from unvanish.plugins.engines import Terms, engaged
+    from unvanish.plugins.engines import EngineOptions, open_engine
     from unvanish.plugins.rules import diagnose
 
     wanted = (remedies,) if isinstance(remedies, str) else tuple(remedies)
     name = _name_of(train)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
-    wishes = Wishes(seeds=seeds, remedies=wanted, max_steps=steps, metric=metric, deadline=deadline)
-    told = Told(unheard if quiet else lambda text, trials: say(f"{text} ({trials})"), foreseen_by_nobody)
+    wishes = FixOptions(seeds=seeds, remedies=wanted, max_steps=steps, metric=metric, deadline=deadline)
+    told = FixCallbacks(ignore_stage if quiet else lambda text, trials: say(f"{text} ({trials})"), ignore_parts)
     with tempfile.TemporaryDirectory(prefix="unvanish-") as scratch:
         script = _script(train, Path(scratch), name)
-        with engaged(engine, Terms(diagnose, jobs=jobs, deadline=deadline, address=address)) as crew:
+        with open_engine(engine, EngineOptions(diagnose, jobs=jobs, deadline=deadline, address=address)) as crew:
             done = fix_script(script, folder=Path(scratch) / "run", engine=crew, wishes=wishes, told=told, author=_author(script))
     race = done.checkup.run.race
     assert race is not None
     race = replace(race, script=f"{name}()", patch=None, line=_line(race, done.checkup.run))
     run = replace(done.checkup.run, race=race, facts=replace(done.checkup.run.facts, script=f"{name}()"))
-    return Cure(run, race, tuple(done.checkup.findings))
+    return FunctionFix(run, race, tuple(done.checkup.findings))
 
 
 def _name_of(train: Any) -> str:
@@ -146,21 +146,21 @@ def _text(function: Path, remedies: Sequence[str] = (), rate_factor: float = 1.0
     return f"from unvanish.workflows.function_process import run\n\nrun({str(function)!r}, {list(remedies)!r}, {rate_factor!r})\n"
 
 
-def _author(script: Script) -> Callable[[Plan, Blueprint, float | None], Treatment]:
+def _author(script: Script) -> Callable[[Plan, PatchContext, float | None], Candidate]:
     """Candidates as edits of the script that calls the function."""
     path = script.path or Path()
 
-    def write(plan: Plan, blueprint: Blueprint, factor: float | None) -> Treatment:  # noqa: ARG001
+    def write(plan: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:  # noqa: ARG001
         names = () if plan.remedies == (RATE,) else plan.remedies
         text = _text(path.with_name(FUNCTION), names, factor or 1.0)
-        return Treatment(plan.remedies, ((path, text),), "" if factor is None else f"x{factor:g}")
+        return Candidate(plan.remedies, ((path, text),), "" if factor is None else f"x{factor:g}")
 
     return write
 
 
 def _line(race: RaceResult, run: Run) -> str | None:
     """What a person writes where the optimizer is built: behind that line where the optimizer is named, else before it."""
-    from unvanish.plugins.remedies import shelf
+    from unvanish.plugins.remedies import catalogue
 
     if race.winner is None:
         return None
@@ -170,6 +170,6 @@ def _line(race: RaceResult, run: Run) -> str | None:
     if race.winner == (RATE,):
         return rate
     names = ", ".join(f'"{name}"' for name in race.winner)
-    behind = ", optimizer=optimizer" if any(shelf()[name].family == "optimisation" for name in race.winner) else ""
+    behind = ", optimizer=optimizer" if any(catalogue()[name].family == "optimisation" for name in race.winner) else ""
     apply = f"unvanish.apply({entry.expression if entry else 'model'}, {names}{behind})"
     return f"{apply}\n{rate}" if rate else apply

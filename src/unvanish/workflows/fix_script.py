@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, UsageError
-from unvanish.examination import foretold
-from unvanish.race import unheard
-from unvanish.record.change import Blueprint
+from unvanish.examination import with_prediction
+from unvanish.race import ignore_stage
+from unvanish.record.change import PatchContext
 from unvanish.record.race_plan import PlannedPart, RacePlan
 from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult
 from unvanish.trials import Ending, Script, Trial
@@ -25,11 +25,11 @@ from unvanish.trials.metrics.printed_metrics import is_merit
 from unvanish.trials.progress import read_progress
 from unvanish.trials.trial import PROGRESS, WRITES
 from unvanish.workflows import candidate_planning, candidates
-from unvanish.workflows.candidates import Author, Choice
+from unvanish.workflows.candidates import CandidateSelection, CandidateWriter
 from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, unmake
 
 if TYPE_CHECKING:
-    from unvanish.race import Treatment
+    from unvanish.race import Candidate
     from unvanish.record.finding import Finding
     from unvanish.record.run import Run
     from unvanish.record.verdict import TrialResult
@@ -42,7 +42,7 @@ MORE_SEEDS = 2  # for a script whose losses differ from run to run with the same
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class FixOptions:
     """What a person may ask of a fix. `remedies` are the candidates, by default those that the findings ask for; names joined
     by "+" go together. `metric` is the figure to compare by, `max_steps` ends every trial."""
 
@@ -54,22 +54,22 @@ class Wishes:
     full: bool = False
 
 
-def foreseen_by_nobody(parts: Sequence[PlannedPart]) -> None:
+def ignore_parts(parts: Sequence[PlannedPart]) -> None:
     """Tells nobody."""
 
 
-AS_USUAL = Wishes()
+DEFAULT_OPTIONS = FixOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FixCallbacks:
     """Who is told how a fix goes: of each part as it begins, with the number of its trials, and of the parts that are to come."""
 
-    stage: Callable[[str, int], None] = unheard
-    expect: Callable[[Sequence[PlannedPart]], None] = foreseen_by_nobody
+    stage: Callable[[str, int], None] = ignore_stage
+    expect: Callable[[Sequence[PlannedPart]], None] = ignore_parts
 
 
-UNTOLD = Told()
+NO_CALLBACKS = FixCallbacks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +93,10 @@ def fix_script(
     *,
     folder: Path,
     engine: Engine,
-    wishes: Wishes = AS_USUAL,
-    told: Told = UNTOLD,
+    wishes: FixOptions = DEFAULT_OPTIONS,
+    told: FixCallbacks = NO_CALLBACKS,
     resume: bool = False,
-    author: Author = candidates.in_source,
+    author: CandidateWriter = candidates.in_source,
 ) -> Fix:
     """The script watched in a process of its own, its remedies raced against it, told on a page in `folder`.
 
@@ -104,11 +104,11 @@ def fix_script(
     same folder are not run again. `author` writes the candidates. Raises ObservationError where the script fails as it is,
     UnknownRemedy for a name that no remedy has, UsageError for a metric that the script does not report.
     """
-    from unvanish.trials.engines.result_cache import Ledger
+    from unvanish.trials.engines.result_cache import ResultCache
 
     wanted = candidates.named(wishes.remedies)
     made = [] if resume and folder.is_dir() else make(folder)
-    fixing = _Fixing(script, folder / TRIALS, Ledger(engine), wishes, told, author)
+    fixing = _FixRun(script, folder / TRIALS, ResultCache(engine), wishes, told, author)
     try:
         prepared = fixing.prepare(wanted)
     except (ObservationError, UsageError):
@@ -119,11 +119,13 @@ def fix_script(
     return _handed_over(prepared, fixing.race(prepared), folder)
 
 
-def plan_script(script: Script, *, engine: Engine, wishes: Wishes = AS_USUAL, told: Told = UNTOLD) -> RacePlan:
+def plan_script(
+    script: Script, *, engine: Engine, wishes: FixOptions = DEFAULT_OPTIONS, told: FixCallbacks = NO_CALLBACKS
+) -> RacePlan:
     """What `fix_script` would try, in what order, why, and what that would cost. The script is run once as it is, and rehearsed."""
     wanted = candidates.named(wishes.remedies)
     with tempfile.TemporaryDirectory(prefix="unvanish-") as folder:
-        return _Fixing(script, Path(folder), engine, wishes, told, candidates.in_source).prepare(wanted).plan
+        return _FixRun(script, Path(folder), engine, wishes, told, candidates.in_source).prepare(wanted).plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +136,20 @@ class _Prepared:
     run_file: Path
     control: TrialResult
     findings: Sequence[Finding]
-    choice: Choice
+    choice: CandidateSelection
     plan: RacePlan
 
 
 @dataclass(slots=True)
-class _Fixing:
+class _FixRun:
     """One fix under way; `notes` collects what a person should know besides the verdict."""
 
     script: Script
     trials: Path
     engine: Engine
-    wishes: Wishes
-    told: Told
-    author: Author
+    wishes: FixOptions
+    told: FixCallbacks
+    author: CandidateWriter
     notes: list[str] = field(default_factory=list[str])
 
     def prepare(self, wanted: Sequence[tuple[str, ...]]) -> _Prepared:
@@ -158,7 +160,7 @@ class _Fixing:
         run, control, file = self._watched()
         findings = [finding for finding in diagnose(run) if finding.severity.loud]
         names = wanted or (candidates.advised(findings) if findings else [])
-        choice, seeds = self._rehearsed(run, names, findings) if names else (Choice(()), self.wishes.seeds)
+        choice, seeds = self._rehearsed(run, names, findings) if names else (CandidateSelection(()), self.wishes.seeds)
         choice = self._affordable(choice, control, seeds, time.monotonic() - began)
         treatments = choice.treatments
         parts = self._parts(treatments, control, seeds) if treatments else ()
@@ -175,12 +177,12 @@ class _Fixing:
 
     def race(self, prepared: _Prepared) -> RaceResult:
         """What the race proves; or why there is none."""
-        from unvanish.race import Course, race
+        from unvanish.race import RaceSettings, race
 
         treatments = prepared.choice.treatments
         if not treatments:
             return RaceResult(self.script.name, (), None, (), (), _unraced(prepared, asked=bool(self.wishes.remedies)))
-        course = Course(
+        course = RaceSettings(
             script=self.script,
             engine=self.engine,
             folder=self.trials,
@@ -195,22 +197,22 @@ class _Fixing:
         self.told.expect(prepared.plan.parts)
         return replace(race(treatments, prepared.control, course), notes=tuple(self.notes))
 
-    def _parts(self, treatments: Sequence[Treatment], control: TrialResult, seeds: int) -> tuple[PlannedPart, ...]:
+    def _parts(self, treatments: Sequence[Candidate], control: TrialResult, seeds: int) -> tuple[PlannedPart, ...]:
         from unvanish.race import planned_parts
 
         count, keep = len(treatments), self._keep(treatments)
         return planned_parts(count, steps=control.steps, seeds=seeds, keep=keep, all_seeds=self._in_full(treatments))
 
-    def _keep(self, treatments: Sequence[Treatment]) -> int:
+    def _keep(self, treatments: Sequence[Candidate]) -> int:
         """How many candidates run to the end: a few that a person asked for all do; of many, or of our own choice, the leaders."""
         from unvanish.race import KEPT
 
         return len(treatments) if self._in_full(treatments) else KEPT
 
-    def _in_full(self, treatments: Sequence[Treatment]) -> bool:
+    def _in_full(self, treatments: Sequence[Candidate]) -> bool:
         return self.wishes.full or (bool(self.wishes.remedies) and len(treatments) <= FEW)
 
-    def _affordable(self, choice: Choice, control: TrialResult, seeds: int, spent_s: float) -> Choice:
+    def _affordable(self, choice: CandidateSelection, control: TrialResult, seeds: int, spent_s: float) -> CandidateSelection:
         """As many of the candidates, the first ones, as can be raced in the time that is left; one at least.
 
         `spent_s` is what the control and the rehearsal took, which is more than one run.
@@ -245,7 +247,7 @@ class _Fixing:
         self._require_metric(result)
         if warning := written(first.folder / WRITES).warning:
             self.notes.append(warning)
-        return foretold(load(first.folder / RUN_FILE)), result, first.folder / RUN_FILE
+        return with_prediction(load(first.folder / RUN_FILE)), result, first.folder / RUN_FILE
 
     def _trial(self, name: str, **options: Any) -> Trial:
         trial = Trial(self.script, (), 0, self.trials / name, max_steps=self.wishes.max_steps, apart=True)
@@ -258,7 +260,7 @@ class _Fixing:
         known = ", ".join(["loss", *sorted(reported, key=lambda name: not is_merit(name))])
         raise UsageError(f"--metric {metric}: {self.script.name} reports no such figure; it reports {known}")
 
-    def _rehearsed(self, run: Run, names: Sequence[tuple[str, ...]], findings: Sequence[Finding]) -> tuple[Choice, int]:
+    def _rehearsed(self, run: Run, names: Sequence[tuple[str, ...]], findings: Sequence[Finding]) -> tuple[CandidateSelection, int]:
         """The candidates as edits, and the seeds to race with: more where the script does not repeat itself with the same seed."""
         from unvanish.record.journal import load
 
@@ -274,7 +276,7 @@ class _Fixing:
                 f"So {seeds} seeds are raced in place of {self.wishes.seeds}."
             )
         entry = next((network.entry for network in run.anatomy.networks if network.entry is not None), None)
-        return candidates.chosen(blueprint or Blueprint(entry), names, findings, self.author), seeds
+        return candidates.chosen(blueprint or PatchContext(entry), names, findings, self.author), seeds
 
 
 def _agree(one: Run, other: Run) -> bool:

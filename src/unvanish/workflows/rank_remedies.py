@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import UnvanishError
-from unvanish.plugins.remedies import shelf
-from unvanish.record.change import Candidate, Prescription
+from unvanish.plugins.remedies import catalogue
+from unvanish.record.change import Prescription, RemedyForecast
 from unvanish.record.finding import Finding
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def prescribe(findings: Sequence[Finding], model: nn.Module, inputs: Any, loss: 
     root = loud[0]
     advised = [name for finding in loud for name in finding.remedies]
     codes = (root.code, root.cause.code) if root.cause is not None else (root.code,)
-    chosen = candidates(advised, codes, shelf())[:MOST_CANDIDATES]
+    chosen = candidates(advised, codes, catalogue())[:MOST_CANDIDATES]
     if not chosen:
         return None
     foretold, traced, _ = _look(model, inputs, loss)
@@ -62,7 +62,7 @@ def harm(decades: float | None) -> float:
     return max(0.0, abs(decades) - HARMLESS_DECADES)
 
 
-def _rank(candidate: Candidate, before: float | None) -> tuple[float, ...]:
+def _rank(candidate: RemedyForecast, before: float | None) -> tuple[float, ...]:
     """Candidates that act come first, those that remove the harm before others, and among equals the smaller network."""
     if candidate.refusal:
         return (3.0, 0.0)
@@ -74,19 +74,19 @@ def _rank(candidate: Candidate, before: float | None) -> tuple[float, ...]:
     return (1.0, left)
 
 
-def _tried(names: tuple[str, ...], model: nn.Module, inputs: Any, loss: Any) -> Candidate:
+def _tried(names: tuple[str, ...], model: nn.Module, inputs: Any, loss: Any) -> RemedyForecast:
     """A candidate applied to a copy of the network."""
     from unvanish.tracing.inputs_and_loss import loss_of
-    from unvanish.tracing.preserved_state import calm
+    from unvanish.tracing.preserved_state import preserved_state
 
-    candidate = Candidate(names)
+    candidate = RemedyForecast(names)
     try:
-        with calm(model):
+        with preserved_state(model):
             double = copy.deepcopy(model)
         from unvanish import remedies
 
         optimizer = _stand_in_optimizer(double)
-        remedies.apply(double, *names, optimizer=optimizer, inputs=inputs, loss=loss_of(loss), shelf=shelf())
+        remedies.apply(double, *names, optimizer=optimizer, inputs=inputs, loss=loss_of(loss), catalogue=catalogue())
     except UnvanishError as why:
         return replace(candidate, refusal=str(why).removeprefix(f"{names[0]}: "))
     foretold, traced, size = _look(double, inputs, loss)

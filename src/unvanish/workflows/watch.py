@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
-from unvanish.examination import first_look, foretold, with_pen
+from unvanish.examination import first_look, with_plotting, with_prediction
 from unvanish.observe import Progress, Settings, StopTraining
-from unvanish.trials import Ending, OutputReader, Script, execute, hearing, listening, when_imported
+from unvanish.trials import Ending, OutputReader, Script, execute, watching_print, watching_trackers, when_imported
 from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, say, unmake
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LIVE_FIRST_S = 2.0
 LIVE_SHARE = 200
 
 
-class Watched:
+class WatchedRun:
     """A loop under observation. `findings` and `report` can be asked for at any time, also after the `with` block."""
 
     def __init__(self, journal: Journal) -> None:
@@ -42,7 +42,7 @@ class Watched:
     @property
     def run(self) -> Run:
         """The record so far."""
-        return foretold(self._journal.read())
+        return with_prediction(self._journal.read())
 
     @property
     def findings(self) -> list[Finding]:
@@ -60,7 +60,7 @@ class Watched:
 
 
 @contextmanager
-def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) -> Generator[Watched]:
+def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) -> Generator[WatchedRun]:
     """The loop inside, watched: `with unvanish.watch(model) as run: ...`, then `run.findings` and `run.report("out.html")`.
 
     The training goes on bit for bit as it would without. `budget` is the share of wall time that watching may take, `every`
@@ -86,7 +86,7 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
     observer.attach()
     ending = "finished"
     try:
-        yield Watched(journal)
+        yield WatchedRun(journal)
     except BaseException as fault:
         ending = type(fault).__name__
         raise
@@ -104,7 +104,7 @@ def trace(model: nn.Module, inputs: Any, loss: Any, *, to: str | None = None) ->
     """
     from unvanish.tracing import trace as traced
 
-    return with_pen(traced(model, inputs, loss, to=to))
+    return with_plotting(traced(model, inputs, loss, to=to))
 
 
 def watch_script(
@@ -150,7 +150,7 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
     forget = when_imported("torch", attach)
     how = "failed"
     try:
-        with hearing(lambda text: note(printed.metrics(text))), listening(note):
+        with watching_print(lambda text: note(printed.metrics(text))), watching_trackers(note):
             ending = execute(script, stop=(StopTraining,))
         how = ending.exception or ending.how
     finally:
@@ -160,7 +160,7 @@ def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callab
     if not watches:
         raise _nothing_seen(script, ending, "ended without importing torch")
     observer, journal = watches[0]
-    run = foretold(journal.read())
+    run = with_prediction(journal.read())
     if run.examination is not None:
         journal.write(examination=run.examination)
     journal.close()

@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart, nanmedian, typical
+from unvanish.diagnose.run_view import LayerStack, RunView, nanmedian, typical
 from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, MOSTLY_LEARNED, SHARP, SOUND_FOR_SCORES
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -41,7 +41,7 @@ class AttentionCollapse(Rule):
         | {"learning-rate-too-low", "saturated-activation"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         entropy = chart.values("attention_entropy")
         for chain in chart.chains:
             looking = [i for i in chain.sites if np.isfinite(entropy[:, i]).any() and not _is_answer(chart, chain, i)]
@@ -58,7 +58,7 @@ class AttentionCollapse(Rule):
             elif 2 * len(even) >= len(looking):
                 yield self._even(chart, even)
 
-    def _sharp(self, chart: Chart, sharp: list[int], entropy: float, cause: str) -> Finding:
+    def _sharp(self, chart: RunView, sharp: list[int], entropy: float, cause: str) -> Finding:
         born = cause != "learning-rate-too-high"
         series = nanmedian(chart.values("attention_entropy")[:, sharp].T)
         return Finding(
@@ -84,7 +84,7 @@ class AttentionCollapse(Rule):
             trend=trend(series, worse=-1, step=0.02),
         )
 
-    def _even(self, chart: Chart, even: list[int]) -> Finding:
+    def _even(self, chart: RunView, even: list[int]) -> Finding:
         entropy = typical(chart.late("attention_entropy")[even])
         return Finding(
             self.code,
@@ -104,14 +104,14 @@ class AttentionCollapse(Rule):
         )
 
 
-def _large(chart: Chart, chain: Chain) -> bool:
+def _large(chart: RunView, chain: LayerStack) -> bool:
     """Whether the weights of any layer start far larger than a sound start has them. Embeddings are none."""
     layers = {p for s in chart.anatomy.sites if s.kind in ("weight", "attention") for p in s.parameters}
     scales = [chart.scale_at_start(i) for i in chart.matrices(chain) if i in layers]
     return max((s for s in scales if np.isfinite(s)), default=0.0) > SOUND_FOR_SCORES.value
 
 
-def _is_answer(chart: Chart, chain: Chain, index: int) -> bool:
+def _is_answer(chart: RunView, chain: LayerStack, index: int) -> bool:
     """Whether a softmax comes after the last layer of its network, as the answer does."""
     site = chart.site(index)
     last = max((chart.site(i).order for i in chain.layers if chart.site(i).network == site.network), default=-1)

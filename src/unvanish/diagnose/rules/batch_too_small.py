@@ -10,7 +10,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FEW_VALUES, HALF_LEARNED, TWO_VALUES, WELL_LEARNED
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -38,7 +38,7 @@ class BatchTooSmall(Rule):
         | {"learning-rate-too-high", "dead-units", "overfitting", "saturated-activation"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         values = chart.late("values_per_statistic")
         for chain in chart.chains:
             few = [i for i in chain.sites if values[i] <= FEW_VALUES.value]

@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart
+from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import CLIPPED, CLIPPED_HARD, HARDLY_LEARNED, SLOW, STEADY_FACTOR
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -38,7 +38,7 @@ class ClippingDominates(Rule):
     rank: ClassVar[int] = 50
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "learning-rate-too-low", "optimizer-epsilon"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             kept, pace, course = _kept(chart, chain), chart.pace(chain), chart.course(chain.objective)
             if kept is None or pace is None or course is None or course.steps < MANY_STEPS:
@@ -47,7 +47,7 @@ class ClippingDominates(Rule):
             if kept <= CLIPPED.value and slow and not chart.learned(chain, HARDLY_LEARNED.value):
                 yield self._finding(chart, chain, kept, pace)
 
-    def _finding(self, chart: Chart, chain: Chain, kept: float, pace: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, kept: float, pace: float) -> Finding:
         return Finding(
             self.code,
             Severity.CRITICAL,
@@ -65,12 +65,12 @@ class ClippingDominates(Rule):
         )
 
 
-def _plain(chart: Chart, chain: Chain) -> bool:
+def _plain(chart: RunView, chain: LayerStack) -> bool:
     """Whether the optimizer moves by the gradient as it is, so that what is cut off is missing."""
     return all(g.class_name == "SGD" for g in chart.anatomy.groups if g.optimizer == chain.objective)
 
 
-def _kept(chart: Chart, chain: Chain) -> float | None:
+def _kept(chart: RunView, chain: LayerStack) -> float | None:
     """Median log10 of what is left of the gradient; None where that is the same at every step, as a scaler's factor is."""
     groups = [i for i, g in enumerate(chart.anatomy.groups) if g.optimizer == chain.objective]
     values = chart.values("log10_gradient_kept")

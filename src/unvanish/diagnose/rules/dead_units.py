@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import DEAD, HARDLY_LEARNED
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -43,7 +43,7 @@ class DeadUnits(Rule):
     rank: ClassVar[int] = 32
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         early, late = chart.early("silent_fraction"), chart.late("silent_fraction")
         for chain in chart.chains:
             dead = [i for i in chain.activations if late[i] >= DEAD.value]

@@ -10,7 +10,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart
+from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import BY_HEART, ENOUGH_NEIGHBOURS, NO_RELATION, SLOW, UNLEARNED
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.structure import Location
@@ -41,7 +41,7 @@ class DegenerateLabels(Rule):
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "underfitting", "overfitting"})
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         if len(chart.chains) != 1:
             return  # opponents are given targets that never change
         chain, course = chart.chains[0], chart.course()
@@ -52,7 +52,7 @@ class DegenerateLabels(Rule):
         if found is not None:
             yield found
 
-    def _constant(self, chart: Chart, chain: Chain, head: int) -> Finding | None:
+    def _constant(self, chart: RunView, chain: LayerStack, head: int) -> Finding | None:
         low, high = (
             each[np.isfinite(each)] for each in (chart.values("target_low")[:, head], chart.values("target_high")[:, head])
         )
@@ -69,7 +69,7 @@ class DegenerateLabels(Rule):
             (Evidence("spread of the targets", 0.0, "1", 0.0, "largest minus smallest target"),),
         )
 
-    def _unrelated(self, chart: Chart, chain: Chain, head: int) -> Finding | None:
+    def _unrelated(self, chart: RunView, chain: LayerStack, head: int) -> Finding | None:
         related, count, seen = (
             _last(chart.values(name)[:, head]) for name in ("neighbour_correlation", "neighbour_count", "seen_before")
         )
@@ -94,7 +94,14 @@ class DegenerateLabels(Rule):
         )
 
     def _finding(
-        self, chart: Chart, chain: Chain, head: int, confidence: float, summary: str, why: str, evidence: tuple[Evidence, ...]
+        self,
+        chart: RunView,
+        chain: LayerStack,
+        head: int,
+        confidence: float,
+        summary: str,
+        why: str,
+        evidence: tuple[Evidence, ...],
     ) -> Finding:
         where: Location | None = chart.anatomy.heads[head].location
         return Finding(

@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import SMALL_PART
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -42,7 +42,7 @@ class DisconnectedParameter(Rule):
         {"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low", "dead-units", "saturated-activation"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         unreached = self._unreached(chart)
         if unreached:
             yield self._finding(
@@ -80,7 +80,7 @@ class DisconnectedParameter(Rule):
                 "Hold the layers in an nn.ModuleList." if loose else "Give all parameters to the optimizer.",
             )
 
-    def _unreached(self, chart: Chart) -> list[int]:
+    def _unreached(self, chart: RunView) -> list[int]:
         """Owned, trainable, used in the forward pass, stepped over at least three times, and never with a gradient."""
         stepped = ~np.isnan(chart.values("log10_weight_rms"))
         with_gradient = ~np.isnan(chart.values("log10_weight_gradient_rms"))
@@ -95,7 +95,7 @@ class DisconnectedParameter(Rule):
             and not with_gradient[:, i].any()
         ]
 
-    def _strangers(self, chart: Chart) -> list[int]:
+    def _strangers(self, chart: RunView) -> list[int]:
         """The trainable weights that run and learn, where the only optimizer owns none of them and none of its own has a
         gradient."""
         parameters = chart.anatomy.parameters
@@ -110,7 +110,7 @@ class DisconnectedParameter(Rule):
             dict.fromkeys(i for s in learning for i in s.parameters if parameters[i].group is None and parameters[i].trainable)
         )
 
-    def _unowned(self, chart: Chart) -> list[int]:
+    def _unowned(self, chart: RunView) -> list[int]:
         """Used and trainable, in a network that is trained, but owned by no optimizer: unregistered, or behind a trained layer."""
         parameters = chart.anatomy.parameters
         trained = {p.network for p in parameters if p.group is not None}
@@ -131,7 +131,7 @@ class DisconnectedParameter(Rule):
                 found += [i for i in candidates if behind or not parameters[i].registered]
         return list(dict.fromkeys(found))
 
-    def _finding(self, chart: Chart, found: list[int], cause: str, what: str, why: str, advice: str) -> Finding:
+    def _finding(self, chart: RunView, found: list[int], cause: str, what: str, why: str, advice: str) -> Finding:
         size = sum(chart.parameter(i).size for i in found)
         total = sum(p.size for p in chart.anatomy.parameters if p.trainable)
         share = size / max(1, total)
@@ -155,7 +155,7 @@ class DisconnectedParameter(Rule):
         )
 
 
-def _learning_depends_on(chart: Chart, sites: list[int], found: list[int]) -> bool:
+def _learning_depends_on(chart: RunView, sites: list[int], found: list[int]) -> bool:
     """Whether a layer that learns comes after these ones, or none learns at all; an unused head at the end holds nobody up."""
     gradients = chart.values("log10_weight_gradient_rms")
     learning = {

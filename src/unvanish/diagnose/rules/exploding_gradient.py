@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.gradient_profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart
+from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import (
     EXPLODED,
     HALF_LEARNED,
@@ -66,7 +66,7 @@ class ExplodingGradient(Rule):
         | {"saturated-activation"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             seen = profile(chart, chain)
             if seen is None:
@@ -89,7 +89,7 @@ class ExplodingGradient(Rule):
         if all(profile(chart, chain) is None for chain in chart.chains):
             yield from self._through_the_flow(chart)
 
-    def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
+    def _through_the_flow(self, chart: RunView) -> Iterator[Finding]:
         """Where weights are bare parameters of one module, only the trace knows the layers."""
         seen = chart.run.examination
         if seen is None or seen.flow.times or not seen.flow.total < np.inf:
@@ -114,7 +114,7 @@ class ExplodingGradient(Rule):
             location=next((op.location for op in seen.flow.ops if op.visits and op.kind == "weight"), None),
         )
 
-    def _finding(self, chart: Chart, chain: Chain, gain: float, growth: float, start: float | None = None) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, gain: float, growth: float, start: float | None = None) -> Finding:
         if normalised(chart, chain):
             cause = "depth-without-path"
         else:
@@ -147,13 +147,13 @@ class ExplodingGradient(Rule):
         )
 
 
-def _thrown_start(chart: Chart, chain: Chain) -> float | None:
+def _thrown_start(chart: RunView, chain: LayerStack) -> float | None:
     """log10 of the first loss over that of the best constant answer, where weights far larger than a sound start has made it so."""
     scale = chart.start_scale(chain)
     return None if scale is None or scale <= LARGE_WEIGHTS.value else _start(chart, chain)
 
 
-def _grown_stream(chart: Chart, chain: Chain, growth: float) -> float | None:
+def _grown_stream(chart: RunView, chain: LayerStack, growth: float) -> float | None:
     """log10 of the first loss over that of the best constant answer, where residual branches, summed without normalisation, have
     made it so in a network that has learned little since."""
     if not growth >= VISIBLE_GROWTH.value or normalised(chart, chain) or not has_paths_around(chart, chain):
@@ -161,7 +161,7 @@ def _grown_stream(chart: Chart, chain: Chain, growth: float) -> float | None:
     return None if chart.learned(chain, HALF_LEARNED.value) else _start(chart, chain)
 
 
-def _start(chart: Chart, chain: Chain) -> float | None:
+def _start(chart: RunView, chain: LayerStack) -> float | None:
     """log10 of the first loss over that of the best constant answer, where that is no sound start."""
     heads = chart.heads(chain)
     if len(heads) != 1:
@@ -174,7 +174,7 @@ def _start(chart: Chart, chain: Chain) -> float | None:
     return over if over >= THROWN_START.value else None
 
 
-def _signal_growth(chart: Chart, chain: Chain) -> float:
+def _signal_growth(chart: RunView, chain: LayerStack) -> float:
     """log10 of the largest over the first layer's standard deviation, at the first sample; inf where it overflowed."""
     spreads = chart.values("activation_std")[:1, chain.layers]
     overflow = np.nansum(chart.values("nonfinite_count")[:1, chain.layers]) > 0

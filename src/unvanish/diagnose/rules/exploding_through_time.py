@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FADED_IN_TIME
 from unvanish.diagnose.through_time import place, worst
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -34,7 +34,7 @@ class ExplodingThroughTime(Rule):
         {"loss-not-decreasing", "exploding-gradient", "non-finite", "learning-rate-too-high", "saturated-activation"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         time = worst(chart, by=lambda each: each.across)
         if time is None or not time.across >= FADED_IN_TIME.value:
             return

@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart, mean
+from unvanish.diagnose.run_view import LayerStack, RunView, mean
 from unvanish.diagnose.thresholds import AGREEMENT, CONSTANT_REWARD, FEW_EXAMPLES, HARDLY_LEARNED
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -40,7 +40,7 @@ class GradientNoise(Rule):
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "degenerate-labels", "underfitting"})
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             batch = _batch(chart, chain)
             agreement = _agreement(chart, chain)
@@ -53,7 +53,7 @@ class GradientNoise(Rule):
             elif agreement < AGREEMENT.value and batch <= FEW_EXAMPLES.value and not _learns(chart, chain):
                 yield self._finding(chart, chain, agreement, batch)
 
-    def _rewarded(self, chart: Chart, chain: Chain, agreement: float, offset: float) -> Finding:
+    def _rewarded(self, chart: RunView, chain: LayerStack, agreement: float, offset: float) -> Finding:
         """The rewards of a policy are nearly the same for every choice."""
         return Finding(
             self.code,
@@ -71,7 +71,7 @@ class GradientNoise(Rule):
             began=int(chart.run.sampled[0]),
         )
 
-    def _finding(self, chart: Chart, chain: Chain, agreement: float, batch: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, agreement: float, batch: float) -> Finding:
         return Finding(
             self.code,
             Severity.CRITICAL,
@@ -89,7 +89,7 @@ class GradientNoise(Rule):
         )
 
 
-def _constant_reward(chart: Chart, chain: Chain) -> float | None:
+def _constant_reward(chart: RunView, chain: LayerStack) -> float | None:
     """Spread of a policy's rewards over their size; None where there is no policy, or they are all the same."""
     for index, head in enumerate(chart.anatomy.heads):
         if head.criterion == "policy" and len(chart.chains) == 1 and chain is chart.chains[0]:
@@ -101,7 +101,7 @@ def _constant_reward(chart: Chart, chain: Chain) -> float | None:
     return None
 
 
-def _batch(chart: Chart, chain: Chain) -> float | None:
+def _batch(chart: RunView, chain: LayerStack) -> float | None:
     sizes = chart.values("batch_size")
     known = [sizes[:, n] for n in chain.networks if n < sizes.shape[1]]
     values = np.concatenate(known) if known else np.zeros(0)
@@ -109,14 +109,14 @@ def _batch(chart: Chart, chain: Chain) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 
-def _agreement(chart: Chart, chain: Chain) -> float | None:
+def _agreement(chart: RunView, chain: LayerStack) -> float | None:
     """Mean cosine between consecutive samples' gradients over the chain's weight matrices."""
     values = chart.values("gradient_agreement")[1:, chart.matrices(chain)]
     rows = values[~np.isnan(values).all(axis=1)] if values.size else values
     return mean(rows) if len(rows) >= FEWEST_PAIRS else None
 
 
-def _learns(chart: Chart, chain: Chain) -> bool:
+def _learns(chart: RunView, chain: LayerStack) -> bool:
     """Whether the chain has learned, or at least its loss has fallen by more than its noise explains."""
     if chart.skill(chain) is not None:
         return chart.learned(chain, HARDLY_LEARNED.value)

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart, nanmedian, typical
+from unvanish.diagnose.run_view import LayerStack, RunView, nanmedian, typical
 from unvanish.diagnose.thresholds import DEAD, HALF_PRECISION, NEAR_THE_END, UNDERFLOWN
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -35,7 +35,7 @@ class GradientUnderflow(Rule):
         | {"representation-collapse", "off-critical-init"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         types = chart.values("log10_smallest_gradient")
         zeros, sizes = chart.late("gradient_zero_fraction"), chart.late("log10_gradient_rms")
         silent = chart.late("silent_fraction")
@@ -48,7 +48,7 @@ class GradientUnderflow(Rule):
             if len(gone) * 2 > len(half):
                 yield self._finding(chart, chain, gone, typical(zeros[gone]), smallest)
 
-    def _finding(self, chart: Chart, chain: Chain, gone: list[int], zero: float, smallest: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, gone: list[int], zero: float, smallest: float) -> Finding:
         lost = nanmedian(chart.values("gradient_zero_fraction")[:, gone].T)
         return Finding(
             self.code,

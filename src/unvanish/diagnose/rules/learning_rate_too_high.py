@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, Chart, Course, log_ratio, nanmedian, typical
+from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, LossCurve, RunView, log_ratio, nanmedian, typical
 from unvanish.diagnose.thresholds import (
     ABOVE_START,
     ALIVE,
@@ -67,7 +67,7 @@ class LearningRateTooHigh(Rule):
         }
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         if len(chart.chains) != 1:
             return  # losses of opponents rise and fall with each other
         steps, losses = chart.run.objective(0)
@@ -101,7 +101,7 @@ class LearningRateTooHigh(Rule):
         )
 
 
-def _reason(losses: np.ndarray[tuple[int], np.dtype[np.float64]], course: Course, relative: float) -> str | None:
+def _reason(losses: np.ndarray[tuple[int], np.dtype[np.float64]], course: LossCurve, relative: float) -> str | None:
     first = float(losses[0])
     size = max(abs(first), 1e-12)
     head = losses[: max(10, len(losses) // 20)]
@@ -130,13 +130,13 @@ def _leaps(losses: np.ndarray[tuple[int], np.dtype[np.float64]], first: float) -
     return int(np.count_nonzero((passed[1:] == 1) & (passed[:-1] == -1)))
 
 
-def _is_taught(chart: Chart) -> bool:
+def _is_taught(chart: RunView) -> bool:
     """Whether targets judge the network: a loss without any, such as a policy's, rises and falls with what it is a sum of."""
     heads = [chart.anatomy.heads[i] for i in chart.heads(chart.chains[0])]
     return all(head.criterion != "policy" for head in heads)
 
 
-def _died(chart: Chart, relative: float) -> str | None:
+def _died(chart: RunView, relative: float) -> str | None:
     """What long steps have killed: layers that were alive at the start, in a network that has learned nothing since."""
     silent = chart.values("silent_fraction")
     chain = chart.chains[0]
@@ -147,7 +147,7 @@ def _died(chart: Chart, relative: float) -> str | None:
     return f"The steps have switched off the units at {wording.span(chart.labels(killed))}, which were alive at the start."
 
 
-def _thrown(chart: Chart) -> str | None:
+def _thrown(chart: RunView) -> str | None:
     """What long steps have made of weights that were born sound: several times their size, in a network that has learned little."""
     chain = chart.chains[0]
     sizes = chart.values("log10_weight_rms")[:, chart.matrices(chain)]
@@ -161,7 +161,7 @@ def _thrown(chart: Chart) -> str | None:
     return f"The steps have thrown the weights to {10**grown:.1f} times their size at the start."
 
 
-def _lost_gradient(chart: Chart) -> bool:
+def _lost_gradient(chart: RunView) -> bool:
     """Whether some weights, which had a gradient at the start, have next to none at the end."""
     sizes = chart.values("log10_weight_gradient_rms")[:, chart.matrices(chart.chains[0])]
     early, late = nanmedian(sizes[:FIRST_ROWS]), nanmedian(sizes[-LATE_ROWS:])
@@ -174,7 +174,7 @@ def _grew(losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
     return len(finite) > 1 and float(np.abs(finite[-1])) > 100 * max(float(np.abs(finite[0])), 1e-12)
 
 
-def _largest_relative_update(chart: Chart) -> float:
+def _largest_relative_update(chart: RunView) -> float:
     """The largest, over weight matrices, of the median log10 of update over weight in the first samples."""
     rows = log_ratio(chart.values("log10_update_rms"), chart.values("log10_weight_rms"))[:EARLY_ROWS]
     matrices = [i for i, p in enumerate(chart.anatomy.parameters) if len(p.shape) > 1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LATE_ROWS, Chain, Chart, Course, typical
+from unvanish.diagnose.run_view import LATE_ROWS, LayerStack, LossCurve, RunView, typical
 from unvanish.diagnose.thresholds import HALF_LEARNED, ON_ITS_WAY, SAME_WAY, SLOW
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -37,7 +37,7 @@ class LearningRateTooLow(Rule):
     rank: ClassVar[int] = 60
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             course, pace = chart.course(chain.objective), chart.pace(chain)
             if course is None or pace is None or course.steps < MANY_STEPS:
@@ -70,7 +70,7 @@ class LearningRateTooLow(Rule):
             )
 
 
-def _on_a_long_way(chart: Chart, chain: Chain, course: Course) -> bool:
+def _on_a_long_way(chart: RunView, chain: LayerStack, course: LossCurve) -> bool:
     """Whether gradients still point the same way at the end, with most of the task ahead: larger steps would do."""
     agreement = typical(chart.values("gradient_agreement")[-LATE_ROWS:, chart.matrices(chain)])
     return agreement >= SAME_WAY.value and course.late_fall > 0 and not chart.learned(chain, HALF_LEARNED.value)

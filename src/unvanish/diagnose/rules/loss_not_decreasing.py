@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FLAT_LOSS
 from unvanish.record.finding import Finding, Severity
 
@@ -36,7 +36,7 @@ class LossNotDecreasing(Rule):
     rank: ClassVar[int] = 90
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         course = chart.course()
         if len(chart.chains) != 1 or course is None or course.steps < MANY_STEPS or not course.finite:
             return

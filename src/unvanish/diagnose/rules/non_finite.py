@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import LOSS_RAN_AWAY, RAN_AWAY
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -45,7 +45,7 @@ class NonFinite(Rule):
         {"loss-not-decreasing", "dead-units", "vanishing-gradient", "saturated-activation", "learning-rate-too-low"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         steps, losses = chart.run.objective(0)
         bad_loss = ~np.isfinite(losses)
         # The last fifth decides: what was skipped on the way, and left the weights alone, does no harm.
@@ -80,7 +80,7 @@ class NonFinite(Rule):
         )
 
 
-def _remedies(chart: Chart, *, ran_away: bool) -> tuple[str, ...]:
+def _remedies(chart: RunView, *, ran_away: bool) -> tuple[str, ...]:
     """For what grew, what calms it; else what keeps probabilities off 0 and 1 where the loss takes logarithms, and a way around."""
     if ran_away:
         return ("learning-rate", "clip-norm", "batchnorm", "he-init")
@@ -103,7 +103,7 @@ def _first(values: NDArray[np.float64], gradients: NDArray[np.float64]) -> tuple
     return None, None, True
 
 
-def _ran_away(chart: Chart, row: int | None) -> bool:
+def _ran_away(chart: RunView, row: int | None) -> bool:
     """Whether signals were enormous in the sample before the first bad one, or in the good part of that one."""
     spreads = chart.values("activation_std")
     rows = spreads[: (row if row is not None else len(spreads)) + 1]
@@ -116,7 +116,7 @@ def _loss_ran_away(losses: NDArray[np.float64]) -> bool:
     return bool(len(finite) > 1 and finite.max() > LOSS_RAN_AWAY.value * max(finite[0], 1e-12))
 
 
-def _size_before(chart: Chart, row: int | None) -> tuple[Evidence, ...]:
+def _size_before(chart: RunView, row: int | None) -> tuple[Evidence, ...]:
     if not row:
         return ()
     spreads = chart.values("activation_std")[row - 1]

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from unvanish.diagnose import wording
 from unvanish.diagnose.gradient_profile import SATURATING
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import NEAR_CRITICAL, OFF_CRITICAL
 from unvanish.record.examination import Examination
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -39,7 +39,7 @@ class OffCriticalInit(Rule):
     rank: ClassVar[int] = 45
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         seen = chart.run.examination
         told = seen.prediction if seen is not None else None
         if seen is None or told is None or told.decades is None or told.sw is None or told.critical_sw is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart
+from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import EPSILON, HARDLY_LEARNED, MOSTLY_LEARNED, SLOW, STANDSTILL
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -41,7 +41,7 @@ class OptimizerEpsilon(Rule):
     rank: ClassVar[int] = 51
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "learning-rate-too-low", "vanishing-gradient"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             pace, over = chart.pace(chain), _over_gradient(chart, chain)
             if pace is None or over is None or pace > SLOW.value:
@@ -51,7 +51,7 @@ class OptimizerEpsilon(Rule):
             if over >= EPSILON.value:
                 yield self._finding(chart, chain, pace, over)
 
-    def _finding(self, chart: Chart, chain: Chain, pace: float, over: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, pace: float, over: float) -> Finding:
         group = next(g for g in chart.anatomy.groups if g.optimizer == chain.objective)
         eps = group.setting("eps")
         return Finding(
@@ -71,7 +71,7 @@ class OptimizerEpsilon(Rule):
         )
 
 
-def _over_gradient(chart: Chart, chain: Chain) -> float | None:
+def _over_gradient(chart: RunView, chain: LayerStack) -> float | None:
     """log10 of eps over the gradient's RMS, exceeded by nine in ten of the weight matrices in the chain's adaptive groups."""
     gradients = chart.late("log10_weight_gradient_rms")
     found: list[float] = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart, typical
+from unvanish.diagnose.run_view import RunView, typical
 from unvanish.diagnose.thresholds import COMPARED, FLOOR, HALF_LEARNED, NOT_LOGARITHMS, UNREACHABLE, ZERO_SCORES
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.structure import Head, Location
@@ -69,7 +69,7 @@ class OutputMismatch(Rule):
         | {"disconnected-parameter", "attention-collapse", "gradient-underflow", "unscaled-input"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for index, head in enumerate(chart.anatomy.heads):
             found = _mismatch(chart, index, head)
             if found is not None:
@@ -90,7 +90,7 @@ class OutputMismatch(Rule):
                 return
 
 
-def _mismatch(chart: Chart, index: int, head: Head) -> Mismatch | None:
+def _mismatch(chart: RunView, index: int, head: Head) -> Mismatch | None:
     last = head.squash[-1] if head.squash else ""
     return (
         _one_value(head)
@@ -160,7 +160,7 @@ def _floor(head: Head, last: str) -> tuple[float, float]:
     return 0.5 * (math.log1p(math.exp(-1.0)) + math.log1p(math.exp(low))), math.log(2)
 
 
-def _everything_with_everything(chart: Chart, index: int) -> Mismatch | None:
+def _everything_with_everything(chart: RunView, index: int) -> Mismatch | None:
     times = typical(chart.values("comparisons")[:, index])
     if not times >= COMPARED.value:
         return None
@@ -175,7 +175,7 @@ def _everything_with_everything(chart: Chart, index: int) -> Mismatch | None:
     )
 
 
-def _no_probabilities(chart: Chart, index: int, head: Head, last: str) -> Mismatch | None:
+def _no_probabilities(chart: RunView, index: int, head: Head, last: str) -> Mismatch | None:
     off = typical(chart.values("log10_probability_sum")[:, index])
     if head.criterion == "likelihood" and off >= NOT_LOGARITHMS.value:
         return Mismatch(
@@ -203,7 +203,7 @@ def _no_probabilities(chart: Chart, index: int, head: Head, last: str) -> Mismat
     return None
 
 
-def _out_of_reach(chart: Chart, index: int, head: Head, last: str) -> Mismatch | None:
+def _out_of_reach(chart: RunView, index: int, head: Head, last: str) -> Mismatch | None:
     share = typical(chart.values("unreachable_fraction")[:, index])
     if not share >= UNREACHABLE.value:
         return None
@@ -238,7 +238,7 @@ def _out_of_reach(chart: Chart, index: int, head: Head, last: str) -> Mismatch |
     )
 
 
-def _silenced_scores(chart: Chart, head: Head, last: str) -> Mismatch | None:
+def _silenced_scores(chart: RunView, head: Head, last: str) -> Mismatch | None:
     """A ReLU on scores: the classes that it has silenced get no gradient."""
     if last != "relu" or head.criterion not in (*LOGIT_LOSSES, "likelihood", "logarithm"):
         return None
@@ -266,7 +266,7 @@ def _ends_for(head: Head) -> tuple[str, ...]:
     return ("sigmoid-output",) if head.width == 1 else ("softmax-output", "sigmoid-output")
 
 
-def _sites(chart: Chart, head: Head) -> tuple[str, ...]:
+def _sites(chart: RunView, head: Head) -> tuple[str, ...]:
     """The last weights, and the operations behind them that the head names."""
     if head.parameter is None:
         return ()
@@ -279,6 +279,6 @@ def _sites(chart: Chart, head: Head) -> tuple[str, ...]:
     return chart.labels([*weights, *after])
 
 
-def _location(chart: Chart, head: Head) -> Location | None:
+def _location(chart: RunView, head: Head) -> Location | None:
     last = [s for s in chart.anatomy.sites if s.network == head.network and s.op in head.squash and s.kind == "activation"]
     return max(last, key=lambda s: s.order).location if last else head.location

@@ -11,7 +11,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart, mean
+from unvanish.diagnose.run_view import LayerStack, RunView, mean
 from unvanish.diagnose.thresholds import MEMORISED, NO_MORE_TO_LEARN, ROSE_AGAIN, SCORE_GAP, SEEN_AGAIN, WORSE_THAN_CONSTANT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -49,7 +49,7 @@ class Overfitting(Rule):
     code: ClassVar[str] = "overfitting"
     rank: ClassVar[int] = 68
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         if len(chart.chains) != 1:
             return
         chain = chart.chains[0]
@@ -59,7 +59,7 @@ class Overfitting(Rule):
                 yield found
                 return
 
-    def _losses(self, chart: Chart, chain: Chain, figure: HeldOut) -> Finding | None:
+    def _losses(self, chart: RunView, chain: LayerStack, figure: HeldOut) -> Finding | None:
         course = chart.course(chain.objective)
         if course is None or not course.finite:
             return None
@@ -86,7 +86,7 @@ class Overfitting(Rule):
         why = f"{figure.name} is {wording.quantity(last)} at the end, the training loss {wording.quantity(trained)}. {how}."
         return self._finding(chart, chain, why, (evidence, MEMORISED.shown("training loss over it", trained / last)), sure, began)
 
-    def _scores(self, chart: Chart, chain: Chain, figure: HeldOut) -> Finding | None:
+    def _scores(self, chart: RunView, chain: LayerStack, figure: HeldOut) -> Finding | None:
         heads = chart.heads(chain)
         last, best = figure.values[-1], max(figure.values)
         if len(heads) != 1 or best > 1.0:
@@ -107,7 +107,7 @@ class Overfitting(Rule):
         return self._finding(chart, chain, why, evidence, SCORE_GAP.confidence(trained - last), began)
 
     def _finding(
-        self, chart: Chart, chain: Chain, why: str, evidence: tuple[Evidence, ...], confidence: float, began: int | None
+        self, chart: RunView, chain: LayerStack, why: str, evidence: tuple[Evidence, ...], confidence: float, began: int | None
     ) -> Finding:
         size = sum(p.size for p in chart.anatomy.parameters if p.trainable and p.network in chain.networks)
         return Finding(
@@ -125,7 +125,7 @@ class Overfitting(Rule):
         )
 
 
-def _held_out(chart: Chart) -> list[HeldOut]:
+def _held_out(chart: RunView) -> list[HeldOut]:
     """The figures of validation, losses first."""
     series: dict[str, list[tuple[int, float]]] = {}
     for metric in chart.run.metrics:
@@ -136,13 +136,13 @@ def _held_out(chart: Chart) -> list[HeldOut]:
     return sorted(found, key=lambda each: (not LOSSES.search(each.name.lower()), each.name))
 
 
-def _scale(chart: Chart, chain: Chain) -> float | None:
+def _scale(chart: RunView, chain: LayerStack) -> float | None:
     """The training loss over the criterion's plain mean, which is what validations report; None where they do not go together."""
     heads = chart.heads(chain)
     return chart.scale(chain, heads[0]) if len(heads) == 1 else None
 
 
-def _constant(chart: Chart, chain: Chain) -> float | None:
+def _constant(chart: RunView, chain: LayerStack) -> float | None:
     """The loss of the best constant answer, as the criterion's plain mean; None where the training loss is something else."""
     if _scale(chart, chain) is None:
         return None

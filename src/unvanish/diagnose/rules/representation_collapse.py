@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.gradient_profile import profile
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart
+from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import BLURRED, COLLAPSED, COLLAPSED_FALL, HALF_LEARNED, HARDLY_LEARNED, SLOW, VANISHED, Threshold
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -53,7 +53,7 @@ class RepresentationCollapse(Rule):
         }
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             course = chart.course(chain.objective)
             if not chain.layers or course is None:
@@ -72,7 +72,7 @@ class RepresentationCollapse(Rule):
             if end <= limit.value and fell <= COLLAPSED_FALL.value:
                 yield self._finding(chart, last, limit, end, fell)
 
-    def _finding(self, chart: Chart, last: int, limit: Threshold, end: float, fell: float) -> Finding:
+    def _finding(self, chart: RunView, last: int, limit: Threshold, end: float, fell: float) -> Finding:
         series = chart.values("example_spread")[:, last]
         name = chart.anatomy.site_label(last)
         blurred = limit is BLURRED
@@ -103,7 +103,7 @@ class RepresentationCollapse(Rule):
         )
 
 
-def _rebuilds_a_mean(chart: Chart, chain: Chain) -> bool:
+def _rebuilds_a_mean(chart: RunView, chain: LayerStack) -> bool:
     """Whether a network that should rebuild pictures has learned none of them, though its gradient arrives and its weights move."""
     heads = [chart.anatomy.heads[i] for i in chart.heads(chain)]
     rebuilds = any(head.criterion in REBUILDING and head.width >= WIDE for head in heads)
@@ -112,7 +112,7 @@ def _rebuilds_a_mean(chart: Chart, chain: Chain) -> bool:
     return rebuilds and pace is not None and pace > SLOW.value and arrives and not chart.learned(chain, HARDLY_LEARNED.value)
 
 
-def _output(chart: Chart, chain: Chain) -> int:
+def _output(chart: RunView, chain: LayerStack) -> int:
     """The last layer of more than one output, by the shape of its weights; the last one where none is known."""
     for index in reversed(chain.layers):
         shapes = [chart.parameter(i).shape for i in chart.site(index).parameters]

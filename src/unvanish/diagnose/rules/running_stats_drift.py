@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import DRIFTED
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -35,7 +35,7 @@ class RunningStatsDrift(Rule):
     rank: ClassVar[int] = 58
     explains: ClassVar[frozenset[str]] = frozenset({"overfitting"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         gaps = chart.late("evaluation_gap")
         for chain in chart.chains:
             course = chart.course(chain.objective)
@@ -43,7 +43,7 @@ class RunningStatsDrift(Rule):
             if drifted and course is not None and course.steps >= MANY_STEPS and course.finite:
                 yield self._finding(chart, drifted, gaps)
 
-    def _finding(self, chart: Chart, drifted: list[int], gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Finding:
+    def _finding(self, chart: RunView, drifted: list[int], gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Finding:
         worst = max(drifted, key=lambda i: gaps[i])
         name, gap = chart.anatomy.site_label(worst), float(gaps[worst])
         return Finding(

@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.gradient_profile import SATURATING
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart, Row
+from unvanish.diagnose.run_view import LayerStack, Row, RunView
 from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, SOUND_FOR_TANH, WELL_LEARNED
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -36,7 +36,7 @@ class SaturatedActivation(Rule):
     rank: ClassVar[int] = 35
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         early, late = chart.early("saturated_fraction"), chart.late("saturated_fraction")
         for chain in chart.chains:
             last_layer = max((chart.site(i).order for i in chain.layers), default=-1)
@@ -45,7 +45,7 @@ class SaturatedActivation(Rule):
             if flat and not chart.learned(chain, WELL_LEARNED.value if _nearly_all(early, flat) else HALF_LEARNED.value):
                 yield self._finding(chart, chain, flat)
 
-    def _finding(self, chart: Chart, chain: Chain, flat: list[int]) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, flat: list[int]) -> Finding:
         shares = chart.early("saturated_fraction")[flat]
         worst = int(np.argmax(shares))
         spread = float(chart.early("activation_std")[max(0, flat[0] - 1)])
@@ -75,7 +75,7 @@ def _nearly_all(early: Row, flat: list[int]) -> bool:
     return bool(np.median(early[flat]) >= (SATURATED.sure or 1.0))
 
 
-def _cause(chart: Chart, chain: Chain) -> str:
+def _cause(chart: RunView, chain: LayerStack) -> str:
     """Large weights where they are; else the activation, which is too steep for weights of ordinary size."""
     scale = chart.start_scale(chain)
     return "saturating-activation" if scale is not None and scale <= SOUND_FOR_TANH.value else "off-critical-init"

@@ -10,7 +10,7 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.gradient_profile import has_paths_around, normalised, profile
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, Chain, Chart, mean
+from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, mean
 from unvanish.diagnose.thresholds import GROWS_BACK, HALF_LEARNED, SHATTERED, SHATTERED_DEPTH
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -48,7 +48,7 @@ class ShatteredGradient(Rule):
         | {"vanishing-gradient", "overfitting"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             depth = len(chain.layers)
             if depth < SHATTERED_DEPTH.value or not normalised(chart, chain) or has_paths_around(chart, chain):
@@ -59,7 +59,7 @@ class ShatteredGradient(Rule):
             if abs(agreement) <= SHATTERED.value and growth >= GROWS_BACK.value:
                 yield self._finding(chart, chain, agreement, growth)
 
-    def _finding(self, chart: Chart, chain: Chain, agreement: float, growth: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, agreement: float, growth: float) -> Finding:
         first = chain.layers[: len(chain.layers) // 2]
         return Finding(
             self.code,
@@ -84,7 +84,7 @@ class ShatteredGradient(Rule):
         )
 
 
-def _agreement(chart: Chart, chain: Chain) -> float | None:
+def _agreement(chart: RunView, chain: LayerStack) -> float | None:
     """Mean cosine of consecutive early gradients at the weights of the first half of the layers."""
     owned = set(chart.matrices(chain))
     first = [p for i in chain.layers[: len(chain.layers) // 2] for p in chart.site(i).parameters if p in owned]
@@ -92,7 +92,7 @@ def _agreement(chart: Chart, chain: Chain) -> float | None:
     return mean(values) if np.isfinite(values).any() else None
 
 
-def _growth(chart: Chart, chain: Chain) -> float:
+def _growth(chart: RunView, chain: LayerStack) -> float:
     """Decades by which the gradient of the first step grows on its way to the first layers; later steps may have thrown it
     about."""
     seen, look = profile(chart, chain), chart.run.examination

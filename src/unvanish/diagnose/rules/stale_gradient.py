@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import MOSTLY, STALE
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -40,7 +40,7 @@ class StaleGradient(Rule):
         | {"clipping-dominates", "attention-collapse", "running-stats-drift"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             owned = chart.matrices(chain)
             held = chart.values("log10_stale_share")[1:, owned]

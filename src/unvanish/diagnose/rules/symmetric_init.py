@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import COPIES, COPIES_AT_FIRST
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -38,7 +38,7 @@ class SymmetricInit(Rule):
         {"loss-not-decreasing", "vanishing-gradient", "dead-units", "learning-rate-too-low", "learning-rate-too-high"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         spread = chart.values("unit_spread")
         if not len(spread):
             return
@@ -53,7 +53,7 @@ class SymmetricInit(Rule):
             return
         yield self._finding(chart, alike, float(np.nanmax(later[alike])))
 
-    def _all_zero(self, chart: Chart) -> Iterator[Finding]:
+    def _all_zero(self, chart: RunView) -> Iterator[Finding]:
         """Where every matrix is zero none but the last can be moved, and that only once the others have been."""
         sizes = chart.values("log10_weight_rms")
         matrices = [i for i, p in enumerate(chart.anatomy.parameters[: sizes.shape[1]]) if len(p.shape) > 1 and p.trainable]
@@ -61,7 +61,7 @@ class SymmetricInit(Rule):
         if len(matrices) > 1 and bool((sizes[0, matrices] == -np.inf).all()) and int((last[matrices] > -np.inf).sum()) <= 1:
             yield self._finding(chart, matrices, 0.0)
 
-    def _finding(self, chart: Chart, alike: list[int], spread: float) -> Finding:
+    def _finding(self, chart: RunView, alike: list[int], spread: float) -> Finding:
         names = [chart.anatomy.parameter_label(i) for i in alike]
         sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(alike)]
         return Finding(

@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import TINY, Chain, Chart
+from unvanish.diagnose.run_view import TINY, LayerStack, RunView
 from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, PREDICTABLE, SETTLED, SHARE_TOLD
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -38,7 +38,7 @@ class Underfitting(Rule):
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             heads = chart.heads(chain)
             if len(heads) != 1:
@@ -54,7 +54,7 @@ class Underfitting(Rule):
                 continue
             yield self._finding(chart, chain, told, max(skill, 0.0))
 
-    def _finding(self, chart: Chart, chain: Chain, told: float, skill: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, told: float, skill: float) -> Finding:
         size = sum(
             chart.parameter(i).size for i, p in enumerate(chart.anatomy.parameters) if p.trainable and p.network in chain.networks
         )
@@ -78,13 +78,13 @@ class Underfitting(Rule):
         )
 
 
-def _told(chart: Chart, head: int) -> float | None:
+def _told(chart: RunView, head: int) -> float | None:
     related, count = chart.values("neighbour_correlation")[:, head], chart.values("neighbour_count")[:, head]
     known = np.flatnonzero(np.isfinite(related))
     return float(related[known[-1]]) if len(known) and count[known[-1]] >= ENOUGH_NEIGHBOURS.value else None
 
 
-def _settled(chart: Chart, chain: Chain) -> bool:
+def _settled(chart: RunView, chain: LayerStack) -> bool:
     course = chart.course(chain.objective)
     if course is None or course.steps < MANY_STEPS or not course.finite:
         return False

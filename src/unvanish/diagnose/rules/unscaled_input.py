@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chain, Chart
+from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import DROWNED, HALF_LEARNED, LARGE_INPUT, SMALL_INPUT, Threshold
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -42,14 +42,14 @@ class UnscaledInput(Rule):
         | {"attention-collapse", "shattered-gradient"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             for network in sorted(chain.networks):
                 found = self._judged(chart, chain, network)
                 if found is not None:
                     yield found
 
-    def _judged(self, chart: Chart, chain: Chain, network: int) -> Finding | None:
+    def _judged(self, chart: RunView, chain: LayerStack, network: int) -> Finding | None:
         width = chart.values("log10_input_rms").shape[1]
         if network >= width or _normalised_first(chart, network) or chart.learned(chain, HALF_LEARNED.value):
             return None
@@ -64,7 +64,7 @@ class UnscaledInput(Rule):
             return self._finding(chart, chain, network, SMALL_INPUT, whole, text)
         return None
 
-    def _finding(self, chart: Chart, chain: Chain, network: int, threshold: Threshold, size: float, why: str) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, network: int, threshold: Threshold, size: float, why: str) -> Finding:
         first = next((i for i in chain.layers if chart.site(i).network == network), None)
         course = chart.course(chain.objective)
         checked = course is None
@@ -92,7 +92,7 @@ def _large(largest: float, middle: float) -> str:
     return text
 
 
-def _normalised_first(chart: Chart, network: int) -> bool:
+def _normalised_first(chart: RunView, network: int) -> bool:
     """Whether the first thing that the network does with its input is to normalise or to look it up."""
     sites = [
         s for s in chart.anatomy.sites if s.network == network and s.kind in ("normalisation", "embedding", "weight", "recurrence")

@@ -19,7 +19,7 @@ from unvanish.diagnose.gradient_profile import (
 )
 from unvanish.diagnose.plateau import plateau
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, Chain, Chart, log_ratio
+from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, log_ratio
 from unvanish.diagnose.thresholds import (
     HARDLY_LEARNED,
     LATE_START,
@@ -76,7 +76,7 @@ class VanishingGradient(Rule):
         {"loss-not-decreasing", "learning-rate-too-low", "learning-rate-too-high", "dead-units"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             found = self._through_depth(chart, chain) or self._through_another_network(chart, chain)
             if found is not None:
@@ -84,7 +84,7 @@ class VanishingGradient(Rule):
         if all(profile(chart, chain) is None for chain in chart.chains):
             yield from self._through_the_flow(chart)
 
-    def _through_depth(self, chart: Chart, chain: Chain) -> Finding | None:
+    def _through_depth(self, chart: RunView, chain: LayerStack) -> Finding | None:
         seen = profile(chart, chain)
         if seen is None:
             return None
@@ -119,7 +119,7 @@ class VanishingGradient(Rule):
             location=chart.location(where if cause == "saturating-activation" else starved[0]),
         )
 
-    def _until_late(self, chart: Chart, chain: Chain, seen: Profile) -> Finding | None:
+    def _until_late(self, chart: RunView, chain: LayerStack, seen: Profile) -> Finding | None:
         """Where the layers wake up in the end: what of the run passed before, if that has cost it what it could have learned."""
         steps, losses = chart.run.objective(chain.objective)
         skill, lost = chart.skill(chain), seen.at_input(seen.early)
@@ -147,7 +147,7 @@ class VanishingGradient(Rule):
             location=chart.location(starved[0]),
         )
 
-    def _through_the_flow(self, chart: Chart) -> Iterator[Finding]:
+    def _through_the_flow(self, chart: RunView) -> Iterator[Finding]:
         """Where weights are bare parameters of one module, only the trace knows the layers."""
         seen, course = chart.run.examination, chart.course()
         if (
@@ -181,7 +181,7 @@ class VanishingGradient(Rule):
             location=next((op.location for op in flow.ops if op.visits and op.kind in ("weight", "activation")), None),
         )
 
-    def _why(self, chart: Chart, chain: Chain, cause: str, share: float, lost: float) -> str:
+    def _why(self, chart: RunView, chain: LayerStack, cause: str, share: float, lost: float) -> str:
         first = chart.labels(chain.layers[:1])[0]
         ops = sorted({chart.site(i).op for i in chain.activations if chart.site(i).op in SATURATING})
         taken = (
@@ -194,7 +194,7 @@ class VanishingGradient(Rule):
             return f"{taken}: {whose}. {limits or REASONS[cause]}.{_foretold(chart)}"
         return f"{taken}. {REASONS[cause]}.{_foretold(chart)}"
 
-    def _through_another_network(self, chart: Chart, chain: Chain) -> Finding | None:
+    def _through_another_network(self, chart: RunView, chain: LayerStack) -> Finding | None:
         """A network that learns through another one stands still once that one's output saturates, as a GAN's generator does."""
         own = _relative_updates(chart, chain)
         for other in chart.chains:
@@ -224,7 +224,7 @@ class VanishingGradient(Rule):
         return None
 
 
-def _cause(chart: Chart, chain: Chain, activations: float) -> tuple[str, float]:
+def _cause(chart: RunView, chain: LayerStack, activations: float) -> tuple[str, float]:
     """What takes the gradient, and its share, where saturating activations take the share that is given."""
     if activations >= 0.5:
         return "saturating-activation", activations
@@ -232,7 +232,7 @@ def _cause(chart: Chart, chain: Chain, activations: float) -> tuple[str, float]:
     return "depth-without-path" if around else "off-critical-init", 1 - activations
 
 
-def _foretold(chart: Chart) -> str:
+def _foretold(chart: RunView) -> str:
     """What theory expected, as one more sentence."""
     seen = chart.run.examination
     told = seen.prediction if seen is not None else None
@@ -241,7 +241,7 @@ def _foretold(chart: Chart) -> str:
     return f" Theory expects {wording.decades(told.decades)} between the output and the input at this depth and initialisation."
 
 
-def _learns(chart: Chart, chain: Chain) -> bool:
+def _learns(chart: RunView, chain: LayerStack) -> bool:
     """Whether the loss shows, one way or the other, that the ratio does no harm."""
     course = chart.course(chain.objective)
     fell = course is not None and course.fall >= HARDLY_LEARNED.value
@@ -249,7 +249,7 @@ def _learns(chart: Chart, chain: Chain) -> bool:
     return fell and (skill is None or skill >= NOTHING_LEARNED.value)
 
 
-def _relative_updates(chart: Chart, chain: Chain) -> float | None:
+def _relative_updates(chart: RunView, chain: LayerStack) -> float | None:
     """The median log10 of update over weight, over the chain's weight matrices at the last samples."""
     ratio = log_ratio(chart.late("log10_update_rms"), chart.late("log10_weight_rms"))
     owned = [i for i in chain.layers for i in chart.site(i).parameters if len(chart.parameter(i).shape) > 1]
@@ -258,7 +258,7 @@ def _relative_updates(chart: Chart, chain: Chain) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 
-def _starts_closed(chart: Chart, lost: float) -> bool:
+def _starts_closed(chart: RunView, lost: float) -> bool:
     """Whether layers get exactly nothing while the input gets its share: branches that begin at zero open with the first step."""
     seen = chart.run.examination
     return bool(np.isneginf(lost)) and seen is not None and seen.flow.target == "input" and seen.flow.total > VANISHED.value

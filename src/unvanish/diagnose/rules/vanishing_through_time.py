@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import Chart
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FADED_IN_TIME, SLOW
 from unvanish.diagnose.through_time import learned, place, worst
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
@@ -35,7 +35,7 @@ class VanishingThroughTime(Rule):
     rank: ClassVar[int] = 38
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low"})
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         time = worst(chart, by=lambda each: -each.across)
         if time is None or not time.across <= -FADED_IN_TIME.value or not time.own <= -FADED_IN_TIME.value or time.horizon is None:
             return

@@ -10,7 +10,7 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, Chain, Chart, log_ratio, nanmedian
+from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, log_ratio, nanmedian
 from unvanish.diagnose.thresholds import ALONG_WEIGHT, DECAY, HALF_LEARNED, SHRUNK
 from unvanish.diagnose.trend import trend
 from unvanish.record.finding import Cause, Finding, Severity
@@ -44,7 +44,7 @@ class WeightDecayDominates(Rule):
         | {"off-critical-init", "attention-collapse", "learning-rate-too-high", "vanishing-through-time"}
     )
 
-    def examine(self, chart: Chart) -> Iterator[Finding]:
+    def examine(self, chart: RunView) -> Iterator[Finding]:
         for chain in chart.chains:
             pull, shrunk, along = _pull(chart, chain), _shrunk(chart, chain), _along(chart, chain)
             if shrunk is None or not shrunk <= SHRUNK.value or chart.learned(chain, HALF_LEARNED.value):
@@ -54,7 +54,7 @@ class WeightDecayDominates(Rule):
             elif along is not None and along >= ALONG_WEIGHT.value and shrunk <= (SHRUNK.sure or 0.0) and _deep(chart, chain):
                 yield self._penalty(chart, chain, along, shrunk)
 
-    def _penalty(self, chart: Chart, chain: Chain, along: float, shrunk: float) -> Finding:
+    def _penalty(self, chart: RunView, chain: LayerStack, along: float, shrunk: float) -> Finding:
         """The same by a penalty on the weights that the loss itself contains."""
         return Finding(
             self.code,
@@ -71,7 +71,7 @@ class WeightDecayDominates(Rule):
             began=int(chart.run.sampled[0]),
         )
 
-    def _finding(self, chart: Chart, chain: Chain, pull: float, shrunk: float) -> Finding:
+    def _finding(self, chart: RunView, chain: LayerStack, pull: float, shrunk: float) -> Finding:
         groups = [g for g in chart.anatomy.groups if g.optimizer == chain.objective]
         decay = max(g.setting("weight_decay") for g in groups)
         sizes = nanmedian(chart.values("log10_weight_rms")[:, chart.matrices(chain)].T)
@@ -93,18 +93,18 @@ class WeightDecayDominates(Rule):
         )
 
 
-def _deep(chart: Chart, chain: Chain) -> bool:
+def _deep(chart: RunView, chain: LayerStack) -> bool:
     """Whether there are several layers: of a single one the best weights may well be zero."""
     return len(chart.matrices(chain)) > 1
 
 
-def _along(chart: Chart, chain: Chain) -> float | None:
+def _along(chart: RunView, chain: LayerStack) -> float | None:
     """Median cosine between gradients and weights over the early samples; None where it was never measured."""
     values = chart.values("gradient_along_weight")[:EARLY_ROWS, chart.matrices(chain)]
     return float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else None
 
 
-def _pull(chart: Chart, chain: Chain) -> float | None:
+def _pull(chart: RunView, chain: LayerStack) -> float | None:
     """Median over weight matrices of log10 of the decay's pull over the loss's, where it was strongest while weights shrank."""
     weights, gradients, updates, rates = (
         chart.values(name) for name in ("log10_weight_rms", "log10_weight_gradient_rms", "log10_update_rms", "learning_rate")
@@ -146,7 +146,7 @@ def decoupled(group: OptimizerGroup) -> bool:
     return group.class_name.lower().startswith(DECOUPLED) or group.setting("decoupled_weight_decay") > 0
 
 
-def _shrunk(chart: Chart, chain: Chain) -> float | None:
+def _shrunk(chart: RunView, chain: LayerStack) -> float | None:
     """Median log10 of the weight matrices' size at the end over that at the start."""
     owned = chart.matrices(chain)
     change = log_ratio(chart.late("log10_weight_rms"), chart.values("log10_weight_rms")[0])[owned]

@@ -93,7 +93,7 @@ NodeKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class HeadPath:
     """From a criterion down to the weights: the bends met, from the weights on; over how many values the last softmax among
     them ran, and whether these are the examples."""
 
@@ -110,7 +110,7 @@ class Criterion:
     the network put out is compared: more than once where shapes were broadcast."""
 
     kind: str
-    way: Way
+    way: HeadPath
     prediction: Tensor | None = None
     target: Tensor | None = None
     difference: Tensor | None = None
@@ -192,10 +192,10 @@ def _own(node: Any, kind: str, child: Any) -> Criterion:
         beneath = _through_views(child)
         if operation(beneath) == "LogSoftmax":
             below = beneath.next_functions[0][0]
-            way = _way(below) if below is not None else Way((), None)
+            way = _way(below) if below is not None else HeadPath((), None)
             own = _softmax_over(beneath)
             if own is not None and (own[0] == 1 or own[1]):  # no part of an ordinary cross entropy
-                way = Way((*way.squash, "log_softmax"), way.weight, *own)
+                way = HeadPath((*way.squash, "log_softmax"), way.weight, *own)
             return Criterion("cross-entropy", way, prediction, target)
     return Criterion(kind, _way(child), prediction, target, comparisons=_comparisons(child))
 
@@ -275,7 +275,7 @@ def _policy(node: Any) -> Criterion | None:
             argument = _saved(beneath, "self")
             if operation(beneath) == "Log" and argument is not None and target.shape == argument.shape and _shares(target):
                 return Criterion("logarithm", _way(beneath.next_functions[0][0]), argument, target)
-            return Criterion("policy", Way((), None), target=target)
+            return Criterion("policy", HeadPath((), None), target=target)
         if operation(beneath) not in VIEWS | {"Neg"} or not beneath.next_functions or beneath.next_functions[0][0] is None:
             return None
         beneath = beneath.next_functions[0][0]
@@ -288,7 +288,7 @@ def _shares(target: Tensor) -> bool:
     return bool((low >= 0) & (high <= 1))
 
 
-def _way(node: Any) -> Way:
+def _way(node: Any) -> HeadPath:
     """The bends between a node and the weights. What is not understood ends the way without them."""
     bends: list[str] = []
     over: tuple[int | None, bool] = (None, False)
@@ -297,7 +297,7 @@ def _way(node: Any) -> Way:
             break
         weight = weight_of(node)
         if weight is not None:
-            return Way(tuple(reversed(bends)), weight, *over)
+            return HeadPath(tuple(reversed(bends)), weight, *over)
         name = operation(node)
         if name in BENDS:
             bends.append(BENDS[name])
@@ -311,7 +311,7 @@ def _way(node: Any) -> Way:
         elif name not in VIEWS and name not in CLAMPS:
             break
         node = next((child for child, _ in node.next_functions if child is not None), None)
-    return Way(tuple(reversed(bends)), None, *over)
+    return HeadPath(tuple(reversed(bends)), None, *over)
 
 
 def _softmax_over(node: Any) -> tuple[int, bool] | None:

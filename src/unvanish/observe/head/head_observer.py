@@ -21,7 +21,7 @@ from unvanish.observe.head.head_metrics import CLASSIFIERS, TargetMemory, class_
 from unvanish.observe.head.neighbours import Neighbours
 from unvanish.observe.statistics import tensor_statistics
 from unvanish.observe.statistics.site_statistics import Capture
-from unvanish.observe.structure.model_index import Atlas
+from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.reading import Axis
 from unvanish.record.structure import Head
 
@@ -39,10 +39,10 @@ class HeadMemory:
     neighbours: Neighbours = field(default_factory=Neighbours)
 
 
-class Audience:
+class HeadObserver:
     """Owner of what is remembered of the answers."""
 
-    def __init__(self, atlas: Atlas) -> None:
+    def __init__(self, atlas: ModelIndex) -> None:
         self._atlas = atlas
         self._memories: dict[int, HeadMemory] = {}
 

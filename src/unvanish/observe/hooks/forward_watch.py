@@ -26,7 +26,7 @@ from torch.utils.hooks import unserializable_hook
 from unvanish.observe.statistics import tensor_statistics
 from unvanish.observe.statistics.attention_entropy import entropy_of, fused_entropy, module_entropy
 from unvanish.observe.statistics.batch_statistics import batch_statistics
-from unvanish.observe.statistics.site_statistics import Capture, Sighting, SiteCall
+from unvanish.observe.statistics.site_statistics import Capture, SiteCall, SiteStatistics
 from unvanish.observe.statistics.tensor_statistics import Number, SlopeSample
 from unvanish.observe.structure.operation_kinds import ELEMENTWISE, functional_activations, has_fast_path, kind_of
 
@@ -193,7 +193,7 @@ class ForwardWatch:
         call.counts[name] += 1
         return min(turn, TURNS - 1)
 
-    def _see(self, capture: Capture, call: SiteCall, tensor: Tensor) -> Sighting:
+    def _see(self, capture: Capture, call: SiteCall, tensor: Tensor) -> SiteStatistics:
         sighting = capture.sight(call)
         with DisableTorchFunction():  # our own arithmetic does not pass through the mode
             output = tensor.detach()
@@ -206,7 +206,7 @@ class ForwardWatch:
             tensor.register_hook(self._gradient_hook(sighting))
         return sighting
 
-    def _gradient_hook(self, sighting: Sighting) -> Callable[[Tensor], None]:
+    def _gradient_hook(self, sighting: SiteStatistics) -> Callable[[Tensor], None]:
         @unserializable_hook  # a script may save the tensor: the hook is then left out without a word
         def hook(gradient: Tensor) -> None:
             began = self.clock()

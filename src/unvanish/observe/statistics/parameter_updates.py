@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from unvanish.observe.statistics import tensor_statistics
-from unvanish.observe.statistics.site_statistics import Capture, Movement
-from unvanish.observe.structure.model_index import Atlas
+from unvanish.observe.statistics.site_statistics import Capture, ParameterUpdate
+from unvanish.observe.structure.model_index import ModelIndex
 
 # Of a larger parameter weight and update are measured on evenly spaced rows: 2**16 elements give the RMS to about 0.5 %.
 # The gradient is always read whole: of an embedding's, most rows may be zero.
@@ -57,7 +57,7 @@ class StaleWatch:
     """Whether gradients had been cleared when backward began: the least that each parameter still held, over the backward calls
     since its own last update."""
 
-    def __init__(self, atlas: Atlas) -> None:
+    def __init__(self, atlas: ModelIndex) -> None:
         self._atlas = atlas
         self._held: dict[int, tensor_statistics.Number] = {}
 
@@ -90,7 +90,7 @@ def _least(one: tensor_statistics.Number, other: tensor_statistics.Number) -> te
 class UpdateWatch:
     """The parameters of one step, between the moment before the update and the moment after."""
 
-    def __init__(self, capture: Capture, atlas: Atlas, memory: GradientMemory, stale: StaleWatch) -> None:
+    def __init__(self, capture: Capture, atlas: ModelIndex, memory: GradientMemory, stale: StaleWatch) -> None:
         self._capture = capture
         self._atlas = atlas
         self._memory = memory
@@ -105,7 +105,7 @@ class UpdateWatch:
                 continue
             index = self._atlas.parameter(parameter)
             weight = excerpt(parameter.detach()).clone()
-            move = Movement(parameter.numel(), weight.numel(), gradient=gradient_norm(parameter), sample=rows_of(weight))
+            move = ParameterUpdate(parameter.numel(), weight.numel(), gradient=gradient_norm(parameter), sample=rows_of(weight))
             move.weight = tensor_statistics.norm(weight)
             move.left = self._capture.left.get(index)
             if parameter.grad is not None:

@@ -26,14 +26,14 @@ from unvanish.observe.statistics.tensor_statistics import (
     settle,
     slope_numbers,
 )
-from unvanish.observe.structure.model_index import Atlas, SiteKey
+from unvanish.observe.structure.model_index import ModelIndex, SiteKey
 from unvanish.record.reading import Axis, Reading, Vector, quantities
 
 DESCRIBED = ("activation_mean", "activation_std", "zero_fraction", "example_cosine", "example_spread")
 
 
 @dataclass(slots=True)
-class Sighting:
+class SiteStatistics:
     """All calls of one site within a step. `means` are numbers by quantity, of which the mean over the calls is the site's."""
 
     index: int
@@ -50,7 +50,7 @@ class Sighting:
 
 
 @dataclass(slots=True)
-class Movement:
+class ParameterUpdate:
     """One parameter at one step: norms of weight, gradient and update, and a sample of its rows if it is a matrix.
 
     The gradient has `size` elements; weight and update are measured on `excerpt` of them.
@@ -71,15 +71,15 @@ class Movement:
 class Capture:
     """The sampled step in progress."""
 
-    def __init__(self, step: int, atlas: Atlas) -> None:
+    def __init__(self, step: int, atlas: ModelIndex) -> None:
         self.step = step
         self._atlas = atlas
-        self._sightings: dict[int, Sighting] = {}
+        self._sightings: dict[int, SiteStatistics] = {}
         self._keys: dict[tuple[int, str, int, bool], int] = {}
         self._paths: dict[int, str] = {}
         self._produced: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._modules: list[nn.Module] = []  # held for the length of the step, so that ids stay theirs
-        self.movements: dict[int, Movement] = {}
+        self.movements: dict[int, ParameterUpdate] = {}
         self.rates: dict[int, float] = {}  # optimizer group -> learning rate
         self.left: dict[int, tuple[Number, int]] = {}  # parameter -> norm and size of the gradient that backward left
         self.outputs: dict[NodeKey, Tensor] = {}  # what networks put out since the last backward, without its graph
@@ -87,14 +87,14 @@ class Capture:
         self.inputs: dict[int, dict[str, Number]] = {}  # network -> numbers of its input
         self.judged: dict[int, dict[str, Number]] = {}  # head -> numbers of its criterion
 
-    def sight(self, call: SiteCall) -> Sighting:
+    def sight(self, call: SiteCall) -> SiteStatistics:
         """The sighting of the site that a call belongs to."""
         local = (id(call.module), call.op, call.occurrence, call.functional)
         index = self._keys.get(local)
         if index is None:
             index = self._keys[local] = self._index_of(call)
             self._modules.append(call.module)
-        return self._sightings.setdefault(index, Sighting(index))
+        return self._sightings.setdefault(index, SiteStatistics(index))
 
     def _index_of(self, call: SiteCall) -> int:
         network = self._atlas.network(call.outermost, call.frame)
@@ -105,7 +105,7 @@ class Capture:
         order = len(self._keys)
         return self._atlas.site(network, key, kind=call.kind, order=order, module=call.module, frame=call.frame)
 
-    def produced(self, output: Tensor, sighting: Sighting) -> None:
+    def produced(self, output: Tensor, sighting: SiteStatistics) -> None:
         """Remembers which site made a tensor, for as long as the tensor lives."""
         self._produced[id(output)] = (weakref.ref(output), sighting.index)
 

@@ -19,9 +19,9 @@ from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 from unvanish import source_location
 from unvanish.observe.structure import module_origin
 from unvanish.observe.structure.operation_kinds import unwrapped
-from unvanish.record.change import Birth
+from unvanish.record.change import ModuleOrigin
 from unvanish.record.reading import Axis
-from unvanish.record.structure import Anatomy, Entry, Head, Location, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.structure import Entry, Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 
 # Parameters that belong to no module are listed under a network of this name.
 LOOSE = "parameters"
@@ -38,7 +38,7 @@ class SiteKey:
     functional: bool
 
 
-class Atlas:
+class ModelIndex:
     """Owner of all indices. `anatomy()` is the record of what is known now; `changed` says whether it grew since."""
 
     def __init__(self) -> None:
@@ -209,11 +209,11 @@ class Atlas:
                 self._parameters[index] = replace(self._parameters[index], shape=tuple(tensor.shape))
                 del self._unformed[index]
 
-    def anatomy(self) -> Anatomy:
+    def anatomy(self) -> ModelStructure:
         """The record of all that is known."""
         self._form()
         known = (self._networks, self._site_records, self._parameters, self._groups, self._heads)
-        return Anatomy(*(tuple(each) for each in known))  # pyright: ignore[reportArgumentType]
+        return ModelStructure(*(tuple(each) for each in known))  # pyright: ignore[reportArgumentType]
 
     def path_of(self, module: nn.Module, network: int, holder: nn.Module | None) -> str:
         """The dotted path of `module` in its network. One that is not registered is named after its holder's attribute."""
@@ -234,13 +234,13 @@ class Atlas:
         """The line of the user's source that built each module of a tree, by its path."""
         return {path: source_location.location(self._born.get(module)) for path, module in root.named_modules()}
 
-    def others(self, root: nn.Module) -> tuple[Birth, ...]:
+    def others(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
         """The modules that the user's source built and that live outside of a tree."""
         inside = {id(module) for module in root.modules()}
         built = [
             (module, source_location.location(place)) for module, place in list(self._born.items()) if id(module) not in inside
         ]
-        return tuple(Birth("", type(module).__name__, place) for module, place in built if place is not None)
+        return tuple(ModuleOrigin("", type(module).__name__, place) for module, place in built if place is not None)
 
     def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
         """The known optimizers that own a parameter of a tree."""

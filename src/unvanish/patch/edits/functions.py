@@ -15,7 +15,7 @@ from unvanish.patch.source.arguments import exchanged
 from unvanish.patch.source.parsed_file import Project, Source, argument
 from unvanish.patch.source.torch_names import function_there, renamed_function
 from unvanish.patch.source.value_flow import Flow, Place, Told, closure_of, uses_of
-from unvanish.record.change import Call, Edit, Point
+from unvanish.record.change import CallExchange, Edit, SourcePoint
 
 FUNCTIONS = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "selu"})
 """What remedies call in the place of another activation."""
@@ -25,15 +25,15 @@ FUNCTIONS = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "selu"})
 class _Use:
     """A call in the source that is exchanged: by what, for modules at which paths, and the calls that lead to it."""
 
-    call: Call
+    call: CallExchange
     paths: set[str] = field(default_factory=set[str])
-    leading: set[Point] = field(default_factory=set[Point])
+    leading: set[SourcePoint] = field(default_factory=set[SourcePoint])
 
 
 def exchange(draft: Draft, project: Project, births: Births, edits: Sequence[Edit]) -> None:
     """Has calls in the source be what the edits say. Raises Unsayable where one cannot be, or serves modules that stay as they
     are."""
-    uses: dict[Point, _Use] = {}
+    uses: dict[SourcePoint, _Use] = {}
     for edit in edits:
         for call in edit.calls:
             for depth, point in enumerate(call.points):
@@ -66,7 +66,7 @@ def exchange(draft: Draft, project: Project, births: Births, edits: Sequence[Edi
             renamed_function(draft, source, node, new)
 
 
-def _called(call: Call) -> str:
+def _called(call: CallExchange) -> str:
     """The function that is called instead; "" where the call is dropped. Raises Unsayable for one that is not torch's own."""
     name, _, arguments = call.after.partition("(")
     if call.after == "x":
@@ -83,7 +83,7 @@ def _told(project: Project) -> Told:
     return told
 
 
-def _is_before(source: Source, call: cst.Call, wanted: Call) -> bool:
+def _is_before(source: Source, call: cst.Call, wanted: CallExchange) -> bool:
     """Whether a call is the one that is to be exchanged, as far as its name tells."""
     old = wanted.before.partition("(")[0]
     name = source.torch_function(call.func)
@@ -99,7 +99,7 @@ def _calls(source: Source, call: cst.Call, name: str) -> bool:
 # Who else makes the call
 
 
-def _require_all(project: Project, births: Births, uses: Mapping[Point, _Use], point: Point) -> None:
+def _require_all(project: Project, births: Births, uses: Mapping[SourcePoint, _Use], point: SourcePoint) -> None:
     """Raises Unsayable unless all that makes a call is altered: every module of the class, or every caller of the function."""
     source = project[Path(point.file)]
     call = source.call_ending(point.line, point.column)
@@ -124,7 +124,7 @@ def _require_all(project: Project, births: Births, uses: Mapping[Point, _Use], p
         _require_all(project, births, uses, each)
 
 
-def _ends(project: Project, point: Point, source: Source, call: cst.Call) -> bool:
+def _ends(project: Project, point: SourcePoint, source: Source, call: cst.Call) -> bool:
     return Path(point.file) == source.path and project[source.path].offset(point.line, point.column) == source.end(call)
 
 
@@ -132,7 +132,7 @@ def _ends(project: Project, point: Point, source: Source, call: cst.Call) -> boo
 
 
 def _write(
-    draft: Draft, project: Project, flow: Flow, source: Source, call: cst.Call, wanted: Call
+    draft: Draft, project: Project, flow: Flow, source: Source, call: cst.Call, wanted: CallExchange
 ) -> list[tuple[Place, str, str]]:
     """Has one call be another. What comes back are the places of values to be exchanged in its stead, with their names."""
     old, new = wanted.before.partition("(")[0], _called(wanted)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Call, Point
+from unvanish.record.change import CallExchange, SourcePoint
 from unvanish.remedies.base import Context, Operation
 from unvanish.remedies.edits.method_rewriting import CannotRewrite, Exchange, Rewriting, Substitute, edited_class
 from unvanish.remedies.edits.module_edits import Replace, Rewrite, places
 from unvanish.remedies.graph.call_sites import CallSite
-from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import Kind, op_name
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 
 NAMED_CALLS = 3
 """How many functional calls a message names before it stops."""
@@ -30,7 +30,7 @@ class Activation:
     call: Substitute
 
 
-Choice = Callable[[Step], Activation | None]
+Choice = Callable[[GraphStep], Activation | None]
 """What to put in the place of an activation; None leaves it as it is."""
 
 
@@ -43,10 +43,10 @@ def exchange(
     inside recurrent, attention and transformer layers. A module or a line with such a use among others is left alone too.
     Raises NotApplicable, in the name of `remedy`, where nothing is left to exchange, or where a call cannot be edited.
     """
-    layout = survey(network, context.inputs)
+    layout = trace_graph(network, context.inputs)
     kept_calls = {op_name(kind.__name__) for kind in keep}
 
-    def choice(step: Step) -> Activation | None:
+    def choice(step: GraphStep) -> Activation | None:
         kept = step.op in kept_calls if step.module is None else isinstance(step.module, keep)
         return None if kept else by
 
@@ -56,7 +56,7 @@ def exchange(
     return operations
 
 
-def exchanges(network: nn.Module, layout: Layout, choice: Choice, *, remedy: str) -> tuple[Operation, ...]:
+def exchanges(network: nn.Module, layout: ForwardGraph, choice: Choice, *, remedy: str) -> tuple[Operation, ...]:
     """The operations that put the choice for each exchangeable activation of a layout in its place.
 
     Raises NotApplicable, in the name of `remedy`, where a chosen call cannot be edited: some exchanged and some not would be
@@ -72,20 +72,20 @@ def exchanges(network: nn.Module, layout: Layout, choice: Choice, *, remedy: str
     return (*operations, *_rewrites(network, layout, choice, remedy=remedy))
 
 
-def is_exchangeable(module: nn.Module | None, layout: Layout) -> bool:
+def is_exchangeable(module: nn.Module | None, layout: ForwardGraph) -> bool:
     """Whether every use of an activation module is hidden, and none is a gate."""
     positions = () if module is None else layout.positions(module)
     return bool(positions) and all(is_inner(i, layout) for i in positions)
 
 
-def is_inner(position: int, layout: Layout) -> bool:
+def is_inner(position: int, layout: ForwardGraph) -> bool:
     """Whether an activation is hidden and no gate."""
     return layout.hidden[position] and not layout.is_gate(position)
 
 
-def rewritten(network: nn.Module, calls: Sequence[tuple[Step, Rewriting]], *, remedy: str) -> tuple[Operation, ...]:
+def rewritten(network: nn.Module, calls: Sequence[tuple[GraphStep, Rewriting]], *, remedy: str) -> tuple[Operation, ...]:
     """One operation for each module in whose methods some calls are exchanged. Raises NotApplicable where one cannot be."""
-    owners: dict[str, list[tuple[Step, Rewriting]]] = {}
+    owners: dict[str, list[tuple[GraphStep, Rewriting]]] = {}
     for step, by in calls:
         if step.site is None:
             raise NotApplicable(
@@ -96,12 +96,12 @@ def rewritten(network: nn.Module, calls: Sequence[tuple[Step, Rewriting]], *, re
     return tuple(_rewrite(network, path, several, remedy=remedy) for path, several in owners.items())
 
 
-def _rewrites(network: nn.Module, layout: Layout, choice: Choice, *, remedy: str) -> tuple[Operation, ...]:
+def _rewrites(network: nn.Module, layout: ForwardGraph, choice: Choice, *, remedy: str) -> tuple[Operation, ...]:
     uses: dict[CallSite | None, list[int]] = {}
     for position, step in layout.activations():
         if step.module is None:
             uses.setdefault(step.site, []).append(position)
-    calls: list[tuple[Step, Rewriting]] = []
+    calls: list[tuple[GraphStep, Rewriting]] = []
     for positions in uses.values():
         step = layout.steps[positions[0]]
         new = choice(step) if all(is_inner(i, layout) for i in positions) else None
@@ -110,7 +110,7 @@ def _rewrites(network: nn.Module, layout: Layout, choice: Choice, *, remedy: str
     return rewritten(network, calls, remedy=remedy)
 
 
-def _rewrite(network: nn.Module, path: str, calls: Sequence[tuple[Step, Rewriting]], *, remedy: str) -> Operation:
+def _rewrite(network: nn.Module, path: str, calls: Sequence[tuple[GraphStep, Rewriting]], *, remedy: str) -> Operation:
     module = network.get_submodule(path)
     changes = [Exchange(s.site.method, s.site.spans, s.site.receiver, by) for s, by in calls if s.site is not None]
     try:
@@ -123,12 +123,12 @@ def _rewrite(network: nn.Module, path: str, calls: Sequence[tuple[Step, Rewritin
     return Rewrite(path, module, kind, tuple(_call(step, step.site, by) for step, by in calls if step.site is not None))
 
 
-def _call(step: Step, site: CallSite, by: Rewriting) -> Call:
-    points = tuple(Point(file, *span) for file, span in zip(site.files, site.spans, strict=True))
-    return Call(points, f"{step.op}(x)", by.spelled, linecache.getline(points[-1].file, points[-1].line).strip())
+def _call(step: GraphStep, site: CallSite, by: Rewriting) -> CallExchange:
+    points = tuple(SourcePoint(file, *span) for file, span in zip(site.files, site.spans, strict=True))
+    return CallExchange(points, f"{step.op}(x)", by.spelled, linecache.getline(points[-1].file, points[-1].line).strip())
 
 
-def _reason(network: nn.Module, layout: Layout, *, keep: tuple[type[nn.Module], ...]) -> str:
+def _reason(network: nn.Module, layout: ForwardGraph, *, keep: tuple[type[nn.Module], ...]) -> str:
     name = type(network).__name__
     if any(step.kind is Kind.ACTIVATION and step.path == "" and step.module is not None for step in layout.steps):
         return f"{name} is itself the activation, so there is no place to put another; give the network that holds it"
@@ -159,10 +159,10 @@ def _reason(network: nn.Module, layout: Layout, *, keep: tuple[type[nn.Module], 
     )
 
 
-def _kinds(modules: list[Step], keep: tuple[type[nn.Module], ...]) -> str:
+def _kinds(modules: list[GraphStep], keep: tuple[type[nn.Module], ...]) -> str:
     return " or ".join(sorted({type(step.module).__name__ for step in modules if isinstance(step.module, keep)}))
 
 
-def _described(calls: list[Step]) -> str:
+def _described(calls: list[GraphStep]) -> str:
     named = list(dict.fromkeys(f"{step.op} in {step.path or 'the network itself'}" for step in calls))
     return ", ".join(named[:NAMED_CALLS]) + (f" and {len(named) - NAMED_CALLS} more" if len(named) > NAMED_CALLS else "")

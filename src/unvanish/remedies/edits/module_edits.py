@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unvanish.record.change import Call, Edit
+from unvanish.record.change import CallExchange, Edit
 from unvanish.remedies.base import Operation
 from unvanish.remedies.optimizers.parameters import enrol, forget, withdraw
 
@@ -76,7 +76,7 @@ class Rewrite(Operation):
     path: str
     module: nn.Module
     kind: type[nn.Module]
-    calls: tuple[Call, ...]
+    calls: tuple[CallExchange, ...]
 
     @property
     def edit(self) -> Edit:

@@ -10,10 +10,10 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation
 from unvanish.remedies.edits.module_edits import Place, Replace, places
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph
 from unvanish.remedies.graph.kinds import SEALED, WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.graph.shape_probe import rehearse
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.shape_probe import probe_shapes
+from unvanish.remedies.graph.trace_graph import trace_graph
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -50,11 +50,11 @@ def insertions(network: nn.Module, context: Context, build: Build, *, remedy: st
 
     Raises NotApplicable, in the name of `remedy`, where there is no such place.
     """
-    layout = survey(network, context.inputs)
+    layout = trace_graph(network, context.inputs)
     found = places(network)
     norms = [(path, norm) for path, norm in network.named_modules() if isinstance(norm, BATCH_NORMS) and path]
     tells = context.inputs is not None and any(isinstance(norm, nn.BatchNorm1d) for _, norm in norms)
-    shapes = {call.path: call.shape for call in rehearse(network, context.inputs)} if tells else {}
+    shapes = {call.path: call.shape for call in probe_shapes(network, context.inputs)} if tells else {}
     exchanged = [
         Replace(
             path,
@@ -71,7 +71,7 @@ def insertions(network: nn.Module, context: Context, build: Build, *, remedy: st
     return operations
 
 
-def spots(layout: Layout) -> tuple[Spot, ...]:
+def spots(layout: ForwardGraph) -> tuple[Spot, ...]:
     """Where a normalisation may be put in: no gate, no output, no layer that is read elsewhere or runs several times."""
     read = {step.path.rpartition(".")[0] for step in layout.steps if step.op == PARAMETER}
     found: list[Spot] = []
@@ -99,14 +99,14 @@ def inserted(spot: Spot, norm: nn.Module, found: Mapping[nn.Module, tuple[Place,
     return Replace(spot.path, layer, nn.Sequential(layer, norm), found[layer], layer, "insert")
 
 
-def require_features_second(network: nn.Module, context: Context, layout: Layout, *, remedy: str, kind: str) -> None:
+def require_features_second(network: nn.Module, context: Context, layout: ForwardGraph, *, remedy: str, kind: str) -> None:
     """Raises NotApplicable where a layer puts out (batch, time, features), or may do so, and features are expected second."""
     chosen = spots(layout)
     if context.inputs is None:
         if any(isinstance(spot.layer, nn.Linear) for spot in chosen):
             _require_no_sequence(network, layout, remedy=remedy)
         return
-    shapes = {call.path: call.shape for call in rehearse(network, context.inputs)}
+    shapes = {call.path: call.shape for call in probe_shapes(network, context.inputs)}
     for spot in chosen:
         shape = shapes.get(spot.path)
         if shape is not None and len(shape) != spot.axes:
@@ -116,7 +116,7 @@ def require_features_second(network: nn.Module, context: Context, layout: Layout
             )
 
 
-def reason(network: nn.Module, layout: Layout) -> str:
+def reason(network: nn.Module, layout: ForwardGraph) -> str:
     """Why a network has no place for a normalisation, and what to do."""
     name = type(network).__name__
     hidden = [position for position, _ in layout.activations() if layout.hidden[position]]
@@ -149,13 +149,13 @@ def _axes(norm: nn.Module, shape: tuple[int, ...]) -> int:
     return 5 if isinstance(norm, nn.BatchNorm3d) else len(shape) or 2
 
 
-def _can_wrap(layout: Layout, source: int) -> bool:
+def _can_wrap(layout: ForwardGraph, source: int) -> bool:
     """Whether a layer can be put into nn.Sequential(layer, norm): it runs once, and feeds one operation alone."""
     module = layout.steps[source].module
     return module is not None and len(layout.positions(module)) == 1 and len(layout.consumers[source]) == 1
 
 
-def _require_no_sequence(network: nn.Module, layout: Layout, *, remedy: str) -> None:
+def _require_no_sequence(network: nn.Module, layout: ForwardGraph, *, remedy: str) -> None:
     kinds = sorted({type(m).__name__ for m in network.modules() if isinstance(m, (*SEALED, nn.Embedding))})
     calls = sorted({step.op for step in layout.steps if step.op in _SEQUENCE_CALLS})
     if kinds or calls:

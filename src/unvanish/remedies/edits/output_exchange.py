@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from unvanish.errors import NotApplicable
 from unvanish.record.change import Edit
 from unvanish.remedies.base import Context, Operation
-from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import WEIGHTED
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.layers.bounded import LogSoftmaxBehind, SoftmaxBehind, sigmoid_behind
 from unvanish.remedies.structure.outer_layers import at_output
 from unvanish.remedies.structure.output_squash import LOGARITHMS, dropped, squashes
@@ -23,14 +23,14 @@ Behind = Callable[[nn.Module, Any, Any], Any]
 
 
 def ended(
-    network: nn.Module, context: Context, behind: Callable[[Layout], Behind], *, op: str, remedy: str
+    network: nn.Module, context: Context, behind: Callable[[ForwardGraph], Behind], *, op: str, remedy: str
 ) -> tuple[Operation, ...]:
     """The operations that drop what squeezes the output and end the network in `op`, by the hook that is chosen for its layout.
 
     Raises NotApplicable, in the name of `remedy`, where it ends so already, puts out logarithms, or cannot be followed.
     """
     name = type(network).__name__
-    layout = survey(network, context.inputs)
+    layout = trace_graph(network, context.inputs)
     if not layout.traced and len(layout.steps) > 1:
         raise NotApplicable(
             f"{remedy}: the forward of {name} could not be traced, so that it is not known what it ends in; pass inputs=, or put "
@@ -48,7 +48,7 @@ def ended(
     return (*dropped(network, there, remedy=remedy), _End(name, op, behind(layout)))
 
 
-def classes(layout: Layout) -> tuple[int, int | None]:
+def classes(layout: ForwardGraph) -> tuple[int, int | None]:
     """The axis along which the last layer puts out its features, the last of a Linear layer, the second of a convolution; and how
     many they are, where that is known."""
     last = [layout.steps[at].module for at in at_output(layout)]
@@ -78,7 +78,7 @@ class _End(Operation):
         network.register_forward_hook(self.behind)
 
 
-def _is_right(step: Step, op: str, layout: Layout) -> bool:
+def _is_right(step: GraphStep, op: str, layout: ForwardGraph) -> bool:
     """Whether a step is what is wanted: a softmax that is known to run over the classes, or another operation of that name."""
     if step.op.removeprefix("bounded") != op:
         return False

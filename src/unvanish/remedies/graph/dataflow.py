@@ -16,24 +16,24 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from unvanish.remedies.graph.call_sites import call_site
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
-from unvanish.remedies.graph.model_copy import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, paths_of, without_trace
 from unvanish.remedies.graph.shape_probe import fed, misfit
 
 
-def followed(network: nn.Module, inputs: Any) -> Layout:
+def followed(network: nn.Module, inputs: Any) -> ForwardGraph:
     """The layout of one forward pass in evaluation mode. Cost: a copy of the network, and a pass. Raises UsageError where the
     network does not take the inputs."""
     try:
         with without_trace():
-            double = stand_in(network)
+            double = model_copy(network)
             trail = _Trail(network, double)
             with trail, trail.hooked():
                 trail.leave(fed(double, inputs, first=trail.enter))
     except Exception as fault:  # the user's forward may raise anything
         raise misfit(network, fault) from fault
-    return Layout.of(trail.steps, traced=True)
+    return ForwardGraph.of(trail.steps, traced=True)
 
 
 class _Trail(TorchFunctionMode):
@@ -41,7 +41,7 @@ class _Trail(TorchFunctionMode):
 
     def __init__(self, network: nn.Module, double: nn.Module) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.steps: list[GraphStep] = []
         self._network = network
         self._double = double
         self._paths = paths_of(double)
@@ -53,11 +53,11 @@ class _Trail(TorchFunctionMode):
     def enter(self, batch: Any) -> None:
         """Takes in the tensors that the pass begins with."""
         for tensor in _tensors(batch):
-            self._add(Step("", "placeholder", Kind.OTHER), tensor)
+            self._add(GraphStep("", "placeholder", Kind.OTHER), tensor)
 
     def leave(self, result: Any) -> None:
         """Takes in what the pass ended with."""
-        self.steps.append(Step("", "output", Kind.OTHER, self._sources(result)))
+        self.steps.append(GraphStep("", "output", Kind.OTHER, self._sources(result)))
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -84,7 +84,7 @@ class _Trail(TorchFunctionMode):
         site = call_site(inspect.currentframe(), self._paths, receiver=getattr(torch.Tensor, name, None) is func)
         path = self._paths.get(self._inside[-1], "") if self._inside else ""
         plain = len(args) + len(given) - ("inplace" in given) == 1
-        self._add(Step(path, op, kind, sources, site=site, plain=plain), *made)
+        self._add(GraphStep(path, op, kind, sources, site=site, plain=plain), *made)
         return result
 
     @contextmanager
@@ -114,7 +114,7 @@ class _Trail(TorchFunctionMode):
         path = self._paths[module]
         real = self._network.get_submodule(path)
         site = call_site(inspect.currentframe(), self._paths, receiver=False)
-        step = Step(path, op_name(type(real).__name__), kind_of(real), self._sources((args, kwargs)), real, site)
+        step = GraphStep(path, op_name(type(real).__name__), kind_of(real), self._sources((args, kwargs)), real, site)
         self._add(step, *_tensors(result))
 
     def _sources(self, values: Any) -> tuple[int, ...]:
@@ -122,10 +122,10 @@ class _Trail(TorchFunctionMode):
 
     def _maker(self, tensor: Tensor) -> int | None:
         if id(tensor) in self._parameters and id(tensor) not in self._makers:
-            self._add(Step(self._parameters[id(tensor)], PARAMETER, Kind.OTHER), tensor)
+            self._add(GraphStep(self._parameters[id(tensor)], PARAMETER, Kind.OTHER), tensor)
         return self._makers.get(id(tensor))
 
-    def _add(self, step: Step, *made: Tensor) -> None:
+    def _add(self, step: GraphStep, *made: Tensor) -> None:
         self.steps.append(step)
         for tensor in made:
             self._note(tensor, len(self.steps) - 1)

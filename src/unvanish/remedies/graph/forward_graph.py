@@ -25,7 +25,7 @@ _PASSING = (Kind.NEUTRAL, Kind.RESHAPE, Kind.NORMALISATION)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class GraphStep:
     """One operation of the forward pass.
 
     `path` is the module path of the module, or of the module whose `forward` made the call where `module` is None. `site` is
@@ -44,21 +44,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ForwardGraph:
     """The steps of one forward pass in order.
 
     `consumers[i]` are the positions that take the result of step i, `hidden[i]` tells whether a weighted layer comes after it,
     and `uses` where a module runs.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[GraphStep, ...]
     consumers: tuple[tuple[int, ...], ...]
     hidden: tuple[bool, ...]
     uses: Mapping[nn.Module, tuple[int, ...]]
     traced: bool
 
     @classmethod
-    def of(cls, steps: Sequence[Step], *, traced: bool, doubtful: Collection[int] = ()) -> Layout:
+    def of(cls, steps: Sequence[GraphStep], *, traced: bool, doubtful: Collection[int] = ()) -> ForwardGraph:
         """The layout of steps that are in order: a step's sources come before it. `doubtful` ones do not count as hidden."""
         consumers: list[list[int]] = [[] for _ in steps]
         for position, step in enumerate(steps):
@@ -84,11 +84,11 @@ class Layout:
         """Where a module runs: several positions where it is shared, none where it is never called."""
         return self.uses.get(module, ())
 
-    def activations(self) -> Iterator[tuple[int, Step]]:
+    def activations(self) -> Iterator[tuple[int, GraphStep]]:
         """The elementwise activations with their positions."""
         return ((i, step) for i, step in enumerate(self.steps) if step.kind is Kind.ACTIVATION)
 
-    def following(self, position: int) -> Step | None:
+    def following(self, position: int) -> GraphStep | None:
         """The nearest activation or weighted layer behind a step, an activation first; None where neither is known."""
         queue, seen, weight = deque(self.consumers[position]), {position}, None
         while queue:
@@ -123,7 +123,7 @@ class Layout:
         return kind is Kind.PRODUCT or (kind in (Kind.NEUTRAL, Kind.RESHAPE) and self.is_gate(position))
 
 
-def _stands_between_layers(position: int, steps: Sequence[Step], consumers: Sequence[Sequence[int]]) -> bool:
+def _stands_between_layers(position: int, steps: Sequence[GraphStep], consumers: Sequence[Sequence[int]]) -> bool:
     """Whether a softmax or an exponential does nothing but lead from one weighted layer to the next, as an activation does.
 
     In attention it weighs other signals, so what comes next is no layer with weights of its own.
@@ -135,7 +135,7 @@ def _stands_between_layers(position: int, steps: Sequence[Step], consumers: Sequ
     )
 
 
-def _layers_only(first: Sequence[int], steps: Sequence[Step], onward: Callable[[int], Sequence[int]]) -> bool:
+def _layers_only(first: Sequence[int], steps: Sequence[GraphStep], onward: Callable[[int], Sequence[int]]) -> bool:
     """Whether every way from some steps comes to a weighted layer, past nothing but what passes a signal on."""
     queue, seen = deque(first), set[int]()
     while queue:

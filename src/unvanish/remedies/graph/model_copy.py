@@ -27,7 +27,7 @@ _HOOKS = (
 )
 
 
-def stand_in(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
+def model_copy(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
     """A copy of the network in evaluation mode, without its hooks. Tensors in `shared` are not copied but used by both.
 
     Raises whatever copying the user's modules raises.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from unvanish.remedies.graph.forward_graph import Step
+from unvanish.remedies.graph.forward_graph import GraphStep
 from unvanish.remedies.graph.kinds import op_name
 from unvanish.theory.nonlinearity import Nonlinearity, elu, find, leaky_relu
 
 
-def nonlinearity_of(step: Step) -> Nonlinearity | None:
+def nonlinearity_of(step: GraphStep) -> Nonlinearity | None:
     """The catalogue's entry for an activation step, with the module's own settings; None where there is no formula.
 
     A call in a `forward` is taken with torch's default settings, since the layout does not keep its arguments. A PReLU is the

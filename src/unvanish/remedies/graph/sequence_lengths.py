@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from unvanish.remedies.graph.kinds import NORMALISATIONS
-from unvanish.remedies.graph.model_copy import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, paths_of, without_trace
 from unvanish.remedies.graph.shape_probe import fed, misfit
 
 Look = Callable[[nn.RNNBase | nn.RNNCellBase, str, Any, Any, Any], None]
 """Gets a recurrent module, its path, its input, the state that it was given (or None), and what it returned."""
 
 
-def spans(network: nn.Module, inputs: Any) -> dict[str, int]:
+def sequence_lengths(network: nn.Module, inputs: Any) -> dict[str, int]:
     """The most steps through which each recurrent module carried its state, by path. Cost: a copy of the network, and a pass.
 
     Calls that are given a state count as the continuation of the one before. Raises UsageError where the network does not take the
@@ -65,7 +65,7 @@ def altered(network: nn.Module, inputs: Any) -> tuple[str, ...]:
 def _rehearse(network: nn.Module, inputs: Any, look: Look) -> None:
     try:
         with without_trace():
-            double = stand_in(network)
+            double = model_copy(network)
             for module, path in paths_of(double).items():
                 module.training = not isinstance(module, NORMALISATIONS)  # dropout acts, batch statistics do not
                 if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unvanish.errors import UsageError
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Call:
     shape: tuple[int, ...]
 
 
-def rehearse(network: nn.Module, inputs: Any) -> tuple[Call, ...]:
+def probe_shapes(network: nn.Module, inputs: Any) -> tuple[Call, ...]:
     """The calls of one forward pass in evaluation mode, in the order in which they ended. Cost: a copy of the network.
 
     `inputs` is a tensor, a tuple of positional or a dict of keyword arguments. Raises UsageError where the network does not
@@ -30,7 +30,7 @@ def rehearse(network: nn.Module, inputs: Any) -> tuple[Call, ...]:
     calls: list[Call] = []
     try:
         with without_trace():
-            double = stand_in(network)
+            double = model_copy(network)
             for path, module in double.named_modules():
                 module.register_forward_hook(_note(path, calls))
             fed(double, inputs)

@@ -15,16 +15,16 @@ from torch import Tensor, fx, nn
 
 from unvanish.remedies.graph.call_sites import call_site
 from unvanish.remedies.graph.dataflow import followed
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import ARITHMETIC, Kind, is_one_operation, kind_of, kind_of_call, op_name
-from unvanish.remedies.graph.model_copy import paths_of, stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, paths_of, without_trace
 from unvanish.remedies.graph.parameter_products import factor_of
 
 _CALLS = ("call_function", "call_method")
 _SITE = "unvanish_site"
 
 
-def survey(network: nn.Module, inputs: Any = None) -> Layout:
+def trace_graph(network: nn.Module, inputs: Any = None) -> ForwardGraph:
     """The network's layout: traced where possible, otherwise by the order of modules. Cost: about 0.2 ms an operation.
 
     Raises UsageError where `inputs` are needed and do not fit.
@@ -33,7 +33,7 @@ def survey(network: nn.Module, inputs: Any = None) -> Layout:
         return _registered(network)
     try:
         with without_trace():
-            double = stand_in(network, shared=network.parameters())
+            double = model_copy(network, shared=network.parameters())
             graph = _Tracer(paths_of(double)).trace(double, concrete_args=_settings(double))
     except Exception:  # whatever the user's own forward raises when it meets a placeholder means only: cannot be traced
         return _registered(network) if inputs is None else followed(network, inputs)
@@ -59,9 +59,9 @@ class _Tracer(fx.Tracer):
         return proxy
 
 
-def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
+def _traced(graph: fx.Graph, network: nn.Module) -> ForwardGraph:
     position: dict[fx.Node, int] = {}
-    steps: list[Step] = []
+    steps: list[GraphStep] = []
     parameters = dict(network.named_parameters(remove_duplicate=False))
     for node in graph.nodes:
         position[node] = len(steps)
@@ -69,14 +69,14 @@ def _traced(graph: fx.Graph, network: nn.Module) -> Layout:
         steps.append(_step(node, sources, network, parameters))
         if _works_in_place(node):  # what was one step's result until here is this one's from here on
             position |= dict.fromkeys(node.all_input_nodes[:1], position[node])
-    return Layout.of(steps, traced=True)
+    return ForwardGraph.of(steps, traced=True)
 
 
-def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module, parameters: Mapping[str, Tensor]) -> Step:
+def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module, parameters: Mapping[str, Tensor]) -> GraphStep:
     if node.op == "call_module":
         path = str(node.target)
         module = network.get_submodule(path)
-        return Step(path, op_name(type(module).__name__), kind_of(module), sources, module, node.meta.get(_SITE))
+        return GraphStep(path, op_name(type(module).__name__), kind_of(module), sources, module, node.meta.get(_SITE))
     if node.op in _CALLS:
         op = _called(node.target)
         kind = kind_of_call(op)
@@ -85,10 +85,10 @@ def _step(node: fx.Node, sources: tuple[int, ...], network: nn.Module, parameter
             kind = Kind.NEUTRAL
         plain = len(node.args) + len(node.kwargs) - ("inplace" in node.kwargs) == 1
         factor = factor_of(node, op, parameters) if kind is Kind.WEIGHT else None
-        return Step(_caller(node), op, kind, sources, site=node.meta.get(_SITE), plain=plain, factor=factor)
+        return GraphStep(_caller(node), op, kind, sources, site=node.meta.get(_SITE), plain=plain, factor=factor)
     if node.op == "get_attr":
-        return Step(str(node.target), PARAMETER, Kind.OTHER, sources)
-    return Step("", op_name(node.op), Kind.OTHER, sources)
+        return GraphStep(str(node.target), PARAMETER, Kind.OTHER, sources)
+    return GraphStep("", op_name(node.op), Kind.OTHER, sources)
 
 
 def _settings(network: nn.Module) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _caller(node: fx.Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-def _registered(network: nn.Module) -> Layout:
+def _registered(network: nn.Module) -> ForwardGraph:
     """The layout by the order in which modules were registered; a shared module counts under each of its names.
 
     An activation that hangs beside the last weighted layer, or beside a module that holds it, may run after it wherever it was
@@ -125,18 +125,18 @@ def _registered(network: nn.Module) -> Layout:
     steps = _ordered(network, [path for path, _ in network.named_modules(remove_duplicate=False)])
     last = next((step.path for step in reversed(steps) if step.kind is Kind.WEIGHT), "")
     loose = {path for path in ("", *_above(last)) if not isinstance(network.get_submodule(path), nn.Sequential)}
-    return Layout.of(
+    return ForwardGraph.of(
         steps,
         traced=False,
         doubtful={i for i, s in enumerate(steps) if s.kind is Kind.ACTIVATION and s.path.rpartition(".")[0] in loose},
     )
 
 
-def _ordered(network: nn.Module, paths: Iterable[str]) -> list[Step]:
+def _ordered(network: nn.Module, paths: Iterable[str]) -> list[GraphStep]:
     """The modules that are one operation, in a given order, of which only neighbours in nn.Sequential are known to be joined."""
     modules = dict(network.named_modules(remove_duplicate=False))
     whole = {path for path, module in modules.items() if is_one_operation(module)}
-    steps: list[Step] = []
+    steps: list[GraphStep] = []
     last = ""
     for path in paths:
         module = modules[path]
@@ -144,7 +144,7 @@ def _ordered(network: nn.Module, paths: Iterable[str]) -> list[Step]:
         if container or not whole.isdisjoint(_above(path)):
             continue
         sources = (len(steps) - 1,) if steps and _in_sequence(last, path, network) else ()
-        steps.append(Step(path, op_name(type(module).__name__), kind_of(module), sources, module))
+        steps.append(GraphStep(path, op_name(type(module).__name__), kind_of(module), sources, module))
         last = path
     return steps
 

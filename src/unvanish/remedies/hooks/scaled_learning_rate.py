@@ -15,7 +15,7 @@ WARMED = "unvanish_warmup"
 """The entry of a group that counts its warm-up steps; there it goes through the optimizer's `state_dict`."""
 
 
-class Pace(ABC):
+class ScaledLearningRate(ABC):
     """Multiplies the learning rate of every group for the length of a step."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Pace(ABC):
 
 
 @final
-class ScaledRate(Pace):
+class ScaledRate(ScaledLearningRate):
     """A constant factor for each group; a group that is added later has the last one."""
 
     def __init__(self, factors: Sequence[float]) -> None:
@@ -67,7 +67,7 @@ class ScaledRate(Pace):
 
 
 @final
-class WarmUp(Pace):
+class WarmUp(ScaledLearningRate):
     """A factor of t / N at step t of the first N steps of a group, and then 1. `lengths` has N by the place of the group."""
 
     def __init__(self, lengths: Mapping[int, int]) -> None:

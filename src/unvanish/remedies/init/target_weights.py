@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Operation
 from unvanish.remedies.edits.module_edits import Fill, Initialise
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph
 from unvanish.remedies.graph.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
 from unvanish.remedies.graph.parameter_products import TURNS, Factor
 from unvanish.remedies.init.orthogonal import group_count
@@ -45,7 +45,7 @@ class Target:
         """How many groups of channels are kept apart."""
         return group_count(self.layer)
 
-    def gain(self, layout: Layout) -> float:
+    def gain(self, layout: ForwardGraph) -> float:
         """The gain of what follows the layer."""
         return gain_behind(self.layer, layout)
 
@@ -74,7 +74,7 @@ class OwnTarget:
         taps = math.prod(self.weight.shape[axis] for axis in self.factor.inputs[1:])
         return float(into), float(out * taps)
 
-    def gain(self, layout: Layout) -> float:
+    def gain(self, layout: ForwardGraph) -> float:
         """The gain of what follows the product."""
         return _gain_at(self.position, layout)
 
@@ -98,7 +98,7 @@ def _filling(path: str, before: str, after: str, weight: nn.Parameter, fill: Fil
     return Initialise(path, before, after if bias is None else f"{after}; bias 0", tuple(fills))
 
 
-def drawable(network: nn.Module, layout: Layout, *, remedy: str) -> tuple[Target | OwnTarget, ...]:
+def drawable(network: nn.Module, layout: ForwardGraph, *, remedy: str) -> tuple[Target | OwnTarget, ...]:
     """The weights of layers, and those of the user's own modules. Raises NotApplicable, in the name of `remedy`, where there are
     none."""
     own = tuple(_own_targets(network, layout))
@@ -110,7 +110,7 @@ def drawable(network: nn.Module, layout: Layout, *, remedy: str) -> tuple[Target
         return own
 
 
-def _own_targets(network: nn.Module, layout: Layout) -> Iterator[OwnTarget]:
+def _own_targets(network: nn.Module, layout: ForwardGraph) -> Iterator[OwnTarget]:
     """Parameters that nothing is done with but to multiply signals; of several products, the first counts."""
     parameters = dict(network.named_parameters(remove_duplicate=False))
     taken = {id(p) for module in network.modules() if isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
@@ -130,7 +130,7 @@ def _own_targets(network: nn.Module, layout: Layout) -> Iterator[OwnTarget]:
         yield OwnTarget(path, name, step.factor, position, weight, _bias_behind(position, step.factor, parameters, layout))
 
 
-def _only_multiplies(position: int, layout: Layout, path: str) -> bool:
+def _only_multiplies(position: int, layout: ForwardGraph, path: str) -> bool:
     """Whether a parameter goes, as it is or turned, into products alone."""
     readers = [(at, layout.steps[at]) for at in layout.consumers[position]]
     return all(
@@ -139,7 +139,9 @@ def _only_multiplies(position: int, layout: Layout, path: str) -> bool:
     )
 
 
-def _bias_behind(position: int, factor: Factor, parameters: Mapping[str, nn.Parameter], layout: Layout) -> nn.Parameter | None:
+def _bias_behind(
+    position: int, factor: Factor, parameters: Mapping[str, nn.Parameter], layout: ForwardGraph
+) -> nn.Parameter | None:
     """The trainable parameter that the product is given as a bias, or that is added to it next, one number an output."""
     outputs = math.prod(parameters[factor.path].shape[axis] for axis in factor.outputs)
     for at in (position, *_sums_behind(position, layout)):
@@ -150,7 +152,7 @@ def _bias_behind(position: int, factor: Factor, parameters: Mapping[str, nn.Para
     return None
 
 
-def _sums_behind(position: int, layout: Layout) -> Iterator[int]:
+def _sums_behind(position: int, layout: ForwardGraph) -> Iterator[int]:
     """The sums that take a result as it is or in another shape."""
     for at in layout.consumers[position]:
         step = layout.steps[at]
@@ -185,7 +187,7 @@ def targets(network: nn.Module, *, remedy: str) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def gain_behind(layer: nn.Module, layout: Layout) -> float:
+def gain_behind(layer: nn.Module, layout: ForwardGraph) -> float:
     """The gain of what follows a layer: its activation, or 1 before another weighted layer and at the network's output.
 
     Where the layout cannot tell (an activation called in a `forward` that could not be traced), the network's own activation
@@ -195,7 +197,7 @@ def gain_behind(layer: nn.Module, layout: Layout) -> float:
     return _gain_at(positions[0] if positions else None, layout)
 
 
-def _gain_at(position: int | None, layout: Layout) -> float:
+def _gain_at(position: int | None, layout: ForwardGraph) -> float:
     if position is not None:
         follower = layout.following(position)
         if follower is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import UsageError
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 from unvanish.remedies.graph.shape_probe import fed
 from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive
 from unvanish.remedies.hooks.clip_norm import ClipNorm
@@ -128,7 +128,7 @@ def double_of(network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Opti
 
     Raises whatever copying the user's objects raises.
     """
-    double = stand_in(network)
+    double = model_copy(network)
     if network.training:
         for mine, theirs in zip(double.modules(), network.modules(), strict=True):
             mine.training = theirs.training

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import NORMALISATIONS, WEIGHTED, Kind
 from unvanish.remedies.structure.branches import Branch
 
@@ -26,7 +26,7 @@ class End:
     position: int
 
 
-def branch_ends(branch: Branch, layout: Layout) -> tuple[End, ...] | None:
+def branch_ends(branch: Branch, layout: ForwardGraph) -> tuple[End, ...] | None:
     """The last layer of a branch, or its last normalisation where that has parameters; several where the branch joins some.
 
     None where zeros there would not do: behind them comes a sigmoid, which makes 1/2 of zero, or a rectifier, which lets no
@@ -35,7 +35,7 @@ def branch_ends(branch: Branch, layout: Layout) -> tuple[End, ...] | None:
     return _ends(branch.end, frozenset(branch.steps), layout)
 
 
-def _ends(position: int, inside: frozenset[int], layout: Layout) -> tuple[End, ...] | None:
+def _ends(position: int, inside: frozenset[int], layout: ForwardGraph) -> tuple[End, ...] | None:
     if position not in inside:
         return None
     step = layout.steps[position]
@@ -50,7 +50,7 @@ def _ends(position: int, inside: frozenset[int], layout: Layout) -> tuple[End, .
     return tuple(end for each in known for end in each) if known and len(known) == len(found) else None
 
 
-def _layer(step: Step, position: int) -> tuple[End, ...] | None:
+def _layer(step: GraphStep, position: int) -> tuple[End, ...] | None:
     if isinstance(step.module, nn.MultiheadAttention):
         return (End(f"{step.path}.out_proj", step.module.out_proj, position),)
     if (
@@ -61,7 +61,7 @@ def _layer(step: Step, position: int) -> tuple[End, ...] | None:
     return None
 
 
-def _gives_zero_for_zero(step: Step) -> bool:
+def _gives_zero_for_zero(step: GraphStep) -> bool:
     if step.kind is Kind.ACTIVATION:
         return step.op in _TRANSPARENT
     return step.kind is not Kind.OTHER or step.op in _PASSING

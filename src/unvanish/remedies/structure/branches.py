@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph
 from unvanish.remedies.graph.kinds import Kind
 
 _SUMS = frozenset({"add", "iadd"})
@@ -35,7 +35,7 @@ class Branch:
     steps: tuple[int, ...]
     normalised: bool
 
-    def weights(self, layout: Layout) -> tuple[int, ...]:
+    def weights(self, layout: ForwardGraph) -> tuple[int, ...]:
         """The positions of the weighted layers on the branch."""
         return tuple(at for at in self.steps if layout.steps[at].kind is Kind.WEIGHT)
 
@@ -61,7 +61,7 @@ class _Parting:
     complete: bool
 
 
-def residual_branches(layout: Layout) -> tuple[Branch, ...]:
+def residual_branches(layout: ForwardGraph) -> tuple[Branch, ...]:
     """The residual branches of a traced layout, in order of their sums.
 
     Cost: linear in the steps between parting and sum, of which FARTHEST at most are looked at.
@@ -69,7 +69,7 @@ def residual_branches(layout: Layout) -> tuple[Branch, ...]:
     return tuple(_found(layout)) if layout.traced else ()
 
 
-def _found(layout: Layout) -> Iterator[Branch]:
+def _found(layout: ForwardGraph) -> Iterator[Branch]:
     for position, step in enumerate(layout.steps):
         if step.op not in _SUMS or step.kind is not Kind.OTHER:
             continue
@@ -82,7 +82,7 @@ def _found(layout: Layout) -> Iterator[Branch]:
             yield Branch(position, way.end, way.steps, normalised)
 
 
-def _branch_of(parting: _Parting, layout: Layout) -> _Way | None:
+def _branch_of(parting: _Parting, layout: ForwardGraph) -> _Way | None:
     """The way past which the signal also flows as it is, or, where all of it comes from one point, through a projection alone."""
     for way, past in (parting.ways, parting.ways[::-1]):
         weighted = way.bends > 0 and any(layout.steps[at].kind is Kind.WEIGHT for at in way.steps)
@@ -91,7 +91,7 @@ def _branch_of(parting: _Parting, layout: Layout) -> _Way | None:
     return None
 
 
-def _partings(one: int, other: int, layout: Layout) -> Iterator[_Parting]:
+def _partings(one: int, other: int, layout: ForwardGraph) -> Iterator[_Parting]:
     """The points from which a signal reaches both of two steps, the nearest first, with the ways from there.
 
     Walks back from both, latest step first, and stops at every step that both have passed while all that is left to visit
@@ -130,13 +130,13 @@ def _partings(one: int, other: int, layout: Layout) -> Iterator[_Parting]:
                     fewest[source, each] = min(bends, fewest.get((source, each), bends))
 
 
-def _way(end: int, passed: Sequence[tuple[int, int]], side: int, bends: int, layout: Layout) -> _Way:
+def _way(end: int, passed: Sequence[tuple[int, int]], side: int, bends: int, layout: ForwardGraph) -> _Way:
     alone = tuple(at for at, label in reversed(passed) if label == side)
     normalised = any(label & side and layout.steps[at].kind is Kind.NORMALISATION for at, label in passed)
     return _Way(end, alone, bends, normalised)
 
 
-def _is_projection(past: _Way, way: _Way, layout: Layout) -> bool:
+def _is_projection(past: _Way, way: _Way, layout: ForwardGraph) -> bool:
     """Whether one way is a single layer and nothing that bends, and the other more. Layers that run again are recurrence."""
     own = Counter(layout.steps[at].kind for at in past.steps)
     other = Counter(layout.steps[at].kind for at in way.steps)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import ACTIVATIONS, WEIGHTED, Kind, WeightedLayer, op_name
 from unvanish.remedies.layers.tailored import TailoredActivation
 
@@ -19,9 +19,9 @@ _CLASSES = {op_name(kind.__name__): kind for kind in ACTIVATIONS if kind not in 
 class Link:
     """A layer that runs once, the modules between it and its hidden activation, and that activation: a module or a call."""
 
-    layer: Step
-    between: tuple[Step, ...]
-    activation: Step
+    layer: GraphStep
+    between: tuple[GraphStep, ...]
+    activation: GraphStep
 
     @property
     def weighted(self) -> WeightedLayer:
@@ -49,7 +49,7 @@ class Link:
         return set(layer.stride) == {1} and bool(pairs) and all(2 * p == d * (k - 1) for p, d, k in pairs)
 
 
-def links(layout: Layout) -> tuple[Link, ...]:
+def links(layout: ForwardGraph) -> tuple[Link, ...]:
     """The links whose activation is theirs alone, or shared by links alone: those that can be taken out of the chain whole."""
     read = {step.path.rpartition(".")[0] for step in layout.steps if step.op == PARAMETER}
     uses: dict[object, list[Link | None]] = {}
@@ -66,14 +66,14 @@ def _built(op: str) -> nn.Module:
     return kind()
 
 
-def _link(position: int, layout: Layout, read: set[str]) -> Link | None:
+def _link(position: int, layout: ForwardGraph, read: set[str]) -> Link | None:
     """The link that ends with an activation; None where it is none."""
     activation = layout.steps[position]
     if not layout.hidden[position] or layout.is_gate(position):
         return None
     if activation.module is None and not (activation.plain and activation.op in _CLASSES):
         return None
-    between: list[Step] = []
+    between: list[GraphStep] = []
     while len(layout.steps[position].sources) == 1:
         (position,) = layout.steps[position].sources
         step = layout.steps[position]
@@ -88,11 +88,11 @@ def _link(position: int, layout: Layout, read: set[str]) -> Link | None:
     return None
 
 
-def _keeps_shape(step: Step) -> bool:
+def _keeps_shape(step: GraphStep) -> bool:
     return "pool" not in step.op
 
 
-def activations_of(chosen: Sequence[Link]) -> tuple[list[Step], list[Step]]:
+def activations_of(chosen: Sequence[Link]) -> tuple[list[GraphStep], list[GraphStep]]:
     """The activation modules and the calls that some links end with, each once."""
     modules = {link.activation.module: link.activation for link in chosen if link.activation.module is not None}
     calls = {link.activation.site: link.activation for link in chosen if link.activation.module is None}

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.kinds import NORMALISATIONS, Kind
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 from unvanish.remedies.graph.shape_probe import fed, misfit
-from unvanish.remedies.graph.trace_graph import survey
-from unvanish.remedies.structure.custom_cells import NoCell, OwnCell
+from unvanish.remedies.graph.trace_graph import trace_graph
+from unvanish.remedies.structure.custom_cells import CustomCell, NoCell
 
 _REPEATED = 3
 """How many calls are made again, on a fresh copy of the cell and in the other order. What counts its calls shows at the first."""
@@ -103,7 +103,7 @@ def calls(network: nn.Module, inputs: Any, paths: Mapping[str, nn.Module]) -> di
     return seen
 
 
-def recognised(module: nn.Module, seen: Calls) -> OwnCell:
+def recognised(module: nn.Module, seen: Calls) -> CustomCell:
     """What is known of a cell by its calls. Raises NoCell, without a word where no result of the module ever came back to it."""
     if not any(seen.handovers):
         raise NoCell
@@ -122,9 +122,9 @@ def recognised(module: nn.Module, seen: Calls) -> OwnCell:
         raise
     except Exception as fault:  # the user's forward may raise anything
         raise NoCell(f"cannot be run alone ({type(fault).__name__}: {fault})") from fault
-    if _is_gated(survey(module, next(given for given, _ in seen.repeatable if given[state] is not None))):
+    if _is_gated(trace_graph(module, next(given for given, _ in seen.repeatable if given[state] is not None))):
         raise NoCell("has gates already")
-    return OwnCell(module, features, hidden, (seen.names[0], seen.names[1]), state, seen.renamed, state in seen.copied)
+    return CustomCell(module, features, hidden, (seen.names[0], seen.names[1]), state, seen.renamed, state in seen.copied)
 
 
 def _widths(seen: Calls, state: int) -> tuple[int, int]:
@@ -155,7 +155,7 @@ def _tried(module: nn.Module, seen: Calls, state: int) -> None:
             raise NoCell("depends on more than its input and its state (dropout, a count of its calls, a start of its own)")
 
 
-def _is_gated(layout: Layout) -> bool:
+def _is_gated(layout: ForwardGraph) -> bool:
     """Whether a sigmoid's result scales something, with no layer and no activation between."""
     for start, step in layout.activations():
         queue, met = list(layout.consumers[start]) if step.op in _GATES else [], set[int]()
@@ -172,7 +172,7 @@ def _is_gated(layout: Layout) -> bool:
 
 def _rehearsing(network: nn.Module) -> nn.Module:
     """A copy in which dropout acts and batch statistics do not."""
-    double = stand_in(network)
+    double = model_copy(network)
     for module in double.modules():
         module.training = not isinstance(module, NORMALISATIONS)
     return double

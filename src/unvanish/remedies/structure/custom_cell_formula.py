@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
-from unvanish.remedies.structure.custom_cells import NoCell, OwnCell, further
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
+from unvanish.remedies.structure.custom_cells import CustomCell, NoCell, further
 
 _ROWS = 16
 _LOUD = 8.0
@@ -29,7 +29,7 @@ _STATES = frozenset({"h", "hx", "hh", "ht", "hid", "hidden", "state", "states", 
 _CELLS = re.compile("cell|rnn|recurr|elman", re.IGNORECASE)
 
 
-def read(module: nn.Module) -> OwnCell:
+def read(module: nn.Module) -> CustomCell:
     """What is known of a vanilla cell. Raises NoCell, without a word where the module has not even its parameters."""
     names, optional = _signature(module)
     features, hidden = _sizes(module)
@@ -47,7 +47,7 @@ def read(module: nn.Module) -> OwnCell:
         raise
     except Exception as fault:  # the user's forward may raise anything
         raise NoCell(f"cannot be run alone ({type(fault).__name__}: {fault}); pass inputs=") from fault
-    return OwnCell(module, features, hidden, names, _chosen(possible, state, names))
+    return CustomCell(module, features, hidden, names, _chosen(possible, state, names))
 
 
 def _chosen(possible: Sequence[int], named: int | None, names: tuple[str, str]) -> int:
@@ -73,7 +73,7 @@ class _Probe:
     def of(cls, module: nn.Module, features: int, hidden: int) -> _Probe:
         """In training mode, so that dropout shows, on the CPU."""
         generator = torch.Generator().manual_seed(0)
-        double = stand_in(module).to("cpu", torch.float64).train()
+        double = model_copy(module).to("cpu", torch.float64).train()
         for parameter in double.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) / hidden**0.5)
         x, h = (torch.randn(_ROWS, width, generator=generator, dtype=torch.float64) for width in (features, hidden))

@@ -32,7 +32,7 @@ class NoCell(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCell:
+class CustomCell:
     """A hand-written cell, the names of its two arguments in their order, and at which of the two places it takes its state.
 
     `renamed` tells that it may be called by these names, and `copied` that its state was seen to come back as a copy.
@@ -60,7 +60,7 @@ class OwnCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Takeover(Operation):
+class ReplacedCell(Operation):
     """Puts another cell into all the `places` of a hand-written one, with fresh numbers from `fills`.
 
     Its matrices join the optimizer and the group of the old cell's first matrix that has one, its biases those of the first bias.
@@ -91,16 +91,16 @@ class Takeover(Operation):
         Initialise(self.path, "", "", self.fills).perform(network, optimizers)
 
 
-def takeover(
-    path: str, cell: OwnCell, new: nn.RNNCellBase, hung: tuple[Place, ...], fills: tuple[tuple[nn.Parameter, Fill], ...]
-) -> Takeover:
+def replace_cell(
+    path: str, cell: CustomCell, new: nn.RNNCellBase, hung: tuple[Place, ...], fills: tuple[tuple[nn.Parameter, Fill], ...]
+) -> ReplacedCell:
     """The exchange of a hand-written cell for another, which keeps its signature and its plain settings (`hidden_size`)."""
     behind = AsCalled(new, cell.names, state=cell.state) if cell.state == 0 or cell.renamed else new
     known = {*dir(type(behind)), *vars(behind)}
     for name, value in vars(cell.module).items():
         if name not in known and not name.startswith("_") and isinstance(value, _PLAIN):
             setattr(behind, name, value)
-    return Takeover(path, cell.module, behind, repr(new), hung, fills)
+    return ReplacedCell(path, cell.module, behind, repr(new), hung, fills)
 
 
 def candidates(network: nn.Module) -> dict[str, nn.Module]:

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import ARITHMETIC, WEIGHTED, Kind
 from unvanish.theory.subnetworks import Layers, Network, Residual, Sequence, bends
 
@@ -81,7 +81,7 @@ class _Signal:
     fault: str = ""
 
 
-def shape_of(layout: Layout, chosen: Collection[int]) -> Shape:
+def shape_of(layout: ForwardGraph, chosen: Collection[int]) -> Shape:
     """The shape of a traced layout, with activations at the `chosen` positions, at least one.
 
     Raises NoShape where a chosen activation reads what has no theory: products, attention, recurrences, normalised signals, joints
@@ -106,7 +106,7 @@ def shape_of(layout: Layout, chosen: Collection[int]) -> Shape:
     )
 
 
-def _result(position: int, layout: Layout, sources: list[_Signal], chosen: bool) -> _Signal:
+def _result(position: int, layout: ForwardGraph, sources: list[_Signal], chosen: bool) -> _Signal:
     step = layout.steps[position]
     if isinstance(step.module, _EMBEDDINGS):
         return _Signal((position, None), raw=True)
@@ -125,7 +125,7 @@ def _result(position: int, layout: Layout, sources: list[_Signal], chosen: bool)
     return _faulty(sources, _fault(step))
 
 
-def _passes(step: Step) -> bool:
+def _passes(step: GraphStep) -> bool:
     neutral = step.kind is Kind.NEUTRAL and (step.op not in ARITHMETIC or step.op == "neg")
     return neutral or step.kind is Kind.RESHAPE or step.op in _PASSING
 
@@ -167,7 +167,7 @@ def _mixture(few: list[Network], many: list[Network]) -> str:
     return "" if plain or not few else "{where} adds two paths that both have layers, and sums besides"
 
 
-def _weight_fault(step: Step, layout: Layout) -> str:
+def _weight_fault(step: GraphStep, layout: ForwardGraph) -> str:
     if step.module is None or not isinstance(step.module, WEIGHTED):
         return f"{_where(step)} is no Linear or convolution layer"
     if len(layout.positions(step.module)) > 1:
@@ -175,7 +175,7 @@ def _weight_fault(step: Step, layout: Layout) -> str:
     return ""
 
 
-def _fault(step: Step) -> str:
+def _fault(step: GraphStep) -> str:
     where = _where(step)
     if step.kind is Kind.ACTIVATION:
         return f"{where} stays as it is (it gates a signal, or is the output's own at another place)"
@@ -188,7 +188,7 @@ def _fault(step: Step) -> str:
     return f"there is no theory of what {where} does to a signal"
 
 
-def _where(step: Step) -> str:
+def _where(step: GraphStep) -> str:
     return (
         f"{step.op} in {step.path or 'the network itself'}"
         if step.module is None
@@ -259,7 +259,7 @@ def _members(terms: _Terms) -> Iterator[int]:
 # The whole
 
 
-def _network(layout: Layout, signals: list[_Signal]) -> Network:
+def _network(layout: ForwardGraph, signals: list[_Signal]) -> Network:
     """The deepest path to an output; where activations lead to none, the deepest of all."""
     outputs = [source for step in layout.steps if step.op == "output" for source in step.sources]
     ends = outputs or [position for position, consumers in enumerate(layout.consumers) if not consumers]
@@ -267,7 +267,7 @@ def _network(layout: Layout, signals: list[_Signal]) -> Network:
     return _in_row(_parts(deepest or max((signal.path for signal in signals), key=_bend), None))
 
 
-def _layers_before(layout: Layout, chosen: Collection[int]) -> frozenset[nn.Module]:
+def _layers_before(layout: ForwardGraph, chosen: Collection[int]) -> frozenset[nn.Module]:
     """The weighted layers from which a way leads to a chosen activation."""
     leads = [False] * len(layout.steps)
     found: set[nn.Module] = set()

@@ -6,14 +6,14 @@ from collections import deque
 
 from torch import nn
 
-from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.kinds import WEIGHTED, Kind
 
 _STOPS = (Kind.WEIGHT, Kind.NORMALISATION, Kind.ACTIVATION)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def at_input(layout: Layout) -> tuple[int, ...]:
+def at_input(layout: ForwardGraph) -> tuple[int, ...]:
     """The positions of the layers, normalisations and activations that the network's input reaches with none of them before.
 
     Where the forward pass could not be traced, the first of them in order.
@@ -34,12 +34,12 @@ def at_input(layout: Layout) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def at_output(layout: Layout) -> tuple[int, ...]:
+def at_output(layout: ForwardGraph) -> tuple[int, ...]:
     """The positions of the layers after which there is no other."""
     return tuple(at for at, step in enumerate(layout.steps) if step.kind is Kind.WEIGHT and not layout.hidden[at])
 
 
-def hidden_weights(network: nn.Module, layout: Layout) -> tuple[nn.Parameter, ...]:
+def hidden_weights(network: nn.Module, layout: ForwardGraph) -> tuple[nn.Parameter, ...]:
     """The trainable weights of Linear and Conv layers that are neither at the input nor at the output, in order of registration.
 
     Not among them: kernels of grouped and transposed convolutions, which are no matrix from inputs to outputs, and weights that
@@ -65,7 +65,7 @@ def hidden_weights(network: nn.Module, layout: Layout) -> tuple[nn.Parameter, ..
     return tuple(found.values())
 
 
-def _where(path: str, paths: dict[str, nn.Module], layout: Layout) -> tuple[int, ...]:
+def _where(path: str, paths: dict[str, nn.Module], layout: ForwardGraph) -> tuple[int, ...]:
     """The positions of a module, or of the nearest one around it that runs as one operation."""
     while path:
         if positions := layout.positions(paths[path]):

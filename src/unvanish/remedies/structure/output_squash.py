@@ -12,7 +12,7 @@ from unvanish.remedies.edits.activation_exchange import rewritten
 from unvanish.remedies.edits.method_rewriting import DROPPED
 from unvanish.remedies.edits.module_edits import Replace, places
 from unvanish.remedies.graph.call_sites import CallSite
-from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import Kind
 
 BOUNDED = frozenset({"boundedsoftmax", "boundedsigmoid"})
@@ -27,7 +27,7 @@ SQUEEZING = BOUNDED | {
 LOGARITHMS = frozenset({"logsoftmax", "logsigmoid"})
 
 
-def squashes(layout: Layout, among: Collection[str] = SQUEEZING) -> list[Step]:
+def squashes(layout: ForwardGraph, among: Collection[str] = SQUEEZING) -> list[GraphStep]:
     """The steps at the output that are one of these operations, one for each module or line: every use must be at the output."""
     uses: dict[nn.Module | CallSite, list[int]] = {}
     for position, step in enumerate(layout.steps):
@@ -37,7 +37,7 @@ def squashes(layout: Layout, among: Collection[str] = SQUEEZING) -> list[Step]:
     return [layout.steps[several[0]] for several in uses.values() if all(_is_output(at, layout) for at in several)]
 
 
-def dropped(network: nn.Module, chosen: Sequence[Step], *, remedy: str) -> tuple[Operation, ...]:
+def dropped(network: nn.Module, chosen: Sequence[GraphStep], *, remedy: str) -> tuple[Operation, ...]:
     """The operations that take such steps away. Raises NotApplicable, in the name of `remedy`, where a call cannot be edited."""
     found = places(network)
     modules = {step.module: step.path for step in chosen if step.module is not None}
@@ -47,7 +47,7 @@ def dropped(network: nn.Module, chosen: Sequence[Step], *, remedy: str) -> tuple
     )
 
 
-def _is_output(position: int, layout: Layout) -> bool:
+def _is_output(position: int, layout: ForwardGraph) -> bool:
     """Whether nothing but reshaping happens to a step's result before it leaves the network."""
     if not layout.traced:
         return position == len(layout.steps) - 1

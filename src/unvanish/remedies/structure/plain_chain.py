@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from torch import nn
 
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import ARITHMETIC, WEIGHTED, Kind
 from unvanish.remedies.graph.nonlinearities import nonlinearity_of
 from unvanish.theory.nonlinearity import Nonlinearity, nonlinearity
@@ -50,7 +50,7 @@ class Chain:
     depth: int
 
 
-def plain_chain(layout: Layout) -> Chain:
+def plain_chain(layout: ForwardGraph) -> Chain:
     """The chain of a layout; several weights in a row have a linear activation between them.
 
     Paths may part and be laid side by side again. Raises NoPlainChain where the order of operations is unknown, where signals are
@@ -75,14 +75,14 @@ def plain_chain(layout: Layout) -> Chain:
     )
 
 
-def _depth(layout: Layout) -> int:
+def _depth(layout: ForwardGraph) -> int:
     depths: list[int] = []
     for step in layout.steps:
         depths.append(max((depths[s] for s in step.sources), default=0) + isinstance(step.module, WEIGHTED))
     return max(depths, default=0)
 
 
-def _signals(layout: Layout) -> list[_Signal]:
+def _signals(layout: ForwardGraph) -> list[_Signal]:
     found: list[_Signal] = []
     for step in layout.steps:
         if _is_end(step):
@@ -96,7 +96,7 @@ def _signals(layout: Layout) -> list[_Signal]:
     return found
 
 
-def _is_end(step: Step) -> bool:
+def _is_end(step: GraphStep) -> bool:
     """Whether a step is what a chain is made of: weights that mix, or an activation."""
     return step.kind in (Kind.ACTIVATION, Kind.WEIGHT) and not isinstance(step.module, _EMBEDDINGS)
 
@@ -107,7 +107,7 @@ def _most_common(found: list[Nonlinearity | None]) -> Nonlinearity | None:
     return Counter(own).most_common(1)[0][0] if own else None
 
 
-def _before(position: int, layout: Layout, signals: list[_Signal]) -> Nonlinearity | None:
+def _before(position: int, layout: ForwardGraph, signals: list[_Signal]) -> Nonlinearity | None:
     """The one activation whose result reaches a step, linear for weights; None where only inputs do."""
     found: set[Nonlinearity | None] = set()
     queue, seen = list(layout.steps[position].sources), {position}
@@ -130,7 +130,7 @@ def _before(position: int, layout: Layout, signals: list[_Signal]) -> Nonlineari
     return found.pop() if found else None
 
 
-def _end(position: int, layout: Layout, signals: list[_Signal]) -> Nonlinearity:
+def _end(position: int, layout: ForwardGraph, signals: list[_Signal]) -> Nonlinearity:
     step = layout.steps[position]
     where = f"{step.op} in {step.path or 'the network itself'}"
     if step.kind is Kind.WEIGHT:
@@ -145,7 +145,7 @@ def _end(position: int, layout: Layout, signals: list[_Signal]) -> Nonlinearity:
     return phi
 
 
-def _require_passing(step: Step) -> None:
+def _require_passing(step: GraphStep) -> None:
     if step.kind in (Kind.NEUTRAL, Kind.RESHAPE) or step.op in _PASSING:
         return
     where = f"{step.op} in {step.path or 'the network itself'}"

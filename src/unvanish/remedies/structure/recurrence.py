@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from unvanish.record.change import Edit
 from unvanish.remedies.base import Operation
 from unvanish.remedies.edits.module_edits import Fill, Initialise, Place, Replace
-from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.kinds import WEIGHTED, Kind
 from unvanish.remedies.optimizers.parameters import enrol
 
@@ -64,7 +64,7 @@ def gated(network: nn.Module) -> tuple[tuple[str, Gated], ...]:
     return tuple((path, m) for path, m in network.named_modules() if isinstance(m, GATED))
 
 
-def loops(layout: Layout, *, direct: bool) -> tuple[nn.Module, ...]:
+def loops(layout: ForwardGraph, *, direct: bool) -> tuple[nn.Module, ...]:
     """The weighted layers that run again on what came of their own earlier result: a recurrence written by hand.
 
     `direct`: with no other weighted layer on the way.
@@ -153,7 +153,7 @@ def listed(items: Sequence[str]) -> str:
     return ", ".join(items[:NAMED]) + (f" and {len(items) - NAMED} more" if len(items) > NAMED else "")
 
 
-def _returns(layout: Layout, positions: set[int], *, direct: bool) -> bool:
+def _returns(layout: ForwardGraph, positions: set[int], *, direct: bool) -> bool:
     """Whether a step at one of the positions depends on another of them."""
     reached: set[int] = set()
     for at, step in enumerate(layout.steps):

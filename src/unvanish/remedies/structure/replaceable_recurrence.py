@@ -16,13 +16,13 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context
 from unvanish.remedies.edits.module_edits import Place, places
-from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.kinds import WEIGHTED
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 from unvanish.remedies.graph.shape_probe import fed
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.structure import custom_cell_calls, custom_cell_formula
-from unvanish.remedies.structure.custom_cells import NoCell, OwnCell, Takeover, candidates, obstacle
+from unvanish.remedies.structure.custom_cells import CustomCell, NoCell, ReplacedCell, candidates, obstacle
 from unvanish.remedies.structure.recurrence import Vanilla, gated, listed, loops, shown, untouchable, vanilla
 
 
@@ -31,7 +31,7 @@ class Recurrence:
     """What may be exchanged: torch's vanilla modules, and hand-written cells, with path and places, in order of registration."""
 
     modules: tuple[tuple[str, Vanilla, tuple[Place, ...]], ...]
-    cells: tuple[tuple[str, OwnCell, tuple[Place, ...]], ...]
+    cells: tuple[tuple[str, CustomCell, tuple[Place, ...]], ...]
 
 
 def exchangeable(network: nn.Module, context: Context, *, remedy: str) -> Recurrence:
@@ -49,7 +49,7 @@ def exchangeable(network: nn.Module, context: Context, *, remedy: str) -> Recurr
     )
 
 
-def own_cells(network: nn.Module, inputs: Any) -> dict[str, OwnCell]:
+def own_cells(network: nn.Module, inputs: Any) -> dict[str, CustomCell]:
     """The hand-written vanilla cells that may be exchanged, by path. With inputs they are told by the calls of one pass, without by
     what they compute. Of two, one inside the other, the inner one counts. Raises UsageError where the inputs do not fit."""
     return _own_cells(network, inputs)[0]
@@ -71,7 +71,7 @@ def why_none(network: nn.Module, inputs: Any, *, refused: Mapping[str, str] | No
         return f"{name} has what looks like a recurrent cell of its own, and must stay: {reasons}; or call nn.GRUCell there"
     if _is_cell(network):
         return _itself(network)
-    layout = survey(network, inputs)
+    layout = trace_graph(network, inputs)
     if written := loops(layout, direct=False):
         runs = listed([f"{layout.steps[layout.positions(m)[0]].path!r} runs {len(layout.positions(m))} times" for m in written])
         return (
@@ -87,11 +87,11 @@ def why_none(network: nn.Module, inputs: Any, *, refused: Mapping[str, str] | No
     return f"{name} has no recurrence ({made_of or 'no weights at all'}), so nothing vanishes through time; {advice}"
 
 
-def refuse_misfits(network: nn.Module, inputs: Any, changes: Sequence[Takeover], *, remedy: str) -> None:
+def refuse_misfits(network: nn.Module, inputs: Any, changes: Sequence[ReplacedCell], *, remedy: str) -> None:
     """Raises NotApplicable where a copy of the network with the new cells does not run on the inputs: it asks more of its cells."""
     try:
         with without_trace():
-            double = stand_in(network)
+            double = model_copy(network)
             hung = places(double)
             for change in changes:
                 new = copy.deepcopy(change.new)
@@ -107,10 +107,10 @@ def refuse_misfits(network: nn.Module, inputs: Any, changes: Sequence[Takeover],
         ) from fault
 
 
-def _own_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, OwnCell], dict[str, str]]:
+def _own_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, CustomCell], dict[str, str]]:
     """The cells by path, and why others that look like one are none."""
     possible = candidates(network)
-    found, refused = dict[str, OwnCell](), dict[str, str]()
+    found, refused = dict[str, CustomCell](), dict[str, str]()
     if not possible:
         return found, refused
     seen = None if inputs is None else custom_cell_calls.calls(network, inputs, possible)
@@ -125,7 +125,7 @@ def _own_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, OwnCell], dic
         except NoCell as why:
             refused |= {path: str(why)} if str(why) else {}
     if found and seen is None:
-        layout = survey(network)
+        layout = trace_graph(network)
         found = {
             path: replace(cell, renamed=_names_arguments(network, cell.names))
             for path, cell in found.items()
@@ -134,7 +134,7 @@ def _own_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, OwnCell], dic
     return dict(reversed(found.items())), dict(reversed(refused.items()))
 
 
-def _may_recur(layout: Layout, cell: nn.Module) -> bool:
+def _may_recur(layout: ForwardGraph, cell: nn.Module) -> bool:
     """Whether nothing speaks against a module running again on its own results: where the network can be traced, that is seen."""
     layers = {module for module in cell.modules() if isinstance(module, WEIGHTED)}
     return not layers or not layout.traced or not layers.isdisjoint(loops(layout, direct=False))

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.record.change import on_shelf
+from unvanish.record.change import known_remedies
 from unvanish.record.finding import Finding, Trend
 from unvanish.record.run import Run
 from unvanish.report.terminal.flow import render_flow
@@ -135,7 +135,7 @@ def _also(findings: Sequence[Finding]) -> list[str]:
 
 def _next(root: Finding, run: Run) -> Table:
     grid = _sections()
-    known = on_shelf(root.remedies)
+    known = known_remedies(root.remedies)
     lines = [(root.advice, ""), *_commands(known, run)]
     for number, (line, style) in enumerate([each for each in lines if each[0]] or [("See the report for the evidence.", "")]):
         grid.add_row("" if number else "Next", Text(line, style=style))

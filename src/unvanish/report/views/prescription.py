@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.record.change import Candidate, Prescription
+from unvanish.record.change import Prescription, RemedyForecast
 from unvanish.report.wording import numbers
 
 SHOWN = 8  # candidates that act; the record has all
@@ -61,7 +61,7 @@ def render_prescription(prescription: Prescription) -> RenderableType:
     return Padding(Group(said, "", table, *aside), (0, 0, 0, 2))
 
 
-def _row(candidate: Candidate) -> Row:
+def _row(candidate: RemedyForecast) -> Row:
     change = candidate.parameters - 1.0
     size = "0 %" if abs(change) < 0.005 else f"{change:+.0%}".replace("%", " %").replace("-", "−")
     return Row(" + ".join(candidate.remedies), _decades(candidate.foretold), _decades(candidate.traced), size)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from unvanish.record.change import on_shelf
+from unvanish.record.change import known_remedies
 from unvanish.record.finding import Finding, Severity, Trend
 from unvanish.record.run import CHECKED, Run
 from unvanish.record.verdict import Effect, Verdict
@@ -92,7 +92,7 @@ def _proved(run: Run) -> tuple[str, ...]:
 
 def call(remedies: Sequence[str]) -> str:
     """The line of Python that applies the first remedy that is on the shelf, or nothing where there is none."""
-    known = on_shelf(remedies)
+    known = known_remedies(remedies)
     if not known:
         return ""
     names = ", ".join(f'"{name.strip()}"' for name in known[0].split("+"))

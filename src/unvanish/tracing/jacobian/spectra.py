@@ -14,7 +14,7 @@ from unvanish.errors import UnvanishError
 from unvanish.record.flow import GradientFlow
 from unvanish.record.spectrum import JacobianSpectrum
 from unvanish.tracing.jacobian.singular_values import jacobian_spectrum
-from unvanish.tracing.preserved_state import calm
+from unvanish.tracing.preserved_state import preserved_state
 
 SAME = 0.05  # share of a random vector's image that is turned: 0 for an orthogonal matrix, about 0.7 for a square Gaussian one
 FEWEST_SIDES = 4  # in fewer dimensions a random vector may be kept by chance
@@ -72,7 +72,7 @@ def _outputs(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[st
 
         return hook
 
-    with ExitStack() as hooks, calm(model), torch.no_grad():
+    with ExitStack() as hooks, preserved_state(model), torch.no_grad():
         for layer in layers:
             handle = model.get_submodule(layer).register_forward_hook(keep(layer))
             hooks.callback(handle.remove)

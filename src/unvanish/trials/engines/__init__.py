@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from unvanish.trials.engines.engine import Engine, EngineKind, Terms
+from unvanish.trials.engines.engine import Engine, EngineKind, EngineOptions
 
 
 def built_in() -> tuple[EngineKind, ...]:
@@ -14,13 +14,13 @@ def built_in() -> tuple[EngineKind, ...]:
     )
 
 
-def _local(terms: Terms) -> Engine:
+def _local(terms: EngineOptions) -> Engine:
     from unvanish.trials.engines.local import LocalEngine
 
     return LocalEngine(examine=terms.examine, jobs=terms.jobs, progress=terms.progress, deadline=terms.deadline)
 
 
-def _ray(terms: Terms) -> Engine:
+def _ray(terms: EngineOptions) -> Engine:
     from unvanish.trials.engines.ray import engage
 
     return engage(terms)

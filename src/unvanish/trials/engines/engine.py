@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from unvanish.record.verdict import TrialResult
-from unvanish.trials.trial import News, Trial
+from unvanish.trials.trial import Trial, TrialEvent
 from unvanish.trials.trial_result import Examine
 
 Goal = tuple[Trial, int | None]
@@ -57,14 +57,14 @@ class Engine(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class EngineOptions:
     """What an engine is engaged on. `examine` gives the findings of a trial's run, `jobs` is how many trials run at a time (None:
     as the engine sees fit), `progress` is told of every trial, after `deadline`, a time of `time.monotonic`, nothing goes on,
     `address` is where a cluster is."""
 
     examine: Examine
     jobs: int | None = None
-    progress: Callable[[News], None] | None = None
+    progress: Callable[[TrialEvent], None] | None = None
     deadline: float = math.inf
     address: str | None = None
 
@@ -78,4 +78,4 @@ class EngineKind:
 
     name: str
     summary: str
-    engage: Callable[[Terms], Engine]
+    engage: Callable[[EngineOptions], Engine]

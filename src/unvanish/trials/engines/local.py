@@ -18,7 +18,7 @@ from typing import final
 from unvanish.record.verdict import TrialResult
 from unvanish.trials.engines.engine import Engine, Goal
 from unvanish.trials.process import TrialProcess
-from unvanish.trials.trial import News, State, Trial
+from unvanish.trials.trial import State, Trial, TrialEvent
 from unvanish.trials.trial_result import Examine, result_of
 
 POLL_S = 0.02
@@ -26,7 +26,7 @@ NEWS_EVERY_S = 0.35
 GRACE_S = 2.0  # what a trial that is told to end gets before it is killed
 SPARE = 0.1  # of the memory that is free, left to others
 
-Progress = Callable[[News], None]
+Progress = Callable[[TrialEvent], None]
 
 
 def cores() -> int:
@@ -181,4 +181,4 @@ class LocalEngine(Engine):
         if self._progress is None:
             return
         step, loss = (result.steps, result.final_loss) if result is not None else (process.at.step, process.at.loss)
-        self._progress(News(process.trial, state, step, loss, process.goal, result))
+        self._progress(TrialEvent(process.trial, state, step, loss, process.goal, result))

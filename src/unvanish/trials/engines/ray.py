@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unvanish.errors import UsageError
-from unvanish.trials.engines.engine import Engine, Terms
+from unvanish.trials.engines.engine import Engine, EngineOptions
 from unvanish.trials.engines.local import cores
 
 ADDRESS = "RAY_ADDRESS"  # the variable in which users of Ray keep it
@@ -25,7 +25,7 @@ ANSWER_S = 5.0  # Ray itself tries for minutes
 HOW = "start one with: ray start --head; or name it: --address HOST:PORT (or auto, or ray://HOST:PORT)"
 
 
-def engage(terms: Terms) -> Engine:
+def engage(terms: EngineOptions) -> Engine:
     """The engine on the cluster at the address of the terms, or else on the one that Ray finds: RAY_ADDRESS, this machine.
 
     Raises UsageError where Ray is not installed or no cluster answers.

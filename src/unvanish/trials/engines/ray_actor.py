@@ -18,7 +18,7 @@ from typing import final
 from unvanish.trials.engines.local import cores
 from unvanish.trials.engines.process_guard import Guard
 from unvanish.trials.process import TrialProcess
-from unvanish.trials.progress import Whereabouts
+from unvanish.trials.progress import TrialProgress
 from unvanish.trials.trial import JOB, Trial
 
 THREADS, DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
@@ -52,7 +52,7 @@ class Heard:
     """What was last heard of a trial: `files` is what its folder holds, once it has paused or ended, `exit_code` None till it ends,
     `trouble` why it could not begin."""
 
-    at: Whereabouts
+    at: TrialProgress
     exit_code: int | None = None
     files: Mapping[str, bytes] | None = None
     trouble: str = ""
@@ -81,7 +81,7 @@ class TrialActor:
         if self._process is not None:
             self._process.go_on(goal)
         elif missing := self._missing():
-            return Heard(Whereabouts(), 1, {}, missing)
+            return Heard(TrialProgress(), 1, {}, missing)
         else:
             self._begin(goal)
         return self.listen(0.0)
@@ -90,7 +90,7 @@ class TrialActor:
         """What became of the trial: at once where it pauses or ends, else after so many seconds."""
         process, until = self._process, time.monotonic() + within_s
         if process is None:
-            return Heard(Whereabouts())
+            return Heard(TrialProgress())
         while True:
             process.look()
             if process.exit_code is not None and self._guard is not None:

@@ -22,12 +22,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from unvanish.errors import RecordError, TrialError
 from unvanish.record.journal import load
 from unvanish.record.verdict import TrialResult
-from unvanish.trials.engines.engine import Engine, Goal, Terms
+from unvanish.trials.engines.engine import Engine, EngineOptions, Goal
 from unvanish.trials.engines.local import GRACE_S, NEWS_EVERY_S
 from unvanish.trials.engines.ray_actor import Heard, Surroundings, TrialActor
-from unvanish.trials.engines.ray_slots import Seat, Seats, said_by
-from unvanish.trials.progress import Whereabouts
-from unvanish.trials.trial import JOB, RUN, STDERR, STDOUT, News, State, Trial, save_job
+from unvanish.trials.engines.ray_slots import ResourceSlot, ResourceSlots, said_by
+from unvanish.trials.progress import TrialProgress
+from unvanish.trials.trial import JOB, RUN, STDERR, STDOUT, State, Trial, TrialEvent, save_job
 from unvanish.trials.trial_result import result_of
 
 RESUBMISSIONS = 3  # of one trial whose node or actor was lost
@@ -44,9 +44,9 @@ class Hosted:
     node: str
     devices: str
     goal: int | None
-    seat: Seat | None
+    seat: ResourceSlot | None
     call: Any
-    at: Whereabouts = field(default_factory=Whereabouts)
+    at: TrialProgress = field(default_factory=TrialProgress)
 
 
 @final
@@ -55,9 +55,9 @@ class RayEngine(Engine):
 
     name = "ray"
 
-    def __init__(self, terms: Terms, surroundings: Surroundings, *, leave: Callable[[], None]) -> None:
+    def __init__(self, terms: EngineOptions, surroundings: Surroundings, *, leave: Callable[[], None]) -> None:
         self._terms, self._surroundings, self._leave = terms, surroundings, leave
-        self._seats = Seats(surroundings.threads, most=terms.jobs)
+        self._seats = ResourceSlots(surroundings.threads, most=terms.jobs)
         self._running: list[Hosted] = []
         self._held: dict[Trial, Hosted] = {}  # in the order in which they began to wait
         self._leaving: list[tuple[Any, Any]] = []
@@ -118,7 +118,7 @@ class RayEngine(Engine):
                 waiting.remove(goal)
                 self._go(*goal, seat)
 
-    def _may_sit(self, trial: Trial, seat: Seat) -> bool:
+    def _may_sit(self, trial: Trial, seat: ResourceSlot) -> bool:
         """Whether a trial can run on a seat. One that waits elsewhere can where it would never come to a seat there."""
         place, held = seat.place, self._held.get(trial)
         if place is None:
@@ -139,7 +139,7 @@ class RayEngine(Engine):
                 return False
             self._dismiss(self._held.pop(evicted.trial))
 
-    def _go(self, trial: Trial, goal: int | None, seat: Seat) -> None:
+    def _go(self, trial: Trial, goal: int | None, seat: ResourceSlot) -> None:
         hosted = self._held.pop(trial, None)
         if hosted is not None and seat.place is not None and hosted.node != seat.place.node:
             self._dismiss(hosted)
@@ -150,7 +150,7 @@ class RayEngine(Engine):
         self._running.append(hosted)
         self._tell(hosted, State.RUNNING)
 
-    def _begun(self, trial: Trial, seat: Seat) -> Hosted:
+    def _begun(self, trial: Trial, seat: ResourceSlot) -> Hosted:
         """A trial with an actor on the node of a seat."""
         assert seat.place is not None
         save_job(trial)
@@ -250,7 +250,7 @@ class RayEngine(Engine):
         if self._terms.progress is None:
             return
         step, loss = (result.steps, result.final_loss) if result is not None else (hosted.at.step, hosted.at.loss)
-        self._terms.progress(News(hosted.trial, state, step, loss, hosted.goal, result))
+        self._terms.progress(TrialEvent(hosted.trial, state, step, loss, hosted.goal, result))
 
 
 def _unpack(files: Mapping[str, bytes], folder: Path) -> None:

@@ -26,7 +26,7 @@ ATTEMPTS = 5  # at a seat, while nodes are lost under it
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
+class ResourceSlot:
     """Resources for one running trial, as a bundle. `place` is None until the cluster has found room, which `call` tells."""
 
     bundle: dict[str, float]
@@ -37,13 +37,13 @@ class Seat:
 
 
 @final
-class Seats:
+class ResourceSlots:
     """Owner of the seats. `threads` is what a trial computes with, `gpus` whether it may use one; new seats are made to that."""
 
     def __init__(self, threads: int, *, most: int | None = None) -> None:
         self.threads = threads
         self._most = most
-        self._seats: list[Seat] = []
+        self._seats: list[ResourceSlot] = []
         self._failures = 0
         self._nodes: dict[str, dict[str, float]] = {}
         self._counted_s = -math.inf
@@ -57,7 +57,7 @@ class Seats:
         return self._most or max(1, room)
 
     @property
-    def free(self) -> list[Seat]:
+    def free(self) -> list[ResourceSlot]:
         """The seats on which nobody sits."""
         return [seat for seat in self._seats if seat.place is not None and not seat.taken]
 
@@ -85,7 +85,7 @@ class Seats:
             group = placement_group([bundle])
             strategy = PlacementGroupSchedulingStrategy(group)
             task = ray.remote(num_cpus=0, num_gpus=bundle.get("GPU", 0), max_retries=0)(_here)
-            self._seats.append(Seat(bundle, group, task.options(scheduling_strategy=strategy).remote("GPU" in bundle)))
+            self._seats.append(ResourceSlot(bundle, group, task.options(scheduling_strategy=strategy).remote("GPU" in bundle)))
 
     def arrived(self, call: Any) -> None:
         """Takes in a seat for which room was found. Raises TrialError where trials cannot run on its node."""
@@ -103,7 +103,7 @@ class Seats:
             require_same(there)
             seat.place, self._failures = there, 0
 
-    def give_back(self, seat: Seat) -> None:
+    def give_back(self, seat: ResourceSlot) -> None:
         """Lets others have the resources of a seat."""
         self._seats.remove(seat)
         remove_placement_group(seat.group)

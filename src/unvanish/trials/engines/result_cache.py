@@ -15,7 +15,7 @@ RESULT = "result.json"
 
 
 @final
-class Ledger(Engine):
+class ResultCache(Engine):
     """Another engine, with the memory of what ended."""
 
     def __init__(self, engine: Engine) -> None:

@@ -16,7 +16,7 @@ LONGEST = 2000  # characters of one call that are looked at
 
 
 @contextmanager
-def hearing(hear: Callable[[str], None]) -> Generator[None]:
+def watching_print(hear: Callable[[str], None]) -> Generator[None]:
     """`hear` gets the text of every `print` to standard output or standard error inside, after it was printed. What it raises is
     dropped: the script has no part in it."""
     original = builtins.print

@@ -22,7 +22,7 @@ Note = Callable[[Mapping[str, float]], None]
 
 
 @contextmanager
-def listening(note: Note) -> Generator[None]:
+def watching_trackers(note: Note) -> Generator[None]:
     """`note` gets the numbers of every call inside that tells a tracker of metrics, by their names, after the tracker has got them.
     What a tracker hands on to another one is noted once. What `note` raises is dropped: the script has no part in it."""
     ear = _Ear(note)

@@ -43,7 +43,7 @@ def hard_exits_told(tell: Callable[[int], object]) -> Generator[None]:
 
 
 @final
-class Patience:
+class IdleTimeout:
     """Says when nothing more is to be hoped for: nothing has changed for `seconds`, by the clock given."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

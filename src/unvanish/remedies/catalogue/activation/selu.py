@@ -13,7 +13,7 @@ from unvanish.remedies.catalogue.initialisation.he_init import he_
 from unvanish.remedies.edits.activation_exchange import Activation, exchange
 from unvanish.remedies.edits.method_rewriting import Substitute
 from unvanish.remedies.edits.module_edits import Replace, places
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import drawable
 from unvanish.remedies.network_identity import holders
 
@@ -51,7 +51,7 @@ class Selu(Remedy):
             for path, drop in network.named_modules()
             if type(drop) is nn.Dropout and path and not _inside_transformer(network, path)
         ]
-        for target in drawable(network, survey(network, context.inputs), remedy=self.name):
+        for target in drawable(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(he_, fan_in=fan_in, gain=1.0, generator=context.generator)
             operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))

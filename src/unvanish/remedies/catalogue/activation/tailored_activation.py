@@ -15,9 +15,9 @@ from unvanish.remedies.edits.activation_exchange import Activation, exchanges, i
 from unvanish.remedies.edits.method_rewriting import Substitute
 from unvanish.remedies.edits.module_edits import Fill
 from unvanish.remedies.graph.call_sites import CallSite
-from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.nonlinearities import nonlinearity_of
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.orthogonal import TRANSPOSED, delta_orthogonal_, group_count, orthogonal_
 from unvanish.remedies.init.target_weights import Target, targets
 from unvanish.remedies.init.weight_scale import fans
@@ -73,7 +73,7 @@ class Tailoring(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """The exchange of every hidden activation, and one initialisation a weight. Raises NotApplicable, with the reason."""
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         uses = _uses(layout)
         _require_readable(network, layout, uses)
         phis = {use: _phi(layout.steps[positions[0]]) for use, positions in uses.items()}
@@ -87,11 +87,11 @@ class Tailoring(Remedy):
         )
 
 
-def _use(step: Step) -> _Use:
+def _use(step: GraphStep) -> _Use:
     return step.site if step.module is None else step.module
 
 
-def _uses(layout: Layout) -> dict[_Use, tuple[int, ...]]:
+def _uses(layout: ForwardGraph) -> dict[_Use, tuple[int, ...]]:
     """The positions of the activations that can be exchanged, by what is exchanged."""
     found: dict[_Use, tuple[int, ...]] = {}
     for position, step in layout.activations():
@@ -99,13 +99,13 @@ def _uses(layout: Layout) -> dict[_Use, tuple[int, ...]]:
     return {use: at for use, at in found.items() if _can_go(use, at, layout)}
 
 
-def _can_go(use: _Use, positions: tuple[int, ...], layout: Layout) -> bool:
+def _can_go(use: _Use, positions: tuple[int, ...], layout: ForwardGraph) -> bool:
     if isinstance(use, nn.Module):
         return is_exchangeable(use, layout)
     return all(is_inner(position, layout) for position in positions)
 
 
-def _phi(step: Step) -> Nonlinearity:
+def _phi(step: GraphStep) -> Nonlinearity:
     """The formula of an activation. Raises NotApplicable where it has none, or a slope that jumps in no rectifier."""
     phi = nonlinearity_of(step)
     given = step.module is None and not step.plain and step.op == "elu"
@@ -118,7 +118,7 @@ def _phi(step: Step) -> Nonlinearity:
     return phi
 
 
-def _require_readable(network: nn.Module, layout: Layout, uses: Mapping[_Use, tuple[int, ...]]) -> None:
+def _require_readable(network: nn.Module, layout: ForwardGraph, uses: Mapping[_Use, tuple[int, ...]]) -> None:
     name = type(network).__name__
     if not layout.traced:
         raise NotApplicable(
@@ -133,7 +133,7 @@ def _require_readable(network: nn.Module, layout: Layout, uses: Mapping[_Use, tu
         )
 
 
-def _shape(network: nn.Module, layout: Layout, uses: Mapping[_Use, tuple[int, ...]]) -> Shape:
+def _shape(network: nn.Module, layout: ForwardGraph, uses: Mapping[_Use, tuple[int, ...]]) -> Shape:
     try:
         return shape_of(layout, {position for positions in uses.values() for position in positions})
     except NoShape as why:
@@ -153,7 +153,7 @@ def _require_fresh(shape: Shape, weights: list[Target]) -> None:
 
 
 def _activations(
-    uses: Mapping[_Use, tuple[int, ...]], phis: Mapping[_Use, Nonlinearity], shape: Shape, layout: Layout
+    uses: Mapping[_Use, tuple[int, ...]], phis: Mapping[_Use, Nonlinearity], shape: Shape, layout: ForwardGraph
 ) -> dict[_Use, Activation]:
     solved = {phi: _solved(phi, shape) for phi in set(phis.values())}
     made: dict[_Use, Activation] = {}

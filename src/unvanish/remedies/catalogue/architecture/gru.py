@@ -11,7 +11,7 @@ from torch import nn
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill
 from unvanish.remedies.init.recurrent import recurrent_
-from unvanish.remedies.structure.custom_cells import takeover
+from unvanish.remedies.structure.custom_cells import replace_cell
 from unvanish.remedies.structure.recurrence import Succession, tied, unfilled
 from unvanish.remedies.structure.replaceable_recurrence import exchangeable, refuse_misfits
 
@@ -56,7 +56,7 @@ class Gru(Remedy):
             tied(new, old, made)
             operations.append(Succession(path, old, new, hung, _fills(new, context.generator)))
         taken = [
-            takeover(path, cell, new := cell.unfilled(nn.GRUCell), hung, _fills(new, context.generator))
+            replace_cell(path, cell, new := cell.unfilled(nn.GRUCell), hung, _fills(new, context.generator))
             for path, cell, hung in found.cells
         ]
         if taken and context.inputs is not None:

@@ -14,7 +14,7 @@ from unvanish.remedies.edits.module_edits import Fill
 from unvanish.remedies.graph.sequence_lengths import altered
 from unvanish.remedies.init.recurrent import FORGET_BIAS, recurrent_, remembering_
 from unvanish.remedies.layers.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
-from unvanish.remedies.structure.custom_cells import takeover
+from unvanish.remedies.structure.custom_cells import replace_cell
 from unvanish.remedies.structure.recurrence import Succession, levels, tied, unfilled
 from unvanish.remedies.structure.replaceable_recurrence import exchangeable, refuse_misfits
 
@@ -73,7 +73,7 @@ class Lstm(Remedy):
             tied(new, old, made)
             operations.append(Succession(path, old, new, hung, _fills(new, context.generator)))
         taken = [
-            takeover(path, cell, new := cell.unfilled(LSTMCellAsRNNCell, states=states), hung, _fills(new, context.generator))
+            replace_cell(path, cell, new := cell.unfilled(LSTMCellAsRNNCell, states=states), hung, _fills(new, context.generator))
             for path, cell, hung in found.cells
         ]
         if taken and context.inputs is not None:

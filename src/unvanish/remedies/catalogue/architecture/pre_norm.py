@@ -14,9 +14,9 @@ from unvanish.record.change import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.activation_exchange import rewritten
 from unvanish.remedies.edits.norm_order import NormFirst
-from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import Kind
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.optimizers.parameters import enrol
 from unvanish.remedies.structure.branches import residual_branches
 
@@ -51,7 +51,7 @@ class PreNorm(Remedy):
         turned = [_NormFirst(path, layer) for path, layer in torchs]
         stacks = [(path, m) for path, m in network.named_modules() if isinstance(m, TorchStack)]
         ends = [_FinalNorm(path, stack) for path, stack in stacks if _wants_end(stack)]
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         behind = _behind_sums(layout)
         own = rewritten(network, [(step, NormFirst()) for step in (behind[:-1] or behind)], remedy=self.name)
         operations = (*turned, *ends, *own)
@@ -109,7 +109,7 @@ def _wants_end(stack: TorchStack) -> bool:
     return all(isinstance(layer, TorchLayer) and not layer.norm_first for layer in stack.layers)
 
 
-def _behind_sums(layout: Layout) -> list[Step]:
+def _behind_sums(layout: ForwardGraph) -> list[GraphStep]:
     """The normalisations that take a residual sum whose branch has none itself, in order, each once."""
     totals = {
         each.sum for each in residual_branches(layout) if not any(layout.steps[at].kind is Kind.NORMALISATION for at in each.steps)
@@ -118,7 +118,7 @@ def _behind_sums(layout: Layout) -> list[Step]:
     return list({step.module: step for step in steps if step.module is not None}.values())
 
 
-def _reason(network: nn.Module, layout: Layout) -> str:
+def _reason(network: nn.Module, layout: ForwardGraph) -> str:
     name = type(network).__name__
     if any(isinstance(module, TorchLayer) for module in network.modules()):
         return f"the transformer layers of {name} are pre-norm already; nothing is left to turn"

@@ -12,9 +12,9 @@ from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.activation_exchange import rewritten
 from unvanish.remedies.edits.method_rewriting import DROPPED
 from unvanish.remedies.edits.module_edits import Replace, places
-from unvanish.remedies.graph.forward_graph import Layout, Step
+from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import ACTIVATIONS, NORMALISATIONS, WEIGHTED, Kind
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.layers.gate import Gate, Residual
 from unvanish.remedies.structure.branches import Branch, residual_branches
 from unvanish.remedies.structure.chain_links import Link, activations_of, links
@@ -51,7 +51,7 @@ class SkipInit(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """A gate a residual branch, or else a sum a layer. Raises NotApplicable where there is neither."""
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         if any(isinstance(module, (Gate, Residual)) for module in network.modules()):
             raise NotApplicable(f"residual: {type(network).__name__} has its gates already; nothing is left to add")
         existing = residual_branches(layout)
@@ -81,7 +81,7 @@ def _wrapped(network: nn.Module, chosen: Sequence[Link]) -> tuple[Operation, ...
     return (*operations, *rewritten(network, [(step, DROPPED) for step in calls], remedy=SkipInit.name))
 
 
-def _gated(network: nn.Module, layout: Layout, existing: Sequence[Branch]) -> tuple[Operation, ...]:
+def _gated(network: nn.Module, layout: ForwardGraph, existing: Sequence[Branch]) -> tuple[Operation, ...]:
     """A gate behind the last module of each branch."""
     found = places(network)
     ends = {step.module: step for step in (_end(each, layout) for each in existing) if step.module is not None}
@@ -95,7 +95,7 @@ def _gated(network: nn.Module, layout: Layout, existing: Sequence[Branch]) -> tu
     return tuple(operations)
 
 
-def _end(branch: Branch, layout: Layout) -> Step:
+def _end(branch: Branch, layout: ForwardGraph) -> GraphStep:
     """The last module of a branch that a gate can stand behind. Raises NotApplicable where the branch ends otherwise."""
     position = branch.end
     while True:
@@ -114,7 +114,7 @@ def _end(branch: Branch, layout: Layout) -> Step:
     )
 
 
-def _reason(network: nn.Module, layout: Layout, chosen: Sequence[Link]) -> str:
+def _reason(network: nn.Module, layout: ForwardGraph, chosen: Sequence[Link]) -> str:
     name = type(network).__name__
     if chosen:
         widths = ", ".join(repr(link.layer.path) for link in chosen[:3])

@@ -14,7 +14,7 @@ from unvanish.record.change import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.activation_exchange import rewritten
 from unvanish.remedies.edits.renamed_call import Renamed
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.layers.bounded import before_sigmoid, before_softmax, scores_behind
 from unvanish.remedies.structure.output_squash import BOUNDED, LOGARITHMS, squashes
 
@@ -48,7 +48,7 @@ class BoundedLogits(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One operation an output. Raises NotApplicable where it is held already, or is no score."""
         name = type(network).__name__
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         if squashes(layout, BOUNDED) or any(hook in _HOOKS for module in network.modules() for hook in _hooks(module)):
             raise NotApplicable(f"{self.name}: the scores of {name} are held in bounds already; nothing is left to do")
         if squashes(layout, LOGARITHMS):

@@ -10,9 +10,9 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 from unvanish.remedies.graph.shape_probe import fed
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.structure.output_squash import dropped, squashes
 
 
@@ -39,7 +39,7 @@ class Logits(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One operation an output. Raises NotApplicable where the output has no such activation, or the loss needs it."""
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         chosen = squashes(layout)
         if not chosen:
             raise NotApplicable(
@@ -56,7 +56,7 @@ def _require_fitting_loss(network: nn.Module, context: Context) -> None:
     if context.loss is None or context.inputs is None:
         return
     with without_trace():
-        before = fed(stand_in(network), context.inputs)
+        before = fed(model_copy(network), context.inputs)
     raw = _beyond(before)
     try:
         with without_trace():

@@ -8,7 +8,7 @@ from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.output_exchange import Behind, ended
-from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.layers.bounded import sigmoid_behind
 
 
@@ -37,6 +37,6 @@ class SigmoidOutput(Remedy):
         return ended(network, context, _behind, op="sigmoid", remedy=self.name)
 
 
-def _behind(layout: Layout) -> Behind:
+def _behind(layout: ForwardGraph) -> Behind:
     del layout
     return sigmoid_behind

@@ -9,7 +9,7 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.output_exchange import Behind, classes, ended
-from unvanish.remedies.graph.forward_graph import Layout
+from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.layers.bounded import SoftmaxBehind
 
 
@@ -38,7 +38,7 @@ class SoftmaxOutput(Remedy):
         """The end of the network. Raises NotApplicable where it ends in a softmax already, or in logarithms."""
         return ended(network, context, self._behind, op="softmax", remedy=self.name)
 
-    def _behind(self, layout: Layout) -> Behind:
+    def _behind(self, layout: ForwardGraph) -> Behind:
         axis, count = classes(layout)
         if count == 1:
             raise NotApplicable(

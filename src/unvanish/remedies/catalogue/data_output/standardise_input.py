@@ -15,11 +15,11 @@ from unvanish.errors import NotApplicable
 from unvanish.record.change import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Place, Replace, places
-from unvanish.remedies.graph.forward_graph import PARAMETER, Layout, Step
+from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
 from unvanish.remedies.graph.kinds import WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 from unvanish.remedies.graph.shape_probe import fed, misfit
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.layers.standardise import NAME, Standardise, precede
 from unvanish.remedies.structure.outer_layers import at_input
 
@@ -57,7 +57,7 @@ class StandardiseInput(Remedy):
             raise NotApplicable(
                 f"{self.name}: the input of {type(network).__name__} is standardised already; nothing is left to insert"
             )
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         entries = _entries(layout)
         if not entries:
             raise NotApplicable(f"{self.name}: {_reason(network, layout)}")
@@ -70,7 +70,7 @@ class StandardiseInput(Remedy):
         return tuple(_insertion(path, layer, modules[path], found, inside=path in read) for path, layer in entries.items())
 
 
-def _entries(layout: Layout) -> dict[str, Entry]:
+def _entries(layout: ForwardGraph) -> dict[str, Entry]:
     """The layers to put one before, by path: "" where the network itself is one."""
     if len(layout.steps) == 1 and isinstance(alone := layout.steps[0].module, (*WEIGHTED, nn.RNNBase)):
         return {layout.steps[0].path: alone}
@@ -106,7 +106,7 @@ def _arriving(network: nn.Module, inputs: Any, paths: Sequence[str]) -> dict[str
 
     try:
         with without_trace():
-            double = stand_in(network)
+            double = model_copy(network)
             for path in paths:
                 layer = double.get_submodule(path)
                 layer.register_forward_pre_hook(lambda _, args, kwargs, path=path: note(path, args, kwargs), with_kwargs=True)
@@ -144,7 +144,7 @@ class _Precede(Operation):
         self.layer.register_forward_pre_hook(precede, prepend=True, with_kwargs=True)
 
 
-def _reason(network: nn.Module, layout: Layout) -> str:
+def _reason(network: nn.Module, layout: ForwardGraph) -> str:
     name = type(network).__name__
     if not layout.traced:
         return (
@@ -167,5 +167,5 @@ def _reason(network: nn.Module, layout: Layout) -> str:
     )
 
 
-def _named(steps: Sequence[Step]) -> str:
+def _named(steps: Sequence[GraphStep]) -> str:
     return ", ".join(dict.fromkeys(f"{step.op} in {step.path or 'the network itself'}" for step in steps[:3]))

@@ -14,9 +14,9 @@ from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.kinds import is_one_operation
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
 from unvanish.remedies.graph.shape_probe import fed, misfit
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
 from unvanish.remedies.init.target_weights import Target, targets
 from unvanish.remedies.init.weight_scale import fans
@@ -78,7 +78,7 @@ class CriticalInit(Remedy):
         if is_one_operation(network):
             raise NotApplicable(f"critical-init: {type(network).__name__} is one layer and no deep network; use orthogonal-init")
         try:
-            chain = plain_chain(survey(network, context.inputs))
+            chain = plain_chain(trace_graph(network, context.inputs))
         except NoPlainChain as why:
             raise NotApplicable(f"critical-init: {type(network).__name__} is no plain chain: {why}") from why
         chosen = tuple(target for target in chosen if target.weight in chain.before)
@@ -131,7 +131,7 @@ def _input_lengths(network: nn.Module, inputs: Any, paths: Collection[str]) -> M
     found: dict[str, float] = {}
     try:
         with without_trace():
-            double = stand_in(network)
+            double = model_copy(network)
             for path in paths:
                 double.get_submodule(path).register_forward_pre_hook(_noting(path, found))
             fed(double, inputs)

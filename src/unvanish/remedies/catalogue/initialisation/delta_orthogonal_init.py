@@ -9,7 +9,7 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
 from unvanish.remedies.init.target_weights import Target, gain_behind, targets
 from unvanish.remedies.init.weight_scale import fans
@@ -43,7 +43,7 @@ class DeltaOrthogonalInit(Remedy):
         chosen = targets(network, remedy=self.name)
         if not any(takes_delta(target.layer) for target in chosen):
             raise NotApplicable(f"delta-orthogonal-init: {_reason(network, chosen)}; use orthogonal-init")
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         return tuple(_filled(target, gain_behind(target.layer, layout), context) for target in chosen)
 
 

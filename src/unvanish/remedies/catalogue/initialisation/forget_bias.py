@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise
-from unvanish.remedies.graph.sequence_lengths import spans
+from unvanish.remedies.graph.sequence_lengths import sequence_lengths
 from unvanish.remedies.init.recurrent import FORGET_BIAS, SPREAD, chrono_, forgetting, remembering_, spread_
 from unvanish.remedies.structure.recurrence import Gated, Level, gated, levels, listed, shown, vanilla
 from unvanish.remedies.structure.replaceable_recurrence import own_cells, why_none
@@ -54,7 +54,7 @@ class ForgetBias(Remedy):
         found = gated(network)
         if not found:
             raise NotApplicable(f"forget-bias: {_ungated(network, context)}")
-        lengths = None if context.inputs is None else spans(network, context.inputs)
+        lengths = None if context.inputs is None else sequence_lengths(network, context.inputs)
         operations: list[Operation] = []
         for path, module in found:
             steps = None if lengths is None else lengths.get(path, 0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import drawable
 
 
@@ -53,7 +53,7 @@ class HeInit(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         operations: list[Operation] = []
         for target in drawable(network, layout, remedy=self.name):
             fan_in, _ = target.fans

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise, places
-from unvanish.remedies.graph.forward_graph import Layout
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.forward_graph import ForwardGraph
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.structure.recurrence import VANILLA, Succession, Vanilla, levels, loops, spelled, unfilled, vanilla
 from unvanish.remedies.structure.replaceable_recurrence import why_none
 
@@ -58,7 +58,7 @@ class IdentityRnnInit(Remedy):
             if fills := _fills(module):
                 after = "identity; biases 0" if module.bias else "identity"
                 operations.append(Initialise(path, spelled(rectified), after, fills))
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         operations += [_written(layer, layout) for layer in loops(layout, direct=True) if _is_recurrent_matrix(layer, layout)]
         if not operations:
             raise NotApplicable(f"identity-rnn-init: {_reason(network, layout, context)}")
@@ -80,7 +80,7 @@ def _fills(module: Vanilla) -> tuple[tuple[nn.Parameter, Fill], ...]:
     return tuple((parameter, fill) for parameter, fill in fills if parameter is not None and parameter.requires_grad)
 
 
-def _is_recurrent_matrix(layer: nn.Module, layout: Layout) -> bool:
+def _is_recurrent_matrix(layer: nn.Module, layout: ForwardGraph) -> bool:
     """Whether a layer maps a state to the next one: square, trainable, its own, and no gate."""
     if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
         return False
@@ -90,7 +90,7 @@ def _is_recurrent_matrix(layer: nn.Module, layout: Layout) -> bool:
     return weight is not None and weight.requires_grad and not gates
 
 
-def _written(layer: nn.Module, layout: Layout) -> Operation:
+def _written(layer: nn.Module, layout: ForwardGraph) -> Operation:
     path = layout.steps[layout.positions(layer)[0]].path
     own = dict(layer.named_parameters(recurse=False))
     bias = own.get("bias")
@@ -100,7 +100,7 @@ def _written(layer: nn.Module, layout: Layout) -> Operation:
     return Initialise(path, repr(layer), "identity" if len(fills) == 1 else "identity; bias 0", tuple(fills))
 
 
-def _reason(network: nn.Module, layout: Layout, context: Context) -> str:
+def _reason(network: nn.Module, layout: ForwardGraph, context: Context) -> str:
     written = loops(layout, direct=False)
     if written and not any(isinstance(module, VANILLA) for module in network.modules()):
         path = layout.steps[layout.positions(written[0])[0]].path

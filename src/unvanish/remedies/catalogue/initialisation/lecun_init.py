@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import drawable
 
 
@@ -46,7 +46,7 @@ class LecunInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
         operations: list[Operation] = []
-        for target in drawable(network, survey(network, context.inputs), remedy=self.name):
+        for target in drawable(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(lecun_, fan_in=fan_in, generator=context.generator)
             operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from unvanish.errors import NotApplicable
 from unvanish.record.change import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.model_copy import stand_in, without_trace
-from unvanish.remedies.graph.shape_probe import fed, misfit, rehearse
+from unvanish.remedies.graph.model_copy import model_copy, without_trace
+from unvanish.remedies.graph.shape_probe import fed, misfit, probe_shapes
 from unvanish.remedies.init.orthogonal import group_count, orthogonal_
 from unvanish.remedies.init.target_weights import Target, targets
 from unvanish.remedies.init.weight_scale import fans
@@ -71,7 +71,7 @@ class UnitVariance(Operation):
         del optimizers  # whose state of these parameters went when they were drawn
         try:
             with without_trace():
-                double = stand_in(network)
+                double = model_copy(network)
                 scaled = [(target, _WeightAndBias.of(double.get_submodule(target.path), target)) for target in self.chosen]
                 for module in double.modules():
                     if isinstance(module, _STATISTICAL):
@@ -125,7 +125,7 @@ class LsuvInit(Remedy):
         if context.inputs is None:
             raise NotApplicable("lsuv-init: it needs a batch to measure what layers put out; pass inputs=, or use orthogonal-init")
         chosen = targets(network, remedy=self.name)
-        rehearse(network, context.inputs)
+        probe_shapes(network, context.inputs)
         return (*(_orthonormal(target, context.generator) for target in chosen), UnitVariance(chosen, context.inputs))
 
 

@@ -14,7 +14,7 @@ from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.catalogue.initialisation.glorot_init import glorot_
 from unvanish.remedies.edits.module_edits import Fill, Initialise
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.orthogonal import orthogonal_, semi_orthogonal
 from unvanish.remedies.init.target_weights import drawable
 
@@ -74,7 +74,7 @@ class OrthogonalInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight, and one a recurrent layer. Raises NotApplicable where no weight may be redrawn."""
         recurrent = tuple(_recurrent(network, context.generator))
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         try:
             chosen = drawable(network, layout, remedy=self.name)
         except NotApplicable:

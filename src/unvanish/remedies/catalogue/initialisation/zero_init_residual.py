@@ -14,8 +14,8 @@ from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.catalogue.initialisation.he_init import he_
 from unvanish.remedies.edits.module_edits import Initialise
-from unvanish.remedies.graph.forward_graph import Layout
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.forward_graph import ForwardGraph
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import Target, gain_behind, targets
 from unvanish.remedies.init.weight_scale import fans
 from unvanish.remedies.structure.branch_ends import End, branch_ends
@@ -60,7 +60,7 @@ class ZeroInitResidual(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a layer. Raises NotApplicable where no branch is seen, or none can start at zero, and says why."""
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         branches = residual_branches(layout)
         ended = _ended(branches, network, layout)
         zeros = {end.module: end.path for _, ends in ended for end in ends} | dict(_sealed(network))
@@ -76,7 +76,7 @@ class ZeroInitResidual(Remedy):
         return tuple(operations)
 
 
-def _ended(branches: Sequence[Branch], network: nn.Module, layout: Layout) -> tuple[tuple[Branch, tuple[End, ...]], ...]:
+def _ended(branches: Sequence[Branch], network: nn.Module, layout: ForwardGraph) -> tuple[tuple[Branch, tuple[End, ...]], ...]:
     """The branches that can start at zero, each with its ends: trainable, their parameters shared with no other module, and
     run nowhere else."""
     owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
@@ -109,7 +109,9 @@ def _zeroed(path: str, module: nn.Module, why: str) -> Operation:
     return Initialise(path, repr(module), f"zero: {why}", fills)
 
 
-def _scaled(bare: Sequence[Branch], layout: Layout, chosen: Mapping[nn.Module, Target], context: Context) -> Iterator[Operation]:
+def _scaled(
+    bare: Sequence[Branch], layout: ForwardGraph, chosen: Mapping[nn.Module, Target], context: Context
+) -> Iterator[Operation]:
     """The layers of the branches without normalisation that are no ends, drawn anew at Fixup's scale."""
     done: set[nn.Module] = set()
     for branch in bare:
@@ -126,7 +128,7 @@ def _scaled(bare: Sequence[Branch], layout: Layout, chosen: Mapping[nn.Module, T
             yield target.filled(fill, after=f"He normal times {factor:.3g}, std {gain / math.sqrt(fan_in):.3g}")
 
 
-def _heads(layout: Layout, chosen: Mapping[nn.Module, Target], inside: Collection[int]) -> Iterator[Target]:
+def _heads(layout: ForwardGraph, chosen: Mapping[nn.Module, Target], inside: Collection[int]) -> Iterator[Target]:
     """The output layers: no weighted layer and no rectifier comes after them, and they are on no branch."""
     for module, target in chosen.items():
         positions = layout.positions(module)
@@ -137,7 +139,7 @@ def _heads(layout: Layout, chosen: Mapping[nn.Module, Target], inside: Collectio
             yield target
 
 
-def _reason(network: nn.Module, layout: Layout, branches: Sequence[Branch]) -> str:
+def _reason(network: nn.Module, layout: ForwardGraph, branches: Sequence[Branch]) -> str:
     name = type(network).__name__
     if not layout.traced:
         return f"the forward of {name} could not be traced, so that its residual sums are not seen; pass inputs="

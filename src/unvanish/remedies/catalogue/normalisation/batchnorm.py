@@ -11,8 +11,8 @@ from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import places
 from unvanish.remedies.edits.normalisation_insertion import Spot, inserted, reason, require_features_second, spots
-from unvanish.remedies.graph.shape_probe import rehearse
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.shape_probe import probe_shapes
+from unvanish.remedies.graph.trace_graph import trace_graph
 
 
 @final
@@ -42,13 +42,13 @@ class BatchNorm(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One insertion a place. Raises NotApplicable where there is no place, or where batch statistics make no sense."""
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         chosen = spots(layout)
         if not chosen:
             raise NotApplicable(f"batchnorm: {reason(network, layout)}")
         require_features_second(network, context, layout, remedy=self.name, kind="batch normalisation")
         if context.inputs is not None:
-            _require_batch(chosen, {call.path: call.shape for call in rehearse(network, context.inputs)})
+            _require_batch(chosen, {call.path: call.shape for call in probe_shapes(network, context.inputs)})
         found = places(network)
         return tuple(inserted(spot, _norm(spot.features, spot.axes), found) for spot in chosen)
 

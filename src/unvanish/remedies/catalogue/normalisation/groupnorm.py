@@ -9,7 +9,7 @@ from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.normalisation_insertion import insertions, require_features_second
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 
 MOST_GROUPS = 32  # Wu and He 2018, table 3
 FEWEST_IN_A_GROUP = 4  # a group of one feature without positions is always zero after its mean is taken; of two, always +-1
@@ -53,7 +53,9 @@ class GroupNorm(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One insertion a place. Raises NotApplicable where there is none, or where channels are not the second axis."""
-        require_features_second(network, context, survey(network, context.inputs), remedy=self.name, kind="group normalisation")
+        require_features_second(
+            network, context, trace_graph(network, context.inputs), remedy=self.name, kind="group normalisation"
+        )
         return insertions(network, context, _norm, remedy=self.name)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive as Hook
 from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
 from unvanish.remedies.structure.outer_layers import at_output
@@ -43,7 +43,7 @@ class ClipAdaptive(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One hook an optimizer. Raises NotApplicable where each has it, or where there is nothing but the output layer."""
         owners = trained_by(network, context.optimizers, remedy=self.name)
-        layout = survey(network, context.inputs)
+        layout = trace_graph(network, context.inputs)
         last = [layout.steps[at].module for at in at_output(layout)]
         spared = {id(p): p for module in last if module is not None for p in module.parameters()}
         transposed = [module.weight for module in network.modules() if isinstance(module, _TRANSPOSED)]

@@ -8,7 +8,7 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.trace_graph import survey
+from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.optimizers.kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
 from unvanish.remedies.optimizers.muon import RATE_RATIO, MuonWithAdamW
 from unvanish.remedies.optimizers.settings import proportional, trained_by
@@ -48,7 +48,7 @@ class Muon(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One exchange an optimizer that trains a hidden matrix. Raises NotApplicable where none does, or all are Muon."""
         owners = trained_by(network, context.optimizers, remedy=self.name)
-        hidden = hidden_weights(network, survey(network, context.inputs))
+        hidden = hidden_weights(network, trace_graph(network, context.inputs))
         operations: list[Operation] = []
         done = False
         for path, optimizer in owners.items():
