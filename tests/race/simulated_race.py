@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unvanish.race import Candidate, RaceSettings
-from unvanish.record.verdict import TrialResult
+from unvanish.race import EditedCandidate, RaceSettings
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import TrialResult
 from unvanish.trials import Script, Trial
 from unvanish.trials.engines.engine import Engine, Goal
 
@@ -51,7 +52,7 @@ class CurveEngine(Engine):
         self.reached[trial.name, trial.seed] = steps
         losses = tuple(self.curves[trial.name](step, trial.seed) for step in range(1, steps + 1))
         return TrialResult(
-            remedies=trial.remedies,
+            candidate=trial.candidate,
             seed=trial.seed,
             steps=steps,
             final_loss=losses[-1],
@@ -62,18 +63,20 @@ class CurveEngine(Engine):
             memory_bytes=1000,
             losses=losses,
             paused=goal is not None,
-            variant=trial.variant,
         )
 
 
-def course(engine: Engine, folder: Path, *, steps: int = STEPS, **options: object) -> RaceSettings:
-    """A course over so many steps."""
+def settings(engine: Engine, folder: Path, *, steps: int = STEPS, **options: object) -> RaceSettings:
+    """A race over so many steps."""
     return RaceSettings(Script(folder / "train.py"), engine, folder, steps, **options)  # pyright: ignore[reportArgumentType]
 
 
-def treatments(*names: str) -> list[Candidate]:
-    """Candidates by name; "learning-rate x0.1" is one with a variant."""
-    return [
-        Candidate(tuple(name.split(" x")[0].split(" + ")), variant=name[name.find(" x") + 1 :] if " x" in name else "")
-        for name in names
-    ]
+def candidate(name: str) -> Candidate:
+    """A candidate by the name that people write: "relu + he-init", "learning-rate x0.1"; "" for the control."""
+    remedies, _, factor = name.partition(" x")
+    return Candidate(tuple(remedies.split(" + ")) if remedies else (), float(factor) if factor else None)
+
+
+def edited_candidates(*names: str) -> list[EditedCandidate]:
+    """Candidates by name, without edits."""
+    return [EditedCandidate(candidate(name)) for name in names]

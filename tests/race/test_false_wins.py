@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.race.simulated_race import CurveEngine, course, treatments
+from tests.race.simulated_race import CurveEngine, edited_candidates, settings
 
 from unvanish.race import race
+from unvanish.record.races.candidate import Candidate
 
 NAMES = ("relu", "elu", "gelu", "silu", "selu", "batchnorm")
 RACES = 400
@@ -21,8 +22,10 @@ def claims(seed: int, candidates: int, folder: Path) -> bool:
     generator = np.random.default_rng(seed)
     losses = generator.normal(2.3, 0.1, (len(NAMES) + 1, 8))
     curves = {name: (lambda step, of, row=row: float(losses[row, of])) for row, name in enumerate(("as it is", *NAMES))}
-    told = race(treatments(*NAMES[:candidates]), None, course(CurveEngine(curves, steps=12, cured_below=0.0), folder, steps=12))
-    return told.winner is not None
+    result = race(
+        edited_candidates(*NAMES[:candidates]), None, settings(CurveEngine(curves, steps=12, cured_below=0.0), folder, steps=12)
+    )
+    return result.winner is not None
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 6])
@@ -37,7 +40,7 @@ def test_a_real_cure_is_claimed_in_nearly_every_race(tmp_path: Path) -> None:
         losses = generator.normal(2.3, 0.1, (len(NAMES) + 1, 8))
         losses[1] = generator.normal(1.0, 0.2, 8)
         curves = {name: (lambda step, of, row=row: float(losses[row, of])) for row, name in enumerate(("as it is", *NAMES))}
-        told = race(treatments(*NAMES), None, course(CurveEngine(curves, steps=12, cured_below=1.8), tmp_path, steps=12))
-        return told.winner == ("relu",)
+        result = race(edited_candidates(*NAMES), None, settings(CurveEngine(curves, steps=12, cured_below=1.8), tmp_path, steps=12))
+        return result.winner == Candidate(("relu",))
 
     assert np.mean([wins(seed) for seed in range(100)]) > 0.9

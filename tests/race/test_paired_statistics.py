@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from unvanish.race.paired_statistics import mean_interval, overlap, paired_effect, parted_interval
+from unvanish.race.paired_statistics import mean_interval, overlap, paired_effect, separated_interval
 
 VALUES = st.lists(st.floats(-1e3, 1e3).map(lambda v: round(v, 3)), min_size=2, max_size=8)
 
@@ -64,9 +64,9 @@ def test_a_training_that_diverged_is_the_worst_there_is(
 def test_sides_that_are_parted_have_the_extremes_of_all_differences(low: list[float], high: list[float], tests: int) -> None:
     high = high[: len(low)]
     expected = (min(high) - max(low), max(high) - min(low))
-    assert parted_interval(low, high, tests=tests) == pytest.approx(expected)
-    assert parted_interval(high, low, tests=tests) == pytest.approx((-expected[1], -expected[0]))
-    assert parted_interval(high, [*low[1:], 1e7], tests=tests) is None
+    assert separated_interval(low, high, tests=tests) == pytest.approx(expected)
+    assert separated_interval(high, low, tests=tests) == pytest.approx((-expected[1], -expected[0]))
+    assert separated_interval(high, [*low[1:], 1e7], tests=tests) is None
 
 
 def test_the_chance_that_alike_sides_are_parted_is_that_of_the_rank_test() -> None:
@@ -74,15 +74,15 @@ def test_the_chance_that_alike_sides_are_parted_is_that_of_the_rank_test() -> No
         exact = stats.mannwhitneyu(range(count, 2 * count), range(count), alternative="greater", method="exact").pvalue
         most = int(0.025 / exact)  # tests at once
         sides = [float(v) for v in range(count)], [float(v) for v in range(count, 2 * count)]
-        assert most == 0 or parted_interval(*sides, tests=most) is not None
-        assert parted_interval(*sides, tests=most + 1) is None
+        assert most == 0 or separated_interval(*sides, tests=most) is not None
+        assert separated_interval(*sides, tests=most + 1) is None
 
 
 def test_one_wild_seed_does_not_hide_what_every_seed_shows() -> None:
     control, treated = (0.64, 0.02, 0.61, 0.63, 0.64, 0.62), (0.91, 0.92, 0.91, 0.93, 0.91, 0.92)
     assert mean_interval(np.subtract(treated, control).tolist(), tests=12)[1][0] < 0
-    found = paired_effect("accuracy", control, treated=treated, higher_is_better=True, tests=12)
-    assert found.interval == pytest.approx((0.27, 0.91))
+    effect = paired_effect("accuracy", control, treated=treated, higher_is_better=True, tests=12)
+    assert effect.interval == pytest.approx((0.27, 0.91))
     diverged = paired_effect(
         "loss", (math.inf, 3e8, 420.0, math.nan, 5.0, 9.0), treated=(0.4,) * 6, higher_is_better=False, tests=12
     )

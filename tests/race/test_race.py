@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import ScriptError, TrialError
-from unvanish.race import RaceSettings, candidate_as_line, race
+from unvanish.race import RaceSettings, insert_apply_line, race
 from unvanish.record.finding import Finding, Severity
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import Outcome, RaceResult
 from unvanish.record.run import Run
 from unvanish.record.structure import Entry, Location
-from unvanish.record.verdict import Outcome, RaceResult
 from unvanish.trials import Script
 from unvanish.trials.engines.local import LocalEngine
 
@@ -51,26 +52,29 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(script: Path) -> RaceResult:
     entry = Entry(Location(str(script), 9), "net")
-    candidates = [candidate_as_line(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
+    candidates = [insert_apply_line(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
     with LocalEngine(examine=examine) as engine:
         return race(candidates, None, RaceSettings(Script(script), engine, script.parent / "trials", steps=60))
 
 
 def test_the_cure_wins_and_its_line_is_handed_over(result: RaceResult) -> None:
-    assert result.winner == ("relu", "he-init")
+    assert result.winner == Candidate(("relu", "he-init"))
     assert result.verdicts[0].outcome is Outcome.CURED
     assert result.sentence == "One cure was found: relu + he-init."
 
 
 def test_a_remedy_that_cannot_be_applied_loses_with_the_reason(result: RaceResult) -> None:
     failed = result.verdicts[-1]
-    assert (failed.remedies, failed.outcome) == (("no-such-remedy",), Outcome.FAILED)
+    assert (failed.candidate, failed.outcome) == (Candidate(("no-such-remedy",)), Outcome.FAILED)
+    assert failed.failure.startswith("not applied: ")
     assert "not applied: " in failed.reason
 
 
 def test_control_and_candidates_share_seeds_and_steps(result: RaceResult) -> None:
     finished = [trial for trial in result.trials if trial.failure is None]
-    assert [(trial.remedies, trial.seed) for trial in finished] == [(r, s) for s in (0, 1, 2) for r in ((), ("relu", "he-init"))]
+    assert [(trial.candidate.remedies, trial.seed) for trial in finished] == [
+        (r, s) for s in (0, 1, 2) for r in ((), ("relu", "he-init"))
+    ]
     assert {trial.steps for trial in finished} == {60}
     assert finished[0].losses != finished[2].losses
 
@@ -86,4 +90,4 @@ def test_a_source_that_cannot_be_edited_is_refused_before_anything_runs(script: 
         (Entry(Location(str(tmp_path / "gone.py"), 1), "net"), ScriptError),
     ):
         with pytest.raises(fault):
-            candidate_as_line(entry, ("relu",), after_optimizer=False)
+            insert_apply_line(entry, ("relu",), after_optimizer=False)

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 
 import pytest
-from tests.race.simulated_race import STEPS, Curve, CurveEngine, course, treatments
+from tests.race.simulated_race import STEPS, Curve, CurveEngine, edited_candidates, settings
 
 from unvanish.errors import UsageError
 from unvanish.race import race
 from unvanish.race.successive_halving import rungs_for, survivors
-from unvanish.record.verdict import Outcome
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import Outcome
 
 NAMES = ("relu", "elu", "gelu", "silu", "selu", "batchnorm")
 
@@ -29,19 +30,19 @@ CURVES = {"as it is": stands, **{name: falls_to(0.1 + 0.2 * place) for place, na
 
 def test_the_weaker_half_waits_at_each_rung_and_the_leaders_get_every_seed(tmp_path: Path) -> None:
     engine = CurveEngine(CURVES)
-    told = race(treatments(*NAMES), None, course(engine, tmp_path))
+    result = race(edited_candidates(*NAMES), None, settings(engine, tmp_path))
     assert [sorted({goal for *_, goal in each}, key=str) for each in engine.rounds] == [[None], [10], [30], [None], [None]]
     assert [len(each) for each in engine.rounds[1:4]] == [6, 4, 2]  # three, and what was prescribed first
     assert engine.stopped == list(NAMES)  # at the end, those that ran to it among them
     assert {name for name, seed in engine.reached if seed == 2} == {"as it is", "batchnorm"}
-    assert (told.winner, told.verdicts[0].outcome) == (("batchnorm",), Outcome.CURED)
-    rungs = {verdict.name: (verdict.rung, verdict.rungs) for verdict in told.verdicts}
+    assert (result.winner, result.verdicts[0].outcome) == (Candidate(("batchnorm",)), Outcome.CURED)
+    rungs = {verdict.name: (verdict.rung, verdict.rungs) for verdict in result.verdicts}
     assert (rungs["relu"], rungs["elu"], rungs["batchnorm"]) == ((2, 3), (1, 3), (3, 3))
 
 
 def test_nothing_is_trained_for_more_than_a_third_of_what_a_full_race_takes(tmp_path: Path) -> None:
     engine = CurveEngine(CURVES)
-    race(treatments(*NAMES), None, course(engine, tmp_path))
+    race(edited_candidates(*NAMES), None, settings(engine, tmp_path))
     with_first_seed = sum(steps for (name, seed), steps in engine.reached.items() if name != "as it is" and seed == 0)
     assert with_first_seed < 0.5 * STEPS * len(NAMES)
 
@@ -49,10 +50,10 @@ def test_nothing_is_trained_for_more_than_a_third_of_what_a_full_race_takes(tmp_
 def test_a_second_wave_starts_only_where_no_cure_is_in_sight(tmp_path: Path) -> None:
     late = {"lstm": falls_to(0.05)}
     lost = {"as it is": stands, **{name: falls_to(1.5) for name in NAMES}, **late}
-    told = race(treatments(*NAMES, "lstm"), None, course(CurveEngine(lost), tmp_path))
-    assert told.winner == ("lstm",)
+    result = race(edited_candidates(*NAMES, "lstm"), None, settings(CurveEngine(lost), tmp_path))
+    assert result.winner == Candidate(("lstm",))
     engine = CurveEngine({**CURVES, **late})
-    assert race(treatments(*NAMES, "lstm"), None, course(engine, tmp_path)).winner == ("batchnorm",)
+    assert race(edited_candidates(*NAMES, "lstm"), None, settings(engine, tmp_path)).winner == Candidate(("batchnorm",))
     assert ("lstm", 0) not in engine.reached
 
 
@@ -61,9 +62,9 @@ def test_while_none_has_begun_to_learn_all_go_on(tmp_path: Path) -> None:
         return 2.35 if step <= 40 else 0.1
 
     engine = CurveEngine({"as it is": stands, **{name: lambda step, seed: 2.29 for name in NAMES}, "relu": late})
-    told = race(treatments(*NAMES), None, course(engine, tmp_path))
+    result = race(edited_candidates(*NAMES), None, settings(engine, tmp_path))
     assert [len(each) for each in engine.rounds[1:4]] == [6, 6, 6]
-    assert told.winner == ("relu",)
+    assert result.winner == Candidate(("relu",))
 
 
 def test_those_that_wait_go_on_where_the_leaders_cure_nothing(tmp_path: Path) -> None:
@@ -73,16 +74,16 @@ def test_those_that_wait_go_on_where_the_leaders_cure_nothing(tmp_path: Path) ->
     engine = CurveEngine(
         {"as it is": stands, **{name: falls_to(1.0 + 0.1 * place) for place, name in enumerate(NAMES)}, "gelu": late}
     )
-    told = race(treatments(*NAMES), None, course(engine, tmp_path))
-    assert told.winner == ("gelu",)
+    result = race(edited_candidates(*NAMES), None, settings(engine, tmp_path))
+    assert result.winner == Candidate(("gelu",))
     assert engine.reached["gelu", 0] == STEPS
 
 
 def test_what_finding_a_cure_may_cost_is_bounded(tmp_path: Path) -> None:
     names = [f"remedy-{number}" for number in range(24)]
     engine = CurveEngine({"as it is": stands, **dict.fromkeys(names, stands)})
-    told = race(treatments(*names), None, course(engine, tmp_path))
-    assert told.winner is None
+    result = race(edited_candidates(*names), None, settings(engine, tmp_path))
+    assert result.winner is None
     assert sum(engine.reached.values()) < 20 * STEPS
 
 
@@ -90,8 +91,8 @@ def test_of_several_rates_the_best_goes_on(tmp_path: Path) -> None:
     rates = ("learning-rate x0.3", "learning-rate x0.1", "learning-rate x0.03")
     curves = {"as it is": stands, **{name: falls_to(end) for name, end in zip(rates, (1.0, 0.1, 0.8), strict=True)}}
     engine = CurveEngine({**curves, "relu": falls_to(0.9), "elu": falls_to(1.9)})
-    told = race(treatments(*rates, "relu", "elu"), None, course(engine, tmp_path))
-    assert (told.winner, told.winner_variant) == (("learning-rate",), "x0.1")
+    result = race(edited_candidates(*rates, "relu", "elu"), None, settings(engine, tmp_path))
+    assert result.winner == Candidate(("learning-rate",), 0.1)
     assert {("learning-rate x0.3", 0): 10, ("learning-rate x0.03", 0): 10}.items() <= engine.reached.items()
 
 
@@ -100,7 +101,7 @@ def test_a_rival_gets_further_seeds_where_it_is_cheaper_and_may_be_as_good(
     end: float, step_ms: float, runs: bool, tmp_path: Path
 ) -> None:
     engine = CurveEngine({"as it is": stands, "relu": falls_to(0.1), "elu": falls_to(end)}, step_ms={"elu": step_ms})
-    race(treatments("relu", "elu"), None, course(engine, tmp_path))
+    race(edited_candidates("relu", "elu"), None, settings(engine, tmp_path))
     assert (("elu", 1) in engine.reached) is runs
     assert ("relu", 2) in engine.reached
 
@@ -110,7 +111,7 @@ def test_where_the_leader_is_not_proved_the_next_is_tried(tmp_path: Path) -> Non
         return 0.05 if seed == 0 else 2.4
 
     engine = CurveEngine({"as it is": stands, "relu": fluke, "elu": falls_to(0.3)})
-    assert race(treatments("relu", "elu"), None, course(engine, tmp_path)).winner == ("elu",)
+    assert race(edited_candidates("relu", "elu"), None, settings(engine, tmp_path)).winner == Candidate(("elu",))
 
 
 def test_three_more_seeds_run_where_the_seeds_agree_and_prove_nothing(tmp_path: Path) -> None:
@@ -118,9 +119,9 @@ def test_three_more_seeds_run_where_the_seeds_agree_and_prove_nothing(tmp_path: 
         return (0.1, 1.9, 0.4, 0.2, 0.3, 0.2)[seed] if step == STEPS else 2.3
 
     engine = CurveEngine({"as it is": stands, "relu": uneven}, cured_below=2.0)
-    told = race(treatments("relu"), None, course(engine, tmp_path))
-    assert told.verdicts[0].seeds == 6
-    assert told.winner == ("relu",)
+    result = race(edited_candidates("relu"), None, settings(engine, tmp_path))
+    assert result.verdicts[0].seeds == 6
+    assert result.winner == Candidate(("relu",))
 
 
 def test_a_control_that_diverges_now_and_then_does_not_hide_a_cure(tmp_path: Path) -> None:
@@ -128,38 +129,38 @@ def test_a_control_that_diverges_now_and_then_does_not_hide_a_cure(tmp_path: Pat
         return (math.nan, 3e8, 420.0, math.inf, 12.0, 8e3)[seed]
 
     engine = CurveEngine({"as it is": wild, "clip-norm": falls_to(0.4)}, cured_below=2.0)
-    told = race(treatments("clip-norm"), None, course(engine, tmp_path))
-    assert told.winner == ("clip-norm",)
-    assert told.verdicts[0].effects[0].interval == (pytest.approx(11.6, abs=0.1), math.inf)
+    result = race(edited_candidates("clip-norm"), None, settings(engine, tmp_path))
+    assert result.winner == Candidate(("clip-norm",))
+    assert result.verdicts[0].effects[0].interval == (pytest.approx(11.6, abs=0.1), math.inf)
 
 
 def test_a_control_that_was_run_before_is_not_run_again(tmp_path: Path) -> None:
     engine = CurveEngine(CURVES)
-    control = race(treatments("relu"), None, course(engine, tmp_path, seeds=1)).trials[0]
+    control = race(edited_candidates("relu"), None, settings(engine, tmp_path, seeds=1)).trials[0]
     again = CurveEngine(CURVES)
-    race(treatments("relu"), control, course(again, tmp_path, seeds=1))
+    race(edited_candidates("relu"), control, settings(again, tmp_path, seeds=1))
     assert ("as it is", 0) not in again.reached
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 4])
 def test_ctrl_c_keeps_what_the_race_has_shown(rounds: int, tmp_path: Path) -> None:
-    told = race(treatments(*NAMES), None, course(CurveEngine(CURVES, interrupted_after=rounds), tmp_path))
-    assert told.stopped
-    assert told.sentence.startswith("The race was stopped before its end" if rounds == 1 else "Not enough budget to tell")
-    assert len(told.verdicts) == (0 if rounds == 1 else len(NAMES))
+    result = race(edited_candidates(*NAMES), None, settings(CurveEngine(CURVES, interrupted_after=rounds), tmp_path))
+    assert result.stopped
+    assert result.sentence.startswith("The race was stopped before its end" if rounds == 1 else "Not enough budget to tell")
+    assert len(result.verdicts) == (0 if rounds == 1 else len(NAMES))
 
 
 def test_a_race_needs_a_candidate_and_a_seed(tmp_path: Path) -> None:
     for names, seeds in (((), 3), (("relu",), 0)):
         with pytest.raises(UsageError, match="at least one"):
-            race(treatments(*names), None, course(CurveEngine(CURVES), tmp_path, seeds=seeds))
+            race(edited_candidates(*names), None, settings(CurveEngine(CURVES), tmp_path, seeds=seeds))
 
 
 @pytest.mark.parametrize(
     ("steps", "candidates", "rungs"), [(900, 6, (100, 300)), (91, 6, (11, 31)), (60, 6, (20,)), (20, 6, ()), (900, 2, ())]
 )
 def test_rungs_grow_threefold_and_none_is_too_short_to_tell(steps: int, candidates: int, rungs: tuple[int, ...]) -> None:
-    assert rungs_for(steps, candidates, keep=2).rungs == rungs
+    assert rungs_for(steps, candidates, keep=2).steps == rungs
 
 
 def test_at_least_those_that_are_kept_survive() -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from unvanish.race import Comparison, judge
-from unvanish.race.verdicts import undecided
-from unvanish.record.verdict import TRAINING_SCORE, Outcome, RaceResult, TrialResult
+from unvanish.race.successive_halving import Rungs
+from unvanish.race.verdicts import is_undecided
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import TRAINING_SCORE, Cost, Outcome, RaceResult, TrialResult
 
 SICK = ("vanishing-gradient",)
 
@@ -29,7 +31,7 @@ def trials(
     """One trial a seed. `name` is "" for the control, else remedies joined by " + "."""
     return [
         TrialResult(
-            remedies=tuple(name.split(" + ")) if name else (),
+            candidate=Candidate(tuple(name.split(" + ")) if name else ()),
             seed=seed,
             steps=300,
             final_loss=loss,
@@ -105,25 +107,25 @@ def test_the_cheapest_of_equals_wins() -> None:
         trials("elu", (0.09, 0.12, 0.12), step_ms=2.02, parameters=90),
         trials("glorot-init", (1.5, 1.6, 1.4), step_ms=1.0),
     )
-    assert result.winner == ("elu",)
+    assert result.winner == Candidate(("elu",))
     assert result.sentence == "The cheapest cure that is as good as the best: elu."
     assert [v.name for v in result.verdicts][-1] == "glorot-init"
 
 
 def test_a_dearer_candidate_that_is_proved_better_wins() -> None:
     result = judged(trials("batchnorm", (0.10, 0.11, 0.12), step_ms=3.0), trials("relu", (0.30, 0.31, 0.32)))
-    assert result.winner == ("batchnorm",)
+    assert result.winner == Candidate(("batchnorm",))
     assert result.sentence == "The best cure, and nothing cheaper is as good: batchnorm."
 
 
 def test_noise_does_not_make_a_weak_candidate_as_good_as_the_best() -> None:
     result = judged(trials("batchnorm", (0.10, 0.11, 0.12), step_ms=3.0), trials("relu", (0.2, 1.2, 0.4)))
-    assert result.winner == ("batchnorm",)
+    assert result.winner == Candidate(("batchnorm",))
 
 
 def test_a_cure_is_preferred_to_an_improvement() -> None:
     result = judged(trials("relu", (0.10, 0.11, 0.12), findings=SICK), trials("elu", (0.5, 0.51, 0.5), step_ms=4.0))
-    assert result.winner == ("elu",)
+    assert result.winner == Candidate(("elu",))
 
 
 SENTENCES = {
@@ -165,7 +167,7 @@ def test_a_race_without_any_candidate_left_is_told_so() -> None:
 
 def test_a_script_that_fails_with_every_seed_is_cured_by_what_does_not() -> None:
     result = judged(trials("learning-rate", (0.1, 0.2, 0.1)), control=trials("", (9, 9, 9), failure="diverged", findings=SICK))
-    assert result.winner == ("learning-rate",)
+    assert result.winner == Candidate(("learning-rate",))
     assert result.verdicts[0].effects[0].interval == (math.inf, math.inf)
 
 
@@ -185,7 +187,7 @@ def test_a_candidate_that_was_stopped_is_compared_with_the_control_at_that_step(
     result = judge(
         "train.py",
         [*falling, replace(waits, paused=True, steps=30)],
-        comparison=Comparison(rungs=(30, 100)),
+        comparison=Comparison(rungs=Rungs((30, 100))),
     )
     (verdict,) = result.verdicts
     assert verdict.effects[0].control == pytest.approx(2.8, abs=0.02)
@@ -194,12 +196,12 @@ def test_a_candidate_that_was_stopped_is_compared_with_the_control_at_that_step(
 
 
 def test_a_loss_that_means_something_else_is_not_compared() -> None:
-    altered = Comparison(altered=frozenset({"logits"}))
+    altered = Comparison(altered=frozenset({Candidate(("logits",))}))
     candidate = trials("logits", (0.1, 0.1, 0.1))
     (verdict,) = judge("train.py", [*CONTROL, *candidate], comparison=altered).verdicts
     assert verdict.outcome is Outcome.FAILED
     assert "means something else" in verdict.reason
-    scored = [replace(t, metrics=((TRAINING_SCORE, 0.9 if t.remedies else 0.2),)) for t in (*CONTROL, *candidate)]
+    scored = [replace(t, metrics=((TRAINING_SCORE, 0.2 if t.candidate.is_control else 0.9),)) for t in (*CONTROL, *candidate)]
     (verdict,) = judge("train.py", scored, comparison=altered).verdicts
     assert (verdict.outcome, verdict.effects[0].metric) == (Outcome.CURED, TRAINING_SCORE)
 
@@ -211,16 +213,18 @@ def test_the_metric_that_was_asked_for_decides() -> None:
     assert (verdict.effects[0].metric, verdict.outcome) == ("loss", Outcome.WORSE)
 
 
-def test_of_equal_remedies_each_variant_is_judged() -> None:
-    rates = [replace(t, variant=f"x{f:g}") for f in (0.1, 0.3) for t in trials("learning-rate", (f, f, f + 0.1))]
+def test_of_equal_remedies_each_rate_is_judged() -> None:
+    rates = [
+        replace(t, candidate=Candidate(("learning-rate",), f)) for f in (0.1, 0.3) for t in trials("learning-rate", (f, f, f + 0.1))
+    ]
     result = judged(rates)
-    assert (result.winner, result.winner_variant) == (("learning-rate",), "x0.1")
+    assert result.winner == Candidate(("learning-rate",), 0.1)
     assert [v.name for v in result.verdicts] == ["learning-rate x0.1", "learning-rate x0.3"]
 
 
 def test_more_seeds_may_tell_where_those_so_far_agree() -> None:
     result = judged(trials("relu", (2.2, 0.1, 2.25)), trials("elu", (2.2, 2.4, 2.2)))
-    assert [undecided(result, name) for name in ("relu", "elu", "gelu")] == [True, False, False]
+    assert [is_undecided(result, Candidate((name,))) for name in ("relu", "elu", "gelu")] == [True, False, False]
 
 
 def test_the_control_is_told_with_its_spread() -> None:
@@ -228,3 +232,17 @@ def test_the_control_is_told_with_its_spread() -> None:
     assert (loss.metric, loss.effect) == ("loss", 0.0)
     assert loss.control == pytest.approx(2.3033, abs=1e-4)
     assert loss.control_spread == pytest.approx(0.00577, abs=1e-4)
+
+
+def test_a_cost_that_was_not_measured_is_nan_in_a_verdict_and_by_default() -> None:
+    (verdict,) = judged(trials("relu", (0.10, 0.11, 0.12))).verdicts  # no trial has counted its operations
+    assert math.isnan(verdict.cost.flops)
+    assert math.isnan(Cost(1.0, 1.0, 1.0).flops)
+
+
+def test_the_failure_of_a_verdict_is_that_of_the_trial_word_for_word() -> None:
+    failure = "crashed: ValueError: A trial failed: no rows."
+    (verdict,) = judged(trials("relu", (0.10, 0.11, 0.12), failure=failure)).verdicts
+    assert verdict.failure == failure
+    (verdict,) = judged(trials("relu", (0.10, 0.11, 0.12))).verdicts
+    assert verdict.failure == ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from unvanish.record.examination import Examination
-from unvanish.record.flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
-from unvanish.record.prediction import PredictedLayer, Prediction
-from unvanish.record.spectrum import JacobianSpectrum
+from unvanish.record.gradient_flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
+from unvanish.record.jacobian_spectrum import JacobianSpectrum
 from unvanish.record.structure import Location
+from unvanish.record.theory_prediction import PredictedLayer, Prediction
 
 HERE = Location("/home/person/net.py", 7, "nn.Linear(2, 2)")
 
@@ -31,10 +31,9 @@ def look() -> Examination:
         parameters=(FlowParameter("0.weight", (2, 2), -0.3, math.nan), FlowParameter("0.bias", (2,), -math.inf, 0.0)),
         times=(TimeProfile("w", "", None, (math.nan, -1.0, 0.0), (-1.0, -math.inf), math.nan, None, True),),
         notes=("Dropout was on.",),
-        draw=lambda _: "a figure",
     )
-    told = Prediction(None, (PredictedLayer("0", "linear", 0.3, math.inf, 0.5, -math.inf, -math.inf),), reason="no theory")
+    prediction = Prediction(None, (PredictedLayer("0", "linear", 0.3, math.inf, 0.5, -math.inf, -math.inf),), reason="no theory")
     spectrum = JacobianSpectrum(
         "", 2, 3, False, "float64", 0.5, -math.inf, -math.inf, -15.0, ((-math.inf, 0.5), (0.5, 0.5)), smallest_converged=False
     )
-    return Examination(flow, told, (spectrum,))
+    return Examination(flow, prediction, (spectrum,))

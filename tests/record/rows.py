@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unvanish.record.journal import Journal
-from unvanish.record.reading import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
+from unvanish.record.quantities import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Run
+from unvanish.record.storage.journal import Journal
 from unvanish.record.structure import Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3e38)
@@ -38,7 +38,7 @@ def row(step: int, widths: tuple[int, ...] = (4, 3, 1, 1, 2), *, objectives: int
     return Row(Reading(step, step / 7, values), (StepMark(step, step * 0.1, losses),), metrics)
 
 
-def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1, heads: int = 2) -> ModelStructure:
+def model_structure(sites: int = 4, parameters: int = 3, groups: int = 1, heads: int = 2) -> ModelStructure:
     """A structure of that size."""
     return ModelStructure(
         (Network("net", "Sequential"),),
@@ -51,7 +51,7 @@ def anatomy(sites: int = 4, parameters: int = 3, groups: int = 1, heads: int = 2
 
 def write(journal: Journal, rows: Sequence[Row]) -> None:
     """One transaction a row, with facts and anatomy before them."""
-    journal.write(facts=Facts(script="train.py"), anatomy=anatomy())
+    journal.write(facts=Facts(script="train.py"), structure=model_structure())
     for r in rows:
         journal.write(reading=r.reading, marks=r.marks, metrics=r.metrics)
 

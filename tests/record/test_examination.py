@@ -13,16 +13,16 @@ from rows import row, write
 
 from unvanish.errors import RecordError
 from unvanish.record.examination import Examination
-from unvanish.record.flow import GradientFlow
-from unvanish.record.journal import Journal, load
-from unvanish.record.serialisation import to_plain
+from unvanish.record.gradient_flow import GradientFlow
+from unvanish.record.storage.journal import Journal, load
+from unvanish.record.storage.serialisation import to_plain
 
 
-def kept(path: Path, seen: Examination | None) -> Path:
-    """The file of a run of one step with that look."""
+def stored(path: Path, examination: Examination | None) -> Path:
+    """The file of a run of one step with that examination."""
     journal = Journal.create(path)
     write(journal, [row(1)])
-    journal.write(examination=seen)
+    journal.write(examination=examination)
     journal.close()
     return path
 
@@ -37,41 +37,34 @@ def altered(path: Path, name: str, text: str) -> Path:
 
 
 def test_every_value_of_a_look_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    found = load(kept(tmp_path / "run.sqlite", look())).examination
-    assert repr(found) == repr(look())  # which, unlike ==, knows NaN and the sign of a zero
-
-
-def test_the_pen_of_a_flow_is_not_kept(tmp_path: Path) -> None:
-    found = load(kept(tmp_path / "run.sqlite", look())).examination
-    assert found is not None
-    assert found.flow.draw is None
-    assert look().flow.draw is not None
+    examination = load(stored(tmp_path / "run.sqlite", look())).examination
+    assert repr(examination) == repr(look())  # which, unlike ==, knows NaN and the sign of a zero
 
 
 def test_the_look_written_last_is_the_look(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "run.sqlite")
     journal.write(examination=look())
     journal.write(examination=replace(look(), prediction=None, spectra=()))
-    found = journal.read().examination
+    examination = journal.read().examination
     journal.close()
-    assert found is not None
-    assert (found.prediction, found.spectra) == (None, ())
+    assert examination is not None
+    assert (examination.prediction, examination.spectra) == (None, ())
 
 
 def test_a_run_of_a_version_that_took_no_look_is_read(tmp_path: Path) -> None:
-    assert load(kept(tmp_path / "run.sqlite", None)).examination is None
+    assert load(stored(tmp_path / "run.sqlite", None)).examination is None
 
 
 def test_a_look_of_a_version_that_counted_no_operations_is_read(tmp_path: Path) -> None:
     plain = to_plain(look())
     del plain["flops"]
-    found = load(altered(kept(tmp_path / "run.sqlite", look()), "examination", json.dumps(plain))).examination
-    assert found is not None
-    assert found.flops is None
+    examination = load(altered(stored(tmp_path / "run.sqlite", look()), "examination", json.dumps(plain))).examination
+    assert examination is not None
+    assert examination.flops is None
 
 
 def test_a_document_that_nobody_knows_is_passed_over(tmp_path: Path) -> None:
-    path = altered(kept(tmp_path / "run.sqlite", look()), "hearing", '{"ears": 2}')
+    path = altered(stored(tmp_path / "run.sqlite", look()), "hearing", '{"ears": 2}')
     assert repr(load(path).examination) == repr(look())
 
 
@@ -81,17 +74,17 @@ def test_a_document_that_nobody_knows_is_passed_over(tmp_path: Path) -> None:
     ids=["a number", "nothing", "a field that nobody knows", "half a flow"],
 )
 def test_a_look_that_does_not_fit_is_refused_with_what_it_is(tmp_path: Path, text: str) -> None:
-    path = altered(kept(tmp_path / "run.sqlite", look()), "examination", text)
+    path = altered(stored(tmp_path / "run.sqlite", look()), "examination", text)
     with pytest.raises(RecordError, match="cannot be read"):
         load(path)
 
 
 def test_the_sums_of_a_flow_are_those_of_its_terms_after_a_journey(tmp_path: Path) -> None:
-    found = load(kept(tmp_path / "run.sqlite", replace(look(), flow=plain()))).examination
-    assert found is not None
+    examination = load(stored(tmp_path / "run.sqlite", replace(look(), flow=plain()))).examination
+    assert examination is not None
     for by in ("op", "module", "kind", "block"):
-        assert found.flow.shares(by) == plain().shares(by)
-        assert sum(found.flow.shares(by).values()) == pytest.approx(found.flow.total, abs=1e-12)
+        assert examination.flow.shares(by) == plain().shares(by)
+        assert sum(examination.flow.shares(by).values()) == pytest.approx(examination.flow.total, abs=1e-12)
 
 
 def plain() -> GradientFlow:

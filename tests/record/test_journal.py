@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import anatomy, assert_holds, row, write
+from rows import assert_holds, model_structure, row, write
 
 from unvanish.errors import RecordError
-from unvanish.record.journal import APPLICATION_ID, VERSION, Journal, attach_race, load
-from unvanish.record.reading import Axis, StepMark
+from unvanish.record.quantities import Axis, StepMark
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import RaceResult
 from unvanish.record.run import Facts, Run
-from unvanish.record.verdict import RaceResult
+from unvanish.record.storage.journal import APPLICATION_ID, VERSION, Journal, attach_race, load
 
 ROWS = [row(step) for step in range(1, 31)]
 
@@ -53,7 +54,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     journal.close()
     run = load(tmp_path / "run.sqlite")
     assert_holds(run, ROWS)
-    assert run.anatomy == anatomy()
+    assert run.structure == model_structure()
     assert run.facts == Facts(script="train.py")
     assert run.race is None
     assert run.step_count == 30
@@ -97,19 +98,19 @@ def test_a_loss_of_nan_is_absent_and_one_of_inf_is_kept() -> None:
     assert run.step_ms() == pytest.approx([200, 400])
 
 
-def test_facts_and_anatomy_are_those_written_last() -> None:
+def test_facts_and_structure_are_those_written_last() -> None:
     journal = Journal.create(None)
-    journal.write(facts=Facts(script="a.py"), anatomy=anatomy(1))
-    journal.write(facts=Facts(script="a.py", ending="finished", wall_s=4, own_s=1), anatomy=anatomy(2))
+    journal.write(facts=Facts(script="a.py"), structure=model_structure(1))
+    journal.write(facts=Facts(script="a.py", ending="finished", wall_s=4, own_s=1), structure=model_structure(2))
     run = journal.read()
     journal.close()
-    assert (run.facts.ending, run.overhead, run.anatomy) == ("finished", 0.25, anatomy(2))
+    assert (run.facts.ending, run.overhead, run.structure) == ("finished", 0.25, model_structure(2))
 
 
 def test_a_race_joins_a_finished_run(tmp_path: Path, finished: Path) -> None:
     path = tmp_path / "run.sqlite"
     path.write_bytes(finished.read_bytes())
-    race = RaceResult("train.py", (), ("relu", "he-init"), (), (), "relu wins.")
+    race = RaceResult("train.py", (), Candidate(("relu", "he-init")), (), (), "relu wins.")
     attach_race(path, race)
     run = load(path)
     assert run.race == race
@@ -144,12 +145,12 @@ def test_a_file_cut_anywhere_is_refused_or_read_whole(
     share: float, finished: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "run.sqlite"
-    whole = finished.read_bytes()
-    path.write_bytes(whole[: round(share * len(whole))])
+    content = finished.read_bytes()
+    path.write_bytes(content[: round(share * len(content))])
     run = loaded_or_refused(path)
     if run is not None:
         assert_holds(run, ROWS)
-        assert run.anatomy == anatomy()
+        assert run.structure == model_structure()
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -173,9 +174,9 @@ def test_a_damaged_file_never_ends_in_another_error(
     place: float, junk: bytes, finished: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "run.sqlite"
-    whole = finished.read_bytes()
-    start = int(place * (len(whole) - len(junk)))
-    path.write_bytes(whole[:start] + junk + whole[start + len(junk) :])
+    content = finished.read_bytes()
+    start = int(place * (len(content) - len(junk)))
+    path.write_bytes(content[:start] + junk + content[start + len(junk) :])
     with np.errstate(invalid="ignore"):  # damaged values may be signalling NaNs
         assert isinstance(loaded_or_refused(path), Run | None)
 
@@ -239,14 +240,14 @@ def test_what_is_not_a_run_is_refused_with_its_path_and_the_reason(kind: str, tm
 
 
 def test_advice_for_an_old_run_and_for_a_new_one_are_not_the_same(tmp_path: Path) -> None:
-    said = {}
+    messages = {}
     for kind in ("older", "newer"):
         REFUSED[kind][0](tmp_path / kind)
         with pytest.raises(RecordError) as caught:
             load(tmp_path / kind)
-        said[kind] = str(caught.value)
-    assert "update" not in said["older"]
-    assert "again" not in said["newer"]
+        messages[kind] = str(caught.value)
+    assert "update" not in messages["older"]
+    assert "again" not in messages["newer"]
 
 
 def test_reading_a_foreign_file_does_not_alter_it(tmp_path: Path) -> None:

@@ -12,22 +12,22 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from rows import anatomy, assert_holds, row
+from rows import assert_holds, model_structure, row
 
-from unvanish.record.journal import load
 from unvanish.record.run import Run
+from unvanish.record.storage.journal import load
 
 KILLS = 16
 WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from rows import anatomy, row
-from unvanish.record.journal import Journal
+from rows import model_structure, row
+from unvanish.record.storage.journal import Journal
 from unvanish.record.run import Facts
 
 journal = Journal.create(Path(sys.argv[1]))
-journal.write(facts=Facts(script="train.py"), anatomy=anatomy())
+journal.write(facts=Facts(script="train.py"), structure=model_structure())
 for step in range(1, 100_000):
     written = row(step)
     journal.write(reading=written.reading, marks=written.marks, metrics=written.metrics)
@@ -66,13 +66,13 @@ def test_a_killed_process_loses_at_most_the_step_in_flight(seed: int, tmp_path: 
     assert last <= len(run.sampled)
     assert not rest or len(run.sampled) <= last + 1
     assert_holds(run, [row(step) for step in range(1, len(run.sampled) + 1)])
-    assert (run.facts.ending, run.anatomy) == ("running", anatomy())
+    assert (run.facts.ending, run.structure) == ("running", model_structure())
 
 
 def test_two_readers_see_whole_steps_while_a_third_process_writes(tmp_path: Path) -> None:
     runs: dict[str, list[Run]] = {"one": [], "two": []}
     with writer(tmp_path / "run.sqlite") as process:
-        seen = announced(process, 5)
+        announced_count = announced(process, 5)
 
         def follow(reader: str) -> None:
             for _ in range(12):
@@ -88,6 +88,6 @@ def test_two_readers_see_whole_steps_while_a_third_process_writes(tmp_path: Path
         counts = [len(run.sampled) for run in read]
         assert counts == sorted(counts)
         assert len(counts) == 12
-        assert counts[0] >= seen
-        assert after > seen
+        assert counts[0] >= announced_count
+        assert after > announced_count
         assert_holds(read[-1], [row(step) for step in range(1, counts[-1] + 1)])

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unvanish.errors import RecordError
-from unvanish.record.change import Change, Edit, Prescription
 from unvanish.record.finding import Finding
-from unvanish.record.flow import FlowOp, Junction, TimeProfile
-from unvanish.record.prediction import Prediction
+from unvanish.record.gradient_flow import FlowOp, Junction, TimeProfile
+from unvanish.record.network_changes import Change, Edit, Prescription
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import Effect, Outcome, RaceResult, TrialResult, Verdict
 from unvanish.record.run import Facts
-from unvanish.record.serialisation import from_plain, to_plain
+from unvanish.record.storage.serialisation import from_plain, to_plain
 from unvanish.record.structure import ModelStructure, Site
-from unvanish.record.verdict import Effect, Outcome, RaceResult, TrialResult, Verdict
+from unvanish.record.theory_prediction import Prediction
 
 KINDS = (ModelStructure, Facts, Finding, FlowOp, Junction, Prediction, Prescription, TimeProfile, TrialResult, Verdict, RaceResult)
 
@@ -36,13 +37,13 @@ def test_none_and_nan_and_nested_tuples_survive() -> None:
 
 
 def test_an_enum_comes_back_as_itself() -> None:
-    assert from_plain(Verdict, to_plain(Verdict((), Outcome.CURED, (), 3, 10, None, ""))).outcome is Outcome.CURED  # type: ignore[arg-type]
+    assert from_plain(Verdict, to_plain(Verdict(Candidate(), Outcome.CURED, (), 3, 10, None, ""))).outcome is Outcome.CURED  # type: ignore[arg-type]
 
 
 def test_a_callable_is_left_out() -> None:
     assert to_plain(Change(("relu",), (Edit("replace", "1", "a", "b"),), lambda: None)) == {
         "remedies": ["relu"],
-        "edits": [{"action": "replace", "path": "1", "before": "a", "after": "b", "calls": []}],
+        "edits": [{"action": "replace", "path": "1", "before": "a", "after": "b", "calls": [], "target": "network"}],
     }
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from unvanish.docgen.stored_races import label, told
+from unvanish.docgen.stored_races import describe_race, format_outcome
 from unvanish.errors import RecordError
-from unvanish.record.stored_race import StoredRace, dumps, loads, outcome_of
-from unvanish.record.verdict import Effect, Outcome
+from unvanish.record.races.stored_race import StoredRace, dumps, loads, outcome_of
+from unvanish.record.races.verdict import Effect, Outcome
 
 BETTER = StoredRace(
     remedies=("relu", "he-init"),
@@ -64,7 +64,7 @@ def test_a_file_with_other_fields_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raced", "word", "said"),
+    ("race", "word", "sentence"),
     [
         (
             BETTER,
@@ -87,5 +87,5 @@ def test_a_file_with_other_fields_is_refused() -> None:
     ],
     ids=["better", "same", "diverged"],
 )
-def test_a_race_is_told_in_a_sentence(raced: StoredRace, word: str, said: str) -> None:
-    assert (label(raced), told(raced)) == (word, said)
+def test_a_race_is_described_in_a_sentence(race: StoredRace, word: str, sentence: str) -> None:
+    assert (format_outcome(race), describe_race(race)) == (word, sentence)

@@ -1,21 +1,21 @@
-"""Remedies compete over trials against the untouched script, and a referee says what that proves. It trains nothing itself."""
+"""Races candidates against the untouched script, by successive halving and then on further seeds, and says what that proves."""
 
-from unvanish.race.candidates import Candidate, candidate_as_line, candidate_in_source, patch_of
+from unvanish.race.candidates import EditedCandidate, edit_source, insert_apply_line, write_patch
 from unvanish.race.deciding_metric import Comparison
-from unvanish.race.race import KEPT, RaceSettings, ignore_stage, race
-from unvanish.race.race_parts import planned_parts
+from unvanish.race.planned_parts import plan_parts
+from unvanish.race.race import KEPT, RaceSettings, ignore_part, race
 from unvanish.race.verdicts import judge
 
 __all__ = [
     "KEPT",
-    "Candidate",
     "Comparison",
+    "EditedCandidate",
     "RaceSettings",
-    "candidate_as_line",
-    "candidate_in_source",
-    "ignore_stage",
+    "edit_source",
+    "ignore_part",
+    "insert_apply_line",
     "judge",
-    "patch_of",
-    "planned_parts",
+    "plan_parts",
     "race",
+    "write_patch",
 ]

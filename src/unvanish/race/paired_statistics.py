@@ -1,4 +1,4 @@
-"""Paired comparisons of one metric over equal seeds, as pure statistics. It knows no trials and passes no judgement."""
+"""Paired comparisons of one metric over equal seeds: mean differences and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from unvanish.record.verdict import Effect
+from unvanish.record.races.verdict import Effect
 
 COVERAGE = 0.95  # of the interval, two-sided
 
@@ -23,9 +23,9 @@ def paired_effect(
     """
     sign = 1.0 if higher_is_better else -1.0
     before, after = ([sign * value for value in values] for values in (control, treated))
-    effect, interval = mean_interval([gain(a, b) for a, b in zip(before, after, strict=True)], tests=tests)
+    effect, interval = mean_interval([improvement(a, b) for a, b in zip(before, after, strict=True)], tests=tests)
     if interval[0] <= 0 <= interval[1]:
-        interval = parted_interval(before, after, tests=tests) or interval
+        interval = separated_interval(before, after, tests=tests) or interval
     return Effect(
         metric=metric,
         higher_is_better=higher_is_better,
@@ -60,18 +60,18 @@ def mean_interval(differences: Sequence[float], *, tests: int = 1) -> tuple[floa
     return mean, (mean - half, mean + half)
 
 
-def parted_interval(before: Sequence[float], after: Sequence[float], *, tests: int = 1) -> tuple[float, float] | None:
+def separated_interval(before: Sequence[float], after: Sequence[float], *, tests: int = 1) -> tuple[float, float] | None:
     """The 95 % interval of a shift where all values of one side are above all of the other: the extremes of all differences.
 
-    None where the sides are not parted, or too few to be parted by more than chance with so many tests at once: six pairs are
-    enough for twenty tests. It needs no bell curve, so that one wild value, or one that is not finite, does not hide what every
-    seed shows. Source: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the
-    other", Annals of Mathematical Statistics 18 (1947); the interval that inverts it is that of Hodges and Lehmann (1963).
+    None where the sides are not separated, or too few to be separated by more than chance with so many tests at once: six pairs are
+    enough for twenty tests. It assumes no normal distribution, so that an outlier, or a value that is not finite, does not hide
+    what every seed shows. Source: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger
+    than the other", Annals of Mathematical Statistics 18 (1947); the interval that inverts it is that of Hodges and Lehmann (1963).
     """
     by_chance = 1.0 / math.comb(len(before) + len(after), len(before))  # that one side is above the other, if they are alike
     if by_chance * tests > (1.0 - COVERAGE) / 2.0:
         return None
-    differences = [gain(a, b) for a in before for b in after]
+    differences = [improvement(a, b) for a in before for b in after]
     low, high = min(differences), max(differences)
     return (low, high) if low > 0 or high < 0 else None
 
@@ -81,7 +81,7 @@ def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-def gain(before: float, after: float) -> float:
+def improvement(before: float, after: float) -> float:
     """The improvement from one value to the other where higher is better."""
     if math.isfinite(before) and math.isfinite(after):
         return after - before

@@ -2,7 +2,7 @@
 
 Candidates start in waves, the most promising first, and with the first seed: at each rung the weaker ones wait, the others go on
 where they stand. Those that wait go on, and a further wave starts, only where no cure is in sight. Those that lead run with the
-other seeds, against the control. It judges nothing itself and edits no file.
+other seeds, against the control.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import final
 
 from unvanish.errors import UsageError
-from unvanish.race.candidates import CONTROL, Candidate
+from unvanish.race.candidates import UNEDITED, EditedCandidate
 from unvanish.race.deciding_metric import Comparison
-from unvanish.race.ranking import leaders, learns, promising, ranking
-from unvanish.race.successive_halving import rungs_for, survivors
-from unvanish.race.verdicts import judge, undecided
-from unvanish.record.verdict import RaceResult, TrialResult
+from unvanish.race.ranking import has_begun_to_learn, is_promising, leaders, rank
+from unvanish.race.successive_halving import Rungs, rungs_for, survivors
+from unvanish.race.verdicts import is_undecided, judge
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.race_plan import CONTROL_ID, LATE_END_ID, MORE_SEEDS_ID, SEEDS_ID, RacePart, end_id, rung_id
+from unvanish.record.races.verdict import RaceResult, TrialResult
 from unvanish.trials.engines.engine import Engine
 from unvanish.trials.script.execution import Script
 from unvanish.trials.trial import Trial
@@ -29,18 +31,26 @@ MOST_PROVED = 3  # candidates that run with every seed at most, where the first 
 MOST_RUNS = 8  # what finding a cure may cost, in trainings from start to end
 MORE_SEEDS = 3  # are added once where the seeds so far agree and yet prove nothing: six tell sides apart whatever they look like
 
-Stage = Callable[[str, int], None]
-"""Told at the start of each part of a race, in words and with the number of trials in it."""
 
-
-def ignore_stage(text: str, trials: int) -> None:
-    """Tells nobody."""
+def ignore_part(part: RacePart) -> None:
+    """Does nothing when a part begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class RaceSettings:
-    """What a race needs besides its candidates. `folder` holds the trials' own; `steps` is the length of the training as it is;
-    `seeds` are run for what survives, or with `all_seeds` for every candidate."""
+    """What a race needs besides its candidates.
+
+    Arguments:
+        script: the unmodified script.
+        engine: runs the trials.
+        folder: holds a folder for each trial.
+        steps: length of the training as it is.
+        seeds: how many seeds are run for what survives, or with `all_seeds` for every candidate.
+        keep: how many candidates run to the end of the training.
+        max_steps: ends every trial after so many steps.
+        metric: compares the candidates, by default one on held-out data, else the loss.
+        on_part: called at the start of each part of the race.
+    """
 
     script: Script
     engine: Engine
@@ -51,147 +61,164 @@ class RaceSettings:
     all_seeds: bool = False
     max_steps: int | None = None
     metric: str | None = None
-    stage: Stage = ignore_stage
+    on_part: Callable[[RacePart], None] = ignore_part
 
 
-def trial_of(each: Candidate, seed: int, course: RaceSettings) -> Trial:
+def trial_of(edited: EditedCandidate, seed: int, settings: RaceSettings) -> Trial:
     """The trial of one candidate with one seed."""
-    folder = course.folder / f"{each.name.replace(' ', '') or 'control'}-{seed}"
-    return Trial(course.script, each.remedies, seed, folder, each.edits, course.max_steps, each.variant, apart=True)
+    folder = settings.folder / f"{edited.name.replace(' ', '') or 'control'}-{seed}"
+    return Trial(settings.script, edited.candidate, seed, folder, edited.edits, settings.max_steps, isolated=True)
 
 
-def race(treatments: Sequence[Candidate], control: TrialResult | None, course: RaceSettings) -> RaceResult:
+def rung_text(rungs: Rungs, rung: int) -> str:
+    """What the part up to a rung, from 1, is called."""
+    return f"rung {rung} of {rungs.count}, to step {rungs.steps[rung - 1]}"
+
+
+def end_text(rungs: Rungs) -> str:
+    """What the part up to the end of the training is called."""
+    return f"rung {rungs.count} of {rungs.count}, to the end" if rungs.steps else "to the end"
+
+
+def race(candidates: Sequence[EditedCandidate], control: TrialResult | None, settings: RaceSettings) -> RaceResult:
     """What became of each candidate against the untouched script, whose trial with the first seed is `control`, if there was one.
 
     Every trial keeps its files in a folder of its own. Ctrl-C ends the race and keeps what it showed. Raises UsageError where
     there is nothing to race.
     """
-    if not treatments or course.seeds < 1:
+    if not candidates or settings.seeds < 1:
         raise UsageError("a race needs at least one candidate and one seed")
-    return _Race(course, treatments, control).run()
+    return _Race(settings, candidates, control).run()
 
 
 @final
 @dataclass(slots=True)
 class _Race:
-    """Owner of the results so far."""
+    """A race under way; it owns the results so far, by candidate and seed."""
 
-    course: RaceSettings
-    treatments: Sequence[Candidate]
+    settings: RaceSettings
+    candidates: Sequence[EditedCandidate]
     control: TrialResult | None
-    results: dict[tuple[str, int], TrialResult] = field(default_factory=dict[tuple[str, int], TrialResult])
-    stopped_early: bool = False
+    results: dict[tuple[Candidate, int], TrialResult] = field(default_factory=dict[tuple[Candidate, int], TrialResult])
+    is_stopped: bool = False
 
     def run(self) -> RaceResult:
         if self.control is not None:
-            self.results[CONTROL.name, 0] = self.control
+            self.results[UNEDITED.candidate, 0] = self.control
         else:
-            self._round([(CONTROL, 0)], None, "the script as it is")
-        waves = [self.treatments[begin : begin + WAVE] for begin in range(0, len(self.treatments), WAVE)]
-        for wave in [self.treatments] if self.course.all_seeds else waves:
-            if self._over():
+            self._run_trials([(UNEDITED, 0)], None, CONTROL_ID, "the script as it is")
+        waves = [self.candidates[begin : begin + WAVE] for begin in range(0, len(self.candidates), WAVE)]
+        for number, wave in enumerate([self.candidates] if self.settings.all_seeds else waves):
+            if self._search_is_over():
                 break
-            self._wave(wave)
-        self.course.engine.stop([trial_of(each, 0, self.course) for each in self.treatments])
-        self._prove()
-        return self._judged()
+            self._run_wave(number, wave)
+        self.settings.engine.stop([trial_of(edited, 0, self.settings) for edited in self.candidates])
+        self._prove_leaders()
+        return self._judge()
 
     def _comparison(self) -> Comparison:
         return Comparison(
-            self.course.metric,
-            frozenset(each.name for each in self.treatments if each.alters_loss),
-            rungs_for(self.course.steps, min(WAVE, len(self.treatments)), keep=self.course.keep).rungs,
+            self.settings.metric,
+            frozenset(edited.candidate for edited in self.candidates if edited.alters_loss),
+            rungs_for(self.settings.steps, min(WAVE, len(self.candidates)), keep=self.settings.keep),
         )
 
-    def _first(self) -> list[TrialResult]:
+    def _first_seed(self) -> list[TrialResult]:
         """The results with the first seed."""
         return [result for (_, seed), result in self.results.items() if seed == 0]
 
-    def _over(self) -> bool:
+    def _search_is_over(self) -> bool:
         """Whether no more has to be run with the first seed: a cure is in sight, or enough was spent on finding one."""
-        spent = sum(result.steps for result in self._first() if result.remedies)
-        return self.stopped_early or spent > MOST_RUNS * self.course.steps or self._cure_in_sight()
+        spent = sum(result.steps for result in self._first_seed() if not result.candidate.is_control)
+        return self.is_stopped or spent > MOST_RUNS * self.settings.steps or self._cure_in_sight()
 
     def _cure_in_sight(self) -> bool:
-        first, comparison = self._first(), self._comparison()
-        return any(promising(first, result.name, comparison) for result in first if result.remedies)
+        results, comparison = self._first_seed(), self._comparison()
+        treated = [result.candidate for result in results if not result.candidate.is_control]
+        return any(is_promising(results, candidate, comparison) for candidate in treated)
 
-    def _wave(self, wave: Sequence[Candidate]) -> None:
+    def _run_wave(self, number: int, wave: Sequence[EditedCandidate]) -> None:
         """Some candidates with the first seed, from rung to rung; where that shows no cure, those that were set aside go on."""
-        steps = rungs_for(self.course.steps, len(wave), keep=self.course.keep)
-        alive, aside = list(wave), list[Candidate]()
-        for number, rung in enumerate(steps.rungs, start=1):
-            self._round([(each, 0) for each in alive], rung, f"rung {number} of {steps.height}, to step {rung}")
-            if self.stopped_early:
+        rungs = rungs_for(self.settings.steps, len(wave), keep=self.settings.keep)
+        running, waiting = list(wave), list[EditedCandidate]()
+        for rung, step in enumerate(rungs.steps, start=1):
+            self._run_trials([(edited, 0) for edited in running], step, rung_id(number, rung), rung_text(rungs, rung))
+            if self.is_stopped:
                 return
-            alive, behind = self._parted(alive, rung)
-            aside = [*behind, *aside]
-        self._to_the_end(alive, f"rung {steps.height} of {steps.height}, to the end" if steps.rungs else "to the end")
-        while aside and not self._over():
-            self._to_the_end(aside[: self.course.keep], "to the end, of those that were behind")
-            aside = aside[self.course.keep :]
+            running, behind = self._split_at_rung(running, step)
+            waiting = [*behind, *waiting]
+        self._run_trials([(edited, 0) for edited in running], None, end_id(number), end_text(rungs))
+        while waiting and not self._search_is_over():
+            late = [(edited, 0) for edited in waiting[: self.settings.keep]]
+            self._run_trials(late, None, LATE_END_ID, "to the end, of those that were behind")
+            waiting = waiting[self.settings.keep :]
 
-    def _to_the_end(self, chosen: Sequence[Candidate], text: str) -> None:
-        self._round([(each, 0) for each in chosen], None, text)
-
-    def _parted(self, alive: Sequence[Candidate], rung: int) -> tuple[list[Candidate], list[Candidate]]:
+    def _split_at_rung(self, running: Sequence[EditedCandidate], step: int) -> tuple[list[EditedCandidate], list[EditedCandidate]]:
         """Those that go on from a rung, and those that wait there, both best first.
 
         What was prescribed first treats the root, if slowly at first: it goes on from the first rung in any case. While none has
-        begun to learn, a comparison would tell nothing, and all go on.
+        begun to learn, a comparison would say nothing, and all go on.
         """
-        order = ranking(self._first(), [each.name for each in alive], self._comparison())
-        by_name = {each.name: each for each in alive}
-        first: list[Candidate] = []
-        others: list[Candidate] = []
-        families: set[tuple[str, ...]] = set()
-        for each in (by_name[name] for name in order):
-            twin = bool(each.variant) and each.remedies in families  # of several rates one goes on
-            (others if twin else first).append(each)
-            families.add(each.remedies)
-        if not any(learns(self._first(), each.name, rung) for each in first):
-            return first, others
-        count = survivors(len(first), keep=self.course.keep)
-        slow = self.treatments[0] if rung == min(self._comparison().rungs) else None
-        heard = [each for each in first[count:] if each is slow]
-        return [*first[:count], *heard], [*(each for each in first[count:] if each is not slow), *others]
+        results = self._first_seed()
+        order = rank(results, [edited.candidate for edited in running], self._comparison())
+        by_candidate = {edited.candidate: edited for edited in running}
+        best: list[EditedCandidate] = []
+        other_rates: list[EditedCandidate] = []
+        seen: set[tuple[str, ...]] = set()
+        for edited in (by_candidate[candidate] for candidate in order):
+            is_other_rate = edited.candidate.rate_factor is not None and edited.candidate.remedies in seen  # of several one goes on
+            (other_rates if is_other_rate else best).append(edited)
+            seen.add(edited.candidate.remedies)
+        if not any(has_begun_to_learn(results, edited.candidate, step) for edited in best):
+            return best, other_rates
+        count = survivors(len(best), keep=self.settings.keep)
+        prescribed_first = self.candidates[0] if step == min(self._comparison().rungs.steps) else None
+        kept = [edited for edited in best[count:] if edited is prescribed_first]
+        behind = [edited for edited in best[count:] if edited is not prescribed_first]
+        return [*best[:count], *kept], [*behind, *other_rates]
 
-    def _prove(self) -> None:
+    def _prove_leaders(self) -> None:
         """The leaders with the other seeds; where that proves none of them, the next that may be a cure."""
-        tried: set[str] = set()
-        while self.course.seeds > 1 and not self.stopped_early and len(tried) < MOST_PROVED:
-            left = [result for result in self._first() if result.name not in tried]
-            names = leaders(left, self._comparison(), keep=self.course.keep)
-            if self.course.all_seeds:
-                names = [result.name for result in left if result.remedies and not result.paused and result.failure is None]
-            chosen = [each for each in self.treatments if each.name in names]
+        tried: set[Candidate] = set()
+        while self.settings.seeds > 1 and not self.is_stopped and len(tried) < MOST_PROVED:
+            untried = [result for result in self._first_seed() if result.candidate not in tried]
+            leading = self._chosen_for_proof(untried)
+            chosen = [edited for edited in self.candidates if edited.candidate in leading]
             if not chosen:
                 return
-            tried.update(names)
-            self._seeds(chosen, range(1, self.course.seeds))
-            open_still = [each for each in chosen if undecided(self._judged(), each.name)]
-            if open_still and self._judged().winner is None and not self.stopped_early:
-                self._seeds(open_still, range(self.course.seeds, self.course.seeds + MORE_SEEDS))
-            rest = [result for result in self._first() if result.name not in tried]
-            if self._judged().winner is not None or not any(promising(rest, r.name, self._comparison()) for r in rest):
+            tried.update(leading)
+            self._run_seeds(chosen, range(1, self.settings.seeds), SEEDS_ID)
+            undecided = [edited for edited in chosen if is_undecided(self._judge(), edited.candidate)]
+            if undecided and self._judge().winner is None and not self.is_stopped:
+                self._run_seeds(undecided, range(self.settings.seeds, self.settings.seeds + MORE_SEEDS), MORE_SEEDS_ID)
+            rest = [result for result in self._first_seed() if result.candidate not in tried]
+            if self._judge().winner is not None or not any(is_promising(rest, r.candidate, self._comparison()) for r in rest):
                 return
 
-    def _judged(self) -> RaceResult:
+    def _chosen_for_proof(self, untried: Sequence[TrialResult]) -> list[Candidate]:
+        if not self.settings.all_seeds:
+            return leaders(untried, self._comparison(), keep=self.settings.keep)
+        ended = [result for result in untried if not result.paused and result.failure is None]
+        return [result.candidate for result in ended if not result.candidate.is_control]
+
+    def _judge(self) -> RaceResult:
         trials = list(self.results.values())
-        return judge(self.course.script.name, trials, comparison=self._comparison(), stopped=self.stopped_early)
+        return judge(self.settings.script.name, trials, comparison=self._comparison(), stopped=self.is_stopped)
 
-    def _seeds(self, chosen: Sequence[Candidate], seeds: Sequence[int]) -> None:
+    def _run_seeds(self, chosen: Sequence[EditedCandidate], seeds: Sequence[int], part: str) -> None:
         # Seeds outermost, so that trials to be compared run side by side.
-        trials = [(each, s) for s in seeds for each in (CONTROL, *chosen) if (each.name, s) not in self.results]
-        self._round(trials, None, f"{len(chosen)} of the candidates with {len(seeds)} more seed{'s' if len(seeds) > 1 else ''}")
+        trials = [(edited, s) for s in seeds for edited in (UNEDITED, *chosen) if (edited.candidate, s) not in self.results]
+        text = f"{len(chosen)} of the candidates with {len(seeds)} more seed{'s' if len(seeds) > 1 else ''}"
+        self._run_trials(trials, None, part, text)
 
-    def _round(self, trials: Sequence[tuple[Candidate, int]], goal: int | None, text: str) -> None:
-        self.course.stage(text, len(trials))
-        goals = [(trial_of(each, seed, self.course), goal) for each, seed in trials]
+    def _run_trials(self, trials: Sequence[tuple[EditedCandidate, int]], goal: int | None, part: str, text: str) -> None:
+        """One part of the race: every trial up to the step `goal`, or to its end."""
+        self.settings.on_part(RacePart(part, text, len(trials)))
+        goals = [(trial_of(edited, seed, self.settings), goal) for edited, seed in trials]
         try:
-            found = self.course.engine.advance(goals)
+            results = self.settings.engine.advance(goals)
         except KeyboardInterrupt:
-            found = []
-        for result in found:
-            self.results[result.name, result.seed] = result
-        self.stopped_early = len(found) < len(goals)
+            results = []
+        for result in results:
+            self.results[result.candidate, result.seed] = result
+        self.is_stopped = len(results) < len(goals)

@@ -1,16 +1,18 @@
-"""What a race proved, in sentences for people. It decides nothing: outcomes and winner come from the referee."""
+"""What a race proved, in sentences for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unvanish.record.verdict import Effect, Outcome, TrialResult, Verdict
+from unvanish.record.races.verdict import Effect, Outcome, TrialResult, Verdict
 
 
-def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: Sequence[str], rung: int | None, alone: bool) -> str:
+def reason(
+    outcome: Outcome, effects: Sequence[Effect], *, failure: str, remaining: Sequence[str], rung: int | None, alone: bool
+) -> str:
     """Why a candidate has its outcome, in one sentence.
 
-    `left` are the control's findings that the treated script still has; `rung` is the one at which it was stopped, if it was;
+    `remaining` are the control's findings that the treated script still has; `rung` is the one at which it was stopped, if it was;
     `alone` tells that it ran with one seed only.
     """
     if failure:
@@ -25,7 +27,7 @@ def reason(outcome: Outcome, effects: Sequence[Effect], *, failure: str, left: S
         case Outcome.CURED:
             return f"{change}, and the findings of the untouched script are gone."
         case Outcome.BETTER:
-            return f"{change}" + (f", but {', '.join(left)} is still found." if left else ".")
+            return f"{change}" + (f", but {', '.join(remaining)} is still found." if remaining else ".")
         case Outcome.WORSE:
             return f"{change}, by more than the seeds differ by."
         case _:
@@ -36,15 +38,15 @@ def sentence(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner
     """The race in one sentence; with another before it where it was stopped early."""
     if stopped and winner is None and verdicts:
         return "Not enough budget to tell: the race was stopped before anything was proved."
-    said = _finding(control, verdicts, winner)
-    return f"The race was stopped before its end. {said}" if stopped else said
+    result = _proved(control, verdicts, winner)
+    return f"The race was stopped before its end. {result}" if stopped else result
 
 
-def _finding(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None) -> str:
+def _proved(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None) -> str:
     if not control or not verdicts:
         return "Nothing was compared."
     if winner is not None:
-        return _won(winner, verdicts, sick=_is_sick(control))
+        return _name_winner(winner, verdicts, sick=_is_sick(control))
     failure = next((t.failure for t in control if t.failure is not None), None)
     if failure is not None:
         return f"The script itself failed, and no candidate was proved to mend that: {failure}."
@@ -57,18 +59,18 @@ def _finding(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner
     return f"Nothing helped: {_none_does(len(verdicts))} better than the script as it is, beyond what the seeds differ by."
 
 
-def _won(winner: Verdict, verdicts: Sequence[Verdict], *, sick: bool) -> str:
+def _name_winner(winner: Verdict, verdicts: Sequence[Verdict], *, sick: bool) -> str:
     rivals = [v for v in verdicts if v.outcome is winner.outcome]
     kind = "cure" if winner.outcome is Outcome.CURED else "improvement"
     if len(rivals) == 1:
-        said = f"One {kind} was found: {winner.name}."
+        text = f"One {kind} was found: {winner.name}."
     elif winner is rivals[0]:
-        said = f"The best {kind}, and nothing cheaper is as good: {winner.name}."
+        text = f"The best {kind}, and nothing cheaper is as good: {winner.name}."
     else:
-        said = f"The cheapest {kind} that is as good as the best: {winner.name}."
+        text = f"The cheapest {kind} that is as good as the best: {winner.name}."
     if winner.outcome is Outcome.CURED:
-        return said
-    return f"{said} The finding stays." if sick else f"{said} The script was not sick."
+        return text
+    return f"{text} The finding stays." if sick else f"{text} The script was not sick."
 
 
 def _is_sick(control: Sequence[TrialResult]) -> bool:

@@ -1,4 +1,4 @@
-"""What a demo showed, as plain data: the outcome in one sentence, a table, pictures, every training behind it. It draws nothing."""
+"""The result of a demo as plain records: its outcome, a table, the data of its charts, and the result of every training."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Standing(StrEnum):
-    """Whether the figures bear out what the demo is for."""
+class DemoOutcome(StrEnum):
+    """Whether the measured values confirm the claim of the demo."""
 
     SHOWN = "shown"
     NOT_SHOWN = "not shown"
     INTERRUPTED = "interrupted"
 
 
-class Ending(StrEnum):
-    """How one training ended. Training on after a loss that is no number would show nothing more."""
+class TrainingEnding(StrEnum):
+    """How one training ended. A training diverges when its loss is NaN or infinite, and is stopped by Ctrl-C."""
 
     FINISHED = "finished"
     DIVERGED = "diverged"
@@ -24,8 +24,8 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """Where a training stood at a step: the loss of that step's batch, and the score on the test data."""
+class HistoryPoint:
+    """The loss of one step's batch, and the score on the test data after that step."""
 
     step: int
     loss: float
@@ -33,56 +33,57 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """The size of the gradient along a network or a sequence before training, as log10; `at` counts layers or time steps."""
+class GradientProfile:
+    """The size of the gradient along a network or a sequence before training, as log10; positions count layers or time steps."""
 
     name: str
-    at: tuple[float, ...]
-    log10: tuple[float, ...]
+    positions: tuple[float, ...]
+    log10_gradients: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """What one training came to. `said` is the error of one that failed; `measures` are figures taken beside the training.
+class TrainingResult:
+    """The result of one training, in `seconds` of wall time. `error` is the exception of one that failed.
 
-    `steps` of `planned` were made, in `seconds` of wall time.
+    `measures` are named numbers measured beside the training, such as the decades of gradient lost before it.
     """
 
-    ending: Ending
-    planned: int = 0
-    points: tuple[Point, ...] = ()
+    ending: TrainingEnding
+    planned_steps: int = 0
+    history: tuple[HistoryPoint, ...] = ()
     seconds: float = 0.0
     measures: tuple[tuple[str, float], ...] = ()
-    profile: Profile | None = None
-    said: str = ""
+    gradient_profile: GradientProfile | None = None
+    error: str = ""
 
     @property
     def steps(self) -> int:
         """Steps made, as far as they were recorded."""
-        return self.points[-1].step if self.points else 0
+        return self.history[-1].step if self.history else 0
 
     @property
     def score(self) -> float | None:
-        """The last score on the test data, or None where there is none that is worth a number."""
-        return self.points[-1].score if self.points and self.ending in (Ending.FINISHED, Ending.STOPPED) else None
+        """The last score on the test data, or None where the training diverged, failed or was never scored."""
+        has_score = self.history and self.ending in (TrainingEnding.FINISHED, TrainingEnding.STOPPED)
+        return self.history[-1].score if has_score else None
 
     def measure(self, name: str) -> float | None:
-        """The figure of that name, or None where it was not taken."""
+        """The measured number of that name, or None where it was not measured."""
         return dict(self.measures).get(name)
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A course and which training it was of."""
+class TrainingRecord:
+    """The result of one training, with the label and the seed that identify it."""
 
     label: str
     seed: int
-    course: Course
+    result: TrainingResult
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a table: what a person reads, and the mean and spread behind it where it is a number."""
+class TableCell:
+    """The text of one cell of a table, and the mean and standard deviation (`spread`) behind it where it is a number."""
 
     text: str
     value: float | None = None
@@ -90,17 +91,17 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """The table of a demo. A heading may have several lines; rows are as long as the head."""
+class ResultTable:
+    """The table of a demo. A column heading may have several lines; every row has one cell for each column."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a chart. A y that is NaN leaves a gap, minus infinity is an exact zero on a logarithmic scale."""
+class LineSeries:
+    """One line of a line chart. A y that is NaN leaves a gap; minus infinity is an exact zero on a logarithmic scale."""
 
     name: str
     x: tuple[float, ...]
@@ -108,22 +109,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """Lines over one axis. `share` says that y is a share of one, to be seen whole; `level` is a value to compare with."""
+class LineChart:
+    """Lines over one axis. `y_is_share` fixes the y axis to the range 0 to 1; `reference_level` is a named horizontal line."""
 
     name: str
     title: str
     caption: str
-    x: str
-    y: str
-    lines: tuple[Line, ...]
-    share: bool = False
-    level: tuple[str, float] | None = None
+    x_label: str
+    y_label: str
+    lines: tuple[LineSeries, ...]
+    y_is_share: bool = False
+    reference_level: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """One mark a row: a value and its spread, None where there is none."""
+class RowSeries:
+    """One value for each row of a row chart and its standard deviation (`spreads`); None where there is none."""
 
     name: str
     values: tuple[float | None, ...]
@@ -131,52 +132,52 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One scale of a board. `decades` are drawn as bars from 0; anything else as dots on a scale from 0 to 1."""
+class RowChartPanel:
+    """One horizontal scale of a row chart. Decades are drawn as bars from 0, all else as dots on a scale from 0 to 1."""
 
     axis: str
-    marks: tuple[Marks, ...]
-    decades: bool = False
+    series: tuple[RowSeries, ...]
+    in_decades: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
-    """Rows with the same labels on one or two scales side by side."""
+class RowChart:
+    """A chart with one labelled row for each network, on one or two scales side by side."""
 
     name: str
     title: str
     caption: str
     rows: tuple[str, ...]
-    panels: tuple[Panel, ...]
+    panels: tuple[RowChartPanel, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """What a demo makes of its trainings: the sentence for a layman, what stands behind it, the remedy's line, and the figures.
+class DemoSummary:
+    """What the trainings of a demo amount to: a title for laymen, its explanation, the call of the remedy, table and charts.
 
-    `claim` is what the demo is for, so that a reader sees what was not borne out; `borne_out` says whether it was.
+    `claim` is what the demo is to show, and `claim_holds` whether the measured values confirm it.
     """
 
     claim: str
-    borne_out: bool
+    claim_holds: bool
     title: str
-    plain: str
-    call: str
-    data: str
-    sheet: Sheet
-    boards: tuple[Board, ...] = ()
-    charts: tuple[Chart, ...] = ()
+    explanation: str
+    remedy_call: str
+    data_description: str
+    table: ResultTable
+    row_charts: tuple[RowChart, ...] = ()
+    line_charts: tuple[LineChart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A demo that was run: its story, every training behind it, and where, when and by which command it ran."""
+class DemoResult:
+    """A demo that was run: its summary, every training behind it, and where, when and by which command it ran."""
 
     name: str
     command: str
-    standing: Standing
-    quick: bool
-    story: Story
-    trainings: tuple[Trained, ...]
+    outcome: DemoOutcome
+    is_quick: bool
+    summary: DemoSummary
+    trainings: tuple[TrainingRecord, ...]
     facts: tuple[tuple[str, str], ...]
     seconds: float

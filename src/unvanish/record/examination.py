@@ -1,21 +1,25 @@
-"""One exact look at a network: the flow of its gradient, what theory said of it, how its Jacobian stretches. Plain data."""
+"""The exact examination of a network: the flow of its gradient, what theory predicts, the singular values of its Jacobian."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unvanish.record.change import Prescription
-from unvanish.record.flow import GradientFlow
-from unvanish.record.prediction import Prediction
-from unvanish.record.spectrum import JacobianSpectrum
+from unvanish.record.gradient_flow import GradientFlow
+from unvanish.record.jacobian_spectrum import JacobianSpectrum
+from unvanish.record.network_changes import Prescription
+from unvanish.record.theory_prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A network looked at before its first update. `spectra` has one entry for each layer whose Jacobian was measured.
+    """A network examined before its first update.
 
-    `prescription` is there where the network itself was at hand and something was found. `flops` are the floating point operations
-    of one forward and backward pass of the network on one batch; None where they were not counted.
+    Arguments:
+        flow: the traced gradient.
+        prediction: what theory predicts of it; None where it was not asked.
+        spectra: one entry for each layer whose Jacobian was measured.
+        prescription: the remedies to take, where the network itself could be treated and something was found.
+        flops: floating point operations of one forward and backward pass on one batch; None where they were not counted.
     """
 
     flow: GradientFlow

@@ -1,4 +1,4 @@
-"""What a rule found: a named problem, where it sits, its cause, and the figures that show it. It carries its own prose."""
+"""What a rule found: a named problem, its sites, its cause, the figures that show it, and what to do."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Severity(StrEnum):
 
     @property
     def loud(self) -> bool:
-        """Whether a person must be told."""
+        """Whether it is a warning or worse, so that a person has to act."""
         return self is not Severity.INFO
 
 
 class Trend(StrEnum):
-    """Where an illness is going, towards the end of what was seen."""
+    """How a problem develops towards the end of what was observed."""
 
     WORSENING = "worsening"
     STEADY = "steady"
@@ -54,10 +54,23 @@ class Cause:
 class Finding:
     """A named problem.
 
-    `summary` is one sentence that a layman understands; `why` is the explanation for an expert, with its numbers;
-    `advice` says what to do. `sites` run from the input to the output. `symptoms` are codes of findings that this one
-    explains. `remedies` are names in order of preference; names joined by " + " belong together. `began` is the first
-    sampled step that shows it, and `trend` whether it was getting worse at the end.
+    Arguments:
+        code: which problem, such as "vanishing-gradient"; a code never changes its meaning.
+        confidence: from 0 to 1.
+        summary: one sentence that a layman understands.
+        why: the explanation for an expert, with its numbers.
+        advice: what to do.
+        sites: labels of the sites concerned, from the input to the output.
+        symptoms: codes of findings that this one explains.
+        remedies: names in order of preference; names joined by " + " belong together.
+        began: the first sampled step that shows it.
+        location: the line of the user's source to look at.
+        trend: whether it was getting worse at the end.
+
+    Example:
+        >>> finding = Finding("dead-units", Severity.WARNING, 0.9, "Half of the units are silent.", "48 % of net.3.")
+        >>> finding.severity.loud
+        True
     """
 
     code: str

@@ -1,15 +1,14 @@
-"""One exact look at a network's gradient: what every operation did to it between the loss and a target. Plain data and sums of it.
+"""A traced gradient: what every operation did to it between the loss and a target, and sums of that.
 
-Decades are log10 of a ratio of RMS values: -1 means that a tenth arrives. The terms of a flow add up to its total exactly;
-how they are found is the business of the tracer, not of this file.
+Decades are log10 of a ratio of RMS values: -1 means that a tenth arrives. The terms of a flow add up to its total exactly.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from unvanish.errors import UsageError
 from unvanish.record.structure import Location
@@ -80,7 +79,7 @@ class Junction:
 class FlowParameter:
     """One parameter's RMS and the RMS of its gradient, as log10; -inf for an exact zero, NaN where no gradient reaches it.
 
-    `orthogonal` says whether it stretches all directions alike, as a matrix of shape (outputs, inputs); False where nobody looked.
+    `orthogonal` says whether it stretches all directions alike, as a matrix (outputs, inputs); False where that was not examined.
     """
 
     name: str
@@ -135,7 +134,7 @@ class GradientFlow:
 
     `ops` are in the order of the forward pass. `ends` is the term of several outputs or several inputs, 0 where there is one of
     each. `loss_ops` are the operations of the loss, whose terms, with `loss_junctions` and `loss_ends`, add up to
-    `log10_source_rms`: the gradient that the loss hands to the output. `draw` makes the picture of a flow.
+    `log10_source_rms`: the gradient that the loss hands to the output.
     """
 
     network: str
@@ -153,7 +152,6 @@ class GradientFlow:
     parameters: tuple[FlowParameter, ...] = ()
     times: tuple[TimeProfile, ...] = ()
     notes: tuple[str, ...] = ()
-    draw: Callable[[GradientFlow], Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def total(self) -> float:
@@ -163,16 +161,26 @@ class GradientFlow:
     def shares(self, by: By = "block") -> dict[str, float]:
         """The decades of every operation, module, kind or block, adding up to `total`; in the order of the forward pass.
 
-        Where gradients meet, the terms "split" and "interference" stand for themselves among operations and kinds, and so does
-        "size", the spreading over more elements; they belong to the module or block in which they arise. Raises UsageError for
-        another grouping.
+        Arguments:
+            by: "op", "module", "kind" (of operation) or "block" (between tensors that the whole gradient passes).
+
+        Where gradients meet, the terms "split" and "interference" are listed by their own names among operations and kinds, and so
+        is "size", the spreading over more elements; by module or block they belong to the one in which they arise.
+
+        Raises UsageError for another grouping.
+
+        Example:
+            >>> op = FlowOp("0", "0", "linear", "weight", "0", 0, None, 0.0, 1.0, -1.0, -1.5, 1.0, decades=-0.5, size=0.0)
+            >>> flow = GradientFlow("net", "output", "input", "float64", -1.0, -1.5, (op,))
+            >>> flow.total, flow.shares("kind")
+            (-0.5, {'weight': -0.5})
         """
         if by not in GROUPINGS:
             raise UsageError(f"a flow has no shares by {by!r}; take one of {', '.join(GROUPINGS)}")
-        found: dict[str, float] = {}
+        shares: dict[str, float] = {}
         for name, decades in self._terms(by):
-            found[name] = found.get(name, 0.0) + decades
-        return found
+            shares[name] = shares.get(name, 0.0) + decades
+        return shares
 
     def table(self) -> str:
         """The flow as text, from the output back to the input: blocks with their decades, and under each its operations."""
@@ -199,12 +207,6 @@ class GradientFlow:
         return "\n".join(
             [*lines, "", f"{silent} operations that change it by less than {SILENT} are not listed"] if silent else lines
         )
-
-    def plot(self) -> Any:
-        """The waterfall of decades as an interactive figure, for a notebook. Raises UsageError for a flow read from a file."""
-        if self.draw is None:
-            raise UsageError("this flow was read from a file and carries no pen; take unvanish.trace(...), or open its report")
-        return self.draw(self)
 
     def _terms(self, by: By) -> Iterator[tuple[str, float]]:
         for op in self.ops:

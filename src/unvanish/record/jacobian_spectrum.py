@@ -1,4 +1,4 @@
-"""How a network's Jacobian stretches and shrinks: its singular values, or an estimate of how they are distributed. Plain data.
+"""The singular values of a network's Jacobian, or an estimate of how they are distributed, as plain data.
 
 All logarithms are log10: a singular value of -6 means that a millionth of a perturbation of the input, in that direction, arrives.
 """

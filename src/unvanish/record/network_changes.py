@@ -1,9 +1,10 @@
-"""What may be done to a network, as data: the edits of a change, and the prescription that proposes it."""
+"""Changes to a network as data: the edits of a change, plans of remedies, and the prescription that proposes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from unvanish.record.structure import Entry, Location
 
@@ -50,22 +51,38 @@ class CallExchange:
     text: str = ""
 
 
+class EditTarget(StrEnum):
+    """What an edit alters. An `unvanish.apply` line for an edit of the optimizer stands behind the one that builds the optimizer,
+    a line for an edit of the network before it."""
+
+    NETWORK = "network"
+    OPTIMIZER = "optimizer"
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One alteration. `action` is replace, insert, remove, initialise or set; `path` the module path; `before` and `after` are
-    what a person would read there, such as "Sigmoid()" and "ReLU()". `calls` are the functional calls that are exchanged, in the
-    user's source; a module's own place is its birth."""
+    """One alteration of a network or of an optimizer.
+
+    Arguments:
+        action: replace, insert, remove, initialise or set.
+        path: the module path; for an edit of an optimizer "optimizer", or "optimizers[0]" where there are several.
+        before: what a person would read there before the edit, such as "Sigmoid()".
+        after: what a person would read there after it, such as "ReLU()".
+        calls: the functional calls in the user's source that are exchanged. The line that built a module is its ModuleOrigin.
+        target: what is altered. A network may have a module called "optimizer", so `path` does not tell that.
+    """
 
     action: str
     path: str
     before: str
     after: str
     calls: tuple[CallExchange, ...] = ()
+    target: EditTarget = EditTarget.NETWORK
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What remedies did to a live network: their names, every edit, and the way back.
+    """What remedies did to a live network: their names, every edit, and how to undo them.
 
     `undo()` restores the network, and the optimizer if one was given, bit for bit. A second call does nothing.
     """
@@ -109,25 +126,25 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class PatchContext:
     """What a patch needs to know of a live program: where a change can enter, which line built each module of the network, and
-    the plans that were made on it. `others` are modules that live outside of the network, without paths."""
+    the plans that were made on it. `outside_modules` are modules that live outside of the network, without paths."""
 
     entry: Entry | None
-    births: tuple[ModuleOrigin, ...] = ()
+    origins: tuple[ModuleOrigin, ...] = ()
     plans: tuple[Plan, ...] = ()
-    others: tuple[ModuleOrigin, ...] = ()
+    outside_modules: tuple[ModuleOrigin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RemedyForecast:
     """Remedies that are taken together, and what they would do before any training.
 
-    `foretold` is log10 of the gradient's RMS at the input over that at the output as theory expects it of the treated network,
+    `predicted` is log10 of the gradient's RMS at the input over that at the output as theory expects it of the treated network,
     `traced` the same as one exact look measures it; None where there is no number. `parameters` is the ratio of the treated
     network's size to that of the untreated one. `refusal` says why the remedies cannot act; then nothing else is known.
     """
 
     remedies: tuple[str, ...]
-    foretold: float | None = None
+    predicted: float | None = None
     traced: float | None = None
     parameters: float = 1.0
     refusal: str = ""
@@ -135,10 +152,10 @@ class RemedyForecast:
 
 @dataclass(frozen=True, slots=True)
 class Prescription:
-    """What to take for a finding, best first, and how the untreated network stands: `foretold` and `traced` as in Candidate."""
+    """What to take for a finding, best first, and how the untreated network stands: `predicted` and `traced` as in Candidate."""
 
     finding: str
-    foretold: float | None
+    predicted: float | None
     traced: float | None
     candidates: tuple[RemedyForecast, ...]
 

@@ -1,4 +1,4 @@
-"""One observed training, complete and in memory: facts, anatomy, readings, losses, metrics. Reads nothing, computes little."""
+"""One observed training, complete and in memory: facts, structure of the model, readings, losses, metrics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unvanish.record.examination import Examination
-from unvanish.record.reading import Metric
+from unvanish.record.quantities import Metric
+from unvanish.record.races.verdict import RaceResult
 from unvanish.record.structure import ModelStructure
-from unvanish.record.verdict import RaceResult
 
 CHECKED = "checked"  # the ending of a run that was no training: a network looked at before it
 
@@ -41,12 +41,27 @@ class Facts:
 class Run:
     """The record of one training.
 
-    `sampled` holds the numbers of the sampled steps; `readings[name]` is float64 of shape (sampled steps, length of the
-    quantity's axis), NaN where nothing was measured. `steps`, `ended_s` and `losses` (steps, objectives) cover every step.
+    Arguments:
+        facts: where and how it was made.
+        structure: networks, sites, parameters, optimizers and heads.
+        sampled: the numbers of the sampled steps, int64 of shape (sampled steps,).
+        readings: by name of quantity, float64 of shape (sampled steps, length of the quantity's axis); NaN where not measured.
+        steps: the numbers of all steps, int64 of shape (steps,).
+        ended_s: when each ended, in seconds since the run began, float64 of shape (steps,).
+        losses: float64 of shape (steps, objectives), where an objective is an optimizer; NaN where it had no loss in a step.
+        metrics: what the script reported.
+        race: the result of a race on this script; None where there was none.
+        examination: the exact examination of the network before its first update; None where there was none.
+
+    Example:
+        >>> from unvanish.testing import records
+        >>> run = records.healthy()
+        >>> run.step_count, run.readings["activation_std"].shape == (len(run.sampled), len(run.structure.sites))
+        (200, True)
     """
 
     facts: Facts
-    anatomy: ModelStructure
+    structure: ModelStructure
     sampled: Steps
     readings: Mapping[str, Matrix]
     steps: Steps

@@ -1,13 +1,14 @@
-"""The static side of a run: its networks, their sites and parameters, the optimizers that own them,
-and how the outputs are judged.
+"""The structure of what is trained: networks, their sites and parameters, the optimizers that own them, and what computes the loss.
 
-Everything here is plain data. Indices are stable: sites, parameters and optimizers are only ever appended, so a vector
-that was written early in a run still lines up with the anatomy that was complete at its end.
+Indices are stable: sites, parameters and optimizers are only ever appended, so a vector
+that was written early in a run still lines up with the structure that was complete at its end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+LAYER_KINDS = ("weight", "recurrence", "attention", "embedding")  # kinds of sites that have weights to learn with
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a network can be reached in the user's source: before the statement at `location`, `expression` names it."""
+    """Where a change to a network can be written in the user's source: before the statement at `location`, where `expression` names
+    the network."""
 
     location: Location
     expression: str
@@ -29,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One module tree that is trained: its name in the user's program, its class, and where a change to it can enter."""
+    """One module tree that is trained: its name in the user's program, its class, and where a change to it can be written."""
 
     name: str
     class_name: str
@@ -99,7 +101,7 @@ class OptimizerGroup:
 class Head:
     """What lies between a network's last weights and one criterion of its loss.
 
-    `criterion` is what judges the output: "cross-entropy" (on scores), "likelihood" (on what should be logarithms of
+    `criterion` is what the output is compared by: "cross-entropy" (on scores), "likelihood" (on what should be logarithms of
     probabilities), "binary-cross-entropy" (on probabilities), "binary-cross-entropy-with-logits", "squared", "absolute",
     "logarithm" (a likelihood made by hand), or "policy" (the logarithm of a chosen probability times a reward). `squash` are
     the operations in between that bend values, from the weights on, such as ("softmax",); "scaled" stands for a multiplication
@@ -122,7 +124,16 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ModelStructure:
-    """All that is known of the program's structure."""
+    """Everything known of the structure of what is trained.
+
+    Example:
+        >>> structure = ModelStructure(
+        ...     networks=(Network("net", "Sequential"),),
+        ...     sites=(Site(0, "0", "linear", "weight", order=0), Site(0, "", "relu", "activation", order=1, functional=True)),
+        ... )
+        >>> [structure.site_label(index) for index in structure.in_order()]
+        ['0', 'net:relu']
+    """
 
     networks: tuple[Network, ...] = ()
     sites: tuple[Site, ...] = ()

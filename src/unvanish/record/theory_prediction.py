@@ -1,4 +1,4 @@
-"""What theory said of a network before its first step. Plain data: the mathematics is the theory room's."""
+"""What mean-field theory predicts of a network before its first step, as plain data."""
 
 from __future__ import annotations
 

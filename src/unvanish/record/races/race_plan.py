@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unvanish.record.verdict import candidate_name
+from unvanish.record.races.candidate import Candidate
 
 IN_PLACE, ONE_LINE = "in place", "one unvanish.apply line"
+# Identities of the parts of a race. Rungs and ends belong to a wave of candidates: see `rung_id` and `end_id`.
+CONTROL_ID, PLANNING_ID, SEEDS_ID, MORE_SEEDS_ID, LATE_END_ID = "control", "planning", "seeds", "more-seeds", "late-end"
+
+
+def rung_id(wave: int, rung: int) -> str:
+    """The identity of the part in which a wave, from 0, runs to a rung, from 1."""
+    return f"wave-{wave}-rung-{rung}"
+
+
+def end_id(wave: int) -> str:
+    """The identity of the part in which what is left of a wave runs to the end of the training."""
+    return f"wave-{wave}-end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,23 +27,35 @@ class PlannedCandidate:
     """One candidate. `finding` is the code of the finding that asks for it ("": a person did), `edit` how the source would be
     changed, IN_PLACE or ONE_LINE, and `lines` how many lines of it that writes (0: not known)."""
 
-    remedies: tuple[str, ...]
+    candidate: Candidate
     finding: str
     edit: str
     lines: int = 0
-    variant: str = ""
 
     @property
     def name(self) -> str:
         """The candidate as people write it."""
-        return candidate_name(self.remedies, self.variant)
+        return self.candidate.name
+
+
+@dataclass(frozen=True, slots=True)
+class RacePart:
+    """A part of a race that begins: its identity, what it is about in words, and how many trials it has."""
+
+    id: str
+    text: str
+    trials: int
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
-    """A part of the race: so many trials, each from the step at which it stands (0: it is started) to another. The race comes to
-    `if_needed` parts only where the others have shown no cure."""
+    """A part of a race that is to come: so many trials, each from the step at which it stands (0: it is started) to another.
 
+    `id` is that of the RacePart which begins when it comes. The race comes to `if_needed` parts only where the others have shown no
+    cure.
+    """
+
+    id: str
     text: str
     trials: int
     begins: int

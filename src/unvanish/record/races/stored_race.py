@@ -1,4 +1,4 @@
-"""What a race on a known training proved about a remedy, kept with the package: the shelf's own evidence, for people to read."""
+"""What a race on a known training proved about a remedy: the evidence that is stored with the package, as JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, cast
 
-from unvanish.record.serialisation import from_plain, to_plain
-from unvanish.record.verdict import Effect, Outcome
+from unvanish.record.races.verdict import Effect, Outcome
+from unvanish.record.storage.serialisation import from_plain, to_plain
 
 DIGITS = 5  # significant ones that are kept
 

@@ -6,8 +6,12 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from unvanish.record.races.candidate import Candidate
+
 # A metric of every trial whose head is understood: the share of right answers on the training data, or of the variance explained.
 TRAINING_SCORE = "training_score"
+# Ratios of times per step, or of sizes, up to this count as equal: about what one trial varies by on a busy machine of two cores.
+EQUAL_TIME_RATIO = 1.05
 
 
 class Outcome(StrEnum):
@@ -20,23 +24,26 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-def candidate_name(remedies: tuple[str, ...], variant: str = "") -> str:
-    """A candidate as people write it."""
-    return f"{' + '.join(remedies)} {variant}".strip()
-
-
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """One run of the script with one candidate and one seed.
 
-    `remedies` is empty for the control. `final_loss` is the mean loss over the last tenth of the steps. `metrics` are the
-    last values of what the script logged or printed. `findings` are the codes of the loud findings of this trial.
-    `step_ms` is the median time of a step (processor time on a CPU), `memory_bytes` the process's peak, `flops` the floating point
-    operations of one forward and backward pass (NaN: not counted), `failure` what went wrong. `paused` tells that the trial
-    stands at a rung of the race and was not trained to its end. `variant` tells apart candidates of equal remedies.
+    Arguments:
+        candidate: what was tried; CONTROL for the script as it is.
+        steps: training steps that it made.
+        final_loss: mean loss over the last tenth of the steps; infinite where it diverged, NaN where there was no step.
+        metrics: pairs of a name and the last value of what the script logged or printed.
+        findings: codes of the findings of severity warning and above.
+        step_ms: median time of a step in milliseconds (processor time on a CPU).
+        parameters: number of trainable values.
+        memory_bytes: the process's peak memory.
+        losses: the loss curve, thinned to block means.
+        failure: what went wrong, None where nothing did.
+        paused: whether the trial stands at a rung of the race and was not trained to its end.
+        flops: floating point operations of one forward and backward pass; NaN where they were not counted.
     """
 
-    remedies: tuple[str, ...]
+    candidate: Candidate
     seed: int
     steps: int
     final_loss: float
@@ -48,20 +55,20 @@ class TrialResult:
     losses: tuple[float, ...] = ()
     failure: str | None = None
     paused: bool = False
-    variant: str = ""
     flops: float = math.nan
 
     @property
     def name(self) -> str:
         """The candidate as people write it: "relu + he-init", "learning-rate x0.1"; "" for the control."""
-        return candidate_name(self.remedies, self.variant)
+        return self.candidate.name
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """A paired comparison on one metric: means of control and treated, mean difference, and its 95 % interval.
 
-    A positive `effect` is always an improvement: treated minus control where higher is better, else the reverse.
+    A positive `effect` is always an improvement: treated minus control where higher is better, else the reverse. The spreads are
+    standard deviations over the seeds.
     """
 
     metric: str
@@ -76,50 +83,82 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Ratios to the control. None where a ratio was not measured."""
+    """What a candidate costs, as ratios to the control: 1.2 is a fifth more. NaN where a ratio was not measured."""
 
     step_time: float
     parameters: float
     memory: float
-    flops: float | None = None
+    flops: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was proved about one candidate. `effects` has the deciding metric first; `reason` says why in a sentence; it reached
-    rung number `rung` of `rungs`, of which the last is the end of the training (0 of 0: there were none)."""
+    """What was proved about one candidate.
 
-    remedies: tuple[str, ...]
+    Arguments:
+        candidate: what was tried.
+        effects: comparisons with the control, the deciding metric first; empty where a trial failed.
+        seeds: the number of seeds that both candidate and control ran with.
+        steps: the most steps that one of its trials made.
+        reason: why it has this outcome, in a sentence for people.
+        rung, rungs: the rung that it reached, and how many there are; the last is the end of the training (0 of 0: no rungs).
+        failure: why one of its trials failed; "" where none did.
+    """
+
+    candidate: Candidate
     outcome: Outcome
     effects: tuple[Effect, ...]
     seeds: int
     steps: int
     cost: Cost
     reason: str
-    variant: str = ""
     rung: int = 0
     rungs: int = 0
+    failure: str = ""
 
     @property
     def name(self) -> str:
         """The candidate as people write it: "relu + he-init", "learning-rate x0.1"."""
-        return candidate_name(self.remedies, self.variant)
+        return self.candidate.name
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """The names of the candidate's remedies."""
+        return self.candidate.remedies
+
+
+class LinePlace(StrEnum):
+    """Where a line that applies a candidate belongs: before or behind the line that builds the optimizer."""
+
+    BEFORE_OPTIMIZER = "before"
+    AFTER_OPTIMIZER = "behind"
 
 
 @dataclass(frozen=True, slots=True)
 class RaceResult:
-    """A race: the verdicts, best first; the winner's remedies (None: nothing helped); the trials behind them. `notes` are sentences
-    that a person should know besides the verdict; `stopped` tells that the race was ended early; `patch` is the winner's edit as a
-    unified diff."""
+    """A race and what it proved.
+
+    Arguments:
+        script: the name of what was raced.
+        verdicts: one for each candidate, best first.
+        winner: the candidate to take; None where nothing helped.
+        control: comparisons of the script as it is with itself, for its means and spreads.
+        trials: every trial behind the verdicts.
+        sentence: what was proved, in one sentence.
+        line: code that applies the winner where there is no patch, and `line_place` where it belongs.
+        notes: sentences that a person should know besides the verdict.
+        stopped: whether the race was ended early.
+        patch: the winner's edit as a unified diff.
+    """
 
     script: str
     verdicts: tuple[Verdict, ...]
-    winner: tuple[str, ...] | None
+    winner: Candidate | None
     control: tuple[Effect, ...]
     trials: tuple[TrialResult, ...]
     sentence: str
     line: str | None = None
-    winner_variant: str = ""
+    line_place: LinePlace = LinePlace.BEFORE_OPTIMIZER
     notes: tuple[str, ...] = ()
     stopped: bool = False
     patch: str | None = None

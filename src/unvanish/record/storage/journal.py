@@ -1,14 +1,15 @@
-"""The run's file: an append-only SQLite store in WAL mode. It writes rows as they come and never rewrites one.
+"""The run's file: an append-only SQLite store in WAL mode, one row a sampled step.
 
 One transaction a sampled step: a process killed at any moment leaves a file that opens and lacks at most the step in
-flight. Losses of the steps between two samples are written with the next sample, or after a quarter of a second.
+flight. Losses of the steps between two samples are written with the next sample, or after a quarter of a second. The file
+names the quantities that its rows hold, so that it opens also where this version measures others.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,18 @@ import numpy as np
 
 from unvanish.errors import RecordError
 from unvanish.record.examination import Examination
-from unvanish.record.reading import Axis, Metric, Reading, StepMark, quantities
+from unvanish.record.quantities import Axis, Metric, Reading, StepMark, quantities
+from unvanish.record.races.verdict import RaceResult
 from unvanish.record.run import Facts, Matrix, Run
-from unvanish.record.serialisation import from_plain, to_plain
+from unvanish.record.storage.migrations import FORMAT_2_QUANTITIES, upgrade_examination, upgrade_race
+from unvanish.record.storage.serialisation import from_plain, to_plain
 from unvanish.record.structure import ModelStructure
-from unvanish.record.verdict import RaceResult
 
 APPLICATION_ID = 0x756E7661  # "unva", so that `file` and we ourselves know the kind
-VERSION = 2
+VERSION = 3
+OLDEST_VERSION = 2  # that is still read: see migrations.py
+
+STRUCTURE = "anatomy"  # the name under which every format has stored the structure of the model
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -58,6 +63,8 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; only a power cut may lose it
             connection.executescript(_SCHEMA)
+            names = {axis.value: [quantity.name for quantity in quantities(axis)] for axis in Axis}
+            connection.execute("INSERT INTO document VALUES ('quantities', ?)", (json.dumps(names),))
         except sqlite3.Error as fault:
             connection.close()
             raise _unwritable(path, fault) from fault
@@ -66,7 +73,7 @@ class Journal:
     def write(
         self,
         *,
-        anatomy: ModelStructure | None = None,
+        structure: ModelStructure | None = None,
         facts: Facts | None = None,
         race: RaceResult | None = None,
         examination: Examination | None = None,
@@ -78,7 +85,7 @@ class Journal:
 
         Raises RecordError where the file cannot take it; then none of it was written.
         """
-        documents = {"anatomy": anatomy, "facts": facts, "race": race, "examination": examination}
+        documents = {STRUCTURE: structure, "facts": facts, "race": race, "examination": examination}
         rows = [(name, json.dumps(to_plain(value))) for name, value in documents.items() if value is not None]
         execute = self._connection.executemany
         try:
@@ -146,7 +153,7 @@ def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
         raise RecordError(f"{path}: an SQLite file, but not a run of unvanish; give a run's folder or its run.sqlite")
-    if version != VERSION:
+    if not OLDEST_VERSION <= version <= VERSION:
         advice = "update unvanish" if version > VERSION else "run the script again"
         raise RecordError(f"{path}: written in format {version}, and this version reads format {VERSION}; {advice}")
     if _is_cut(path):
@@ -179,25 +186,30 @@ def _read(connection: sqlite3.Connection) -> Run:
     metrics = connection.execute("SELECT step, name, value FROM metric ORDER BY rowid").fetchall()
     return Run(
         facts=from_plain(Facts, documents.get("facts", {})),
-        anatomy=from_plain(ModelStructure, documents.get("anatomy", {})),
+        structure=from_plain(ModelStructure, documents.get(STRUCTURE, {})),
         sampled=np.array([row[0] for row in rows], np.int64),
-        readings=_unpack(rows),
+        readings=_unpack(rows, documents.get("quantities", FORMAT_2_QUANTITIES)),
         steps=np.array([mark[0] for mark in marks], np.int64),
         ended_s=np.array([mark[1] for mark in marks], np.float64),
         losses=_stack(losses),
         metrics=tuple(Metric(step, name, float("nan") if value is None else value) for step, name, value in metrics),
-        race=from_plain(RaceResult, documents["race"]) if "race" in documents else None,
-        examination=from_plain(Examination, documents["examination"]) if "examination" in documents else None,
+        race=from_plain(RaceResult, upgrade_race(documents["race"])) if "race" in documents else None,
+        examination=from_plain(Examination, upgrade_examination(documents["examination"])) if "examination" in documents else None,
     )
 
 
-def _unpack(rows: list[Any]) -> dict[str, Matrix]:
+def _unpack(rows: list[Any], stored: Mapping[str, Sequence[str]]) -> dict[str, Matrix]:
+    """Each quantity of this version as a matrix (sampled steps, length of its axis), NaN where the file has none of that name.
+
+    `stored` names the quantities of the file by axis, in the order in which its rows pack them.
+    """
     readings: dict[str, Matrix] = {}
     for position, axis in enumerate(Axis, start=2):
-        names = [q.name for q in quantities(axis)]
-        vectors = [np.frombuffer(row[position], np.float32).reshape(len(names), -1) for row in rows]
-        for index, name in enumerate(names):
-            readings[name] = _stack([vector[index] for vector in vectors])
+        names = stored.get(axis, ())
+        blocks = [np.frombuffer(row[position], np.float32).reshape(len(names), -1) for row in rows if names]
+        by_name = {name: _stack([block[index] for block in blocks]) for index, name in enumerate(names)}
+        missing = np.full((len(rows), max((block.shape[1] for block in blocks), default=0)), np.nan)
+        readings |= {quantity.name: by_name.get(quantity.name, missing) for quantity in quantities(axis)}
     return readings
 
 

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON values and back. It knows types, not meanings, and never guesses: unknown fields are errors."""
+"""Frozen dataclasses to plain JSON values and back; unknown fields are errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """The value as dicts, lists and scalars. Fields that take no part in comparison (such as callables) are left out."""
+    """The value as dicts, lists and scalars, for `json.dumps`; fields that take no part in comparison are left out.
+
+    Example:
+        >>> from unvanish.record.structure import Location
+        >>> to_plain(Location("train.py", 7))
+        {'file': 'train.py', 'line': 7, 'text': ''}
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
     if isinstance(value, Enum):
@@ -29,6 +35,11 @@ def from_plain(kind: type[T], plain: Any) -> T:
     """The inverse of `to_plain` for a dataclass type.
 
     Raises RecordError where the plain value does not have the fields of `kind`.
+
+    Example:
+        >>> from unvanish.record.structure import Location
+        >>> from_plain(Location, {"file": "train.py", "line": 7})
+        Location(file='train.py', line=7, text='')
     """
     try:
         return _build(kind, plain)

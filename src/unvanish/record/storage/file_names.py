@@ -1,0 +1,5 @@
+"""Names of the files in a run's folder. Importing this loads no library, so that it can be read before the user's script runs."""
+
+RUN_FILE = "run.sqlite"  # the record of the run, or of a trial
+PAGE_FILE = "report.html"
+PATCH_FILE = "unvanish.patch"
