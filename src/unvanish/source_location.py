@@ -1,4 +1,4 @@
-"""Which line of the user's program led here. It reads frames, alters nothing, and imports no library that it looks for."""
+"""Finds the file and line of the user's program that led to a call, by walking the Python frames. Never imports torch."""
 
 from __future__ import annotations
 
@@ -13,42 +13,58 @@ from types import CodeType, FrameType
 from unvanish.record.structure import Location
 
 _PACKAGE = Path(__file__).resolve().parent
-_EXAMPLES = f"{_PACKAGE / 'examples'}{os.sep}"  # they ship with us, and are a user's scripts all the same
+# The examples are shipped inside the package but are run as a user's script.
+_EXAMPLES = f"{_PACKAGE / 'examples'}{os.sep}"
+
+FileLine = tuple[str, int]
 
 
 @cache
-def _foreign() -> tuple[str, ...]:
-    """How the file names of torch's code and of ours begin, and those of code that comes from no file."""
+def _library_prefixes() -> tuple[str, ...]:
+    """The prefixes of file names in torch, in this package, and of code without a file, such as "<string>"."""
     torch = find_spec("torch")
     roots = [_PACKAGE] + ([Path(torch.origin).resolve().parent] if torch is not None and torch.origin else [])
     return ("<", *(f"{root}{os.sep}" for root in roots))
 
 
-def is_users(code: CodeType) -> bool:
-    """Whether a piece of code is the user's: neither torch's nor ours, and from a file."""
-    return _is_users_file(code.co_filename)
+def is_user_code(code: CodeType) -> bool:
+    """Whether code comes from a file that is neither torch's nor this package's."""
+    return _is_user_file(code.co_filename)
 
 
-@cache  # by name: pieces of code that look alike are equal, whatever file they come from
-def _is_users_file(name: str) -> bool:
-    return name.startswith(_EXAMPLES) or not name.startswith(_foreign())
+@cache  # keyed by file name, since code objects of the same content compare equal whatever their file
+def _is_user_file(name: str) -> bool:
+    return name.startswith(_EXAMPLES) or not name.startswith(_library_prefixes())
 
 
 def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of the user's own code, innermost first."""
+    """The frames of the user's own code from `frame` outwards, innermost first."""
     while frame is not None:
-        if is_users(frame.f_code):
+        if is_user_code(frame.f_code):
             yield frame
         frame = frame.f_back
 
 
-def place(frame: FrameType | None) -> tuple[str, int] | None:
-    """File and line of the innermost user frame from `frame` outwards."""
+def find_user_line(frame: FrameType | None) -> FileLine | None:
+    """File and line number (from 1) of the innermost user frame from `frame` outwards; None where there is none.
+
+    Example:
+        >>> import sys
+        >>> scope = {}
+        >>> exec(compile("def call(function): return function()", "net.py", "exec"), scope)
+        >>> scope["call"](lambda: find_user_line(sys._getframe(1)))
+        ('net.py', 1)
+    """
     for user_frame in user_frames(frame):
         return user_frame.f_code.co_filename, user_frame.f_lineno
     return None
 
 
-def location(place: tuple[str, int] | None) -> Location | None:
-    """A place with the text of its line."""
-    return Location(*place, linecache.getline(*place).strip()) if place else None
+def read_location(line: FileLine | None) -> Location | None:
+    """The location of a file and line, with the source text of that line: "" where the file cannot be read. None for None.
+
+    Example:
+        >>> read_location(("/nowhere/net.py", 3))
+        Location(file='/nowhere/net.py', line=3, text='')
+    """
+    return Location(*line, linecache.getline(*line).strip()) if line else None

@@ -1,4 +1,4 @@
-"""Trainings of every odd kind: half and double precision, complex numbers, nothing in a batch, whatever a network takes."""
+"""Unusual trainings: half and double precision, complex numbers, empty batches, nested arguments, computed weights."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
-from trainings import STEPS, Outcome, Training, draw, outcome, seeded
+from trainings import STEPS, Outcome, Training, draw, outcome, set_seeds
 
 Loss = Callable[[Any], Tensor]
 
 
 def loop(network: nn.Module, loss: Callable[[int], Tensor], *, optimizer: Optimizer | None = None, steps: int = STEPS) -> Outcome:
-    """A loop whose loss is made from the number of the step; a loss of several elements is weighed all the same."""
+    """A loop whose loss is a function of the step; the elements of a loss have equal weight."""
     optimizer = optimizer or torch.optim.Adam(network.parameters(), lr=0.01)
     losses: list[float] = []
     for step in range(steps):
         optimizer.zero_grad()
-        made = loss(step)
-        made.backward(torch.ones_like(made))
+        value = loss(step)
+        value.backward(torch.ones_like(value))
         optimizer.step()
-        losses.append(made.mean().item())
+        losses.append(value.mean().item())
     return outcome(losses, [network], [optimizer])
 
 
-class Everything(nn.Module):
+class AllLayers(nn.Module):
     """Batch normalisation, attention of both kinds, dropout, and two heads."""
 
     def __init__(self) -> None:
@@ -48,10 +48,10 @@ class Everything(nn.Module):
         return {"kind": self.kind(x), "size": torch.sigmoid(self.size(x))}
 
 
-def everything() -> Outcome:
+def all_layers() -> Outcome:
     """Accumulated over two batches, clipped, with an optimizer for the heads and one for the rest."""
-    seeded()
-    network = Everything()
+    set_seeds()
+    network = AllLayers()
     heads = [*network.kind.parameters(), *network.size.parameters()]
     rest = [p for p in network.parameters() if all(p is not head for head in heads)]
     optimizers = [torch.optim.SGD(heads, lr=0.05, momentum=0.9), torch.optim.AdamW(rest, lr=0.01)]
@@ -74,7 +74,7 @@ def everything() -> Outcome:
 
 def sparse(*, empty: bool = False) -> Outcome:
     """Some batches touch no row of the table."""
-    seeded()
+    set_seeds()
     network = nn.Sequential(nn.Embedding(20, 4, sparse=True))
     optimizer = torch.optim.SparseAdam(network.parameters(), lr=0.05)
 
@@ -86,21 +86,21 @@ def sparse(*, empty: bool = False) -> Outcome:
 
 
 def double() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp().double()
     return loop(network, lambda _: F.mse_loss(network(draw(5, 6).double()), draw(5, 4).double()))
 
 
 def huge() -> Outcome:
     """Numbers that float32 cannot hold."""
-    seeded()
+    set_seeds()
     network = nn.Sequential(nn.Linear(6, 4)).double()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-200)
     return loop(network, lambda _: (network(draw(5, 6).double() * 1e60) - 1e60).square().mean(), optimizer=optimizer)
 
 
 def half(dtype: torch.dtype, *, backward_inside: bool) -> Outcome:
-    seeded()
+    set_seeds()
     network = nn.Sequential(*small_mlp(), nn.Sigmoid())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     losses = []
@@ -118,7 +118,7 @@ def half(dtype: torch.dtype, *, backward_inside: bool) -> Outcome:
 
 
 def half_weights() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp().half()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     return loop(network, lambda _: F.mse_loss(network(draw(5, 6).half()), draw(5, 4).half()), optimizer=optimizer)
@@ -134,13 +134,13 @@ class Waves(nn.Module):
 
 
 def waves(loss: Loss) -> Outcome:
-    seeded()
+    set_seeds()
     network = Waves()
     return loop(network, lambda _: loss(network(torch.complex(draw(5, 6), draw(5, 6)))))
 
 
 class Flexible(nn.Module):
-    """Takes what is nested, numbers without dimensions and whole numbers; gives what is nested."""
+    """Takes nested arguments, 0-dimensional and integer tensors; returns nested outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Flexible(nn.Module):
 
 
 def flexible() -> Outcome:
-    seeded()
+    set_seeds()
     network = Flexible()
 
     def loss(step: int) -> Tensor:
@@ -171,7 +171,7 @@ class Output:
 
 
 class OwnLoss(nn.Module):
-    """As in Transformers: the network makes its loss, and returns it in a data class."""
+    """As in the Transformers library: the network computes its loss and returns it in a data class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,35 +183,35 @@ class OwnLoss(nn.Module):
 
 
 def own_loss() -> Outcome:
-    seeded()
+    set_seeds()
     network = OwnLoss()
     return loop(network, lambda _: network(draw(5, 6), labels=torch.randint(4, (5,))).loss)
 
 
 def empty_batches() -> Outcome:
     """Every third batch holds nothing."""
-    seeded()
+    set_seeds()
     network = small_mlp()
 
     def loss(step: int) -> Tensor:
         count = 0 if step % 3 == 1 else 5
         output = network(draw(count, 6))
         by_hand = ((output - 1.0) ** 2).sum() + (output.sigmoid().clamp_min(1e-6).log()).sum()
-        whole = F.mse_loss(output, torch.zeros(count, 4), reduction="sum")
-        whole = whole + F.cross_entropy(output, torch.zeros(count).long(), reduction="sum")
-        return whole + by_hand + F.binary_cross_entropy_with_logits(output, torch.ones(count, 4), reduction="sum")
+        total = F.mse_loss(output, torch.zeros(count, 4), reduction="sum")
+        total = total + F.cross_entropy(output, torch.zeros(count).long(), reduction="sum")
+        return total + by_hand + F.binary_cross_entropy_with_logits(output, torch.ones(count, 4), reduction="sum")
 
     return loop(network, loss)
 
 
 def vector_loss() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     return loop(network, lambda _: F.cross_entropy(network(draw(5, 6)), torch.randint(4, (5,)), reduction="none"))
 
 
 def several_losses() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     losses = []
@@ -227,14 +227,14 @@ def several_losses() -> Outcome:
 
 def without_a_batch() -> Outcome:
     """One example at a time, as a vector, against a number."""
-    seeded()
+    set_seeds()
     network = nn.Sequential(nn.Linear(6, 1))
     return loop(network, lambda _: (network(draw(6)).squeeze() - torch.tensor(0.5)).square())
 
 
 def constants() -> Outcome:
     """Inputs and targets that are all alike, and all zero."""
-    seeded()
+    set_seeds()
     network = nn.Sequential(nn.Linear(6, 2), nn.Sigmoid())
 
     def loss(step: int) -> Tensor:
@@ -244,9 +244,9 @@ def constants() -> Outcome:
     return loop(network, loss)
 
 
-def poisoned() -> Outcome:
+def nan_from_step_five() -> Outcome:
     """From the fifth step on everything is NaN."""
-    seeded()
+    set_seeds()
     network = small_mlp()
 
     def loss(step: int) -> Tensor:
@@ -258,7 +258,7 @@ def poisoned() -> Outcome:
 
 
 class Recomputed(nn.Module):
-    """Its whole end, batch normalisation and softmax included, is in a checkpoint, which moves the running mean when it runs."""
+    """Ends in a checkpoint with batch normalisation and softmax, which updates the running mean each time it runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -269,13 +269,13 @@ class Recomputed(nn.Module):
 
 
 def recomputed() -> Outcome:
-    seeded()
+    set_seeds()
     network = Recomputed()
     return loop(network, lambda _: F.mse_loss(network(draw(9, 6)), torch.rand(9, 8)))
 
 
 def on_the_cpu() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
 
     def loss(_: int) -> Tensor:
@@ -286,7 +286,7 @@ def on_the_cpu() -> Outcome:
 
 
 class Spectral(nn.Module):
-    """Weights that are computed anew whenever somebody reads them, which moves the buffers that they are computed from."""
+    """Has weights that are computed at every access, which updates the buffers that they are computed from."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -300,14 +300,14 @@ class Spectral(nn.Module):
 
 
 def spectral() -> Outcome:
-    seeded()
+    set_seeds()
     network = Spectral()
     return loop(network, lambda _: F.cross_entropy(network(draw(5, 6)), torch.randint(4, (5,))))
 
 
 def evaluated_with_gradients() -> Outcome:
-    """Between the steps it is evaluated by somebody who forgot `no_grad`, and logs the loss."""
-    seeded()
+    """Between the steps it is evaluated without `no_grad`."""
+    set_seeds()
     network = small_mlp()
 
     def loss(step: int) -> Tensor:
@@ -328,7 +328,7 @@ class Packed(nn.Module):
 
 
 def packed() -> Outcome:
-    seeded()
+    set_seeds()
     network, lengths = Packed(), torch.tensor([4, 3, 1])
 
     def loss(_: int) -> Tensor:
@@ -342,13 +342,13 @@ def deterministic() -> Outcome:
     """Where torch is told to refuse whatever is not deterministic."""
     torch.use_deterministic_algorithms(True)
     try:
-        return everything()
+        return all_layers()
     finally:
         torch.use_deterministic_algorithms(False)
 
 
 ODD_TRAININGS: dict[str, Training] = {
-    "everything at once": Training(everything),
+    "everything at once": Training(all_layers),
     "everything, deterministic": Training(deterministic),
     "sparse embedding": Training(sparse),
     "sparse embedding of nothing": Training(lambda: sparse(empty=True)),
@@ -366,7 +366,7 @@ ODD_TRAININGS: dict[str, Training] = {
     "several losses": Training(several_losses),
     "without a batch": Training(without_a_batch),
     "constants": Training(constants),
-    "poisoned": Training(poisoned),
+    "poisoned": Training(nan_from_step_five),
     "recomputed batch normalisation": Training(recomputed),
     "saved on the CPU": Training(on_the_cpu),
     "weights that are computed": Training(spectral),

@@ -1,4 +1,4 @@
-"""The small networks that the tests of this room train."""
+"""The small networks that the tests of observing train."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
 
 
 class Functional(nn.Module):
-    """Functional activations, a shared layer, a layer that never runs, and one that is kept in a plain list."""
+    """Functional activations, a shared layer, a layer that is never called, and one in a plain list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,3 +61,16 @@ class Checkpointed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(F.silu(checkpoint(self.block, self.first(x), use_reentrant=self.reentrant)))
+
+
+class EveryKindOfLayer(nn.Module):
+    """Has every kind of layer that is measured: batch normalisation, attention, and two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.query, self.kind, self.size = nn.BatchNorm1d(6), nn.Linear(6, 6), nn.Linear(6, 3), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.norm(x)
+        weights = (self.query(x) @ x.T).softmax(-1)
+        return self.kind(weights @ x), torch.tanh(self.size(x))

@@ -1,4 +1,4 @@
-"""The entropy of attention, whoever computes it and with whatever mask, against a plain loop over queries."""
+"""The entropy of attention weights agrees with a plain loop over queries, for every kind of attention and mask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from watching import observed
+from watching import observe_training
 
 LENGTH, BATCH, HEADS, WIDTH = 5, 3, 2, 4
 LOWER = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
@@ -18,13 +18,13 @@ PADDED = torch.tensor([[False] * 5, [False] * 3 + [True] * 2, [False] * 4 + [Tru
 
 
 def entropy_of_row(scores: list[float]) -> float | None:
-    """Of one query's scores, -inf where a key is hidden, over that of equal ones; None where there is no choice."""
-    seen = [s for s in scores if s > -math.inf]
-    if len(seen) < 2:
+    """Entropy of one query's weights over that of equal ones; scores are -inf where a key is hidden. None for a single key."""
+    visible = [s for s in scores if s > -math.inf]
+    if len(visible) < 2:
         return None
-    parts = [math.exp(s - max(seen)) for s in seen]
+    parts = [math.exp(s - max(visible)) for s in visible]
     weights = [part / sum(parts) for part in parts]
-    return -sum(w * math.log(w) for w in weights if w > 0) / math.log(len(seen))
+    return -sum(w * math.log(w) for w in weights if w > 0) / math.log(len(visible))
 
 
 def naive(query: Tensor, key: Tensor, hidden: Callable[[int, int, int, int], float], scale: float | None = None) -> float:
@@ -43,10 +43,10 @@ def naive(query: Tensor, key: Tensor, hidden: Callable[[int, int, int, int], flo
 
 def hiding(mask: Tensor) -> Callable[[int, int, int, int], float]:
     """What a mask of torch's fused attention adds; True shows."""
-    whole = mask.expand(BATCH, HEADS, LENGTH, LENGTH)
+    expanded = mask.expand(BATCH, HEADS, LENGTH, LENGTH)
 
     def added(b: int, h: int, i: int, j: int) -> float:
-        value = whole[b, h, i, j]
+        value = expanded[b, h, i, j]
         return (0.0 if value else -math.inf) if mask.dtype == torch.bool else value.item()
 
     return added
@@ -82,18 +82,18 @@ FUSED = {
 
 
 def entropy(network: nn.Module, *inputs: Tensor, op: str) -> float:
-    """What one watched step of the network has recorded at the site of that operation."""
+    """The entropy that one observed step of the network records at the site of that operation."""
 
     def train() -> None:
         network(*inputs).nan_to_num().square().mean().backward()
 
-    run = observed(train)
-    (index,) = [i for i, site in enumerate(run.anatomy.sites) if site.op == op]
+    run = observe_training(train)
+    (index,) = [i for i, site in enumerate(run.structure.sites) if site.op == op]
     return float(run.readings["attention_entropy"][0, index])
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_fused_attention_is_as_sharp_as_a_plain_loop_says(name: str) -> None:
+def test_entropy_of_fused_attention_agrees_with_a_plain_loop(name: str) -> None:
     case = FUSED[name]
 
     class Attends(nn.Module):
@@ -110,7 +110,7 @@ def test_fused_attention_is_as_sharp_as_a_plain_loop_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_fused_attention_without_heads_or_examples_is_read_whole(dims: int) -> None:
+def test_entropy_of_fused_attention_without_heads_or_batch_agrees_with_a_plain_loop(dims: int) -> None:
     class Attends(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return F.scaled_dot_product_attention(super().forward(x), x, x)
@@ -143,8 +143,8 @@ def projections(attention: nn.MultiheadAttention, query: Tensor, key: Tensor) ->
     else:
         weights = (attention.q_proj_weight, attention.k_proj_weight)
     biases = (torch.zeros(wide),) * 2 if attention.in_proj_bias is None else attention.in_proj_bias.reshape(3, wide)[:2]
-    made = [x @ w.T + b for x, w, b in zip((query, key), weights, biases, strict=True)]
-    return tuple(m.detach().reshape(BATCH, LENGTH, HEADS, WIDTH).movedim(2, 1) for m in made)  # type: ignore[return-value]
+    projected = [x @ w.T + b for x, w, b in zip((query, key), weights, biases, strict=True)]
+    return tuple(m.detach().reshape(BATCH, LENGTH, HEADS, WIDTH).movedim(2, 1) for m in projected)  # type: ignore[return-value]
 
 
 UPPER = ~LOWER
@@ -182,18 +182,18 @@ MODULES: dict[str, tuple[dict[str, object], Callable[[int, int, int, int], float
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_torchs_attention_module_is_as_sharp_as_a_plain_loop_says(name: str) -> None:
+def test_entropy_of_the_attention_module_agrees_with_a_plain_loop(name: str) -> None:
     options, hidden = MODULES[name]
     network = Module(**options)  # type: ignore[arg-type]
     query = 3 * torch.randn(BATCH, LENGTH, HEADS * WIDTH)
     key = torch.randn(BATCH, LENGTH, options.get("kdim", HEADS * WIDTH))  # type: ignore[call-overload]
     q, k = projections(network.attention, query, key)
-    given = (query, key) if options.get("batch_first") else (query.transpose(0, 1), key.transpose(0, 1))
-    assert entropy(network, *given, op="multiheadattention") == pytest.approx(naive(q, k, hidden), abs=1e-5)
+    inputs = (query, key) if options.get("batch_first") else (query.transpose(0, 1), key.transpose(0, 1))
+    assert entropy(network, *inputs, op="multiheadattention") == pytest.approx(naive(q, k, hidden), abs=1e-5)
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -1, -2])
-def test_a_softmax_of_the_programs_own_is_as_sharp_as_a_plain_loop_says(dim: int) -> None:
+def test_entropy_of_a_softmax_call_agrees_with_a_plain_loop(dim: int) -> None:
     class Weighs(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return F.softmax(super().forward(x), dim)
@@ -213,13 +213,13 @@ def test_attention_to_one_place_only_has_no_entropy() -> None:
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-def test_a_transformer_in_half_precision_is_read_as_in_full(gradients: bool) -> None:
+def test_entropy_under_autocast_is_about_that_in_full_precision(gradients: bool) -> None:
     """Under autocast the entropy is that of rounded scores: about three digits."""
     torch.manual_seed(22)
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
     x = torch.randn(4, 6, 8, requires_grad=gradients)
-    sharp = []
+    entropies = []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            sharp.append(entropy(layer, x, op="multiheadattention"))
-    assert sharp[1] == pytest.approx(sharp[0], abs=0.01)
+            entropies.append(entropy(layer, x, op="multiheadattention"))
+    assert entropies[1] == pytest.approx(entropies[0], abs=0.01)

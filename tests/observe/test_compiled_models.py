@@ -1,4 +1,4 @@
-"""Compiled networks: a sampled step runs eagerly and shows its sites, every other step runs compiled as before."""
+"""Of a compiled network a sampled step runs eagerly and its sites are recorded; every other step runs compiled."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from trainings import Outcome, draw, outcome, seeded
-from watching import ALL, labels, observed, watching
+from trainings import Outcome, draw, outcome, set_seeds
+from watching import EVERY_STEP, observe_training, site_labels, watching
 
 from unvanish.observe import Settings
 
@@ -19,7 +19,7 @@ STEPS = 12
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiler_is_loaded() -> None:
-    """Loading it wraps `nn.Module.__init__` for good, which is torch's own doing."""
+    """Loads the compiler before any test, since loading it wraps `nn.Module.__init__` permanently."""
     torch.compile(nn.Identity(), backend="eager")(torch.ones(1))
 
 
@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 def train(backend: str, *, in_place: bool = False, warm: bool = False) -> Outcome:
-    seeded()
+    set_seeds()
     network = Net()
     if in_place:
         network.compile(backend=backend)
@@ -59,21 +59,21 @@ def train(backend: str, *, in_place: bool = False, warm: bool = False) -> Outcom
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("settings", [ALL, Settings()], ids=["every step", "default"])
-def test_compiled_training_is_bit_identical_and_its_sites_are_seen(backend: str, in_place: bool, settings: Settings) -> None:
+@pytest.mark.parametrize("settings", [EVERY_STEP, Settings()], ids=["every step", "default"])
+def test_compiled_training_is_bit_identical_and_its_sites_are_recorded(backend: str, in_place: bool, settings: Settings) -> None:
     alone = train(backend, in_place=in_place)
     torch._dynamo.reset()
     outcomes: list[Outcome] = []
-    run = observed(lambda: outcomes.append(train(backend, in_place=in_place)), settings)
+    run = observe_training(lambda: outcomes.append(train(backend, in_place=in_place)), settings)
     assert outcomes[0] == alone
     np.testing.assert_allclose(run.losses, alone.losses, rtol=1e-6)
-    assert labels(run) == ["first", "network:relu", "last"]
-    seen = run.readings["log10_gradient_rms"]
-    assert len(seen) == len(run.sampled)
-    assert np.isfinite(seen).all()
+    assert site_labels(run) == ["first", "network:relu", "last"]
+    gradients = run.readings["log10_gradient_rms"]
+    assert len(gradients) == len(run.sampled)
+    assert np.isfinite(gradients).all()
 
 
-def test_what_was_compiled_before_the_watching_is_seen_and_runs_compiled_between_samples() -> None:
+def test_a_network_compiled_before_observing_is_recorded_and_runs_compiled_between_samples() -> None:
     runs: list[int] = []
 
     def counting(graph: torch.fx.GraphModule, _: list[Tensor]) -> object:
@@ -97,13 +97,13 @@ def test_what_was_compiled_before_the_watching_is_seen_and_runs_compiled_between
         for _ in range(6):
             step()
     assert watched.run.sampled.tolist() == [1, 3, 6]
-    assert labels(watched.run) == ["first", "network:relu", "last"]
+    assert site_labels(watched.run) == ["first", "network:relu", "last"]
     assert len(runs) == 1 + 3  # steps 2, 4 and 5
     step()
     assert len(runs) == 5
 
 
-def test_what_judges_a_compiled_network_is_read_as_of_another() -> None:
+def test_criteria_of_a_compiled_network_are_those_of_the_uncompiled_one() -> None:
     heads = []
     for compiled in (False, True):
         network = Net()
@@ -115,6 +115,6 @@ def test_what_judges_a_compiled_network_is_read_as_of_another() -> None:
                 F.mse_loss(torch.tanh(model(draw(5, 6))), torch.zeros(5, 4)).backward()  # noqa: B023
                 optimizer.step()
 
-        run = observed(steps, Settings(every=2))
-        heads.append([(h.criterion, h.squash, run.anatomy.parameter_label(h.parameter or 0)) for h in run.anatomy.heads])
+        run = observe_training(steps, Settings(every=2))
+        heads.append([(h.criterion, h.squash, run.structure.parameter_label(h.parameter or 0)) for h in run.structure.heads])
     assert heads[0] == heads[1] == [("squared", ("tanh",), "last.weight")]

@@ -1,4 +1,4 @@
-"""A fault of ours never reaches the user's step, a fault of the user's passes through unchanged, and neither leaves a trace."""
+"""A fault of the observer never reaches the user's step, an exception of the user passes through; neither leaves hooks."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from small_networks import small_mlp
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
-from trainings import STEPS, TRAININGS, Outcome, Training, draw, seeded
-from watching import at_site, labels, observed, watching
+from trainings import STEPS, TRAININGS, Outcome, Training, draw, set_seeds
+from watching import observe_training, site_labels, site_values, watching
 
 from unvanish.observe import observer
-from unvanish.observe.head import head_observer
-from unvanish.observe.hooks import forward_watch
-from unvanish.observe.statistics import parameter_updates, site_statistics, tensor_statistics
+from unvanish.observe.hooks import forward_hooks
+from unvanish.observe.output_head import head_observer
+from unvanish.observe.statistics import parameter_observer, site_statistics, tensor_statistics
 from unvanish.observe.structure import model_index
 
-# One place for each way in: module hook, function mode before and after the call, gradient hook, the two optimizer hooks,
-# backward, module birth, optimizer birth, and the writing of the step.
+# One for each kind of callback: module hook, function mode before and after the call, gradient hook, the two optimizer hooks,
+# backward, module and optimizer construction, and the writing of the step.
 PLACES: dict[str, tuple[Any, str]] = {
     "statistics of a step": (site_statistics, "describe"),
-    "kind of a module": (forward_watch, "kind_of"),
-    "sample of an activation's inputs": (tensor_statistics, "slope_sample"),
+    "kind of a module": (forward_hooks, "kind_of"),
+    "sample of an activation's inputs": (tensor_statistics, "sample_elements"),
     "sample of an output": (tensor_statistics, "subsample"),
-    "silent units of an activation": (tensor_statistics, "silent_share"),
-    "norm of a gradient": (tensor_statistics, "norm"),
-    "rows of a weight": (parameter_updates, "rows_of"),
-    "slopes": (site_statistics, "slope_numbers"),
+    "silent units of an activation": (tensor_statistics, "silent_fraction"),
+    "norm of a gradient": (tensor_statistics, "euclidean_norm"),
+    "rows of a weight": (parameter_observer, "sample_matrix"),
+    "slopes": (site_statistics, "slope_statistics"),
     "capture": (observer, "Capture"),
-    "an optimizer taken in": (model_index.ModelIndex, "optimizer"),
-    "an optimizer's birth": (model_index.ModelIndex, "optimizer_built"),
-    "a module's birth": (model_index.ModelIndex, "born"),
-    "a loss": (observer.StepLog, "loss"),
-    "the end of a step": (observer.StepLog, "end"),
-    "numbers of an input": (tensor_statistics, "input_numbers"),
-    "what judges an output": (head_observer, "criteria"),
-    "a judgement": (head_observer, "judge"),
-    "a head": (model_index.ModelIndex, "head"),
-    "a gradient and its weight": (parameter_updates, "along"),
-    "a gradient that was left": (parameter_updates.StaleWatch, "backward_begins"),
-    "a gradient before it is clipped": (observer, "gradient_norm"),
+    "registering an optimizer": (model_index.ModelIndex, "objective_index"),
+    "construction of an optimizer": (model_index.ModelIndex, "optimizer_built"),
+    "construction of a module": (model_index.ModelIndex, "module_built"),
+    "a loss": (observer.StepLog, "record_loss"),
+    "the end of a step": (observer.StepLog, "end_step"),
+    "numbers of an input": (tensor_statistics, "describe_input"),
+    "criteria of a loss": (head_observer, "find_criteria"),
+    "metrics of a head": (head_observer, "measure_head"),
+    "a head": (model_index.ModelIndex, "head_index"),
+    "a gradient and its weight": (parameter_observer, "gradient_weight_cosine"),
+    "a gradient that was not cleared": (parameter_observer.StaleGradients, "backward_begins"),
+    "a gradient before it is clipped": (parameter_observer, "gradient_norm"),
 }
-WITHIN: dict[str, tuple[Any, str]] = {
-    "statistics of a batch": (forward_watch, "batch_statistics"),
-    "an attention module": (forward_watch, "module_entropy"),
-    "fused attention": (forward_watch, "fused_entropy"),
-    "attention by hand": (forward_watch, "entropy_of"),
-    "nearest neighbours": (head_observer.Neighbours, "meet"),
+LAYER_PLACES: dict[str, tuple[Any, str]] = {
+    "statistics of a batch": (forward_hooks, "batch_norm_statistics"),
+    "an attention module": (forward_hooks, "module_entropy"),
+    "fused attention": (forward_hooks, "fused_entropy"),
+    "attention by hand": (forward_hooks, "softmax_entropy"),
+    "nearest neighbours": (head_observer.Neighbours, "update"),
 }
 KINDS = ("functional, shared, never called, unregistered", "in-place relu", "lbfgs with a closure", "checkpointing, reentrant")
 
 
-def broken(original: Callable[..., Any], *, after: int) -> Callable[..., Any]:
-    """The callable as it is for a while, and from then on a fault."""
+def failing(original: Callable[..., Any], *, after: int) -> Callable[..., Any]:
+    """The callable for a number of calls; later calls raise."""
     calls = iter(range(10**9))
 
     def work(*args: Any, **kwargs: Any) -> Any:
@@ -79,23 +79,25 @@ def broken(original: Callable[..., Any], *, after: int) -> Callable[..., Any]:
 def test_training_goes_on_bit_identically_when_observing_fails(
     kind: str, place: str, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_goes_on(TRAININGS[kind], *PLACES[place], after, monkeypatch)
+    assert_training_goes_on(TRAININGS[kind], *PLACES[place], after, monkeypatch)
 
 
 @pytest.mark.parametrize("after", [0, 3])
-@pytest.mark.parametrize("place", WITHIN)
-def test_a_training_of_everything_goes_on_when_reading_it_fails(place: str, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_goes_on(ODD_TRAININGS["everything at once"], *WITHIN[place], after, monkeypatch)
+@pytest.mark.parametrize("place", LAYER_PLACES)
+def test_a_training_with_every_layer_goes_on_when_measuring_one_fails(
+    place: str, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_training_goes_on(ODD_TRAININGS["everything at once"], *LAYER_PLACES[place], after, monkeypatch)
 
 
-def assert_goes_on(training: Training, owner: Any, name: str, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def assert_training_goes_on(training: Training, owner: Any, name: str, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = training.run()
-    monkeypatch.setattr(owner, name, broken(getattr(owner, name), after=after))
+    monkeypatch.setattr(owner, name, failing(getattr(owner, name), after=after))
     outcomes: list[Outcome] = []
     with watching() as watched:
         outcomes.append(training.run())
         if watched.warnings:
-            assert_let_go()
+            assert_detached()
     assert outcomes[0].state == alone.state
     assert repr(outcomes[0].losses) == repr(alone.losses)
     if not watched.warnings:  # it was called too seldom to break
@@ -108,7 +110,7 @@ def assert_goes_on(training: Training, owner: Any, name: str, after: int, monkey
     assert watched.run.step_count < STEPS
 
 
-def assert_let_go() -> None:
+def assert_detached() -> None:
     hooks = nn.modules.module
     assert not hooks._global_forward_pre_hooks
     assert not hooks._global_forward_hooks
@@ -117,68 +119,68 @@ def assert_let_go() -> None:
     assert inspect.unwrap(nn.Module.__init__) is nn.Module.__init__
 
 
-@pytest.mark.parametrize("place", ["an optimizer taken in", "the end of a step"])
+@pytest.mark.parametrize("place", ["registering an optimizer", "the end of a step"])
 def test_a_fault_in_an_optimizer_hook_spares_the_hooks_of_others(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name = PLACES[place]
-    monkeypatch.setattr(owner, name, broken(getattr(owner, name), after=0))
-    network, called = small_mlp(), []
+    monkeypatch.setattr(owner, name, failing(getattr(owner, name), after=0))
+    network, calls = small_mlp(), []
     with watching() as watched:
-        theirs = [
-            register_optimizer_step_pre_hook(lambda *_: called.append("before")),
-            register_optimizer_step_post_hook(lambda *_: called.append("after")),
+        handles = [
+            register_optimizer_step_pre_hook(lambda *_: calls.append("before")),
+            register_optimizer_step_post_hook(lambda *_: calls.append("after")),
         ]
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         for _ in range(3):
             network(torch.ones(2, 6)).sum().backward()
             optimizer.step()
-    for handle in theirs:
+    for handle in handles:
         handle.remove()
-    assert called == ["before", "after"] * 3
+    assert calls == ["before", "after"] * 3
     assert len(watched.warnings) == 1
 
 
-def test_a_fault_within_a_mode_of_the_users_leaves_that_mode_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensor_statistics, "slope_sample", broken(tensor_statistics.slope_sample, after=0))
-    network, seen = small_mlp(), []
+def test_a_fault_within_a_function_mode_of_the_user_leaves_that_mode_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor_statistics, "sample_elements", failing(tensor_statistics.sample_elements, after=0))
+    network, intercepted = small_mlp(), []
 
-    class Theirs(TorchFunctionMode):
+    class UserMode(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            seen.append(func)
+            intercepted.append(func)
             return func(*args, **(kwargs or {}))
 
-    with watching() as watched, Theirs():
+    with watching() as watched, UserMode():
         network(torch.ones(2, 6)).sum().backward()
-        count = len(seen)
+        count = len(intercepted)
         assert torch.overrides._len_torch_function_stack() == 1
         torch.ones(2).relu()
-        assert len(seen) > count
+        assert len(intercepted) > count
     assert len(watched.warnings) == 1
 
 
-class Fragile(nn.Module):
+class RaisesInForward(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inner = small_mlp()
-        self.breaks: BaseException | None = None
+        self.exception: BaseException | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.inner[1](self.inner[0](x))
-        if self.breaks is not None:
-            raise self.breaks
+        if self.exception is not None:
+            raise self.exception
         return self.inner[2:](torch.relu(x))
 
 
 @pytest.mark.parametrize("fault", [ValueError("mine"), KeyboardInterrupt(), StopIteration()])
 def test_an_exception_in_the_users_forward_passes_through_and_the_next_steps_are_observed(fault: BaseException) -> None:
-    network = Fragile()
+    network = RaisesInForward()
     with watching() as watched:
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         for step in range(6):
-            network.breaks = fault if step == 2 else None
+            network.exception = fault if step == 2 else None
             if step == 2:
-                with pytest.raises(type(fault)) as caught:
+                with pytest.raises(type(fault)) as raised:
                     network(draw(3, 6))
-                assert caught.value is fault
+                assert raised.value is fault
                 continue
             loss = network(draw(3, 6)).square().mean()
             optimizer.zero_grad()
@@ -186,8 +188,8 @@ def test_an_exception_in_the_users_forward_passes_through_and_the_next_steps_are
             optimizer.step()
     assert watched.warnings == []
     assert watched.run.steps.tolist() == watched.run.sampled.tolist() == [1, 2, 3, 4, 5]
-    assert labels(watched.run) == ["inner.0", "inner.1", "network:relu", "inner.2", "inner.3", "inner.4"]
-    assert (at_site(watched.run, "log10_gradient_rms", "inner.0") > -10).all()
+    assert site_labels(watched.run) == ["inner.0", "inner.1", "network:relu", "inner.2", "inner.3", "inner.4"]
+    assert (site_values(watched.run, "log10_gradient_rms", "inner.0") > -10).all()
 
 
 def test_an_exception_of_the_users_ends_the_run_with_its_name() -> None:
@@ -200,7 +202,7 @@ def test_an_exception_of_the_users_ends_the_run_with_its_name() -> None:
     assert watched.run.facts.ending == "LookupError"
 
 
-def test_a_closure_that_raises_costs_no_later_step() -> None:
+def test_steps_after_a_closure_that_raised_are_recorded() -> None:
     def train() -> None:
         network = small_mlp()
         optimizer = torch.optim.LBFGS(network.parameters(), max_iter=2)
@@ -219,12 +221,12 @@ def test_a_closure_that_raises_costs_no_later_step() -> None:
             except ValueError:
                 continue
 
-    run = observed(train)
+    run = observe_training(train)
     assert run.step_count == 5
-    assert (at_site(run, "log10_gradient_rms", "0")[-2:] > -10).all()
+    assert (site_values(run, "log10_gradient_rms", "0")[-2:] > -10).all()
 
 
-def test_a_backward_of_the_users_own_that_wraps_ours_survives_us() -> None:
+def test_a_wrapper_of_the_user_around_our_backward_stays_and_works_after_closing() -> None:
     network, calls, original = small_mlp(), [], torch.autograd.backward
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
@@ -250,7 +252,7 @@ def test_a_backward_of_the_users_own_that_wraps_ours_survives_us() -> None:
         torch.autograd.backward = original
 
 
-def test_a_module_birth_that_wraps_ours_survives_us_and_lets_the_observer_go() -> None:
+def test_a_wrapper_around_our_module_init_stays_and_works_and_releases_the_observer() -> None:
     """As torch's compiler does, once it is loaded."""
     original = nn.Module.__init__
     try:
@@ -267,7 +269,7 @@ def test_a_module_birth_that_wraps_ours_survives_us_and_lets_the_observer_go() -
         nn.Module.__init__ = original  # type: ignore[method-assign]
 
 
-def test_a_tensor_with_our_hook_can_be_saved_without_a_word() -> None:
+def test_a_tensor_with_our_hook_can_be_saved_without_a_warning() -> None:
     network = small_mlp()
 
     def train() -> None:
@@ -275,10 +277,10 @@ def test_a_tensor_with_our_hook_can_be_saved_without_a_word() -> None:
         torch.save(output, io.BytesIO())
         output.sum().backward()
 
-    assert observed(train).anatomy.sites
+    assert observe_training(train).structure.sites
 
 
-def test_the_memory_that_a_call_writes_to_is_left_alone() -> None:
+def test_the_out_argument_of_a_call_is_not_overwritten() -> None:
     class WritesOut(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             self.kept = torch.empty(2, 3)
@@ -290,38 +292,38 @@ def test_the_memory_that_a_call_writes_to_is_left_alone() -> None:
     def train() -> None:
         network(x).sum().backward()
 
-    run = observed(train)
+    run = observe_training(train)
     assert torch.equal(network.kept, torch.sigmoid(torch.ones(2, 3)))
-    assert len(run.anatomy.sites) == 2
+    assert len(run.structure.sites) == 2
 
 
-def test_what_a_function_deletes_is_gone_although_its_frame_was_read() -> None:
+def test_a_local_variable_that_the_script_deletes_is_freed_although_its_frame_was_read() -> None:
     def train() -> None:
         data, kept = torch.ones(1000), torch.ones(10)
-        held = locals()
-        gone = weakref.ref(data)
+        snapshot = locals()
+        reference = weakref.ref(data)
         network = small_mlp()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         network(torch.ones(2, 6)).sum().backward()
         optimizer.step()
-        assert held["kept"] is kept  # the script's own snapshot is left as it was
-        assert gone() is held["data"]
+        assert snapshot["kept"] is kept  # the script's own snapshot is left as it was
+        assert reference() is snapshot["data"]
 
     def train_without_locals() -> None:
         data = torch.ones(1000)
-        gone = weakref.ref(data)
+        reference = weakref.ref(data)
         network = small_mlp()
         torch.optim.SGD(network.parameters(), lr=0.1)
         network(torch.ones(2, 6)).sum().backward()
         del data
-        assert gone() is None
+        assert reference() is None
 
-    observed(train)
-    observed(train_without_locals)
+    observe_training(train)
+    observe_training(train_without_locals)
 
 
-def test_watching_keeps_nothing_alive() -> None:
-    seeded()
+def test_observing_keeps_no_object_alive() -> None:
+    set_seeds()
 
     def train() -> list[weakref.ref[Any]]:
         network = small_mlp()
@@ -333,7 +335,7 @@ def test_watching_keeps_nothing_alive() -> None:
         return [weakref.ref(thing) for thing in (network, optimizer, output, *network.parameters())]
 
     with watching():
-        left = train()
+        references = train()
         small_mlp()(torch.ones(2, 6)).sum().backward()  # the step after: the last one's are let go
         gc.collect()
-        assert [ref() for ref in left] == [None] * len(left)
+        assert [ref() for ref in references] == [None] * len(references)

@@ -1,4 +1,4 @@
-"""What is read of a network's input and of the criteria of its loss, against plain loops over the same examples."""
+"""Metrics of heads and statistics of inputs agree with plain loops over the same examples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from watching import observed
+from watching import observe_training
 
-from unvanish.observe.head.neighbours import FEWEST, NEAREST
-from unvanish.record.reading import Axis, quantities
+from unvanish.observe.output_head.neighbour_baseline import MIN_ROWS, NEIGHBOUR_COUNT
+from unvanish.record.quantities import Axis, quantities
 
 CLASSES = {"cross-entropy", "likelihood"}
 BINARY = {"binary-cross-entropy", "binary-cross-entropy-with-logits"}
@@ -24,7 +24,7 @@ Table = list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A head: what ends the network, the loss, the targets of a batch of inputs, and what the network can put out."""
+    """A head: the network's last activation, the loss, the targets of a batch of inputs, and the bounds of the output."""
 
     kind: str
     width: int
@@ -32,25 +32,25 @@ class Case:
     loss: Callable[[Tensor, Tensor], Tensor]
     targets: Callable[[Tensor], Tensor]
     bounds: tuple[float, float] | None = None
-    given: Callable[[Tensor], Tensor] = lambda output: output
+    prediction: Callable[[Tensor], Tensor] = lambda output: output
     sums_to_one: bool = False
     comparisons: float = 1.0
 
 
 @dataclass(slots=True)
 class History:
-    """All batches so far, the last one last: inputs, what the criterion was given, and targets."""
+    """All batches so far, the last one last: inputs, the inputs of the criterion, and targets."""
 
     case: Case
     inputs: list[Tensor] = field(default_factory=list)
-    given: list[Tensor] = field(default_factory=list)
+    predictions: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
-        """What the criterion compares at this step, value by value."""
-        given, targets = torch.broadcast_tensors(self.given[-1].double(), self.targets[-1].double())
-        return list(zip(given.flatten().tolist(), targets.flatten().tolist(), strict=True))
+        """Prediction and target of each comparison of the criterion at this step."""
+        prediction, targets = torch.broadcast_tensors(self.predictions[-1].double(), self.targets[-1].double())
+        return list(zip(prediction.flatten().tolist(), targets.flatten().tolist(), strict=True))
 
     @property
     def columns(self) -> list[list[float]]:
@@ -67,18 +67,18 @@ def variance(values: list[float]) -> float:
     return mean([(v - mean(values)) ** 2 for v in values])
 
 
-def binary_loss(said: float, true: float, kind: str) -> float:
-    p = said if kind == "binary-cross-entropy" else 1 / (1 + math.exp(-said))
+def binary_loss(predicted: float, true: float, kind: str) -> float:
+    p = predicted if kind == "binary-cross-entropy" else 1 / (1 + math.exp(-predicted))
     return -(true * math.log(p) + (1 - true) * math.log(1 - p))
 
 
 def loss(h: History) -> float:
     kind = h.case.kind
     if kind in CLASSES:
-        return mean([-row[c] for row, c in zip(h.given[-1].tolist(), h.targets[-1].tolist(), strict=True)])
+        return mean([-row[c] for row, c in zip(h.predictions[-1].tolist(), h.targets[-1].tolist(), strict=True)])
     if kind in BINARY:
-        return mean([binary_loss(said, true, kind) for said, true in h.pairs])
-    return mean([abs(said - true) if kind == "absolute" else (said - true) ** 2 for said, true in h.pairs])
+        return mean([binary_loss(predicted, true, kind) for predicted, true in h.pairs])
+    return mean([abs(predicted - true) if kind == "absolute" else (predicted - true) ** 2 for predicted, true in h.pairs])
 
 
 def constant_loss(h: History) -> float:
@@ -97,7 +97,7 @@ def constant_loss(h: History) -> float:
 
 
 def least_loss(h: History) -> float:
-    """Of shares between 0 and 1 no answer has a loss below their own entropy."""
+    """No prediction of targets between 0 and 1 has a loss below their own entropy."""
     if h.case.kind not in BINARY:
         return math.nan
     shares = [min(max(true, 0.0), 1.0) for _, true in h.pairs]
@@ -106,51 +106,51 @@ def least_loss(h: History) -> float:
 
 def score(h: History) -> float:
     if h.case.kind in CLASSES:
-        said = [row.index(max(row)) for row in h.given[-1].tolist()]
-        return mean([float(a == b) for a, b in zip(said, h.targets[-1].tolist(), strict=True)])
+        predicted = [row.index(max(row)) for row in h.predictions[-1].tolist()]
+        return mean([float(a == b) for a, b in zip(predicted, h.targets[-1].tolist(), strict=True)])
     if h.case.kind in BINARY:
         middle = 0.5 if h.case.kind == "binary-cross-entropy" else 0.0
-        return mean([float((said > middle) == (true > 0.5)) for said, true in h.pairs])
-    return 1 - mean([(said - true) ** 2 for said, true in h.pairs]) / mean([variance(column) for column in h.columns])
+        return mean([float((predicted > middle) == (true > 0.5)) for predicted, true in h.pairs])
+    return 1 - mean([(predicted - true) ** 2 for predicted, true in h.pairs]) / mean([variance(column) for column in h.columns])
 
 
-def answer_rows(h: History, step: int) -> Table:
+def target_rows(h: History, step: int) -> Table:
     if h.case.kind in CLASSES:
         return [[float(c == place) for place in range(h.case.width)] for c in h.targets[step].tolist()]
     return h.targets[step].double().reshape(len(h.targets[step]), -1).tolist()
 
 
-def asked(h: History) -> tuple[list[tuple[list[float], list[float]]], int]:
-    """For every new example the mean answer of its nearest earlier ones and its own; and how many examples were asked in all."""
+def neighbour_predictions(h: History) -> tuple[list[tuple[list[float], list[float]]], int]:
+    """For every new example the mean target of its nearest earlier ones and its own; and the number of all examples."""
     known: list[tuple[list[float], list[float]]] = []
-    told, met = list[tuple[list[float], list[float]]](), 0
+    pairs, total = list[tuple[list[float], list[float]]](), 0
     for step, inputs in enumerate(h.inputs):
-        batch = list(zip(inputs.double().tolist(), answer_rows(h, step), strict=True))
-        if len(known) >= FEWEST:
-            met += len(batch)
+        batch = list(zip(inputs.double().tolist(), target_rows(h, step), strict=True))
+        if len(known) >= MIN_ROWS:
+            total += len(batch)
             spreads = [math.sqrt(variance(column)) for column in zip(*(row for row, _ in known), strict=True)]
-            for row, answer in batch:
-                far = [
+            for row, target in batch:
+                distances = [
                     (math.fsum(((a - b) / s) ** 2 for a, b, s in zip(row, other, spreads, strict=True)), theirs)
                     for other, theirs in known
                 ]
-                if min(distance for distance, _ in far) > 0:
-                    nearest = [theirs for _, theirs in sorted(far, key=lambda pair: pair[0])[:NEAREST]]
-                    told.append(([mean(list(column)) for column in zip(*nearest, strict=True)], answer))
+                if min(distance for distance, _ in distances) > 0:
+                    nearest = [theirs for _, theirs in sorted(distances, key=lambda pair: pair[0])[:NEIGHBOUR_COUNT]]
+                    pairs.append(([mean(list(column)) for column in zip(*nearest, strict=True)], target))
         known += batch
-    return told, met
+    return pairs, total
 
 
 def neighbour_correlation(h: History) -> float:
-    told, _ = asked(h)
-    if not told or h.case.comparisons > 1:
+    pairs, _ = neighbour_predictions(h)
+    if not pairs or h.case.comparisons > 1:
         return math.nan
-    together, spreads = 0.0, [0.0, 0.0]
-    for column in range(len(told[0][0])):
-        a, b = [x[column] for x, _ in told], [y[column] for _, y in told]
-        together += mean([(u - mean(a)) * (v - mean(b)) for u, v in zip(a, b, strict=True)])
+    covariance, spreads = 0.0, [0.0, 0.0]
+    for column in range(len(pairs[0][0])):
+        a, b = [x[column] for x, _ in pairs], [y[column] for _, y in pairs]
+        covariance += mean([(u - mean(a)) * (v - mean(b)) for u, v in zip(a, b, strict=True)])
         spreads = [spreads[0] + variance(a), spreads[1] + variance(b)]
-    return together / math.sqrt(spreads[0] * spreads[1])
+    return covariance / math.sqrt(spreads[0] * spreads[1])
 
 
 def unreachable(h: History) -> float:
@@ -169,18 +169,18 @@ def unreachable(h: History) -> float:
 def probability_sum(h: History) -> float:
     if h.case.kind not in CLASSES:
         return math.nan
-    sums = [math.log10(math.fsum(math.exp(v) for v in row)) for row in h.given[-1].double().tolist()]
+    sums = [math.log10(math.fsum(math.exp(v) for v in row)) for row in h.predictions[-1].double().tolist()]
     return math.sqrt(mean([s**2 for s in sums]))
 
 
-def asked_count(h: History) -> float:
-    told, met = asked(h)
-    return float(len(told)) if met and h.case.comparisons == 1 else math.nan
+def neighbour_count(h: History) -> float:
+    pairs, total = neighbour_predictions(h)
+    return float(len(pairs)) if total and h.case.comparisons == 1 else math.nan
 
 
 def seen_before(h: History) -> float:
-    told, met = asked(h)
-    return 1 - len(told) / met if met and h.case.comparisons == 1 else math.nan
+    pairs, total = neighbour_predictions(h)
+    return 1 - len(pairs) / total if total and h.case.comparisons == 1 else math.nan
 
 
 NAIVE_HEAD: dict[str, Callable[[History], float]] = {
@@ -189,13 +189,13 @@ NAIVE_HEAD: dict[str, Callable[[History], float]] = {
     "least_loss": least_loss,
     "score": score,
     "neighbour_correlation": neighbour_correlation,
-    "neighbour_count": asked_count,
+    "neighbour_count": neighbour_count,
     "seen_before": seen_before,
     "target_low": lambda h: min(h.targets[-1].flatten().tolist()),
     "target_high": lambda h: max(h.targets[-1].flatten().tolist()),
-    "output_low": lambda h: min(h.given[-1].flatten().tolist()),
-    "output_high": lambda h: max(h.given[-1].flatten().tolist()),
-    "output_zero_fraction": lambda h: mean([float(v == 0) for v in h.given[-1].flatten().tolist()]),
+    "output_low": lambda h: min(h.predictions[-1].flatten().tolist()),
+    "output_high": lambda h: max(h.predictions[-1].flatten().tolist()),
+    "output_zero_fraction": lambda h: mean([float(v == 0) for v in h.predictions[-1].flatten().tolist()]),
     "unreachable_fraction": unreachable,
     "log10_probability_sum": probability_sum,
     "comparisons": lambda h: h.case.comparisons,
@@ -248,7 +248,7 @@ def by_hand(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 CASES = {
-    "cross entropy": Case("cross-entropy", 3, None, F.cross_entropy, classes, given=lambda o: o.log_softmax(1)),
+    "cross entropy": Case("cross-entropy", 3, None, F.cross_entropy, classes, prediction=lambda o: o.log_softmax(1)),
     "likelihood": Case("cross-entropy", 3, nn.LogSoftmax(1), F.nll_loss, classes),
     "likelihood of scores": Case("likelihood", 3, None, F.nll_loss, classes),
     "likelihood of probabilities": Case("likelihood", 3, nn.Softmax(1), F.nll_loss, classes),
@@ -274,7 +274,7 @@ def batches() -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_judges_a_network_is_read_as_plain_loops_read_it(name: str) -> None:
+def test_head_metrics_agree_with_plain_loops(name: str) -> None:
     case = CASES[name]
     histories: list[History] = []
 
@@ -284,17 +284,17 @@ def test_what_judges_a_network_is_read_as_plain_loops_read_it(name: str) -> None
         for inputs in batches():
             output, targets = network(inputs), case.targets(inputs)
             before = histories[-1] if histories else History(case)
-            given = case.given(output.detach())
-            histories.append(History(case, [*before.inputs, inputs], [*before.given, given], [*before.targets, targets]))
+            prediction = case.prediction(output.detach())
+            histories.append(History(case, [*before.inputs, inputs], [*before.predictions, prediction], [*before.targets, targets]))
             optimizer.zero_grad()
             case.loss(output, targets).backward()
             optimizer.step()
 
-    run = observed(train)
-    (head,) = run.anatomy.heads
+    run = observe_training(train)
+    (head,) = run.structure.heads
     assert head.criterion == case.kind
     assert head.width == case.width
-    assert run.anatomy.parameter_label(head.parameter or 0) == "0.weight"
+    assert run.structure.parameter_label(head.parameter or 0) == "0.weight"
     for quantity, naive in NAIVE_HEAD.items():
         expected = [naive(history) for history in histories]
         np.testing.assert_allclose(run.readings[quantity][:, 0], expected, rtol=1e-4, atol=1e-5, err_msg=quantity)
@@ -302,7 +302,7 @@ def test_what_judges_a_network_is_read_as_plain_loops_read_it(name: str) -> None
 
 @pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_a_column_against_a_row_is_compared_with_every_example(by_hand: bool) -> None:
+def test_a_column_broadcast_against_a_row_counts_every_comparison(by_hand: bool) -> None:
     case = Case("squared", 1, None, F.mse_loss, lambda x: x[:, 0], comparisons=20)
     history = History(case)
 
@@ -310,9 +310,9 @@ def test_a_column_against_a_row_is_compared_with_every_example(by_hand: bool) ->
         network, inputs = nn.Linear(5, 1), torch.randn(20, 5)
         output, targets = network(inputs), case.targets(inputs)
         (((output - targets) ** 2).mean() if by_hand else F.mse_loss(output, targets)).backward()
-        history.inputs, history.given, history.targets = [inputs], [output.detach()], [targets]
+        history.inputs, history.predictions, history.targets = [inputs], [output.detach()], [targets]
 
-    run = observed(train)
+    run = observe_training(train)
     assert run.readings["comparisons"].tolist() == [[20.0]]
     if not by_hand:
         assert run.readings["loss"][0, 0] == pytest.approx(loss(history), rel=1e-5)
@@ -320,7 +320,7 @@ def test_a_column_against_a_row_is_compared_with_every_example(by_hand: bool) ->
 
 
 @pytest.mark.parametrize("shape", [(30, 7), (12, 9, 4), (8, 3, 5, 5)], ids=["table", "sequences", "images"])
-def test_the_input_is_read_as_plain_loops_read_it(shape: tuple[int, ...]) -> None:
+def test_input_statistics_agree_with_plain_loops(shape: tuple[int, ...]) -> None:
     torch.manual_seed(12)
     inputs = torch.randn(shape) * torch.linspace(0.1, 5, shape[-1]) + 0.7
 
@@ -328,34 +328,34 @@ def test_the_input_is_read_as_plain_loops_read_it(shape: tuple[int, ...]) -> Non
         network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape[1:]), 2))
         network(inputs).square().mean().backward()
 
-    run = observed(train)
+    run = observe_training(train)
     for quantity, naive in NAIVE_NETWORK.items():
         np.testing.assert_allclose(run.readings[quantity], [[naive(inputs)]], rtol=1e-4, atol=1e-5, err_msg=quantity)
 
 
-def test_every_quantity_of_networks_and_heads_has_a_naive_twin() -> None:
+def test_every_quantity_of_networks_and_heads_has_a_naive_computation() -> None:
     assert set(NAIVE_NETWORK) == {q.name for q in quantities(Axis.NETWORK)}
     assert set(NAIVE_HEAD) == {q.name for q in quantities(Axis.HEAD)}
 
 
-@pytest.mark.parametrize("answer", [0.0, 1.0])
-def test_the_best_constant_answer_to_one_answer_only_costs_nothing(answer: float) -> None:
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_the_constant_loss_of_equal_targets_is_zero(target: float) -> None:
     def train() -> None:
         output = nn.Sequential(nn.Linear(5, 1), nn.Sigmoid())(torch.randn(40, 5))
-        F.binary_cross_entropy(output, torch.full((40, 1), answer)).backward()
+        F.binary_cross_entropy(output, torch.full((40, 1), target)).backward()
 
-    assert observed(train).readings["constant_loss"][0, 0] == pytest.approx(0.0, abs=1e-6)
+    assert observe_training(train).readings["constant_loss"][0, 0] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_best_constant_answer_to_classes_mostly_unseen_is_not_claimed() -> None:
+def test_the_constant_loss_is_nan_where_most_classes_were_not_seen_twice() -> None:
     def train() -> None:
         F.cross_entropy(nn.Linear(5, 1000)(torch.randn(40, 5)), torch.randperm(1000)[:40]).backward()
 
-    assert np.isnan(observed(train).readings["constant_loss"]).all()
+    assert np.isnan(observe_training(train).readings["constant_loss"]).all()
 
 
 @pytest.mark.parametrize("ignored", [-100, 0, 2])
-def test_places_that_a_loss_ignores_are_not_judged(ignored: int) -> None:
+def test_examples_with_the_ignored_label_are_not_counted(ignored: int) -> None:
     torch.manual_seed(13)
     scores, targets = [], torch.randint(3, (40,))
     targets[:15] = ignored
@@ -364,7 +364,7 @@ def test_places_that_a_loss_ignores_are_not_judged(ignored: int) -> None:
         scores.append(nn.Linear(5, 3)(torch.randn(40, 5)))
         F.cross_entropy(scores[0], targets, ignore_index=ignored).backward()
 
-    run = observed(train)
+    run = observe_training(train)
     kept = [(s, t) for s, t in zip(scores[0].detach().log_softmax(1).tolist(), targets.tolist(), strict=True) if t != ignored]
     assert run.readings["loss"][0, 0] == pytest.approx(mean([-s[t] for s, t in kept]), rel=1e-5)
     assert run.readings["score"][0, 0] == pytest.approx(mean([float(s.index(max(s)) == t) for s, t in kept]))

@@ -1,4 +1,4 @@
-"""`unvanish.log` takes one number under each name, of any kind that trainings have; what is no number is refused with advice."""
+"""`unvanish.log` takes one number of any type under each name; any other value raises an error with advice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import unvanish
 from unvanish.errors import UsageError
 
 
-class Marked(torch.Tensor):
-    """A tensor with more to it, as libraries for images make them."""
+class TensorSubclass(torch.Tensor):
+    """A subclass of tensors, as libraries for images have."""
 
 
 NUMBERS: dict[str, tuple[Any, float]] = {
@@ -35,7 +35,7 @@ NUMBERS: dict[str, tuple[Any, float]] = {
     "integer tensor": (torch.tensor(4), 4.0),
     "part of a graph": (torch.ones(2, requires_grad=True).sum(), 2.0),
     "parameter": (nn.Parameter(torch.tensor(1.5)), 1.5),
-    "subclass": (torch.tensor(0.5).as_subclass(Marked), 0.5),
+    "subclass": (torch.tensor(0.5).as_subclass(TensorSubclass), 0.5),
     "infinite": (math.inf, math.inf),
     "nan": (torch.tensor(math.nan), math.nan),
 }
@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
-def test_every_kind_of_number_is_noted_as_a_float() -> None:
+def test_every_kind_of_number_is_logged_as_a_float() -> None:
     with watching() as watched:
         for name, (value, _) in NUMBERS.items():
             unvanish.log(**{name: value})
@@ -63,17 +63,17 @@ def test_every_kind_of_number_is_noted_as_a_float() -> None:
     ]
 
 
-def test_what_is_no_number_is_refused_with_advice_and_nothing_of_the_call_is_noted() -> None:
+def test_a_value_that_is_no_number_raises_with_advice_and_nothing_of_the_call_is_logged() -> None:
     with watching() as watched:
-        for value, words in REFUSED.values():
-            with pytest.raises(UsageError, match=rf"^unvanish\.log\(second=\.\.\.\) takes one number, and was given {words}"):
+        for value, message in REFUSED.values():
+            with pytest.raises(UsageError, match=rf"^unvanish\.log\(second=\.\.\.\) takes one number, and was given {message}"):
                 unvanish.log(first=1.0, second=value)
     assert watched.run.metrics == ()
 
 
-def test_outside_a_run_nothing_is_looked_at_and_nothing_fails() -> None:
-    class Untouchable:
+def test_outside_a_run_no_value_is_read_and_no_call_fails() -> None:
+    class FailsOnAccess:
         def __getattribute__(self, name: str) -> Any:
-            raise AssertionError(f"asked for {name}")
+            raise AssertionError(f"accessed {name}")
 
-    assert unvanish.log(a=Untouchable(), **{name: value for name, (value, _) in REFUSED.items()}) is None
+    assert unvanish.log(a=FailsOnAccess(), **{name: value for name, (value, _) in REFUSED.items()}) is None

@@ -1,4 +1,4 @@
-"""Inputs, outputs and graphs are let go when the script lets them go, but for a few outputs until the next backward."""
+"""Inputs, outputs and graphs are freed when the script drops them, except for a few outputs until the next backward."""
 
 from __future__ import annotations
 
@@ -13,49 +13,51 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from watching import ALL, watching
+from watching import EVERY_STEP, watching
 
 from unvanish.observe import Settings
-from unvanish.observe.head.head_observer import MOST_OUTPUTS
+from unvanish.observe.output_head.head_observer import MAX_OUTPUTS
 
 
-class Saved:
-    """What autograd keeps in the place of a tensor; it lives exactly as long as its graph."""
+class SavedTensor:
+    """What autograd keeps in place of a tensor; it lives exactly as long as its graph."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
 
-class Alive:
-    """Counts what is alive of the things that were noted."""
+class LivingObjects:
+    """Counts how many of the tracked objects are alive."""
 
     def __init__(self) -> None:
-        self._noted: list[weakref.ref[Any]] = []
+        self._references: list[weakref.ref[Any]] = []
 
-    def note(self, thing: Any) -> Any:
-        self._noted.append(weakref.ref(thing))
-        return thing
+    def track(self, value: Any) -> Any:
+        self._references.append(weakref.ref(value))
+        return value
 
     def at_most(self, count: int) -> bool:
-        """Whether no more are alive, although no garbage was collected: on an accelerator nobody would wait for that."""
-        self._noted = [ref for ref in self._noted if ref() is not None]
-        return len(self._noted) <= count
+        """Whether no more are alive, although no garbage was collected: memory of an accelerator must not wait for that."""
+        self._references = [ref for ref in self._references if ref() is not None]
+        return len(self._references) <= count
 
     @contextmanager
     def graphs(self) -> Iterator[None]:
-        """Notes every graph that is made inside."""
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: self.note(Saved(tensor.detach())), lambda saved: saved.tensor):
+        """Tracks every graph that is made inside."""
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: self.track(SavedTensor(tensor.detach())), lambda saved: saved.tensor
+        ):
             yield
 
 
 class OwnMemory(torch.autograd.Function):
-    """Passes values through, into memory that belongs to an array: so that one can see when it is freed."""
+    """Copies values into memory that belongs to an array, so that a reference to the array tells when it is freed."""
 
-    noted: Alive
+    tracked: LivingObjects
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        array = OwnMemory.noted.note(x.detach().numpy().copy())
+        array = OwnMemory.tracked.track(x.detach().numpy().copy())
         return torch.from_numpy(array)
 
     @staticmethod
@@ -80,10 +82,10 @@ def _no_garbage_is_collected() -> Iterator[None]:
 
 
 @pytest.fixture
-def outputs() -> Iterator[Alive]:
-    OwnMemory.noted = Alive()
-    yield OwnMemory.noted
-    del OwnMemory.noted
+def outputs() -> Iterator[LivingObjects]:
+    OwnMemory.tracked = LivingObjects()
+    yield OwnMemory.tracked
+    del OwnMemory.tracked
 
 
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -94,45 +96,45 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_a_graph_ends_with_its_backward_and_its_output_with_the_next_call(loss: Callable[[Tensor], Tensor], outputs: Alive) -> None:
-    network, graphs = Net(), Alive()
+def test_graph_and_output_are_freed_after_backward(loss: Callable[[Tensor], Tensor], outputs: LivingObjects) -> None:
+    network, graphs = Net(), LivingObjects()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    with watching(ALL) as watched:
+    with watching(EVERY_STEP) as watched:
         for _ in range(6):
             with graphs.graphs():
-                made = loss(network(torch.randn(5, 6)))
-            made.backward()
-            del made
+                value = loss(network(torch.randn(5, 6)))
+            value.backward()
+            del value
             assert graphs.at_most(0)
             assert outputs.at_most(0)
             optimizer.step()
     assert watched.warnings == []
 
 
-def test_without_a_backward_no_graph_is_held_and_a_bounded_number_of_outputs(outputs: Alive) -> None:
-    network, graphs = Net(), Alive()
-    with watching(ALL) as watched:
-        for call in range(1, 3 * MOST_OUTPUTS):
+def test_without_a_backward_no_graph_and_a_bounded_number_of_outputs_are_kept(outputs: LivingObjects) -> None:
+    network, graphs = Net(), LivingObjects()
+    with watching(EVERY_STEP) as watched:
+        for call in range(1, 3 * MAX_OUTPUTS):
             with graphs.graphs():
                 network(torch.randn(5, 6))
             assert graphs.at_most(0)
-            assert outputs.at_most(min(call, MOST_OUTPUTS))
+            assert outputs.at_most(min(call, MAX_OUTPUTS))
     assert watched.warnings == []
     del watched
     assert outputs.at_most(0)
 
 
-def test_inputs_are_not_held_at_all() -> None:
-    network, inputs = nn.Linear(6, 4), Alive()
-    with watching(ALL):
+def test_inputs_are_not_kept() -> None:
+    network, inputs = nn.Linear(6, 4), LivingObjects()
+    with watching(EVERY_STEP):
         for _ in range(5):
-            network(torch.from_numpy(inputs.note(np.ones((5, 6), np.float32))))
+            network(torch.from_numpy(inputs.track(np.ones((5, 6), np.float32))))
             assert inputs.at_most(0)
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_with_a_backward_at_every_fourth_call_only_the_calls_since_are_held(every: int, outputs: Alive) -> None:
-    network, graphs = Net(), Alive()
+def test_with_a_backward_at_every_fourth_call_only_outputs_since_are_kept(every: int, outputs: LivingObjects) -> None:
+    network, graphs = Net(), LivingObjects()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with watching(Settings(every=every)) as watched:
         for call in range(1, 41):
@@ -147,7 +149,7 @@ def test_with_a_backward_at_every_fourth_call_only_the_calls_since_are_held(ever
     assert watched.run.step_count == 10
 
 
-def test_what_a_network_put_out_after_its_backward_is_let_go_when_the_next_step_begins(outputs: Alive) -> None:
+def test_an_output_computed_after_backward_is_freed_when_the_next_step_begins(outputs: LivingObjects) -> None:
     """Such as for the progress bar: between backward and the update, with gradients on."""
     network = Net()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -161,14 +163,14 @@ def test_what_a_network_put_out_after_its_backward_is_let_go_when_the_next_step_
     assert watched.run.sampled.tolist() == [1, 2, 4, 6, 8]
 
 
-def test_a_gradient_that_the_script_drops_is_not_held() -> None:
-    network, gradients = nn.Linear(6, 4), Alive()
+def test_a_gradient_that_the_script_drops_is_freed() -> None:
+    network, gradients = nn.Linear(6, 4), LivingObjects()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    with watching(ALL):
+    with watching(EVERY_STEP):
         for _ in range(4):
             network(torch.randn(5, 6)).square().mean().backward()
             for p in network.parameters():
-                p.grad = torch.from_numpy(gradients.note(p.grad.numpy().copy()))
+                p.grad = torch.from_numpy(gradients.track(p.grad.numpy().copy()))
             optimizer.step()
             optimizer.zero_grad()
             assert gradients.at_most(0)

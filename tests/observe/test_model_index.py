@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from small_networks import small_mlp
 from torch import Tensor, nn
-from watching import labels, observed, watching
+from watching import observe_training, site_labels, watching
 
+from unvanish.observe.structure.model_index import ModelIndex
+from unvanish.record.network_changes import ModuleOrigin
 from unvanish.record.run import Run
+from unvanish.record.structure import Location
 
 
 def step(*networks: nn.Module, inputs: Tensor | None = None, before: Callable[[], None] = lambda: None) -> None:
@@ -56,15 +59,15 @@ def block_sites(path: str) -> list[str]:
 
 
 def test_nested_functional_repeated_and_unregistered_operations_have_names_of_their_own() -> None:
-    run = observed(lambda: step(Stack()))
-    assert labels(run) == [*block_sites("blocks.0"), *block_sites("blocks.1")]
-    kinds = {run.anatomy.site_label(i): (site.op, site.kind, site.functional) for i, site in enumerate(run.anatomy.sites)}
+    run = observe_training(lambda: step(Stack()))
+    assert site_labels(run) == [*block_sites("blocks.0"), *block_sites("blocks.1")]
+    kinds = {run.structure.site_label(i): (site.op, site.kind, site.functional) for i, site in enumerate(run.structure.sites)}
     assert kinds["blocks.0.linear"] == ("linear", "weight", False)
     assert kinds["blocks.1:relu#2"] == ("relu", "activation", True)
     assert kinds["blocks.1"] == ("block", "merge", False)
 
 
-def test_every_spelling_of_an_activation_is_seen_with_its_slope() -> None:
+def test_every_spelling_of_an_activation_is_recorded_with_its_slope() -> None:
     class Spelled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             x = F.leaky_relu(input=x, negative_slope=0.5)
@@ -77,8 +80,8 @@ def test_every_spelling_of_an_activation_is_seen_with_its_slope() -> None:
         network = nn.Sequential(nn.Linear(6, 6), Spelled())
         step(network, inputs=-torch.ones(3, 6))
 
-    run = observed(train)
-    assert labels(run) == ["0", "1:leaky_relu", "1:sigmoid", "1:tanh", "1:gelu", "1:relu"]
+    run = observe_training(train)
+    assert site_labels(run) == ["0", "1:leaky_relu", "1:sigmoid", "1:tanh", "1:gelu", "1:relu"]
     assert np.isfinite(run.readings["log10_slope_rms"][0, 1:]).all()
 
 
@@ -91,30 +94,30 @@ def test_an_activation_module_used_twice_is_a_site_at_each_place() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.act(self.second(self.act(self.first(x))))
 
-    assert labels(observed(lambda: step(Shared()))) == ["first", "act", "second", "act#2"]
+    assert site_labels(observe_training(lambda: step(Shared()))) == ["first", "act", "second", "act#2"]
 
 
 def test_parameters_that_the_network_does_not_list_are_marked() -> None:
-    run = observed(lambda: step(Stack()))
-    registered = {run.anatomy.parameter_label(i): p.registered for i, p in enumerate(run.anatomy.parameters)}
+    run = observe_training(lambda: step(Stack()))
+    registered = {run.structure.parameter_label(i): p.registered for i, p in enumerate(run.structure.parameters)}
     assert registered["blocks.0.linear.weight"]
     assert not registered["blocks.0.extra.gate.weight"]
-    gate = labels(run).index("blocks.0.extra.gate")
-    owned = run.anatomy.sites[run.anatomy.in_order()[gate]].parameters
-    assert [run.anatomy.parameter_label(i) for i in owned] == ["blocks.0.extra.gate.weight", "blocks.0.extra.gate.bias"]
+    gate = site_labels(run).index("blocks.0.extra.gate")
+    owned = run.structure.sites[run.structure.in_order()[gate]].parameters
+    assert [run.structure.parameter_label(i) for i in owned] == ["blocks.0.extra.gate.weight", "blocks.0.extra.gate.bias"]
 
 
-def test_two_networks_are_told_apart_by_their_names() -> None:
+def test_two_networks_have_different_names() -> None:
     def train() -> None:
         encoder, decoder = nn.Sequential(nn.Linear(6, 4), nn.ReLU()), nn.Sequential(nn.Linear(4, 2))
         optimizer = torch.optim.SGD([*encoder.parameters(), *decoder.parameters()], lr=0.1)
         decoder(encoder(torch.ones(3, 6))).square().mean().backward()
         optimizer.step()
 
-    run = observed(train)
-    assert labels(run) == ["encoder.0", "encoder.1", "decoder.0"]
-    assert run.anatomy.parameter_label(2) == "decoder.0.weight"
-    assert [network.class_name for network in run.anatomy.networks] == ["Sequential", "Sequential"]
+    run = observe_training(train)
+    assert site_labels(run) == ["encoder.0", "encoder.1", "decoder.0"]
+    assert run.structure.parameter_label(2) == "decoder.0.weight"
+    assert [network.class_name for network in run.structure.networks] == ["Sequential", "Sequential"]
 
 
 def test_a_network_of_which_only_a_part_is_called_is_one_network() -> None:
@@ -129,31 +132,31 @@ def test_a_network_of_which_only_a_part_is_called_is_one_network() -> None:
         model.head(model.encoder(torch.ones(3, 6))).square().mean().backward()
         optimizer.step()
 
-    run = observed(train)
-    assert labels(run) == ["encoder", "head"]
-    assert [network.name for network in run.anatomy.networks] == ["model"]
+    run = observe_training(train)
+    assert site_labels(run) == ["encoder", "head"]
+    assert [network.name for network in run.structure.networks] == ["model"]
 
 
-def test_a_network_built_before_the_watching_is_named_as_its_caller_does() -> None:
+def test_a_network_built_before_observing_has_the_name_of_its_callers_variable() -> None:
     mine = Stack()
     with watching(networks=(mine,)) as watched:
         mine(torch.ones(3, 6)).square().mean().backward()
-    assert [network.name for network in watched.run.anatomy.networks] == ["mine"]
+    assert [network.name for network in watched.run.structure.networks] == ["mine"]
 
 
-def test_parameters_without_a_module_are_listed_apart() -> None:
+def test_parameters_without_a_module_are_listed_in_a_network_of_their_own() -> None:
     def train() -> None:
         weight = torch.ones(3, 3, requires_grad=True)
         optimizer = torch.optim.SGD([weight], lr=0.1)
         (weight @ weight).sum().backward()
         optimizer.step()
 
-    run = observed(train)
-    assert [run.anatomy.parameter_label(i) for i in range(1)] == ["parameters.0"]
-    assert run.anatomy.parameters[0].shape == (3, 3)
+    run = observe_training(train)
+    assert [run.structure.parameter_label(i) for i in range(1)] == ["parameters.0"]
+    assert run.structure.parameters[0].shape == (3, 3)
 
 
-def test_a_site_is_placed_where_it_was_built_or_called() -> None:
+def test_a_site_has_the_location_where_it_was_built_or_called() -> None:
     def train() -> None:
         network = nn.Sequential(
             nn.Linear(6, 6),
@@ -161,8 +164,8 @@ def test_a_site_is_placed_where_it_was_built_or_called() -> None:
         )
         step(network)
 
-    run = observed(train)
-    places = {run.anatomy.site_label(i): site.location for i, site in enumerate(run.anatomy.sites)}
+    run = observe_training(train)
+    places = {run.structure.site_label(i): site.location for i, site in enumerate(run.structure.sites)}
     texts = {label: place.text for label, place in places.items() if place is not None}
     assert texts["0"] == "nn.Linear(6, 6),"
     assert texts["1.linear"] == "self.linear = nn.Linear(6, 6)"
@@ -256,14 +259,14 @@ SCRIPTS = {
 
 
 def watched_script(path: Path) -> Run:
-    return observed(lambda: runpy.run_path(str(path), run_name="__main__"))
+    return observe_training(lambda: runpy.run_path(str(path), run_name="__main__"))
 
 
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_the_entry_is_the_optimizers_line_and_its_expression_names_the_network(kind: str, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(HEAD + textwrap.dedent(SCRIPTS[kind]))
-    (network,) = watched_script(script).anatomy.networks
+    (network,) = watched_script(script).structure.networks
     assert network.entry is not None
     location = network.entry.location
     assert location.file == str(script)
@@ -284,6 +287,17 @@ def test_without_an_optimizer_there_is_no_entry() -> None:
         network = small_mlp()
         network(torch.ones(3, 6)).sum().backward()
 
-    (network,) = observed(forward_only).anatomy.networks
+    (network,) = observe_training(forward_only).structure.networks
     assert network.entry is None
     assert network.name == "network"
+
+
+def test_modules_outside_of_a_network_are_listed_with_their_lines() -> None:
+    index, network, loss, deleted = ModelIndex(), nn.Sequential(nn.Linear(2, 2), nn.Tanh()), nn.MSELoss(), nn.Sigmoid()
+    for line, module in enumerate((network, network[0], network[1], loss, deleted), start=1):
+        index.module_built(module, ("/nowhere/net.py", line))
+    index.module_built(without_line := nn.ReLU(), None)
+    del deleted, module
+    assert index.outside_modules(network) == (ModuleOrigin("", "MSELoss", Location("/nowhere/net.py", 4, "")),)
+    assert [origin.class_name for origin in index.outside_modules(loss)] == ["Sequential", "Linear", "Tanh"]
+    assert without_line is not None

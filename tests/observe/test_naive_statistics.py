@@ -1,4 +1,4 @@
-"""Every quantity against a naive computation: plain loops and plain autograd on a network run layer by layer."""
+"""Every quantity agrees with a naive computation: plain loops and plain autograd on a network run layer by layer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from test_head_oracles import NAIVE_HEAD, NAIVE_NETWORK
+from test_head_metrics import NAIVE_HEAD, NAIVE_NETWORK
 from torch import Tensor, nn
 from trainings import TRAININGS
-from watching import at_parameter, at_site, observed
+from watching import observe_training, parameter_values, site_values
 
-from unvanish.observe.statistics.parameter_updates import PRINT_ELEMENTS
-from unvanish.observe.statistics.tensor_statistics import SATURATED, SlopeSample, slope_numbers, slopes
-from unvanish.observe.structure.operation_kinds import ELEMENTWISE
-from unvanish.record.reading import QUANTITIES, Axis
+from unvanish.observe.statistics.parameter_updates import FINGERPRINT_ELEMENTS
+from unvanish.observe.statistics.tensor_statistics import SATURATION_SHARE, SlopeSample, local_slopes, slope_statistics
+from unvanish.observe.structure.site_kinds import ELEMENTWISE
+from unvanish.record.quantities import QUANTITIES, Axis
 
 RATE = 0.3
 CLAMPED = (-1.5, 2.5)
@@ -60,23 +60,23 @@ def flat() -> tuple[nn.Sequential, Tensor]:
     return layers, torch.randn(10, 6)
 
 
-def poisoned() -> tuple[nn.Sequential, Tensor]:
+def with_nan_input() -> tuple[nn.Sequential, Tensor]:
     layers, inputs = flat()
     inputs[3, 2] = math.nan
     return layers, inputs
 
 
-def answering() -> tuple[nn.Sequential, Tensor]:
+def softmax_output() -> tuple[nn.Sequential, Tensor]:
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4), nn.Softmax(-1)), 3 * torch.randn(30, 6) + 1
 
 
-def alone() -> tuple[nn.Sequential, Tensor]:
+def single_example() -> tuple[nn.Sequential, Tensor]:
     """One example, so that there are no differences between examples."""
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double(), torch.randn(1, 6, dtype=torch.float64)
 
 
-NETWORKS = (convolutional, sequential, flat, poisoned, answering, alone)
-ABOUT = {"evaluation_gap": 0.03}  # it goes by unbiased variances, and the output itself by biased ones
+NETWORKS = (convolutional, sequential, flat, with_nan_input, softmax_output, single_example)
+RELATIVE_TOLERANCE = {"evaluation_gap": 0.03}  # it is computed from unbiased variances, and the output itself from biased ones
 
 
 def log10_rms(tensor: Tensor | None) -> float:
@@ -94,9 +94,9 @@ def cosine_by_double_loop(site: NaiveSite) -> float:
 
 def example_spread_by_loop(site: NaiveSite) -> float:
     rows = [row.flatten().double() for row in site.output]
-    middle = sum(rows) / len(rows)
-    apart, size = (sum(v**2 for row in each for v in row.tolist()) for each in ([row - middle for row in rows], rows))
-    return math.sqrt(apart / size) if len(rows) > 1 else math.nan
+    mean = sum(rows) / len(rows)
+    spread, size = (sum(v**2 for row in table for v in row.tolist()) for table in ([row - mean for row in rows], rows))
+    return math.sqrt(spread / size) if len(rows) > 1 else math.nan
 
 
 def entropy_by_loop(site: NaiveSite) -> float:
@@ -156,7 +156,7 @@ def saturated(site: NaiveSite) -> float:
     if not elementwise(site):
         return math.nan
     steepest = derivative(site.layer, torch.linspace(-8, 8, 4001)).max()
-    return (derivative(site.layer, site.inputs) < SATURATED * steepest).double().mean().item()
+    return (derivative(site.layer, site.inputs) < SATURATION_SHARE * steepest).double().mean().item()
 
 
 def spread_by_rows(parameter: NaiveParameter) -> float:
@@ -222,10 +222,10 @@ def naive_step(layers: nn.Sequential, inputs: Tensor) -> tuple[dict[str, NaiveSi
     return sites, parameters
 
 
-def test_every_quantity_has_a_naive_twin() -> None:
+def test_every_quantity_has_a_naive_computation() -> None:
     assert set(NAIVE_SITE) == {q.name for q in QUANTITIES if q.axis is Axis.SITE}
-    there = {q.name for q in QUANTITIES if q.axis in (Axis.PARAMETER, Axis.GROUP)}
-    assert {*NAIVE_PARAMETER, *BETWEEN_STEPS, "learning_rate"} == there
+    measured = {q.name for q in QUANTITIES if q.axis in (Axis.PARAMETER, Axis.GROUP)}
+    assert {*NAIVE_PARAMETER, *BETWEEN_STEPS, "learning_rate"} == measured
     assert set(NAIVE_NETWORK) == {q.name for q in QUANTITIES if q.axis is Axis.NETWORK}
     assert set(NAIVE_HEAD) == {q.name for q in QUANTITIES if q.axis is Axis.HEAD}
 
@@ -244,20 +244,20 @@ def test_readings_agree_with_naive_ones(build: Callable[[], tuple[nn.Sequential,
         layers(inputs).square().mean().backward()
         optimizer.step()
 
-    run = observed(train)
+    run = observe_training(train)
     for label, site in sites.items():
         for quantity, naive in NAIVE_SITE.items():
             np.testing.assert_allclose(
-                at_site(run, quantity, label),
+                site_values(run, quantity, label),
                 [naive(site)],
-                rtol=ABOUT.get(quantity, 1e-4),
+                rtol=RELATIVE_TOLERANCE.get(quantity, 1e-4),
                 atol=1e-5,
                 err_msg=f"{quantity} at {label}",
             )
     for label, parameter in parameters.items():
         for quantity, naive in NAIVE_PARAMETER.items():
             np.testing.assert_allclose(
-                at_parameter(run, quantity, label), [naive(parameter)], rtol=1e-4, atol=1e-5, err_msg=f"{quantity} of {label}"
+                parameter_values(run, quantity, label), [naive(parameter)], rtol=1e-4, atol=1e-5, err_msg=f"{quantity} of {label}"
             )
     assert run.readings["learning_rate"][0] == pytest.approx([RATE])
 
@@ -271,7 +271,7 @@ def test_readings_between_steps_agree_with_naive_ones(cleared: bool) -> None:
     used: dict[str, list[Tensor]] = {name: [] for name, _ in layers.named_parameters()}
     held, kept = {name: list[float]() for name in used}, list[float]()
 
-    def whole(gradients: list[Tensor]) -> float:
+    def total_norm(gradients: list[Tensor]) -> float:
         return math.sqrt(sum(v * v for g in gradients for v in g.flatten().tolist()))
 
     def train() -> None:
@@ -280,24 +280,24 @@ def test_readings_between_steps_agree_with_naive_ones(cleared: bool) -> None:
             if cleared:
                 optimizer.zero_grad()
             for name, p in layers.named_parameters():
-                held[name].append(0.0 if p.grad is None else whole([p.grad.flatten()[:PRINT_ELEMENTS]]))
+                held[name].append(0.0 if p.grad is None else total_norm([p.grad.flatten()[:FINGERPRINT_ELEMENTS]]))
             layers(batch).square().mean().backward()
-            before = whole([p.grad for p in layers.parameters()])
+            before = total_norm([p.grad for p in layers.parameters()])
             nn.utils.clip_grad_norm_(layers.parameters(), 0.01)
-            kept.append(math.log10(whole([p.grad for p in layers.parameters()]) / before))
+            kept.append(math.log10(total_norm([p.grad for p in layers.parameters()]) / before))
             for name, p in layers.named_parameters():
                 used[name].append(p.grad.clone())
             optimizer.step()
 
-    run = observed(train)
+    run = observe_training(train)
     assert max(kept) < -0.1
     np.testing.assert_allclose(run.readings["log10_gradient_kept"][:, 0], kept, atol=1e-5)
     for name, gradients in used.items():
         agreements = [math.nan, *(cosine(a, b) for a, b in itertools.pairwise(gradients))]
-        np.testing.assert_allclose(at_parameter(run, "gradient_agreement", name), agreements, atol=1e-5)
-        shares = [h / whole([g.flatten()[:PRINT_ELEMENTS]]) for h, g in zip(held[name], gradients, strict=True)]
+        np.testing.assert_allclose(parameter_values(run, "gradient_agreement", name), agreements, atol=1e-5)
+        shares = [h / total_norm([g.flatten()[:FINGERPRINT_ELEMENTS]]) for h, g in zip(held[name], gradients, strict=True)]
         logs = [math.log10(share) if share else -math.inf for share in shares]
-        np.testing.assert_allclose(at_parameter(run, "log10_stale_share", name), logs, atol=1e-5)
+        np.testing.assert_allclose(parameter_values(run, "log10_stale_share", name), logs, atol=1e-5)
 
 
 def spellings(name: str) -> list[Callable[[Tensor], Tensor]]:
@@ -313,11 +313,13 @@ def spellings(name: str) -> list[Callable[[Tensor], Tensor]]:
 def test_slopes_agree_with_autograd(name: str) -> None:
     inputs = torch.cat([torch.randn(500, dtype=torch.float64) * 4, torch.tensor([1e3, -1e3, 1e12, -1e12], dtype=torch.float64)])
     for function in spellings(name):
-        torch.testing.assert_close(slopes(function, inputs), derivative(function, inputs), rtol=1e-3, atol=3e-5)
-        ((rms, share),) = slope_numbers([SlopeSample(name, inputs, function)])
+        torch.testing.assert_close(local_slopes(function, inputs), derivative(function, inputs), rtol=1e-3, atol=3e-5)
+        ((rms, share),) = slope_statistics([SlopeSample(name, inputs, function)])
         assert math.log10(rms) == pytest.approx(log10_rms(derivative(function, inputs)), abs=1e-4)
         steepest = derivative(function, torch.linspace(-8, 8, 4001)).max()
-        assert share == pytest.approx((derivative(function, inputs) < SATURATED * steepest).double().mean().item(), abs=0.005)
+        assert share == pytest.approx(
+            (derivative(function, inputs) < SATURATION_SHARE * steepest).double().mean().item(), abs=0.005
+        )
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -327,7 +329,7 @@ def test_slopes_at_round_numbers_are_those_of_backward(name: str) -> None:
     for kink in {"selu": (0.0,), "clamp": CLAMPED, "clip": CLAMPED}.get(name, ()):  # torch takes the steeper side there
         inputs = inputs[inputs != kink]
     for function in spellings(name):
-        torch.testing.assert_close(slopes(function, inputs), derivative(function, inputs), rtol=1e-3, atol=3e-5)
+        torch.testing.assert_close(local_slopes(function, inputs), derivative(function, inputs), rtol=1e-3, atol=3e-5)
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh", "selu", "hardtanh"])
@@ -335,14 +337,16 @@ def test_slopes_of_in_place_functions_are_those_of_the_others(name: str) -> None
     inputs = torch.randn(50, dtype=torch.float64)
     kept = inputs.clone()
     in_place = getattr(torch.nn.functional, f"{name}_", None) or getattr(torch, f"{name}_")
-    assert torch.equal(slopes(in_place, inputs), slopes(getattr(torch, name, None) or getattr(torch.nn.functional, name), inputs))
+    assert torch.equal(
+        local_slopes(in_place, inputs), local_slopes(getattr(torch, name, None) or getattr(torch.nn.functional, name), inputs)
+    )
     assert torch.equal(inputs, kept)
 
 
 @pytest.mark.parametrize("kind", ["gan", "gan with five critic steps", "lbfgs with a closure", "autocast and gradient scaler"])
-def test_what_clips_nothing_keeps_every_gradient(kind: str) -> None:
+def test_without_clipping_the_whole_gradient_is_kept(kind: str) -> None:
     """Also where another network's backward adds to gradients after their step, or where a closure makes them within it."""
-    kept = observed(TRAININGS[kind].run).readings["log10_gradient_kept"]
+    kept = observe_training(TRAININGS[kind].run).readings["log10_gradient_kept"]
     scaled = math.log10(1024.0) if "scaler" in kind else 0.0
     np.testing.assert_allclose(kept[0][np.isfinite(kept[0])], -scaled, atol=1e-5)
     assert scaled or not (np.abs(kept) > 1e-5).any()

@@ -1,4 +1,4 @@
-"""When a step begins and ends, what exists between sampled steps, and what a script may do meanwhile."""
+"""When a step begins and ends, which hooks exist between sampled steps, and what the observer records of a whole training."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from small_networks import small_mlp
 from torch import nn
 from torch.nn.modules import module as module_hooks
 from trainings import TRAININGS, draw
-from watching import ALL, at_parameter, at_site, observed, watching
+from watching import EVERY_STEP, observe_training, parameter_values, site_values, watching
 
 import unvanish
 from unvanish.observe import Progress, Settings, StopTraining
 
 
-def train(steps: int, between: Callable[[int], None] = lambda step: None) -> None:
+def train(steps: int, after_step: Callable[[int], None] = lambda step: None) -> None:
     network = small_mlp()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         network(draw(4, 6)).square().mean().backward()
         optimizer.step()
-        between(step)
+        after_step(step)
 
 
 def test_hooks_exist_on_sampled_steps_only() -> None:
@@ -43,21 +43,21 @@ def test_hooks_exist_on_sampled_steps_only() -> None:
             present[len(present) + 1] = (hooks, torch.overrides._len_torch_function_stack())
             return x
 
-    def probed() -> None:
+    def train_with_probe() -> None:
         network = nn.Sequential(nn.Linear(6, 4), Probe())
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         for _ in range(9):
             network(draw(4, 6)).square().mean().backward()
             optimizer.step()
 
-    run = observed(probed, Settings(every=4))
+    run = observe_training(train_with_probe, Settings(every=4))
     assert run.sampled.tolist() == [1, 4, 8]
-    assert {step for step, seen in present.items() if seen == (2, 1)} == {1, 4, 8}
-    assert {step for step, seen in present.items() if seen == (0, 0)} == {2, 3, 5, 6, 7, 9}
+    assert {step for step, counts in present.items() if counts == (2, 1)} == {1, 4, 8}
+    assert {step for step, counts in present.items() if counts == (0, 0)} == {2, 3, 5, 6, 7, 9}
 
 
 def test_a_fake_clock_keeps_the_budget() -> None:
-    """Each look at the clock takes a millisecond, so that observing has a cost, and each step half a second."""
+    """Each reading of the clock takes a millisecond, so that observing has a cost, and each step half a second."""
     now = [0.0]
 
     def clock() -> float:
@@ -78,19 +78,19 @@ def test_a_fake_clock_keeps_the_budget() -> None:
     assert run.step_ms().min() >= 500
 
 
-def test_what_a_step_cost_does_not_count_the_writing_of_the_one_before() -> None:
-    """The clock stands still but while a step is written, which takes a second."""
+def test_the_cost_of_a_step_does_not_include_writing_the_one_before() -> None:
+    """The clock moves only while a step is written, which takes a second."""
     now = [0.0]
     with watching(clock=lambda: now[0]) as watched:
         write = watched.journal.write
 
-        def slowly(**rows: object) -> None:
+        def write_slowly(**rows: object) -> None:
             now[0] += 1.0
             write(**rows)  # type: ignore[arg-type]
 
-        watched.observer._journal = type("Slow", (), {"write": staticmethod(slowly)})()
+        watched.observer._journal = type("Slow", (), {"write": staticmethod(write_slowly)})()
         costs: list[float] = []
-        train(5, lambda step: costs.append(watched.observer._own_s - watched.observer._own_before))
+        train(5, lambda step: costs.append(watched.observer._own_s - watched.observer._own_s_at_step_start))
     assert costs == [0.0] * 5
     assert watched.run.facts.own_s == pytest.approx(5.0)  # the last one is the close
 
@@ -107,33 +107,33 @@ def test_training_stops_at_max_steps(settings: Settings) -> None:
 
 @pytest.mark.parametrize("settings", [Settings(every=1, max_steps=4), Settings(every=3, max_steps=4)])
 @pytest.mark.parametrize("kind", ["by hand through .data", "by hand under no_grad"])
-def test_training_by_hand_stops_at_max_steps(kind: str, settings: Settings) -> None:
+def test_training_without_an_optimizer_stops_at_max_steps(kind: str, settings: Settings) -> None:
     with pytest.raises(StopTraining), watching(settings) as watched:
         TRAININGS[kind].run()
     assert watched.run.steps.tolist() == [1, 2, 3, 4]
     assert watched.run.sampled[-1] <= 4
 
 
-def test_the_update_by_hand_is_measured() -> None:
-    run = observed(TRAININGS["by hand under no_grad"].run)
-    gradient = at_parameter(run, "log10_weight_gradient_rms", "0.weight")
-    np.testing.assert_allclose(at_parameter(run, "log10_update_rms", "0.weight"), gradient - 1, atol=1e-3)
+def test_an_update_without_an_optimizer_is_measured() -> None:
+    run = observe_training(TRAININGS["by hand under no_grad"].run)
+    gradient = parameter_values(run, "log10_weight_gradient_rms", "0.weight")
+    np.testing.assert_allclose(parameter_values(run, "log10_update_rms", "0.weight"), gradient - 1, atol=1e-3)
 
 
-def test_progress_is_told_now_and_then() -> None:
-    now, told = [0.0], list[Progress]()
+def test_progress_is_reported_at_intervals() -> None:
+    now, reports = [0.0], list[Progress]()
 
     def pass_time(step: int) -> None:
         now[0] += 0.1
 
-    with watching(clock=lambda: now[0], on_progress=told.append) as watched:
+    with watching(clock=lambda: now[0], on_progress=reports.append) as watched:
         train(10, pass_time)
-    assert [progress.step for progress in told] == [4, 7, 10]
+    assert [progress.step for progress in reports] == [4, 7, 10]
     losses = dict(zip(watched.run.steps.tolist(), watched.run.losses[:, 0].tolist(), strict=True))
-    assert [progress.loss for progress in told] == [losses[progress.step] for progress in told]
+    assert [progress.loss for progress in reports] == [losses[progress.step] for progress in reports]
 
 
-def test_groups_that_join_an_optimizer_later_are_taken_in() -> None:
+def test_groups_added_to_an_optimizer_later_are_recorded() -> None:
     """As in fine-tuning, where layers are unfrozen one after the other."""
 
     def fine_tune() -> None:
@@ -147,13 +147,13 @@ def test_groups_that_join_an_optimizer_later_are_taken_in() -> None:
             head.step()
             other.step()
 
-    run = observed(fine_tune)
-    assert [(group.optimizer, group.class_name, group.setting("lr")) for group in run.anatomy.groups] == [
+    run = observe_training(fine_tune)
+    assert [(group.optimizer, group.class_name, group.setting("lr")) for group in run.structure.groups] == [
         (0, "SGD", 0.1),
         (1, "Adam", 0.2),
         (0, "SGD", 0.3),
     ]
-    owners = {run.anatomy.parameter_label(i): p.group for i, p in enumerate(run.anatomy.parameters)}
+    owners = {run.structure.parameter_label(i): p.group for i, p in enumerate(run.structure.parameters)}
     assert [owners[f"{layer}.weight"] for layer in (0, 2, 4)] == [2, 1, 0]
     np.testing.assert_allclose(run.readings["learning_rate"], [[0.1, 0.2, np.nan]] * 2 + [[0.1, 0.2, 0.3]] * 2, rtol=1e-6)
 
@@ -168,7 +168,7 @@ def test_the_learning_rate_is_the_one_that_the_step_used() -> None:
             optimizer.step()
             scheduler.step()
 
-    assert observed(scheduled).readings["learning_rate"].tolist() == [[1.0], [0.5], [0.25], [0.125]]
+    assert observe_training(scheduled).readings["learning_rate"].tolist() == [[1.0], [0.5], [0.25], [0.125]]
 
 
 def test_log_outside_a_run_does_nothing() -> None:
@@ -185,7 +185,7 @@ def test_log_is_recorded_with_its_step() -> None:
         if step % 2 == 0:
             unvanish.log(accuracy=torch.tensor(step / 10), epoch=step)
 
-    run = observed(lambda: train(4, report))
+    run = observe_training(lambda: train(4, report))
     assert [(m.step, m.name, pytest.approx(m.value)) for m in run.metrics] == [
         (2, "accuracy", 0.2),
         (2, "epoch", 2.0),
@@ -206,25 +206,25 @@ def test_runs_nest_and_log_belongs_to_the_inner_one() -> None:
     assert [m.name for m in inner.run.metrics] == ["b"]
 
 
-def test_only_the_networks_asked_for_are_watched() -> None:
-    asked, other = small_mlp(), small_mlp()
-    with watching(networks=(asked,)) as watched:
-        for network in (other, asked):
+def test_only_the_given_networks_are_observed() -> None:
+    chosen, other = small_mlp(), small_mlp()
+    with watching(networks=(chosen,)) as watched:
+        for network in (other, chosen):
             optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
             for _ in range(3):
                 network(torch.ones(2, 6)).square().mean().backward()
                 optimizer.step()
-    assert len(watched.run.anatomy.networks) == 1
-    assert len(watched.run.anatomy.parameters) == 6
+    assert len(watched.run.structure.networks) == 1
+    assert len(watched.run.structure.parameters) == 6
     assert watched.run.losses.shape == (watched.run.step_count, 1)
-    assert np.isfinite(at_site(watched.run, "log10_gradient_rms", "0")).sum() == 3
+    assert np.isfinite(site_values(watched.run, "log10_gradient_rms", "0")).sum() == 3
 
 
 def test_a_thread_that_trains_a_network_of_its_own_is_not_disturbed() -> None:
     results: list[float] = []
     thread = threading.Thread(target=lambda: results.append(plain_loss()))
     expected = plain_loss()
-    with watching(ALL, networks=(small_mlp(),)) as watched:
+    with watching(EVERY_STEP, networks=(small_mlp(),)) as watched:
         thread.start()
         thread.join()
     assert results == [expected]
@@ -249,12 +249,12 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
 from small_networks import small_mlp
-from unvanish.observe import Observer, Settings, facts_of
-from unvanish.record.journal import Journal, load
+from unvanish.observe import Observer, Settings, collect_facts
+from unvanish.record.storage.journal import Journal, load
 
 torch.set_num_threads(1)
 path = Path(sys.argv[1])
-observer = Observer(Journal.create(path), facts_of("fork.py"), settings=Settings(every=1, max_steps=6), warn=print)
+observer = Observer(Journal.create(path), collect_facts("fork.py"), settings=Settings(every=1, max_steps=6), warn=print)
 observer.attach()
 network = small_mlp()
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -267,7 +267,7 @@ for _ in range(3):
     step()
 child = os.fork()
 if child == 0:
-    for _ in range(20):  # far beyond max_steps: the child is no training of ours
+    for _ in range(20):  # far beyond max_steps: the child is not observed
         step()
     observer.close("finished")
     sys.exit(7)
@@ -288,7 +288,7 @@ def test_in_a_forked_child_the_observer_does_nothing(tmp_path: Path) -> None:
     assert (done.stdout, done.returncode) == ("as it should be\n", 0), done.stderr
 
 
-def test_nothing_of_a_sampled_step_is_kept_although_the_script_keeps_its_loss() -> None:
+def test_a_loss_that_the_script_keeps_keeps_nothing_of_ours_alive() -> None:
     network = small_mlp()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     kept: list[torch.Tensor] = []

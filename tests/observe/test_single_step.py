@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.observe.single_step import NullOptimizer, take_step, watching_one_step
-from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED, Run
+from unvanish.record.storage.journal import Journal
 
 X = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
 
@@ -54,14 +54,14 @@ def test_gradients_are_those_of_plain_autograd(journal: Journal) -> None:
     model = network()
     gradients = torch.autograd.grad(loss(model), list(model.parameters()))
     expected = [gradient.square().mean().sqrt().log10().item() for gradient in gradients]
-    names = [parameter.name for parameter in run.anatomy.parameters]
+    names = [parameter.name for parameter in run.structure.parameters]
     assert names == [name for name, _ in model.named_parameters()]
     np.testing.assert_allclose(run.readings["log10_weight_gradient_rms"][0], expected, atol=1e-4)
 
 
 def test_every_layer_has_a_gradient_and_no_weight_an_update(journal: Journal) -> None:
     run = watched(journal, network())
-    assert [site.path for site in run.anatomy.sites] == ["0", "1", "2", "3", "4"]
+    assert [site.path for site in run.structure.sites] == ["0", "1", "2", "3", "4"]
     assert np.isfinite(run.readings["log10_gradient_rms"][0]).all()
     assert not (run.readings["log10_update_rms"] > -np.inf).any()
 
@@ -70,11 +70,11 @@ def test_a_module_built_inside_has_the_line_that_built_it(journal: Journal) -> N
     with watching_one_step(journal, script="net.py"):
         model = network()
         take_step(model, lambda: loss(model))
-    lines = {site.location.line for site in journal.read().anatomy.sites if site.location is not None}
+    lines = {site.location.line for site in journal.read().structure.sites if site.location is not None}
     assert lines == {network.__code__.co_firstlineno + 4}
 
 
-def test_weights_are_as_before_and_gradients_are_the_callers_own() -> None:
+def test_weights_and_gradients_are_unchanged_after_the_step() -> None:
     model = network()
     loss(model).backward()
     model[0].weight.grad = None
@@ -88,7 +88,7 @@ def test_weights_are_as_before_and_gradients_are_the_callers_own() -> None:
         assert torch.equal(parameter, weight)
 
 
-def test_gradients_are_given_back_also_after_a_fault() -> None:
+def test_gradients_are_put_back_also_after_a_fault() -> None:
     model = network()
     loss(model).backward()
     held = [parameter.grad for parameter in model.parameters()]
@@ -101,14 +101,14 @@ def test_gradients_are_given_back_also_after_a_fault() -> None:
     assert all(parameter.grad is gradient for parameter, gradient in zip(model.parameters(), held, strict=True))
 
 
-def test_frozen_parameters_are_no_business_of_the_step(journal: Journal) -> None:
+def test_frozen_parameters_belong_to_no_optimizer_group(journal: Journal) -> None:
     model = network()
     model[0].requires_grad_(False)
     run = watched(journal, model)
-    assert [parameter.group for parameter in run.anatomy.parameters] == [None, None, 0, 0, 0, 0]
+    assert [parameter.group for parameter in run.structure.parameters] == [None, None, 0, 0, 0, 0]
 
 
-def test_the_optimizer_that_moves_nothing_moves_nothing() -> None:
+def test_the_null_optimizer_updates_no_weight() -> None:
     model = network()
     loss(model).backward()
     before = [parameter.detach().clone() for parameter in model.parameters()]

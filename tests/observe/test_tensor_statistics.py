@@ -13,15 +13,23 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import EveryKindOfLayer
 from torch import Tensor, nn
 from trainings import TRAININGS
-from watching import at_parameter, at_site, observed
+from watching import observe_training, parameter_values, site_values
 
 from unvanish.observe import step_log
-from unvanish.observe.head import head_metrics, neighbours
-from unvanish.observe.hooks.forward_watch import first_tensor
-from unvanish.observe.statistics import attention_entropy, batch_statistics, site_statistics, tensor_statistics
-from unvanish.record.reading import QUANTITIES, Axis
+from unvanish.observe.hooks.forward_hooks import first_tensor
+from unvanish.observe.output_head import head_metrics, neighbour_baseline
+from unvanish.observe.statistics import (
+    attention_entropy,
+    batch_norm,
+    parameter_updates,
+    quantity_rows,
+    site_statistics,
+    tensor_statistics,
+)
+from unvanish.record.quantities import QUANTITIES, Axis
 
 GRADIENTS = ("log10_gradient_rms", "log10_weight_gradient_rms", "log10_update_rms")
 READS = 7  # of a sampled step: two of its sites, one of its parameters, two of its groups, one each of networks and heads
@@ -39,7 +47,7 @@ def one_step(scale: float, *, dtype: torch.dtype = torch.float32) -> Any:
         (network(torch.randn(6, 4, dtype=dtype)).square().mean() * scale).backward()
         optimizer.step()
 
-    return observed(train)
+    return observe_training(train)
 
 
 @ordinary
@@ -52,25 +60,12 @@ def test_a_loss_times_k_shifts_every_gradient_by_log10_k(exponent: float) -> Non
         np.testing.assert_allclose(scaled.readings[quantity], plain.readings[quantity], rtol=1e-5, err_msg=quantity)
 
 
-class Attends(nn.Module):
-    """Everything that is read of a network: attention, batch normalisation, and two heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.query, self.kind, self.size = nn.BatchNorm1d(6), nn.Linear(6, 6), nn.Linear(6, 3), nn.Linear(6, 2)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.norm(x)
-        weights = (self.query(x) @ x.T).softmax(-1)
-        return self.kind(weights @ x), torch.tanh(self.size(x))
-
-
 def four_steps(scale: float, dtype: torch.dtype) -> Any:
     """The record of four steps whose loss is multiplied by `scale`; the weights stay as they are."""
 
     def train() -> None:
         torch.manual_seed(2)
-        network = Attends().to(dtype)
+        network = EveryKindOfLayer().to(dtype)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
         for _ in range(4):
             x, labels = torch.randn(24, 6, dtype=dtype), torch.randint(3, (24,))
@@ -79,16 +74,16 @@ def four_steps(scale: float, dtype: torch.dtype) -> Any:
             ((F.cross_entropy(kind, labels) + F.mse_loss(size, x[:, :2])) * scale).backward()
             optimizer.step()
 
-    return observed(train)
+    return observe_training(train)
 
 
 @ordinary
 @given(st.one_of(st.tuples(st.just(torch.float32), st.floats(-20, 20)), st.tuples(st.just(torch.float64), st.floats(-200, 200))))
-def test_a_loss_times_k_leaves_whatever_is_no_gradient_as_it_is(scaled_by: tuple[torch.dtype, float]) -> None:
+def test_a_loss_times_k_changes_no_quantity_that_is_no_gradient(scaled_by: tuple[torch.dtype, float]) -> None:
     dtype, exponent = scaled_by
     plain, scaled = four_steps(1.0, dtype), four_steps(10.0**exponent, dtype)
-    assert scaled.anatomy.heads[0].criterion == "cross-entropy"
-    assert len(scaled.anatomy.heads) == 2
+    assert scaled.structure.heads[0].criterion == "cross-entropy"
+    assert len(scaled.structure.heads) == 2
     for quantity in QUANTITIES:
         shift = exponent if quantity.name in GRADIENTS and quantity.name != "log10_update_rms" else 0.0
         expected = plain.readings[quantity.name] + shift
@@ -101,24 +96,24 @@ def test_a_loss_times_k_leaves_whatever_is_no_gradient_as_it_is(scaled_by: tuple
 @pytest.mark.parametrize("exponent", [-30, 30])
 def test_gradients_that_float32_cannot_square_are_measured(exponent: int) -> None:
     plain, scaled = one_step(1.0), one_step(10.0**exponent)
-    gradients = at_site(scaled, "log10_gradient_rms", "0")
-    np.testing.assert_allclose(gradients, at_site(plain, "log10_gradient_rms", "0") + exponent, atol=1e-3)
+    gradients = site_values(scaled, "log10_gradient_rms", "0")
+    np.testing.assert_allclose(gradients, site_values(plain, "log10_gradient_rms", "0") + exponent, atol=1e-3)
     np.testing.assert_allclose(
-        at_parameter(scaled, "log10_weight_gradient_rms", "0.weight"),
-        at_parameter(plain, "log10_weight_gradient_rms", "0.weight") + exponent,
+        parameter_values(scaled, "log10_weight_gradient_rms", "0.weight"),
+        parameter_values(plain, "log10_weight_gradient_rms", "0.weight") + exponent,
         atol=1e-3,
     )
 
 
 def test_a_gradient_of_zero_is_minus_infinity_and_none_is_nan() -> None:
     run = one_step(0.0)
-    assert at_site(run, "log10_gradient_rms", "0").tolist() == [-math.inf]
-    assert at_parameter(run, "log10_update_rms", "0.weight").tolist() == [-math.inf]
+    assert site_values(run, "log10_gradient_rms", "0").tolist() == [-math.inf]
+    assert parameter_values(run, "log10_update_rms", "0.weight").tolist() == [-math.inf]
 
     def without_backward() -> None:
         nn.Linear(2, 2)(torch.ones(3, 2))
 
-    assert np.isnan(observed(without_backward).readings["log10_gradient_rms"]).all()
+    assert np.isnan(observe_training(without_backward).readings["log10_gradient_rms"]).all()
 
 
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e25])
@@ -141,13 +136,27 @@ def test_a_cosine_needs_two_rows_that_are_not_zero() -> None:
 def test_norms_of_other_precisions_are_those_of_their_values(dtype: torch.dtype) -> None:
     torch.manual_seed(4)
     tensor = (torch.randn(300, dtype=torch.float64) * 3000).to(dtype)
-    assert tensor_statistics.norm(tensor) == pytest.approx(tensor.double().norm().item(), rel=1e-6)
+    assert tensor_statistics.euclidean_norm(tensor) == pytest.approx(tensor.double().norm().item(), rel=1e-6)
 
 
-def test_norms_see_through_sparse_and_complex_tensors() -> None:
+@pytest.mark.parametrize("exponent", [-300, -160, 160, 300])
+def test_norms_of_float64_are_right_where_its_squares_leave_its_range(exponent: int) -> None:
+    tensor = torch.tensor([3.0, -4.0], dtype=torch.float64) * 10.0**exponent
+    assert tensor_statistics.euclidean_norm(tensor) == pytest.approx(5.0 * 10.0**exponent)
+
+
+@pytest.mark.parametrize(
+    ("values", "norm"), [([0.0, 0.0], 0.0), ([], 0.0), ([1.0, -math.inf], math.inf), ([1.0, math.nan], math.nan)]
+)
+def test_norms_of_zero_infinite_and_nan_values_are_zero_infinite_and_nan(values: list[float], norm: float) -> None:
+    tensor = torch.tensor(values, dtype=torch.float64)
+    assert tensor_statistics.euclidean_norm(tensor) == pytest.approx(norm, nan_ok=True)
+
+
+def test_norms_of_sparse_and_complex_tensors_are_those_of_their_values() -> None:
     sparse = torch.sparse_coo_tensor(torch.tensor([[1, 1, 3]]), torch.tensor([1.0, 2.0, 4.0]), (5,), check_invariants=True)
-    assert tensor_statistics.norm(sparse) == pytest.approx(5.0)  # the two values at 1 are one element
-    assert tensor_statistics.norm(torch.tensor([3 + 4j, 0j])) == pytest.approx(5.0)
+    assert tensor_statistics.euclidean_norm(sparse) == pytest.approx(5.0)  # the two values at 1 are one element
+    assert tensor_statistics.euclidean_norm(torch.tensor([3 + 4j, 0j])) == pytest.approx(5.0)
 
 
 @ordinary
@@ -169,15 +178,15 @@ def test_an_rms_of_nothing_or_of_nan_is_nan() -> None:
 
 
 def test_nonfinite_values_are_counted_and_a_large_sum_is_none() -> None:
-    assert tensor_statistics.nonfinite(torch.tensor([1.0, math.inf, math.nan, -math.inf])) == 3
-    assert tensor_statistics.nonfinite(torch.full((10,), 3e38)) == 0  # the sum is infinite, no element is
+    assert tensor_statistics.count_nonfinite(torch.tensor([1.0, math.inf, math.nan, -math.inf])) == 3
+    assert tensor_statistics.count_nonfinite(torch.full((10,), 3e38)) == 0  # the sum is infinite, no element is
 
 
 def test_a_subsample_is_even_small_and_a_copy() -> None:
     output = torch.arange(100 * 1000.0).reshape(100, 10, 100)
     sample = tensor_statistics.subsample(output)
-    assert sample.shape[0] <= tensor_statistics.EXAMPLES
-    assert sample.shape[1] < 2 * tensor_statistics.FEATURES
+    assert sample.shape[0] <= tensor_statistics.MAX_EXAMPLES
+    assert sample.shape[1] < 2 * tensor_statistics.MAX_FEATURES
     assert set(sample[:, 0].tolist()) == {float(1000 * row) for row in range(0, 100, 4)}
     kept = output.clone()
     sample.zero_()
@@ -185,33 +194,34 @@ def test_a_subsample_is_even_small_and_a_copy() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lbfgs with a closure", "gan", "autocast and gradient scaler", "transformer encoder"])
-def test_numbers_that_wait_on_a_device_give_the_same_record(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_stay_on_a_device_give_the_same_record(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on an accelerator: every number stays a tensor until it is read back with all the others."""
-    at_once = observed(TRAININGS[kind].run)
-    reads: list[int] = []
+    as_floats = observe_training(TRAININGS[kind].run)
+    tensors_read: list[int] = []
 
-    def waiting(take: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
-        return lambda tensor: torch.as_tensor(take(tensor), dtype=torch.float64)
+    def as_tensor(function: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+        return lambda tensor: torch.as_tensor(function(tensor), dtype=torch.float64)
 
-    def counted(numbers: Any) -> list[float]:
-        reads.append(sum(isinstance(n, Tensor) for n in numbers))
-        return settle(numbers)
+    def counting_read_back(numbers: Any) -> list[float]:
+        tensors_read.append(sum(isinstance(n, Tensor) for n in numbers))
+        return read_back(numbers)
 
-    settle, number = tensor_statistics.settle, tensor_statistics.number
-    for module in (tensor_statistics, step_log, head_metrics, neighbours, attention_entropy, batch_statistics):
-        monkeypatch.setattr(module, "number", waiting(number))
-    monkeypatch.setattr(tensor_statistics, "norm", waiting(tensor_statistics.norm))
-    monkeypatch.setattr(site_statistics, "settle", counted)
-    later = observed(TRAININGS[kind].run)
-    assert max(reads) > 10
-    assert len(reads) == READS * len(later.sampled)
+    read_back, to_number = tensor_statistics.read_back, tensor_statistics.to_number
+    for module in (tensor_statistics, step_log, head_metrics, neighbour_baseline, attention_entropy, batch_norm):
+        monkeypatch.setattr(module, "to_number", as_tensor(to_number))
+    monkeypatch.setattr(tensor_statistics, "euclidean_norm", as_tensor(tensor_statistics.euclidean_norm))
+    for module in (site_statistics, parameter_updates, quantity_rows):
+        monkeypatch.setattr(module, "read_back", counting_read_back)
+    as_tensors = observe_training(TRAININGS[kind].run)
+    assert max(tensors_read) > 10
+    assert len(tensors_read) == READS * len(as_tensors.sampled)
     for quantity in QUANTITIES:
-        np.testing.assert_allclose(later.readings[quantity.name], at_once.readings[quantity.name], rtol=1e-6)
-    np.testing.assert_allclose(later.losses, at_once.losses, rtol=1e-6)
+        np.testing.assert_allclose(as_tensors.readings[quantity.name], as_floats.readings[quantity.name], rtol=1e-6)
+    np.testing.assert_allclose(as_tensors.losses, as_floats.losses, rtol=1e-6)
 
 
 @pytest.mark.parametrize("packing", ["tensor", "tuple", "nested", "dict", "data class", "packed sequence", "nothing"])
-def test_the_tensor_that_stands_for_an_output_is_found_in_whatever_holds_it(packing: str) -> None:
+def test_the_first_tensor_of_an_output_is_found_in_every_container(packing: str) -> None:
     @dataclass
     class Output:
         loss: None

@@ -1,4 +1,4 @@
-"""Small trainings of every kind, each with what a faithful record of it holds. They know nothing of being watched."""
+"""Small trainings of every kind, each with the sites and steps that its record must have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = 13
 
 @dataclass(slots=True)
 class Outcome:
-    """What a training leaves: the losses it saw, one row a step and one column an optimizer, and every bit of its state."""
+    """The losses of a training, one row a step and one column an optimizer, and every bit of its final state."""
 
     losses: list[tuple[float, ...]]
     state: dict[str, Any]
@@ -29,14 +29,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A training of STEPS steps, and the sites that its record must hold, in order (None: not for this table to say).
+    """A training of STEPS steps, and the sites that its record must have, in order (None: not checked).
 
-    `prelude` counts the steps more that are recorded because the optimizer that ends a step had yet to appear.
+    `extra_steps` counts the steps that are recorded in addition, before the optimizer that ends a step has stepped.
     """
 
     run: Callable[[], Outcome]
     sites: tuple[str, ...] | None = None
-    prelude: int = 0
+    extra_steps: int = 0
 
 
 def outcome(losses: list[Any], modules: list[nn.Module], optimizers: list[Optimizer]) -> Outcome:
@@ -66,14 +66,14 @@ def bits(value: Any) -> Any:
     return [bits(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def seeded() -> None:
+def set_seeds() -> None:
     torch.manual_seed(7)
     random.seed(7)
     np.random.seed(7)
 
 
 def draw(*shape: int) -> Tensor:
-    """A batch, moved by all three random generators, so that none may be touched unseen."""
+    """A batch that depends on all three random generators, so that using any of them changes it."""
     return torch.randn(shape) * (1 + 0.1 * random.random()) + 0.1 * float(np.random.rand())
 
 
@@ -94,18 +94,18 @@ def supervised(
 
 
 def mlp() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     return supervised(network, (5, 6), optimizer=torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9))
 
 
 def inplace_relu() -> Outcome:
-    seeded()
+    set_seeds()
     return supervised(small_mlp(inplace=True), (5, 6))
 
 
 def cnn() -> Outcome:
-    seeded()
+    set_seeds()
     network = nn.Sequential(
         nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.4), nn.Flatten(), nn.Linear(16, 4)
     )
@@ -113,30 +113,30 @@ def cnn() -> Outcome:
 
 
 def lstm() -> Outcome:
-    seeded()
+    set_seeds()
     return supervised(LastOfLSTM(), (4, 6, 3))
 
 
 def transformer() -> Outcome:
-    seeded()
+    set_seeds()
     return supervised(Encoder(), (4, 5, 8))
 
 
 def frozen_encoder() -> Outcome:
     """A frozen encoder in eval mode takes torch's fast path, whose last bits differ from the slow one's."""
-    seeded()
+    set_seeds()
     network = Encoder()
     network.encoder.eval().requires_grad_(False)
     return supervised(network, (4, 5, 8), optimizer=torch.optim.SGD(network.head.parameters(), lr=0.1))
 
 
 def functional() -> Outcome:
-    seeded()
+    set_seeds()
     return supervised(Functional(), (5, 6))
 
 
 def accumulation() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
     losses = []
@@ -154,30 +154,30 @@ def accumulation() -> Outcome:
 
 
 def gan(critic_steps: int = 1) -> Outcome:
-    seeded()
+    set_seeds()
     generator = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))
     critic = nn.Sequential(nn.Linear(2, 6), nn.LeakyReLU(0.2), nn.Linear(6, 1))
     critics = torch.optim.Adam(critic.parameters(), lr=0.01)
     generators = torch.optim.Adam(generator.parameters(), lr=0.01)
     losses = []
     for _ in range(STEPS):
-        judgements = []
+        critic_losses = []
         for _ in range(critic_steps):
             critics.zero_grad()
-            judged = F.softplus(-critic(draw(5, 2))).mean() + F.softplus(critic(generator(draw(5, 3)).detach())).mean()
-            judged.backward()
+            critic_loss = F.softplus(-critic(draw(5, 2))).mean() + F.softplus(critic(generator(draw(5, 3)).detach())).mean()
+            critic_loss.backward()
             critics.step()
-            judgements.append(judged.item())
+            critic_losses.append(critic_loss.item())
         generators.zero_grad()
-        fooled = F.softplus(-critic(generator(draw(5, 3)))).mean()
-        fooled.backward()
+        generator_loss = F.softplus(-critic(generator(draw(5, 3)))).mean()
+        generator_loss.backward()
         generators.step()
-        losses.append((sum(judgements) / critic_steps, fooled.item()))
+        losses.append((sum(critic_losses) / critic_steps, generator_loss.item()))
     return outcome(losses, [generator, critic], [critics, generators])
 
 
 def optimizer_per_layer() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     optimizers = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in network if list(layer.parameters())]
     losses = []
@@ -192,28 +192,28 @@ def optimizer_per_layer() -> Outcome:
 
 
 def lbfgs() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     optimizer = torch.optim.LBFGS(network.parameters(), lr=0.1, max_iter=4)
     losses = []
     for _ in range(STEPS):
         inputs, targets = draw(5, 6), torch.randint(4, (5,))
-        seen: list[float] = []
+        closure_losses: list[float] = []
 
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = F.cross_entropy(network(inputs), targets)  # noqa: B023
             loss.backward()
-            seen.append(loss.item())  # noqa: B023
+            closure_losses.append(loss.item())  # noqa: B023
             return loss
 
         optimizer.step(closure)
-        losses.append(seen[0])
+        losses.append(closure_losses[0])
     return outcome(losses, [network], [optimizer])
 
 
 def by_hand(update: Callable[[Tensor], object]) -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     losses = []
     for _ in range(STEPS):
@@ -238,19 +238,19 @@ def under_no_grad(parameter: Tensor) -> None:
 
 
 def checkpointed(*, reentrant: bool) -> Outcome:
-    seeded()
+    set_seeds()
     return supervised(Checkpointed(reentrant=reentrant), (5, 6))
 
 
 def checkpointed_outside() -> Outcome:
     """The whole network runs within the checkpoint, so it is the outermost module of the recomputation too."""
-    seeded()
+    set_seeds()
     network = small_mlp()
     return supervised(network, (5, 6), forward=lambda x: checkpoint(network, x, use_reentrant=False))
 
 
 def mixed_precision() -> Outcome:
-    seeded()
+    set_seeds()
     network = small_mlp()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=4)
@@ -269,7 +269,7 @@ def mixed_precision() -> Outcome:
 
 
 def gradient_penalty() -> Outcome:
-    seeded()
+    set_seeds()
     network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
@@ -286,7 +286,7 @@ def gradient_penalty() -> Outcome:
 
 
 def with_evaluation() -> Outcome:
-    seeded()
+    set_seeds()
     network = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 4))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     losses = []
@@ -305,7 +305,7 @@ def with_evaluation() -> Outcome:
 
 def beside_a_thread() -> Outcome:
     """Another thread runs a network of its own, with gradients on, all the while."""
-    seeded()
+    set_seeds()
     network, other, done = small_mlp(), small_mlp(), threading.Event()
     fixed = torch.ones(2, 6)
 
@@ -335,7 +335,7 @@ TRAININGS: dict[str, Training] = {
     ),
     "accumulation": Training(accumulation, MLP_SITES),
     "gan": Training(gan),
-    "gan with five critic steps": Training(lambda: gan(5), prelude=4),
+    "gan with five critic steps": Training(lambda: gan(5), extra_steps=4),
     "one optimizer a layer": Training(optimizer_per_layer, MLP_SITES),
     "lbfgs with a closure": Training(lbfgs, MLP_SITES),
     "by hand through .data": Training(lambda: by_hand(through_data), MLP_SITES),

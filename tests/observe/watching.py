@@ -1,4 +1,4 @@
-"""A training under observation, in memory: what the tests of this room have in common."""
+"""Runs a training under observation with a journal in memory, and reads single quantities of its record."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from unvanish.observe import Observer, Settings, facts_of
-from unvanish.record.journal import Journal
+from unvanish.observe import Observer, Settings, collect_facts
 from unvanish.record.run import Run
+from unvanish.record.storage.journal import Journal
 
-ALL = Settings(every=1)
+EVERY_STEP = Settings(every=1)
 
 
 @dataclass(slots=True)
 class Watched:
-    """An observer at work; `run` is complete once it has been closed."""
+    """An observer and its journal; `run` is complete once the observer has been closed."""
 
     observer: Observer
     journal: Journal
@@ -32,10 +32,10 @@ class Watched:
 
 
 @contextmanager
-def watching(settings: Settings = ALL, *, networks: tuple[nn.Module, ...] = (), **options: Any) -> Iterator[Watched]:
-    """Observes what happens inside; the run can be read afterwards. An exception inside goes through."""
+def watching(settings: Settings = EVERY_STEP, *, networks: tuple[nn.Module, ...] = (), **options: Any) -> Iterator[Watched]:
+    """A context that is observed; the run can be read afterwards. An exception inside is passed on."""
     journal, warnings = Journal.create(None), list[str]()
-    observer = Observer(journal, facts_of("test.py"), settings=settings, networks=networks, warn=warnings.append, **options)
+    observer = Observer(journal, collect_facts("test.py"), settings=settings, networks=networks, warn=warnings.append, **options)
     watched = Watched(observer, journal, warnings)
     observer.attach()
     ending = "finished"
@@ -50,8 +50,8 @@ def watching(settings: Settings = ALL, *, networks: tuple[nn.Module, ...] = (), 
         journal.close()
 
 
-def observed(train: Callable[[], Any], settings: Settings = ALL) -> Run:
-    """The record of one training that must be observed without a fault."""
+def observe_training(train: Callable[[], Any], settings: Settings = EVERY_STEP) -> Run:
+    """The record of one training, in which observing must not fail."""
     with watching(settings) as watched:
         train()
     assert watched.warnings == [], watched.warnings
@@ -59,18 +59,18 @@ def observed(train: Callable[[], Any], settings: Settings = ALL) -> Run:
     return watched.run
 
 
-def labels(run: Run) -> list[str]:
+def site_labels(run: Run) -> list[str]:
     """The names of the sites, from the input to the output."""
-    return [run.anatomy.site_label(i) for i in run.anatomy.in_order()]
+    return [run.structure.site_label(i) for i in run.structure.in_order()]
 
 
-def at_site(run: Run, quantity: str, label: str) -> np.ndarray:
+def site_values(run: Run, quantity: str, label: str) -> np.ndarray:
     """One quantity of one site at every sampled step."""
-    names = [run.anatomy.site_label(i) for i in range(len(run.anatomy.sites))]
+    names = [run.structure.site_label(i) for i in range(len(run.structure.sites))]
     return run.readings[quantity][:, names.index(label)]
 
 
-def at_parameter(run: Run, quantity: str, label: str) -> np.ndarray:
+def parameter_values(run: Run, quantity: str, label: str) -> np.ndarray:
     """One quantity of one parameter at every sampled step."""
-    names = [run.anatomy.parameter_label(i) for i in range(len(run.anatomy.parameters))]
+    names = [run.structure.parameter_label(i) for i in range(len(run.structure.parameters))]
     return run.readings[quantity][:, names.index(label)]

@@ -1,7 +1,4 @@
-"""What an exact look at the first step needs: the network that was called, with what, and the gradients at its outputs.
-
-It keeps these for one step and runs nothing: who looks is passed in.
-"""
+"""Keeps the first call of a network in a step, with its arguments and the gradients at its outputs, for an exact examination."""
 
 from __future__ import annotations
 
@@ -14,62 +11,71 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from unvanish.record.change import ModuleOrigin
+from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.examination import Examination
+from unvanish.record.network_changes import ModuleOrigin
 from unvanish.record.structure import Entry, Location
 
 
 @dataclass(slots=True)
 class FirstCall:
-    """One call of a network. `seeds` are the gradients at its output's tensors, by their place among the tensors of the output.
+    """One call of a network.
 
-    `casts` are the device types whose automatic casting was on, with the type cast to. `births` gives the line that built a module,
-    by its path; `others` are the modules that live outside of it. `optimizers` own the network's parameters, as far as they have
-    made themselves known; `entry` is where a change can enter the program.
+    `output_gradients` are the gradients at the tensors of its output, by their position among these. `autocasts` are the device
+    types whose autocast was on, with the type cast to. `build_locations` gives the line that built a module, by the module's path,
+    and `outside_modules` lists the modules outside of the network. `optimizers` hold parameters of the network, as far as they have
+    stepped. `entry` is where a change of the network can enter the program.
     """
 
     model: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    casts: tuple[tuple[str, torch.dtype], ...]
-    seeds: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
-    births: dict[str, Location | None] = field(default_factory=dict[str, "Location | None"])
-    others: tuple[ModuleOrigin, ...] = ()
+    autocasts: tuple[tuple[str, torch.dtype], ...]
+    output_gradients: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    build_locations: dict[str, Location | None] = field(default_factory=dict[str, "Location | None"])
+    outside_modules: tuple[ModuleOrigin, ...] = ()
     optimizers: tuple[Optimizer, ...] = ()
     entry: Entry | None = None
 
 
-Look = Callable[[FirstCall], "Examination | None"]
+ExamineFirstCall = Callable[[FirstCall], "Examination | None"]
 
 
 class FirstCallRecorder:
-    """Owner of the step in progress. `called` takes in its outermost module calls, of which the first with a gradient counts."""
+    """Records the outermost module calls of the step in progress, of which the first one with a gradient is taken."""
 
     def __init__(self) -> None:
-        self._seen: list[FirstCall] = []
+        self._calls: list[FirstCall] = []
         self._handles: list[Any] = []
 
-    def called(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """A network has run: its outputs will tell what gradient reaches them."""
-        casts = tuple((kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind))
-        seen = FirstCall(model, args, kwargs, casts)
+    def record_call(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Records a call that has returned, and sets hooks that record the gradients at its outputs."""
+        autocasts = tuple((kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind))
+        call = FirstCall(model, args, kwargs, autocasts)
         tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
-        for place, tensor in enumerate(tensors):
+        for position, tensor in enumerate(tensors):
             if tensor.requires_grad and tensor.grad_fn is not None:
-                self._handles.append(tensor.register_hook(_keeper(seen.seeds, place)))
-        self._seen.append(seen)
+                self._handles.append(tensor.register_hook(_gradient_hook(call.output_gradients, position)))
+        self._calls.append(call)
 
-    def take(self) -> FirstCall | None:
-        """The first call whose outputs got a gradient; everything else is forgotten."""
-        found = next((seen for seen in self._seen if seen.seeds), None)
+    def take(self, index: ModelIndex) -> FirstCall | None:
+        """The first call whose outputs got a gradient, with what is known of its network; None where there is none.
+
+        The other calls and all hooks are released.
+        """
+        first_call = next((call for call in self._calls if call.output_gradients), None)
         for handle in self._handles:
             handle.remove()
-        self._seen, self._handles = [], []
-        return found
+        self._calls, self._handles = [], []
+        if first_call is not None:
+            model = first_call.model
+            first_call.build_locations, first_call.outside_modules = index.build_locations(model), index.outside_modules(model)
+            first_call.optimizers, first_call.entry = index.optimizers_of(model), index.entry(model)
+        return first_call
 
 
-def _keeper(seeds: dict[int, Tensor], place: int) -> Callable[[Tensor], None]:
+def _gradient_hook(gradients: dict[int, Tensor], position: int) -> Callable[[Tensor], None]:
     def keep(gradient: Tensor) -> None:
-        seeds[place] = gradient.detach()
+        gradients[position] = gradient.detach()
 
     return keep

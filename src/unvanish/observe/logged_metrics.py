@@ -1,4 +1,4 @@
-"""Which observer a call of `unvanish.log` belongs to. It knows no more than that."""
+"""Passes metrics that a script reports by `unvanish.log` to the innermost observer."""
 
 from __future__ import annotations
 
@@ -7,33 +7,37 @@ from contextvars import ContextVar
 from typing import Any
 
 from unvanish.errors import UsageError
-from unvanish.observe.statistics.scalars import number
+from unvanish.observe.metric_values import to_float
 
-# The innermost observer's way to take in a metric, or None outside every run.
+# The function by which the innermost observer records a metric, or None outside every run.
 METRIC_SINK: ContextVar[Callable[[str, float], None] | None] = ContextVar("METRIC_SINK", default=None)
 
 
 def log(**metrics: Any) -> None:
-    """Notes metrics of the run, such as `log(val_accuracy=0.93)`, for the report and the race. Outside a run it does nothing.
+    """Records metrics of the run, such as `log(val_accuracy=0.93)`, for the report and the race. Outside a run it does nothing.
 
     Values are numbers, of Python or numpy, or tensors of one element; inside a run, UsageError is raised for anything else, and
-    none of the call's metrics is noted.
+    none of the call's metrics is recorded.
+
+    Example:
+        >>> import unvanish
+        >>> unvanish.log(val_accuracy=0.93, val_loss=0.21)
     """
     sink = METRIC_SINK.get()
     if sink is None:
         return
-    for name, value in {name: _one_number(name, value) for name, value in metrics.items()}.items():
+    for name, value in {name: _to_number(name, value) for name, value in metrics.items()}.items():
         sink(name, value)
 
 
-def _one_number(name: str, value: Any) -> float:
-    found = number(value)
-    if found is None:
-        raise UsageError(f"unvanish.log({name}=...) takes one number, and was given {_described(value)}")
-    return found
+def _to_number(name: str, value: Any) -> float:
+    number = to_float(value)
+    if number is None:
+        raise UsageError(f"unvanish.log({name}=...) takes one number, and was given {_describe(value)}")
+    return number
 
 
-def _described(value: Any) -> str:
+def _describe(value: Any) -> str:
     """What the value is, and what to pass instead."""
     shape = getattr(value, "shape", None)
     kind = type(value).__name__

@@ -1,6 +1,6 @@
-"""One number from what people pass for a metric: a bool, an int, numpy's scalars, a tensor of one element. It imports no library.
+"""Converts what people pass as a metric to a float: a bool, an int, a scalar of numpy, a tensor of one element.
 
-Reading changes nothing: a tensor is detached first. On an accelerator it waits for the value, so callers decide whether to read.
+Neither torch nor numpy is imported. Converting a tensor on an accelerator synchronises; `needs_synchronisation` tells beforehand.
 """
 
 from __future__ import annotations
@@ -10,8 +10,13 @@ from numbers import Real
 from typing import Any
 
 
-def number(value: Any) -> float | None:
-    """The value as a float, or None where it is not one real number. Text is no number, whatever it spells."""
+def to_float(value: Any) -> float | None:
+    """The value as a float, or None where it is not one real number; text is none.
+
+    Example:
+        >>> to_float(True), to_float("0.5"), to_float([0.5])
+        (1.0, None, None)
+    """
     try:
         if isinstance(value, Real):
             return float(value)
@@ -20,22 +25,22 @@ def number(value: Any) -> float | None:
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
             return float(value.item()) if value.size == 1 and value.dtype.kind in "biuf" else None
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # too large for a float, or a tensor that has no value yet
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # too large for a float, or a tensor without data
         return None
     return None
 
 
-def waits(value: Any) -> bool:
-    """Whether reading the value would wait for an accelerator."""
+def needs_synchronisation(value: Any) -> bool:
+    """Whether converting the value would synchronise with an accelerator."""
     return _is_tensor(value) and value.device.type != "cpu"
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether the value is a tensor that has its data here. Kinds of torch's own that have not, such as a tensor spread over
-    processes, are left alone: to read one is a step that all of them have to take."""
+    """Whether the value is a tensor with its data in this process. Other classes of torch, such as a tensor distributed over
+    processes, are excluded: all of these would have to take part in reading one."""
     torch = sys.modules.get("torch")
     tensor = getattr(torch, "Tensor", None)  # none while torch is being imported
-    kind = type(value)
+    tensor_type = type(value)
     if tensor is None or not isinstance(value, tensor):
         return False
-    return kind is tensor or kind.__name__ == "Parameter" or not kind.__module__.startswith("torch.")
+    return tensor_type is tensor or tensor_type.__name__ == "Parameter" or not tensor_type.__module__.startswith("torch.")

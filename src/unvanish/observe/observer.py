@@ -1,58 +1,53 @@
-"""Follows a live training step by step and writes what it sees to a journal. It never alters the training, nor raises into it.
+"""Observes a live training step by step and writes readings to a journal. It never alters the training, nor raises into it.
 
-Between sampled steps only four things of ours remain: the two global optimizer hooks, and a note at each backward call,
-module birth and optimizer birth. On a fault of its own it lets go of everything, says so once, and the training goes on.
+Between sampled steps only four things remain attached: the two global optimizer hooks, and a note at each backward call, module
+construction and optimizer construction. On a fault of its own it detaches everything and warns once, and the training goes on.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from unvanish.observe.first_call import FirstCallRecorder, Look
-from unvanish.observe.head.head_observer import HeadObserver
-from unvanish.observe.hooks.eager_steps import EagerStance
-from unvanish.observe.hooks.forward_watch import ForwardWatch
-from unvanish.observe.hooks.torch_patches import Patches
+from unvanish.observe.first_call import ExamineFirstCall, FirstCallRecorder
+from unvanish.observe.hooks.compiled_models import EagerStance
+from unvanish.observe.hooks.forward_hooks import ForwardWatch
+from unvanish.observe.hooks.torch_patches import TorchPatches
 from unvanish.observe.logged_metrics import METRIC_SINK
-from unvanish.observe.schedule import Schedule
+from unvanish.observe.manual_updates import ManualSteps
+from unvanish.observe.output_head.head_observer import HeadObserver
+from unvanish.observe.sampling_schedule import Schedule
 from unvanish.observe.settings import Progress, Settings, StopTraining
-from unvanish.observe.statistics.parameter_updates import (
-    GradientMemory,
-    StaleWatch,
-    UpdateWatch,
-    fingerprint,
-    gradient_norm,
-    has_changed,
-)
-from unvanish.observe.statistics.site_statistics import Capture
+from unvanish.observe.statistics.parameter_observer import ParameterObserver
+from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.step_boundary import StepBoundary
 from unvanish.observe.step_log import StepLog
 from unvanish.observe.structure.model_index import ModelIndex
-from unvanish.record.journal import Journal
-from unvanish.record.reading import Metric
+from unvanish.observe.watch_scope import WatchScope
+from unvanish.record.quantities import Metric, StepMark
 from unvanish.record.run import Facts
+from unvanish.record.storage.journal import Journal
+from unvanish.source_location import FileLine
 
-WRITE_EVERY_S = 0.25
-PROGRESS_EVERY_S = 0.25
+WRITE_INTERVAL_S = 0.25
+PROGRESS_INTERVAL_S = 0.25
 
 
 class Observer:
-    """One watched training. `attach` begins, `close` ends; in between the program runs as it would without.
+    """One observed training. `attach` begins, `close` ends; in between the program runs as it would without.
 
-    `networks` restricts it to these modules and the optimizers that own their parameters. `began` is the clock's reading
-    at the start of the run, if that was earlier. `warn` is called at most once, with one line, when observing had to stop.
-    `look` is called once, before the first update, with the network that ran; what it finds is written to the journal.
-    `gate` is called after each step, and may hold the training up there: the time that passes in it does not count.
+    `networks` restricts it to these modules and the optimizers that hold their parameters. `began` is the clock's reading
+    in seconds at the start of the run, if that was earlier. `warn` is called at most once, with one line, when observing had to
+    stop. `examine` is called once, before the first update, with the network that ran; what it returns is written to the journal.
+    `gate` is called after each step and may block there: the time that passes in it does not count.
     """
 
     def __init__(
@@ -66,275 +61,254 @@ class Observer:
         warn: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         began: float | None = None,
-        look: Look | None = None,
+        examine: ExamineFirstCall | None = None,
         gate: Callable[[Progress], None] | None = None,
     ) -> None:
         self._journal, self._facts, self._settings = journal, facts, settings
         self._on_progress, self._warn, self._clock = on_progress, warn, clock
         self._began = clock() if began is None else began
-        members = [m for network in networks for m in network.modules()]
-        self._members = {id(m) for m in members}
-        self._owned = {id(p) for network in networks for p in network.parameters()}
-        self._look, self._first_look, self._gate = look, FirstCallRecorder(), gate
-        self._process = os.getpid()
-        self._schedule, self._atlas, self._marks = Schedule(settings), ModelIndex(), StepLog()
-        for module in members:
-            self._atlas.born(module, None)
-        self._patches, self._stance = Patches(), EagerStance()
+        self._examine, self._first_call, self._gate = examine, FirstCallRecorder(), gate
+        self._scope, self._model_index = WatchScope(networks), ModelIndex()
+        self._schedule, self._step_log = Schedule(settings), StepLog()
+        for module in self._scope.modules:
+            self._model_index.module_built(module, None)
+        self._patches, self._stance = TorchPatches(), EagerStance()
         self._forward = ForwardWatch(
-            lambda: None if self._backwards else self._capture,
+            lambda: None if self._open_backwards else self._capture,
             guard=self._fail,
-            includes=self._includes,
-            on_begin=self._begin_if_between,
-            on_network=self._network_ran,
+            includes=lambda module: not self._open_backwards and self._scope.includes_module(module),
+            on_forward_begins=self._begin_step_if_due,
+            on_network_call=self._network_called,
             charge=self._charge,
             clock=clock,
         )
         self._handles: list[Any] = []
-        self._watching = False
-        self._token: Token[Any] | None = None
+        self._is_watching = False
+        self._sink_token: Token[Any] | None = None
         self._capture: Capture | None = None
-        self._updates: UpdateWatch | None = None
-        self._gradients, self._stale = GradientMemory(), StaleWatch(self._atlas)
-        self._audience = HeadObserver(self._atlas)
-        self._pulse = StepBoundary()
+        self._parameters = ParameterObserver(self._model_index)
+        self._heads = HeadObserver(self._model_index)
+        self._step_boundary, self._manual_steps = StepBoundary(), ManualSteps()
         self._step = 0
-        self._between = True
-        self._wanted = True
+        self._is_between_steps = True
+        self._samples_next = True
         # The backward calls in progress: one within another recomputes a checkpoint. Appending is atomic, where counting is not.
-        self._backwards: list[None] = []
-        self._stepping = False
-        self._own_s = self._own_before = 0.0
+        self._open_backwards: list[None] = []
+        self._in_optimizer = False
+        self._own_s = self._own_s_at_step_start = 0.0
         self._last_write = self._last_progress = self._began
-        self._fingerprint: list[tuple[Tensor, Tensor]] = []
-        self._by_hand = False
         self.backward_calls = 0
 
-    # Life
+    # Beginning and end
 
     def attach(self) -> None:
-        """Begins to watch. torch's own state is left as it was by `close`."""
+        """Begins to observe. `close` leaves torch's own state as it was."""
         self._patches.install(self)
         self._handles = [
-            register_optimizer_step_pre_hook(self._before_step),
-            register_optimizer_step_post_hook(self._after_step),
+            register_optimizer_step_pre_hook(self._before_optimizer_step),
+            register_optimizer_step_post_hook(self._after_optimizer_step),
         ]
-        self._token = METRIC_SINK.set(lambda name, value: self.note({name: value}))
-        self._watching = True
-        self._arm()
+        self._sink_token = METRIC_SINK.set(lambda name, value: self.record_metrics({name: value}))
+        self._is_watching = True
+        self._install_hooks()
 
     def close(self, ending: str) -> Facts:
-        """Ends watching, writes what is left, and says how the run ended. Calling it again does nothing more."""
-        if self._token is None or os.getpid() != self._process:
+        """Ends observing, writes what is left, and returns the run's facts with its ending. A second call does nothing more."""
+        if self._sink_token is None or not self._scope.is_own_process:
             return self._facts
         self._guarded(self._finish_last_step)
-        self._let_go()
+        self._detach()
         for handle in self._handles:
             handle.remove()
-        METRIC_SINK.reset(self._token)
-        self._token = None
+        METRIC_SINK.reset(self._sink_token)
+        self._sink_token = None
         self._facts = replace(self._facts, wall_s=self._clock() - self._began, own_s=self._own_s, ending=ending)
-        self._journal.write(facts=self._facts, anatomy=self._atlas.anatomy(), marks=self._marks.take(self._atlas.objectives))
+        self._journal.write(facts=self._facts, structure=self._model_index.structure(), marks=self._take_marks())
         return self._facts
 
     @property
-    def modules_born(self) -> bool:
-        """Whether the program has made any module."""
-        return self._atlas.modules_born
+    def has_modules(self) -> bool:
+        """Whether the program has built any module."""
+        return self._model_index.has_modules
 
-    # What torch tells us
+    # Called by the patched callables and hooks of torch
 
-    def module_born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
+    def module_built(self, module: nn.Module, line: FileLine | None) -> None:
         """A module is under construction."""
-        self._guarded(lambda: self._atlas.born(module, place))
+        self._guarded(lambda: self._model_index.module_built(module, line))
 
     def optimizer_built(self, optimizer: Optimizer, frame: Any) -> None:
-        """An optimizer was made."""
+        """An optimizer was constructed in `frame`."""
 
-        def note() -> None:
-            if self._owns(optimizer):
-                self._pulse.built(optimizer)
-            self._atlas.optimizer_built(frame)
+        def record() -> None:
+            if self._scope.includes_optimizer(optimizer):
+                self._step_boundary.register(optimizer)
+            self._model_index.optimizer_built(frame)
 
-        self._guarded(note)
+        self._guarded(record)
 
     def loss_scaled(self, scaled: Any, loss: Any) -> None:
-        """A gradient scaler made one tensor out of the other."""
-        self._guarded(lambda: self._marks.scaled(scaled, loss))
+        """A gradient scaler made `scaled` out of `loss`."""
+        self._guarded(lambda: self._step_log.record_scaling(scaled, loss))
 
     def backward_begins(self, loss: Any) -> None:
         """A backward pass is about to run."""
 
-        def note() -> None:
-            self._begin_if_between()
-            self._marks.loss(loss)
+        def record() -> None:
+            self._begin_step_if_due()
+            self._step_log.record_loss(loss)
             self.backward_calls += 1
             if self._capture is not None:
-                self._stale.backward_begins()
-                self._audience.loss(loss, self._capture, inspect.currentframe())
+                self._parameters.backward_begins()
+                self._heads.record_loss(loss, self._capture, inspect.currentframe())
 
-        if not self._backwards:
-            self._guarded(note)
-        self._backwards.append(None)
+        if not self._open_backwards:
+            self._guarded(record)
+        self._open_backwards.append(None)
 
     def backward_ended(self) -> None:
         """That pass is over."""
-        self._backwards.pop()
-        if not self._backwards and self._capture is not None:
-            self._guarded(self._note_gradients)
-        if not self._backwards and not self._pulse.known and not self._stepping:
-            self._guarded(self._prepare_by_hand)
+        self._open_backwards.pop()
+        if self._open_backwards:
+            return
+        if (capture := self._capture) is not None:
+            self._guarded(lambda: self._parameters.backward_ended(capture))
+        if not self._step_boundary.has_optimizer and not self._in_optimizer:
+            self._guarded(self._expect_manual_update)
 
-    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        def note() -> None:
-            if not self._owns(optimizer):
+    def _before_optimizer_step(self, optimizer: Optimizer, *_: Any) -> None:
+        def record() -> None:
+            if not self._scope.includes_optimizer(optimizer):
                 return
-            if self._between and (self._step == 0 or self._pulse.repeats(optimizer)):
-                self._begin()
-            self._stepping = True
-            self._fingerprint = []
-            self._atlas.optimizer(optimizer)
+            if self._is_between_steps and (self._step == 0 or self._step_boundary.begins_step(optimizer)):
+                self._begin_step()
+            self._in_optimizer = True
+            self._manual_steps.discard()
+            self._model_index.objective_index(optimizer)
             if self._capture is not None:
-                self._capture.rates.update(self._atlas.learning_rates(optimizer))
-                self._updates = UpdateWatch(self._capture, self._atlas, self._gradients, self._stale)
-                self._updates.before(p for group in optimizer.param_groups for p in group["params"])
-            self._look_once()
+                self._capture.learning_rates.update(self._model_index.learning_rates(optimizer))
+                self._parameters.before_update(self._capture, (p for group in optimizer.param_groups for p in group["params"]))
+            self._examine_once()
 
-        self._guarded(note)
+        self._guarded(record)
 
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        def note() -> None:
-            if not self._owns(optimizer):
-                self._marks.forget()
+    def _after_optimizer_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        def record() -> None:
+            if not self._scope.includes_optimizer(optimizer):
+                self._step_log.discard_losses()
                 return
-            self._stepping = False
-            if self._updates is not None:
-                self._updates.after()
-                self._updates = None
-            closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
-            self._marks.claim(self._atlas.optimizer(optimizer), first_only=closure)
-            if self._pulse.beats(optimizer) and not self._between:
-                self._end()
+            self._in_optimizer = False
+            self._parameters.after_update()
+            has_closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
+            self._step_log.assign_losses(self._model_index.objective_index(optimizer), first_only=has_closure)
+            if self._step_boundary.ends_step(optimizer) and not self._is_between_steps:
+                self._end_step()
 
-        self._guarded(note)
+        self._guarded(record)
         self._pause_or_stop()
 
-    def _network_ran(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _network_called(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._capture is not None:
-            self._audience.called(self._capture, model, args, kwargs, output)
-        if self._look is not None:
-            self._first_look.called(model, args, kwargs, output)
+            self._heads.record_call(self._capture, model, args, kwargs, output)
+        if self._examine is not None:
+            self._first_call.record_call(model, args, kwargs, output)
 
-    def _look_once(self) -> None:
-        """The first update is about to be made: the last moment to look at the network as it was built."""
-        look, self._look = self._look, None
-        seen = self._first_look.take() if look is not None else None
-        if look is None or seen is None:
+    def _examine_once(self) -> None:
+        """Examines the network before its first update: the last moment at which it is as it was built."""
+        examine, self._examine = self._examine, None
+        first_call = self._first_call.take(self._model_index) if examine is not None else None
+        if examine is None or first_call is None:
             return
-        seen.births, seen.others = self._atlas.births(seen.model), self._atlas.others(seen.model)
-        seen.optimizers, seen.entry = self._atlas.optimizers_of(seen.model), self._atlas.entry(seen.model)
-        self._disarm()
+        self._remove_hooks()
         try:
             with self._patches.silenced():
-                examination = look(seen)
+                examination = examine(first_call)
         finally:
-            self._arm()
+            self._install_hooks()
         if examination is not None:
             self._journal.write(examination=examination)
 
-    def note(self, metrics: Mapping[str, float]) -> None:
-        """Takes in figures that the script reported at this step."""
-        found = [Metric(self._step, name, value) for name, value in metrics.items()]
-        if found:
-            self._guarded(lambda: self._journal.write(metrics=found))
+    def record_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Writes metrics that the script reported at the current step."""
+        rows = [Metric(self._step, name, value) for name, value in metrics.items()]
+        if rows:
+            self._guarded(lambda: self._journal.write(metrics=rows))
 
     # Steps
 
-    def _begin_if_between(self) -> None:
-        if self._stepping:  # what an optimizer's closure computes belongs to the step that asked for it
+    def _begin_step_if_due(self) -> None:
+        if self._in_optimizer:  # what an optimizer's closure computes belongs to the optimizer's step
             return
-        if self._fingerprint and (self._by_hand or has_changed(self._fingerprint)):
-            self._end_by_hand()
+        if self._manual_steps.has_ended():
+            self._end_manual_step()
             self._pause_or_stop()
-        if self._between:
-            self._begin()
+        if self._is_between_steps:
+            self._begin_step()
 
-    def _begin(self) -> None:
-        if self._step == self._settings.max_steps:  # the program has caught what was to stop it
+    def _begin_step(self) -> None:
+        if self._step == self._settings.max_steps:  # the program has caught StopTraining
             self._pause_or_stop()
         began = self._clock()
         self._finish_step()
         self._step += 1
-        self._between = False
-        self._marks.begin()
-        self._capture = Capture(self._step, self._atlas) if self._wanted else None
-        self._own_before = self._own_s + self._clock() - began  # our caller charges for finishing the step before
+        self._is_between_steps = False
+        self._step_log.begin_step()
+        self._capture = Capture(self._step, self._model_index) if self._samples_next else None
+        # The time since `began` finished the step before, and the caller charges it when this returns.
+        self._own_s_at_step_start = self._own_s + self._clock() - began
 
-    def _end(self) -> None:
-        """The step's update is made: its time and losses are known, and whether the next one is to be sampled."""
-        self._marks.end(self._step, self._clock() - self._began)
-        self._between = True
+    def _end_step(self) -> None:
+        """Records the step's time and losses once its update is made, and decides whether the next step is sampled."""
+        self._step_log.end_step(self._step, self._clock() - self._began)
+        self._is_between_steps = True
         elapsed_s = self._clock() - self._began
-        self._wanted = self._schedule.wants(self._step + 1, own_s=self._own_s, elapsed_s=elapsed_s)
-        if self._wanted:
-            self._arm()
+        self._samples_next = self._schedule.should_sample(self._step + 1, own_s=self._own_s, elapsed_s=elapsed_s)
+        if self._samples_next:
+            self._install_hooks()
         else:
-            self._disarm()
-        if self._on_progress is not None and self._clock() - self._last_progress >= PROGRESS_EVERY_S:
+            self._remove_hooks()
+        if self._on_progress is not None and self._clock() - self._last_progress >= PROGRESS_INTERVAL_S:
             self._last_progress = self._clock()
             self._on_progress(self.progress)
 
-    def _end_by_hand(self) -> None:
-        self._by_hand = True
-        self._fingerprint = []
-        if self._updates is not None:
-            self._updates.after()
-            self._updates = None
-        self._marks.claim(0)
-        self._end()
+    def _end_manual_step(self) -> None:
+        self._manual_steps.end_step()
+        self._parameters.after_update()
+        self._step_log.assign_losses(0)
+        self._end_step()
 
     def _finish_step(self) -> None:
-        """Writes the step that ended, if it was sampled, and the marks of the steps since."""
+        """Writes the step that ended, if it was sampled, and the marks of the steps since the last write."""
         capture, self._capture = self._capture, None
         now = self._clock()
         if capture is None:
-            if now - self._last_write >= WRITE_EVERY_S and self._marks.ready:
+            if now - self._last_write >= WRITE_INTERVAL_S and self._step_log.is_ready:
                 self._last_write = now
-                self._journal.write(marks=self._marks.take(self._atlas.objectives))
+                self._journal.write(marks=self._take_marks())
             return
-        own_s = self._own_s - self._own_before
+        own_s = self._own_s - self._own_s_at_step_start
         reading = capture.reading(own_s=own_s)
-        anatomy = self._atlas.anatomy() if self._atlas.changed else None
-        self._atlas.changed = False
-        self._journal.write(reading=reading, anatomy=anatomy, marks=self._marks.take(self._atlas.objectives))
+        structure = self._model_index.structure() if self._model_index.changed else None
+        self._model_index.changed = False
+        self._journal.write(reading=reading, structure=structure, marks=self._take_marks())
         self._last_write = self._clock()
-        self._schedule.sampled(capture.step, own_s + self._last_write - now)
+        self._schedule.record_sample(capture.step, own_s + self._last_write - now)
 
     def _finish_last_step(self) -> None:
-        """Of a step by hand nobody says that it is over: the end of the run does."""
-        if self._fingerprint and has_changed(self._fingerprint):
-            self._end_by_hand()
+        """Ends a last manual step, which no later call ends, and writes the last step."""
+        if self._manual_steps.has_updated():
+            self._end_manual_step()
         self._finish_step()
 
-    def _prepare_by_hand(self) -> None:
-        """While no optimizer is known, a step ends where the weights have changed after a backward call."""
-        parameters = [p for p in self._atlas.living_parameters() if p.requires_grad]
-        self._fingerprint = fingerprint(parameters)
+    def _expect_manual_update(self) -> None:
+        parameters = [p for p in self._model_index.living_parameters() if p.requires_grad]
+        self._manual_steps.expect_update(parameters)
         if self._capture is not None:
-            self._updates = UpdateWatch(self._capture, self._atlas, self._gradients, self._stale)
-            self._updates.before(parameters)
-
-    def _note_gradients(self) -> None:
-        """What backward has left, before anything clips or unscales it."""
-        if self._capture is not None:
-            for parameter in self._atlas.living_parameters():
-                if parameter.grad is not None:
-                    index = self._atlas.parameter(parameter)
-                    self._capture.left[index] = (gradient_norm(parameter), parameter.numel())
+            self._parameters.before_update(self._capture, parameters)
 
     def _pause_or_stop(self) -> None:
-        """A step is over: the gate may hold the training up, and the limit ends it."""
-        if not (self._between and os.getpid() == self._process and self._watching):
+        """Calls the gate after a step, and raises StopTraining after the last one."""
+        if not (self._is_between_steps and self._scope.is_own_process and self._is_watching):
             return
         if self._gate is not None:
             began = self._clock()
@@ -346,43 +320,39 @@ class Observer:
 
     @property
     def progress(self) -> Progress:
-        """Where the training stands."""
+        """The last step, its loss, and the observer's share of the time so far."""
         elapsed_s = self._clock() - self._began
-        return Progress(self._step, self._marks.last_loss, self._own_s / max(elapsed_s, 1e-9))
+        return Progress(self._step, self._step_log.last_loss, self._own_s / max(elapsed_s, 1e-9))
 
     def flush(self) -> None:
-        """Writes what is known of the steps that are over, for whoever reads the journal while the training waits."""
-        self._guarded(lambda: self._journal.write(marks=self._marks.take(self._atlas.objectives)))
+        """Writes the marks of the steps that are over, for readers of the journal while the training is paused."""
+        self._guarded(lambda: self._journal.write(marks=self._take_marks()))
+
+    def _take_marks(self) -> list[StepMark]:
+        return self._step_log.take(self._model_index.objectives)
 
     # Hooks on and off
 
-    def _arm(self) -> None:
+    def _install_hooks(self) -> None:
         self._forward.install()
         self._stance.enter()
 
-    def _disarm(self) -> None:
+    def _remove_hooks(self) -> None:
         self._forward.remove()
         self._stance.leave()
 
-    def _let_go(self) -> None:
-        """All but the optimizer hooks, which do nothing from here on: torch may be going through them at this moment."""
-        self._watching = False
-        self._disarm()
+    def _detach(self) -> None:
+        """Removes all but the optimizer hooks, which torch may be iterating over; they do nothing from here on."""
+        self._is_watching = False
+        self._remove_hooks()
         self._patches.remove()
-        self._updates = None
-        self._fingerprint = []
+        self._parameters.discard()
+        self._manual_steps.discard()
 
-    def _includes(self, module: nn.Module) -> bool:
-        mine = not self._members or id(module) in self._members
-        return mine and not self._backwards and os.getpid() == self._process
-
-    def _owns(self, optimizer: Optimizer) -> bool:
-        return not self._owned or any(id(p) in self._owned for group in optimizer.param_groups for p in group["params"])
-
-    # Faults
+    # Faults and cost
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        if os.getpid() != self._process or not self._watching:
+        if not self._scope.is_own_process or not self._is_watching:
             return
         began = self._clock()
         try:
@@ -395,9 +365,9 @@ class Observer:
         self._own_s += seconds
 
     def _fail(self, fault: Exception) -> None:
-        if not self._watching:  # a gradient's hook of the step that failed
+        if not self._is_watching:  # a gradient hook of the step that failed
             return
-        self._let_go()
+        self._detach()
         self._capture = None
         line = f"{type(fault).__name__}: {fault}"
         self._facts = replace(self._facts, faults=(*self._facts.faults, line))

@@ -1,4 +1,4 @@
-"""What a person may set about observing, what an observer says while it works, and how it ends a script on request."""
+"""Settings of an observer, its progress report, and the exception that ends a script after the last step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`budget` is the share of wall time that observing may take (0.01: one per cent); `every` samples each n-th step
-    whatever it costs; `max_steps` ends the script after so many steps."""
+    """Settings of an observer.
+
+    `budget` is the share of wall time that observing may take (0.01: one per cent); `every` samples each n-th step
+    whatever it costs; `max_steps` ends the script after so many steps.
+    """
 
     budget: float = 0.01
     every: int | None = None

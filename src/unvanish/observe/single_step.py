@@ -1,4 +1,4 @@
-"""One step of a network that is not being trained: its readings, and then everything as if it had not happened."""
+"""Takes and observes one step of a network that is not being trained, without changing it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.observe.observer import Observer
-from unvanish.observe.run_facts import facts_of
+from unvanish.observe.run_facts import collect_facts
 from unvanish.observe.settings import Settings
-from unvanish.record.journal import Journal
 from unvanish.record.run import CHECKED
+from unvanish.record.storage.journal import Journal
 
 
 class NullOptimizer(torch.optim.Optimizer):
-    """An optimizer that moves nothing: it only says which parameters would be trained, and that the step is over."""
+    """An optimizer that updates nothing: it tells the observer which parameters would be trained, and that the step is over."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         super().__init__(parameters, {})
 
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Nothing."""
+        """Does nothing."""
 
 
 @contextmanager
 def watching_one_step(journal: Journal, *, script: str) -> Generator[None]:
-    """Whatever is built and run inside is watched, modules from their birth on; the step inside is `take_step`."""
-    observer = Observer(journal, facts_of(script), settings=Settings(every=1))
+    """A context in which modules are observed from their construction on; the step is taken inside, by `take_step`."""
+    observer = Observer(journal, collect_facts(script), settings=Settings(every=1))
     observer.attach()
     try:
         yield
@@ -37,21 +37,28 @@ def watching_one_step(journal: Journal, *, script: str) -> Generator[None]:
         observer.close(CHECKED)
 
 
-def take_step(model: nn.Module, value: Callable[[], Tensor]) -> None:
-    """One forward and backward pass of what `value` computes, and the end of a step in which no weight moves.
+def take_step(model: nn.Module, compute_loss: Callable[[], Tensor]) -> None:
+    """Runs the forward pass `compute_loss`, its backward pass, and an optimizer step that updates no weight.
 
-    Gradients that the parameters held are theirs again afterwards; buffers and random state are the caller's to keep. A value that
-    carries no gradient has no backward pass; to say why is the trace's business.
+    Gradients that the parameters held are put back afterwards; buffers and random state are the caller's to keep. A loss without a
+    gradient has no backward pass.
+
+    Example:
+        >>> journal, network = Journal.create(None), nn.Linear(2, 1)
+        >>> with watching_one_step(journal, script="net.py"):
+        ...     take_step(network, lambda: network(torch.ones(3, 2)).mean())
+        >>> journal.read().step_count, network.weight.grad
+        (1, None)
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    held = [parameter.grad for parameter in parameters]
+    saved_gradients = [parameter.grad for parameter in parameters]
     optimizer = NullOptimizer(parameters)
     optimizer.zero_grad()
     try:
-        loss = value()
+        loss = compute_loss()
         if loss.requires_grad:
             loss.backward()
         optimizer.step()
     finally:
-        for parameter, gradient in zip(parameters, held, strict=True):
+        for parameter, gradient in zip(parameters, saved_gradients, strict=True):
             parameter.grad = gradient

@@ -1,7 +1,7 @@
-"""Which of several optimizers ends a training step: the last one of the round in which each of them steps.
+"""Finds which optimizer ends a training step when there are several: the last one of the round in which each of them steps.
 
 So a GAN's step holds one update of each network with the graph between them, and a step with one optimizer a layer holds
-them all. It counts steps and looks at nothing else.
+them all.
 """
 
 from __future__ import annotations
@@ -10,47 +10,58 @@ import weakref
 
 from torch.optim import Optimizer
 
-# When the pacemaker has not stepped for so many steps of another optimizer, that one takes over (a second phase of training).
+# When the last optimizer has not stepped for so many steps of another one, that one takes over (a second phase of training).
 PATIENCE = 25
 
 
 class StepBoundary:
-    """Owner of the pacemaker."""
+    """Counts the steps of all optimizers. Optimizers are held weakly.
+
+    Example:
+        >>> import torch
+        >>> first, second = (torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1) for _ in range(2))
+        >>> boundary = StepBoundary()
+        >>> boundary.register(first), boundary.register(second)
+        (None, None)
+        >>> [boundary.ends_step(optimizer) for optimizer in (first, second, first, second)]
+        [False, True, False, True]
+    """
 
     def __init__(self) -> None:
-        self._built: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        self._registered: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._stepped: weakref.WeakSet[Optimizer] = weakref.WeakSet()
-        self._pacemaker: weakref.ref[Optimizer] | None = None
-        self._since: dict[int, int] = {}
+        self._last_optimizer: weakref.ref[Optimizer] | None = None
+        self._steps_in_round: dict[int, int] = {}  # id of the optimizer -> its steps since the last training step ended
 
     @property
-    def known(self) -> bool:
+    def has_optimizer(self) -> bool:
         """Whether any optimizer has stepped."""
-        return self._pacemaker is not None
+        return self._last_optimizer is not None
 
-    def built(self, optimizer: Optimizer) -> None:
-        """Takes note of an optimizer that may step one day."""
-        self._built.add(optimizer)
+    def register(self, optimizer: Optimizer) -> None:
+        """Adds an optimizer that was constructed and may step later."""
+        self._registered.add(optimizer)
 
-    def beats(self, optimizer: Optimizer) -> bool:
+    def ends_step(self, optimizer: Optimizer) -> bool:
         """Whether the step that `optimizer` just made ends a training step.
 
-        The one that joined last sets the pace; the first round waits for all that were built, unless one comes round again.
+        The optimizer that stepped for the first time last ends each step; the first round waits for all that are registered, unless
+        one of them steps again before.
         """
-        count = self._since[id(optimizer)] = self._since.get(id(optimizer), 0) + 1
-        joins = optimizer not in self._stepped
+        count = self._steps_in_round[id(optimizer)] = self._steps_in_round.get(id(optimizer), 0) + 1
+        is_new = optimizer not in self._stepped
         self._stepped.add(optimizer)
-        pacemaker = self._pacemaker() if self._pacemaker is not None else None
-        if joins or pacemaker is None or count >= PATIENCE:
-            self._pacemaker = weakref.ref(optimizer)
-        elif pacemaker is not optimizer:
+        last = self._last_optimizer() if self._last_optimizer is not None else None
+        if is_new or last is None or count >= PATIENCE:
+            self._last_optimizer = weakref.ref(optimizer)
+        elif last is not optimizer:
             return False
-        if joins and any(other not in self._stepped for other in self._built):
+        if is_new and any(other not in self._stepped for other in self._registered):
             return False
-        self._since.clear()
+        self._steps_in_round.clear()
         return True
 
-    def repeats(self, optimizer: Optimizer) -> bool:
+    def begins_step(self, optimizer: Optimizer) -> bool:
         """Whether a step of `optimizer` right after the end of a training step belongs to a new one."""
-        pacemaker = self._pacemaker() if self._pacemaker is not None else None
-        return pacemaker is None or pacemaker is optimizer or (optimizer in self._stepped and id(optimizer) in self._since)
+        last = self._last_optimizer() if self._last_optimizer is not None else None
+        return last is None or last is optimizer or (optimizer in self._stepped and id(optimizer) in self._steps_in_round)

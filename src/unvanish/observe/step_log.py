@@ -1,4 +1,4 @@
-"""The loss and the clock of every step, sampled or not: what costs nothing to know. It waits for a device only in `take`."""
+"""Keeps the loss and the end time of every step, sampled or not. Only `take` synchronises with an accelerator."""
 
 from __future__ import annotations
 
@@ -8,84 +8,85 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from unvanish.observe.statistics.tensor_statistics import Number, number, settle
-from unvanish.record.reading import StepMark
+from unvanish.observe.statistics.tensor_statistics import Number, read_back, to_number
+from unvanish.record.quantities import StepMark
 
-# Losses on an accelerator wait there for the next sampled step; so many may wait before they are read back anyway.
-WAITING_LIMIT = 1000
+# Losses on an accelerator stay there until the next sampled step; so many steps may pass before they are read back anyway.
+MAX_PENDING_STEPS = 1000
 
 
 class StepLog:
     """Collects the losses of the step in progress, and the finished steps that are not written yet."""
 
     def __init__(self) -> None:
-        self._pending: list[Number] = []
+        self._unassigned: list[Number] = []
         self._losses: dict[int, Number] = {}
-        self._claims: dict[int, int] = {}
-        self._done: list[tuple[int, float, dict[int, Number]]] = []
-        self._scaled: Any = WeakTensorKeyDictionary()
+        self._assignments: dict[int, int] = {}
+        self._finished: list[tuple[int, float, dict[int, Number]]] = []
+        self._unscaled: Any = WeakTensorKeyDictionary()
         self.last_loss = math.nan
 
-    def scaled(self, scaled: Tensor, loss: Tensor) -> None:
-        """Remembers that `scaled` stands for `loss`: a gradient scaler's factor is no part of it."""
-        self._scaled[scaled] = loss.detach()
+    def record_scaling(self, scaled: Tensor, loss: Tensor) -> None:
+        """Records that a gradient scaler made `scaled` out of `loss`: its factor is no part of the loss."""
+        self._unscaled[scaled] = loss.detach()
 
-    def loss(self, tensors: Any) -> None:
-        """Takes in what `backward` was called on: the mean where it is several tensors or elements."""
+    def record_loss(self, tensors: Any) -> None:
+        """Records what `backward` was called on: the sum of its tensors, each the mean of its elements."""
         parts = [tensors] if isinstance(tensors, Tensor) else [t for t in tensors if isinstance(t, Tensor)]
-        values = [self._scaled.get(p, p).detach() for p in parts]
+        values = [self._unscaled.get(p, p).detach() for p in parts]
         if values:
             total = values[0] if values[0].dim() == 0 else values[0].mean()
             for value in values[1:]:
                 total = total + value.mean()
-            self._pending.append(number(total))
+            self._unassigned.append(to_number(total))
 
-    def claim(self, objective: int, *, first_only: bool = False) -> None:
-        """The losses since the last claim belong to the step of that objective. A closure's first loss is the step's own.
+    def assign_losses(self, objective: int, *, first_only: bool = False) -> None:
+        """Assigns the mean of the losses recorded since the last call to an objective (an optimizer).
 
-        An objective that claims several times within a step, such as a critic, has the mean of those.
+        `first_only`: the first loss alone counts, as in an optimizer with a closure. An objective that is assigned losses several
+        times within a step, such as a critic, has their mean.
         """
-        if self._pending:
-            chosen = self._pending[:1] if first_only else self._pending
+        if self._unassigned:
+            chosen = self._unassigned[:1] if first_only else self._unassigned
             total = chosen[0]
             for value in chosen[1:]:
                 total = total + value
-            before, claims = self._losses.get(objective, 0.0), self._claims.get(objective, 0)
-            self._losses[objective] = (before * claims + total / len(chosen)) / (claims + 1)
-            self._claims[objective] = claims + 1
+            before, count = self._losses.get(objective, 0.0), self._assignments.get(objective, 0)
+            self._losses[objective] = (before * count + total / len(chosen)) / (count + 1)
+            self._assignments[objective] = count + 1
             if isinstance(self._losses[objective], float) and objective == 0:
                 self.last_loss = float(self._losses[objective])
-            self._pending = []
+            self._unassigned = []
 
-    def forget(self) -> None:
-        """Drops the losses since the last claim: they belong to a network that is not watched."""
-        self._pending = []
+    def discard_losses(self) -> None:
+        """Drops the losses that are not assigned yet: they belong to a network that is not watched."""
+        self._unassigned = []
 
-    def end(self, step: int, ended_s: float) -> None:
-        """Closes the step at that time."""
-        self._done.append((step, ended_s, self._losses))
+    def end_step(self, step: int, ended_s: float) -> None:
+        """Ends the step at that time, in seconds since the run began."""
+        self._finished.append((step, ended_s, self._losses))
 
-    def begin(self) -> None:
-        """The next step's losses start here; those that no optimizer claimed are forgotten with their step."""
+    def begin_step(self) -> None:
+        """Begins a step without losses; those that were assigned to no optimizer in the step before are dropped."""
         self._losses = {}
-        self._claims = {}
+        self._assignments = {}
 
     @property
-    def ready(self) -> bool:
-        """Whether the finished steps can be written without waiting for a device, or have waited for long enough."""
-        waiting = any(isinstance(value, Tensor) for _, _, losses in self._done for value in losses.values())
-        return bool(self._done) and (not waiting or len(self._done) >= WAITING_LIMIT)
+    def is_ready(self) -> bool:
+        """Whether finished steps can be written without synchronising, or are so many that they are written anyway."""
+        on_device = any(isinstance(value, Tensor) for _, _, losses in self._finished for value in losses.values())
+        return bool(self._finished) and (not on_device or len(self._finished) >= MAX_PENDING_STEPS)
 
     def take(self, objectives: int) -> list[StepMark]:
-        """The finished steps, read back and handed over."""
-        present = [o in losses for _, _, losses in self._done for o in range(objectives)]
-        numbers: list[Number] = [losses.get(o, math.nan) for _, _, losses in self._done for o in range(objectives)]
-        settled = [math.inf if there and math.isnan(n) else n for there, n in zip(present, settle(numbers), strict=True)]
+        """The finished steps, read back from the device, and removed from the log; each with one loss an objective."""
+        is_present = [o in losses for _, _, losses in self._finished for o in range(objectives)]
+        numbers: list[Number] = [losses.get(o, math.nan) for _, _, losses in self._finished for o in range(objectives)]
+        values = [math.inf if present and math.isnan(n) else n for present, n in zip(is_present, read_back(numbers), strict=True)]
         marks = [
-            StepMark(step, ended_s, tuple(settled[i * objectives : (i + 1) * objectives]))
-            for i, (step, ended_s, _) in enumerate(self._done)
+            StepMark(step, ended_s, tuple(values[i * objectives : (i + 1) * objectives]))
+            for i, (step, ended_s, _) in enumerate(self._finished)
         ]
-        self._done = []
+        self._finished = []
         finite = [m.losses[0] for m in marks if not math.isnan(m.losses[0])]
         self.last_loss = finite[-1] if finite else self.last_loss
         return marks

@@ -1,1 +1,1 @@
-"""Where the observer attaches to torch: global module hooks, a function mode, and a few wrapped callables."""
+"""The observer's hooks in torch: global module hooks, a function mode, wrapped callables, and the compiler's stance."""

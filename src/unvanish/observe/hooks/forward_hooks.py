@@ -1,8 +1,8 @@
-"""Watches the forward pass of a sampled step: module outputs by global hooks, functional activations by a function mode.
+"""Measures the forward pass of a sampled step: module outputs by global hooks, functional activations by a function mode.
 
-Nothing here exists between sampled steps. The mode is entered and left around the outermost module call, so that it nests
-properly with modes of the user's own, and it steps aside where torch may choose faster kernels: where gradients are off, and
-in attention that is not in training.
+Hooks and mode are removed between sampled steps. The mode is entered and left around the outermost module call, so that it nests
+properly with modes of the user's own, and it is left where torch may choose faster kernels: where gradients are off, and in
+attention that is not in training.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ import torch
 from torch import Tensor, nn
 from torch._C import DisableTorchFunction
 from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
-from torch.nn.modules import module as hooks
+from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import unserializable_hook
 
 from unvanish.observe.statistics import tensor_statistics
-from unvanish.observe.statistics.attention_entropy import entropy_of, fused_entropy, module_entropy
-from unvanish.observe.statistics.batch_statistics import batch_statistics
-from unvanish.observe.statistics.site_statistics import Capture, SiteCall, SiteStatistics
+from unvanish.observe.statistics.attention_entropy import fused_entropy, module_entropy, softmax_entropy
+from unvanish.observe.statistics.batch_norm import batch_norm_statistics
+from unvanish.observe.statistics.site_statistics import SiteCall, SiteStatistics
+from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.statistics.tensor_statistics import Number, SlopeSample
-from unvanish.observe.structure.operation_kinds import ELEMENTWISE, functional_activations, has_fast_path, kind_of
+from unvanish.observe.structure.site_kinds import ELEMENTWISE, functional_activations, has_fast_path, kind_of
 
 ATTENTION = "scaled_dot_product_attention"
 fused_attention = getattr(torch.nn.functional, ATTENTION)
-TURNS = 256  # equal operations within one module call that are told apart; further ones count as the last
+MAX_OCCURRENCES = 256  # equal operations within one module call that are told apart; further ones count as the last
 
 
 @dataclass(slots=True)
-class Call:
+class ModuleCall:
     """One module call in progress."""
 
     module: nn.Module
@@ -45,7 +46,12 @@ class Call:
 
 
 class ForwardWatch:
-    """Owner of the hooks of one sampled step. `install` and `remove` are safe to call at any time, also within a hook."""
+    """Owner of the hooks of one sampled step. `install` and `remove` are safe to call at any time, also within a hook.
+
+    `capture` gives the step's capture, None where nothing is to be measured. `guard` receives every fault. `includes` says whether
+    a module is watched. `on_forward_begins` is called before and `on_network_call` after each outermost module call with gradients
+    on. `charge` receives the seconds that measuring took, by `clock`.
+    """
 
     def __init__(
         self,
@@ -53,41 +59,41 @@ class ForwardWatch:
         *,
         guard: Callable[[Exception], None],
         includes: Callable[[nn.Module], bool],
-        on_begin: Callable[[], None],
-        on_network: Callable[[nn.Module, Any, Any, Any], None],
+        on_forward_begins: Callable[[], None],
+        on_network_call: Callable[[nn.Module, Any, Any, Any], None],
         charge: Callable[[float], None],
         clock: Callable[[], float],
     ) -> None:
         self._capture = capture
         self._guard = guard
         self._includes = includes
-        self._on_begin = on_begin
-        self._on_network = on_network
+        self._on_forward_begins = on_forward_begins
+        self._on_network_call = on_network_call
         self._charge = charge
         self.clock = clock
-        self._stack: list[Call] = []
+        self._stack: list[ModuleCall] = []
         self._handles: list[Any] = []
         self._mode: FunctionWatch | None = None
-        self._fault: Exception | None = None  # within the mode, kept until the mode can be left
+        self._fault: Exception | None = None  # raised within the mode, kept until the mode can be left
         self._thread = 0
 
     def install(self) -> None:
-        """Hooks on, for the thread that calls. What an interrupted forward pass left behind is forgotten."""
+        """Sets the hooks, for the calling thread; the state of an interrupted forward pass is discarded."""
         self._leave_mode()
         self._stack.clear()
         if not self._handles:
             self._thread = threading.get_ident()
             self._handles = [
-                hooks.register_module_forward_pre_hook(self._before),
-                hooks.register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
+                module_hooks.register_module_forward_pre_hook(self._before),
+                module_hooks.register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
             ]
 
     def remove(self) -> None:
-        """Hooks off."""
+        """Removes the hooks."""
         for handle in self._handles:
             handle.remove()
-            # torch forgets this entry, and would then take its modules for watched ever after.
-            hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)  # pyright: ignore[reportPrivateUsage]
+            # torch leaves this entry behind, and would count its modules as hooked from then on.
+            module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)  # pyright: ignore[reportPrivateUsage]
         self._handles = []
         self._leave_mode()
         self._stack.clear()
@@ -101,10 +107,10 @@ class ForwardWatch:
             if not self._stack:
                 if not torch.is_grad_enabled() or not self._includes(module):
                     return
-                self._on_begin()
+                self._on_forward_begins()
             if self._capture() is None:
                 return
-            call = Call(module)
+            call = ModuleCall(module)
             if not torch.is_grad_enabled() or has_fast_path(module):
                 call.suspended = self._mode is not None
                 self._leave_mode()
@@ -132,89 +138,92 @@ class ForwardWatch:
             capture = self._capture()
             tensor = first_tensor(output)
             if capture is not None and keywords and not self._stack and torch.is_grad_enabled():
-                self._on_network(module, args, keywords[0], output)
-            if capture is not None and tensor is not None and worth_seeing(tensor) and capture.producer(tensor) is None:
-                self._see_module(capture, module, tensor, args, keywords[0] if keywords else {})
+                self._on_network_call(module, args, keywords[0], output)
+            if capture is not None and tensor is not None and is_measurable_output(tensor) and capture.producer(tensor) is None:
+                self._record_module(capture, module, tensor, args, keywords[0] if keywords else {})
         except Exception as fault:
             self._guard(fault)
         finally:
             self.charge_since(began)
 
-    def _see_module(self, capture: Capture, module: nn.Module, tensor: Tensor, args: Any, kwargs: Any) -> None:
+    def _record_module(self, capture: Capture, module: nn.Module, tensor: Tensor, args: Any, kwargs: Any) -> None:
         kind = kind_of(module)
         if kind == "other":
             return
-        holder = self._stack[-1].module if self._stack else None
+        caller = self._stack[-1].module if self._stack else None
         outermost = self._stack[0].module if self._stack else module
-        call = SiteCall(module, holder, outermost, type(module).__name__.lower(), kind, 0, False, _caller())
-        sighting = self._see(capture, call, tensor)
+        call = SiteCall(module, caller, outermost, type(module).__name__.lower(), kind, 0, False, _caller())
+        site = self._record_output(capture, call, tensor)
         with DisableTorchFunction():
             if kind == "normalisation" and args:
-                sighting.add(batch_statistics(module, args[0]))
+                site.add(batch_norm_statistics(module, args[0]))
             elif isinstance(module, nn.MultiheadAttention):
-                sighting.add({"attention_entropy": module_entropy(module, args, kwargs)})
+                site.add({"attention_entropy": module_entropy(module, args, kwargs)})
 
-    def see_attention(self, output: Any, entropy: Callable[[], Number]) -> None:
-        """Takes in one call of fused attention within a module; `entropy` computes that of its weights."""
+    def record_attention(self, output: Any, entropy: Callable[[], Number]) -> None:
+        """Records one call of fused attention within a module; `entropy` computes that of its weights."""
         capture = self._capture()
-        if capture is None or not self._stack or not isinstance(output, Tensor) or not worth_seeing(output):
+        if capture is None or not self._stack or not isinstance(output, Tensor) or not is_measurable_output(output):
             return
-        owner = self._stack[-1]
-        holder = self._stack[-2].module if len(self._stack) > 1 else None
-        turn = self._turn(ATTENTION, owner)
-        call = SiteCall(owner.module, holder, self._stack[0].module, ATTENTION, "attention", turn, True, _caller())
-        sighting = self._see(capture, call, output)
+        current = self._stack[-1]
+        caller = self._stack[-2].module if len(self._stack) > 1 else None
+        occurrence = self._count_occurrence(ATTENTION, current)
+        call = SiteCall(current.module, caller, self._stack[0].module, ATTENTION, "attention", occurrence, True, _caller())
+        site = self._record_output(capture, call, output)
         with DisableTorchFunction():
-            sighting.add({"attention_entropy": entropy()})
+            site.add({"attention_entropy": entropy()})
 
-    def see_function(self, name: str, slopes: SlopeSample | None, output: Any, dim: int | None) -> None:
-        """Takes in one call of a functional activation, with a sample of its inputs that was taken before the call, and the
-        dimension that a softmax ran over."""
+    def record_activation(self, name: str, slopes: SlopeSample | None, output: Any, dim: int | None) -> None:
+        """Records one call of a functional activation.
+
+        `slopes` is a sample of its inputs from before the call, `dim` the dimension that a softmax normalises.
+        """
         capture = self._capture()
         tensor = first_tensor(output)
-        if capture is None or tensor is None or not self._stack or not worth_seeing(tensor):
+        if capture is None or tensor is None or not self._stack or not is_measurable_output(tensor):
             return
-        owner = self._stack[-1]
-        holder = self._stack[-2].module if len(self._stack) > 1 else None
-        functional = not type(owner.module).__module__.startswith("torch.nn.modules.activation")
-        turn = self._turn(name, owner) if functional else self._turn(f"{id(owner.module)}", self._stack[-2:][0])
+        current = self._stack[-1]
+        caller = self._stack[-2].module if len(self._stack) > 1 else None
+        functional = not type(current.module).__module__.startswith("torch.nn.modules.activation")
+        counting, counted = (current, name) if functional else (self._stack[-2:][0], f"{id(current.module)}")
+        occurrence = self._count_occurrence(counted, counting)
         outermost = self._stack[0].module
-        call = SiteCall(owner.module, holder, outermost, name, "activation", turn, functional, _caller())
-        sighting = self._see(capture, call, tensor)
+        call = SiteCall(current.module, caller, outermost, name, "activation", occurrence, functional, _caller())
+        site = self._record_output(capture, call, tensor)
         if slopes is not None:
-            sighting.slopes.append(slopes)
+            site.slopes.append(slopes)
         if name == "softmax" and dim is not None:
             with DisableTorchFunction():
-                sighting.add({"attention_entropy": entropy_of(tensor, dim)})
+                site.add({"attention_entropy": softmax_entropy(tensor, dim)})
 
-    def _turn(self, name: str, call: Call) -> int:
-        """How often this was seen before within a module call: a shared activation is another site at each place."""
-        turn = call.counts[name]
+    def _count_occurrence(self, name: str, call: ModuleCall) -> int:
+        """How often the operation came before within a module call, where a shared activation is another site each time."""
+        occurrence = call.counts[name]
         call.counts[name] += 1
-        return min(turn, TURNS - 1)
+        return min(occurrence, MAX_OCCURRENCES - 1)
 
-    def _see(self, capture: Capture, call: SiteCall, tensor: Tensor) -> SiteStatistics:
-        sighting = capture.sight(call)
+    def _record_output(self, capture: Capture, call: SiteCall, tensor: Tensor) -> SiteStatistics:
+        site = capture.site_statistics(call)
         with DisableTorchFunction():  # our own arithmetic does not pass through the mode
             output = tensor.detach()
-            sighting.samples.append(tensor_statistics.subsample(output))
-            sighting.nonfinite.append(tensor_statistics.nonfinite(output))
+            site.samples.append(tensor_statistics.subsample(output))
+            site.nonfinite.append(tensor_statistics.count_nonfinite(output))
             if call.kind == "activation":
-                sighting.add({"silent_fraction": tensor_statistics.silent_share(output)})
-        capture.produced(tensor, sighting)
+                site.add({"silent_fraction": tensor_statistics.silent_fraction(output)})
+        capture.set_producer(tensor, site)
         if tensor.requires_grad:
-            tensor.register_hook(self._gradient_hook(sighting))
-        return sighting
+            tensor.register_hook(self._gradient_hook(site))
+        return site
 
-    def _gradient_hook(self, sighting: SiteStatistics) -> Callable[[Tensor], None]:
-        @unserializable_hook  # a script may save the tensor: the hook is then left out without a word
+    def _gradient_hook(self, site: SiteStatistics) -> Callable[[Tensor], None]:
+        @unserializable_hook  # a script may save the tensor: the hook is then left out without a warning
         def hook(gradient: Tensor) -> None:
             began = self.clock()
             try:
                 flow = gradient.detach()
-                sighting.gradients.append((tensor_statistics.norm(flow), flow.numel()))
-                smallest = tensor_statistics.log10_smallest(flow.dtype)
-                sighting.add({"gradient_zero_fraction": tensor_statistics.zero_share(flow), "log10_smallest_gradient": smallest})
+                site.gradients.append((tensor_statistics.euclidean_norm(flow), flow.numel()))
+                smallest = tensor_statistics.log10_smallest_positive(flow.dtype)
+                site.add({"gradient_zero_fraction": tensor_statistics.zero_fraction(flow), "log10_smallest_gradient": smallest})
             except Exception as fault:
                 self._guard(fault)
             finally:
@@ -223,7 +232,7 @@ class ForwardWatch:
         return hook
 
     def charge_since(self, began: float) -> None:
-        """Adds the time since `began` to what observing took."""
+        """Adds the time since `began` to the cost of observing."""
         self._charge(self.clock() - began)
 
     def postpone(self, fault: Exception) -> None:
@@ -242,14 +251,14 @@ class ForwardWatch:
 
 
 class FunctionWatch(TorchFunctionMode):
-    """Sees every torch function called in Python, and reports the activations among them."""
+    """Intercepts every torch function called in Python, and records the activations and fused attention among them."""
 
     def __init__(self, watch: ForwardWatch) -> None:
         super().__init__()
         self._watch = watch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The function's own result; activations are described on the way."""
+        """The function's own result, after recording the call."""
         kwargs = kwargs or {}
         began = self._watch.clock()
         if func is fused_attention:
@@ -265,29 +274,29 @@ class FunctionWatch(TorchFunctionMode):
         began = self._watch.clock()
         try:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            self._watch.see_function(name, sample, output, dim if isinstance(dim, int) else None)
+            self._watch.record_activation(name, sample, output, dim if isinstance(dim, int) else None)
         except Exception as fault:
             self._watch.postpone(fault)
         self._watch.charge_since(began)
         return output
 
     def _attention(self, func: Any, args: Any, kwargs: Any, began: float) -> Any:
-        """Fused attention's own result; how sharply it looks is computed besides."""
+        """Fused attention's own result, after recording the entropy of its weights."""
         self._watch.charge_since(began)
         output = func(*args, **kwargs)
         began = self._watch.clock()
         try:
             names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
-            given = dict(zip(names, args, strict=False)) | kwargs
+            arguments = dict(zip(names, args, strict=False)) | kwargs
             if torch.is_grad_enabled():
-                self._watch.see_attention(
+                self._watch.record_attention(
                     output,
                     lambda: fused_entropy(
-                        given["query"],
-                        given["key"],
-                        given.get("attn_mask"),
-                        causal=bool(given.get("is_causal")),
-                        scale=given.get("scale"),
+                        arguments["query"],
+                        arguments["key"],
+                        arguments.get("attn_mask"),
+                        causal=bool(arguments.get("is_causal")),
+                        scale=arguments.get("scale"),
                     ),
                 )
         except Exception as fault:
@@ -302,31 +311,35 @@ class FunctionWatch(TorchFunctionMode):
                 return None
             kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "out")}  # `out` is the user's memory
             form = f"{name} {rest} {kwargs}"
-            return SlopeSample(form, tensor_statistics.slope_sample(inputs.detach()), lambda z: func(z, *rest, **kwargs))
+            return SlopeSample(form, tensor_statistics.sample_elements(inputs.detach()), lambda z: func(z, *rest, **kwargs))
         except Exception as fault:
             self._watch.postpone(fault)
             return None
 
 
 def _caller() -> FrameType:
-    """The frame from which our caller was called. With its own one, frame and `SiteCall` would hold each other, and the tensor that
-    is in the frame as well, until garbage is collected."""
+    """The frame that called this function's caller. The caller's own frame and its `SiteCall` would form a reference cycle, which
+    keeps the frame's tensors until garbage is collected."""
     return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The tensor that stands for a module's output: itself, or the first one in a tuple, list, dict or data class."""
+    """The first tensor of a module's output: itself, or in a tuple, list, dict or data class; None where there is none.
+
+    Example:
+        >>> first_tensor({"loss": None, "logits": (torch.ones(2),)})
+        tensor([1., 1.])
+    """
     if isinstance(output, Tensor):
         return output
     if isinstance(output, dict):
         output = tuple(output.values())
     elif is_dataclass(output) and not isinstance(output, type):
         output = tuple(getattr(output, f.name) for f in fields(output))
-    parts = output if isinstance(output, tuple | list) else ()
-    return next((t for t in map(first_tensor, parts) if t is not None), None)
+    items = output if isinstance(output, tuple | list) else ()
+    return next((t for t in map(first_tensor, items) if t is not None), None)
 
 
-def worth_seeing(tensor: Tensor) -> bool:
-    """Whether a tensor has numbers to describe: floating point, not empty, dense, real memory behind it."""
-    plain = tensor.is_floating_point() and tensor.numel() > 0 and tensor.layout is torch.strided
-    return plain and tensor.dim() > 0 and not tensor.is_meta and not is_functorch_wrapped_tensor(tensor)
+def is_measurable_output(tensor: Tensor) -> bool:
+    """Whether a module's output can be measured: not a scalar, nor a tensor within a transform of torch.func."""
+    return tensor_statistics.is_measurable(tensor) and tensor.dim() > 0 and not is_functorch_wrapped_tensor(tensor)

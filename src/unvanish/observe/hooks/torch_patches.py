@@ -1,12 +1,10 @@
-"""Replaces a few of torch's callables for the length of a run, and puts every one back. Each wrapper only adds a note.
+"""Replaces four callables of torch while a run is observed: backward, module and optimizer construction, and loss scaling.
 
-Torch has no global hook for a backward call, the birth of a module, or the making of an optimizer: these three, and the
-scaling of a loss, are wrapped.
+Torch has global hooks for none of these. Each wrapper calls the original and a listener, and alters neither arguments nor result.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,18 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unvanish.monkey_patch import CallablePatch
 from unvanish.observe.structure import module_origin
+from unvanish.source_location import FileLine
 
 
 class Listener(Protocol):
-    """Who is told. None of these may raise."""
+    """Receives what the replaced callables report. None of its methods may raise."""
 
-    def module_born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
+    def module_built(self, module: nn.Module, line: FileLine | None) -> None:
         """A module is under construction."""
         ...
 
     def optimizer_built(self, optimizer: Optimizer, frame: Any) -> None:
-        """An optimizer was made in `frame`."""
+        """An optimizer was constructed in `frame`."""
         ...
 
     def backward_begins(self, loss: Any) -> None:
@@ -43,27 +43,27 @@ class Listener(Protocol):
         ...
 
 
-Hearer = Callable[[], Listener | None]  # who is told at present, if anybody is
-
-
-class Patches:
-    """Owner of the replaced callables."""
+class TorchPatches:
+    """Replaces four callables of torch while a run is observed, and restores them."""
 
     def __init__(self) -> None:
-        self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._listener: Listener | None = None
+        self._patches = (
+            CallablePatch(torch.autograd, "backward", self._call_backward),
+            CallablePatch(nn.Module, "__init__", self._init_module),
+            CallablePatch(Optimizer, "__init__", self._init_optimizer),
+            CallablePatch(torch.amp.grad_scaler.GradScaler, "scale", self._scale_loss),
+        )
 
     def install(self, listener: Listener) -> None:
-        """Replaces them all."""
+        """Replaces all four callables; `listener` is called from now on."""
         self._listener = listener
-        self._replace(torch.autograd, "backward", _backward)
-        self._replace(nn.Module, "__init__", _module_init)
-        self._replace(Optimizer, "__init__", _optimizer_init)
-        self._replace(torch.amp.grad_scaler.GradScaler, "scale", _scale)
+        for patch in self._patches:
+            patch.install()
 
     @contextmanager
     def silenced(self) -> Generator[None]:
-        """Nobody is told of what happens inside."""
+        """A context in which the listener is not called."""
         listener, self._listener = self._listener, None
         try:
             yield
@@ -71,24 +71,13 @@ class Patches:
             self._listener = listener
 
     def remove(self) -> None:
-        """Puts back what still stands; where somebody else wrapped ours since, that is left, and ours only passes through."""
+        """Restores the originals; where somebody else has wrapped ours since, that stays, and ours only passes calls on."""
         self._listener = None
-        for owner, name, original, replacement in reversed(self._replaced):
-            if getattr(owner, name) is replacement:
-                setattr(owner, name, original)
-        self._replaced.clear()
+        for patch in reversed(self._patches):
+            patch.remove()
 
-    def _replace(self, owner: Any, name: str, wrap: Callable[[Any, Hearer], Any]) -> None:
-        original = getattr(owner, name)
-        replacement = wrap(original, lambda: self._listener)
-        setattr(owner, name, replacement)
-        self._replaced.append((owner, name, original, replacement))
-
-
-def _backward(original: Any, hearer: Hearer) -> Any:
-    @functools.wraps(original)
-    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        listener = hearer()
+    def _call_backward(self, original: Callable[..., Any], /, tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        listener = self._listener
         if listener is None:
             return original(tensors, *args, **kwargs)
         listener.backward_begins(tensors)
@@ -97,35 +86,18 @@ def _backward(original: Any, hearer: Hearer) -> Any:
         finally:
             listener.backward_ended()
 
-    return backward
+    def _init_module(self, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
+        original(module, *args, **kwargs)
+        if (listener := self._listener) is not None:
+            listener.module_built(module, module_origin.find_build_line(module))
 
+    def _init_optimizer(self, original: Callable[..., Any], optimizer: Optimizer, /, *args: Any, **kwargs: Any) -> None:
+        original(optimizer, *args, **kwargs)
+        if (listener := self._listener) is not None:
+            listener.optimizer_built(optimizer, inspect.currentframe())
 
-def _module_init(original: Any, hearer: Hearer) -> Any:
-    @functools.wraps(original)
-    def init(self: nn.Module, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        if (listener := hearer()) is not None:
-            listener.module_born(self, module_origin.built_at(self))
-
-    return init
-
-
-def _optimizer_init(original: Any, hearer: Hearer) -> Any:
-    @functools.wraps(original)
-    def init(self: Optimizer, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        if (listener := hearer()) is not None:
-            listener.optimizer_built(self, inspect.currentframe())
-
-    return init
-
-
-def _scale(original: Any, hearer: Hearer) -> Any:
-    @functools.wraps(original)
-    def scale(self: Any, outputs: Any) -> Any:
-        scaled = original(self, outputs)
-        if isinstance(outputs, Tensor) and (listener := hearer()) is not None:
+    def _scale_loss(self, original: Callable[..., Any], scaler: Any, /, outputs: Any) -> Any:
+        scaled = original(scaler, outputs)
+        if isinstance(outputs, Tensor) and (listener := self._listener) is not None:
             listener.loss_scaled(scaled, outputs)
         return scaled
-
-    return scale

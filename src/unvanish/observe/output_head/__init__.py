@@ -1,1 +1,1 @@
-"""What is observed at a network's output: the loss that judges it, the targets, and how much was learned."""
+"""Measurements at a network's output: the criteria of the loss, targets, metrics, and a nearest-neighbour baseline."""

@@ -1,7 +1,7 @@
-"""Who hears a network's answers: its inputs, its outputs, and the criteria that judge them, step by step.
+"""Observes the inputs and outputs of networks and the losses computed of them, and measures each head at every sampled step.
 
-The last few outputs are held from the network's call to the next backward, and no longer than the sampled step: a difference made
-by hand keeps neither of its sides. Their graphs are not held.
+The last few outputs are held from the network's call to the next backward, and no longer than the sampled step: the graph of a
+difference written by hand saves neither of its operands. Their graphs are not held.
 """
 
 from __future__ import annotations
@@ -16,132 +16,128 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unvanish import source_location
-from unvanish.observe.head.criteria import Criterion, criteria, key_of
-from unvanish.observe.head.head_metrics import CLASSIFIERS, TargetMemory, class_dim, classes_of, judge
-from unvanish.observe.head.neighbours import Neighbours
+from unvanish.observe.output_head.criteria import Criterion, find_criteria, node_key
+from unvanish.observe.output_head.head_metrics import CLASSIFICATION, TargetStatistics, class_dim, class_labels, measure_head
+from unvanish.observe.output_head.neighbour_baseline import Neighbours
 from unvanish.observe.statistics import tensor_statistics
-from unvanish.observe.statistics.site_statistics import Capture
+from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.structure.model_index import ModelIndex
-from unvanish.record.reading import Axis
+from unvanish.record.quantities import Axis
 from unvanish.record.structure import Head
 
-MOST_CLASSES = 128  # an indicator of each; beyond that neighbours are not asked
-MOST_ANSWERS = 16  # columns of an amount that is one answer, not a picture
-MOST_TURNS = 4  # equal criteria of one loss that are told apart; a loop over time steps or episodes makes more
-MOST_OUTPUTS = 16  # the last ones since the last backward
+MAX_CLASSES = 128  # with more, no neighbour baseline is computed: it needs an indicator of each class
+MAX_TARGET_COLUMNS = 16  # columns of a regression target that is one answer, not an image
+MAX_OCCURRENCES = 4  # equal criteria of one loss that are told apart; a loop over time steps or episodes has more
+MAX_OUTPUTS = 16  # the last ones since the last backward
 
 
 @dataclass(slots=True)
-class HeadMemory:
-    """What was asked of one head, over the samples."""
+class HeadState:
+    """What is kept of one head from sample to sample."""
 
-    targets: TargetMemory = field(default_factory=TargetMemory)
+    targets: TargetStatistics = field(default_factory=TargetStatistics)
     neighbours: Neighbours = field(default_factory=Neighbours)
 
 
 class HeadObserver:
-    """Owner of what is remembered of the answers."""
+    """Writes the numbers of networks' inputs and of heads into the capture of a sampled step."""
 
-    def __init__(self, atlas: ModelIndex) -> None:
-        self._atlas = atlas
-        self._memories: dict[int, HeadMemory] = {}
+    def __init__(self, model_index: ModelIndex) -> None:
+        self._model_index = model_index
+        self._states: dict[int, HeadState] = {}
 
-    def called(self, capture: Capture, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """A network has run with gradients on."""
+    def record_call(self, capture: Capture, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Measures the input of a network that has run with gradients on, and keeps its outputs until the next backward."""
         if next(model.parameters(), None) is None:
             return
-        given = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        floating = [t for t in given if _plain(t)]
-        numbers = capture.inputs.setdefault(self._atlas.network(model, None), {"batch_size": 0.0})
-        if given:
-            numbers["batch_size"] += _examples(given[0])
+        inputs = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        floating = [t for t in inputs if tensor_statistics.is_measurable(t)]
+        numbers = capture.input_numbers.setdefault(self._model_index.network_index(model, None), {"batch_size": 0.0})
+        if inputs:
+            numbers["batch_size"] += _example_count(inputs[0])
         if floating and len(numbers) == 1 and floating[0].dim() > 0:
-            numbers |= tensor_statistics.input_numbers(floating[0].detach())
-        if len(floating) == 1 and len(given) == 1 and floating[0].dim() > 1:
-            capture.asked.append((len(floating[0]), tensor_statistics.subsample(floating[0].detach())))
-            del capture.asked[:-MOST_OUTPUTS]
+            numbers |= tensor_statistics.describe_input(floating[0].detach())
+        if len(floating) == 1 and len(inputs) == 1 and floating[0].dim() > 1:
+            capture.input_samples.append((len(floating[0]), tensor_statistics.subsample(floating[0].detach())))
+            del capture.input_samples[:-MAX_OUTPUTS]
         for tensor in pytree.tree_leaves(output):
             if isinstance(tensor, Tensor) and tensor.grad_fn is not None:
-                capture.outputs[key_of(tensor.grad_fn)] = tensor.detach()
-        for oldest in list(capture.outputs)[:-MOST_OUTPUTS]:
+                capture.outputs[node_key(tensor.grad_fn)] = tensor.detach()
+        for oldest in list(capture.outputs)[:-MAX_OUTPUTS]:
             del capture.outputs[oldest]
 
-    def loss(self, loss: Any, capture: Capture, frame: FrameType | None) -> None:
-        """`backward` is about to be called on a loss: whatever judges an output in it is taken in."""
+    def record_loss(self, loss: Any, capture: Capture, frame: FrameType | None) -> None:
+        """Measures the criteria in a loss, or in each loss of a sequence, on which `backward` is about to be called."""
         outputs, capture.outputs = capture.outputs, {}
-        asked, capture.asked = capture.asked, []
+        input_samples, capture.input_samples = capture.input_samples, []
         parts = [loss] if isinstance(loss, Tensor) else [t for t in loss if isinstance(t, Tensor)]
-        turns = Counter[Head]()
+        occurrences = Counter[Head]()
         with torch.no_grad():
             for part in parts:
-                for criterion in criteria(part, outputs):
-                    self._hear(criterion, turns, asked, capture, frame)
+                for criterion in find_criteria(part, outputs):
+                    self._observe(criterion, occurrences, input_samples, capture, frame)
 
-    def _hear(
+    def _observe(
         self,
         criterion: Criterion,
-        turns: Counter[Head],
-        asked: list[tuple[int, Tensor]],
+        occurrences: Counter[Head],
+        input_samples: list[tuple[int, Tensor]],
         capture: Capture,
         frame: FrameType | None,
     ) -> None:
         head = self._head_of(criterion, frame)
         if head is None:
             return
-        turn, turns[head] = turns[head], turns[head] + 1
-        if turn >= MOST_TURNS:
+        occurrence = occurrences[head]
+        occurrences[head] += 1
+        if occurrence >= MAX_OCCURRENCES:
             return
-        index = self._atlas.head(replace(head, turn=turn))
+        index = self._model_index.head_index(replace(head, turn=occurrence))
         if index is None:
             return
-        memory = self._memories.setdefault(index, HeadMemory())
-        numbers = judge(criterion, memory.targets)
-        answers = _answers(criterion)
-        rows = next((rows for count, rows in reversed(asked) if answers is not None and count == len(answers)), None)
-        if answers is not None and rows is not None:
-            stride = max(1, -(-len(answers) // tensor_statistics.EXAMPLES))
-            numbers |= memory.neighbours.meet(rows, answers[::stride].float())
-        capture.judged.setdefault(index, {}).update(numbers)
+        state = self._states.setdefault(index, HeadState())
+        numbers = measure_head(criterion, state.targets)
+        targets = _target_rows(criterion)
+        rows = next((rows for count, rows in reversed(input_samples) if targets is not None and count == len(targets)), None)
+        if targets is not None and rows is not None:
+            stride = max(1, -(-len(targets) // tensor_statistics.MAX_EXAMPLES))
+            numbers |= state.neighbours.update(rows, targets[::stride].float())
+        capture.head_numbers.setdefault(index, {}).update(numbers)
 
     def _head_of(self, criterion: Criterion, frame: FrameType | None) -> Head | None:
-        """The record of what a criterion judges; None where that is no network under observation."""
-        if criterion.kind == "pair" or not self._atlas.sizes[Axis.NETWORK]:
+        """The head that a criterion compares with its target; None where it belongs to no observed network."""
+        if criterion.kind == "pair" or not self._model_index.axis_lengths[Axis.NETWORK]:
             return None
-        way, judged = (
-            criterion.way,
-            next((t for t in (criterion.prediction, criterion.difference, criterion.target) if t is not None), None),
-        )
-        weight = self._atlas.index_of(way.weight) if way.weight is not None else None
-        if judged is None or (way.weight is not None and weight is None):
+        path = criterion.path
+        compared = next((t for t in (criterion.prediction, criterion.difference, criterion.target) if t is not None), None)
+        weight = self._model_index.known_parameter(path.weight) if path.weight is not None else None
+        if compared is None or (path.weight is not None and weight is None):
             return None
-        network = self._atlas.network_of(weight) if weight is not None else 0
-        dim = class_dim(judged) if criterion.kind in CLASSIFIERS else judged.dim() - 1
-        width = judged.shape[dim] if judged.dim() > 1 else 1
-        where = source_location.location(source_location.place(frame))
-        return Head(network, criterion.kind, way.squash, width, weight, way.softmax_extent, way.over_examples, location=where)
+        network = self._model_index.network_of(weight) if weight is not None else 0
+        dim = class_dim(compared) if criterion.kind in CLASSIFICATION else compared.dim() - 1
+        width = compared.shape[dim] if compared.dim() > 1 else 1
+        location = source_location.read_location(source_location.find_user_line(frame))
+        softmax = (path.softmax_extent, path.over_examples)
+        return Head(network, criterion.kind, path.activations, width, weight, *softmax, location=location)
 
 
-def _examples(given: Tensor) -> float:
-    """How many examples an input holds; a vector of floats is one."""
-    one = given.dim() == 0 or (given.dim() == 1 and given.is_floating_point())
-    return 1.0 if one else float(given.shape[0])
+def _example_count(inputs: Tensor) -> float:
+    """The number of examples in an input; a vector of floats is one."""
+    is_single = inputs.dim() == 0 or (inputs.dim() == 1 and inputs.is_floating_point())
+    return 1.0 if is_single else float(inputs.shape[0])
 
 
-def _plain(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.numel() > 0 and tensor.layout is torch.strided and not tensor.is_meta
-
-
-def _answers(criterion: Criterion) -> Tensor | None:
-    """One row for each example: an indicator of its class, or its amounts; None where an example has more than one answer."""
+def _target_rows(criterion: Criterion) -> Tensor | None:
+    """Targets of shape (examples, columns), an indicator of the class or values; None where an example has several answers."""
     target, prediction = criterion.target, criterion.prediction
     if target is None or prediction is None or not target.dim() or not target.numel() or criterion.comparisons > 1:
         return None
-    if criterion.kind in CLASSIFIERS:
+    if criterion.kind in CLASSIFICATION:
         width = prediction.shape[class_dim(prediction)]
-        classes, counted = classes_of(target, prediction)
-        if prediction.dim() != 2 or width > MOST_CLASSES or not width > 1:
+        labels, is_counted = class_labels(target, prediction)
+        if prediction.dim() != 2 or width > MAX_CLASSES or not width > 1:
             return None
-        places = torch.arange(width, device=classes.device)
-        return ((classes[:, None] == places) & counted[:, None]).float()
+        classes = torch.arange(width, device=labels.device)
+        return ((labels[:, None] == classes) & is_counted[:, None]).float()
     rows = target.reshape(target.shape[0], -1)
-    return rows if rows.shape[1] <= MOST_ANSWERS else None
+    return rows if rows.shape[1] <= MAX_TARGET_COLUMNS else None

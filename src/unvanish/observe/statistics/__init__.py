@@ -1,1 +1,1 @@
-"""What is computed of tensors on a sampled step: activations, gradients, parameters, updates, attention."""
+"""Statistics of a sampled step: of activations, gradients, parameters, updates and attention, and their packing into a reading."""

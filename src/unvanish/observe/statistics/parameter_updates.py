@@ -1,175 +1,149 @@
-"""What a step does to the parameters: norms of weight, gradient and the update really made. It reads, and never writes to them.
-
-The gradient is read just before the optimizer uses it, which works alike for accumulated, clipped, unscaled and sharded
-gradients; the update is the difference of the weights before and after.
-"""
+"""Statistics of one parameter at one step: norms of weight, gradient and update, and cosines between them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unvanish.observe.statistics import tensor_statistics
-from unvanish.observe.statistics.site_statistics import Capture, ParameterUpdate
-from unvanish.observe.structure.model_index import ModelIndex
+from unvanish.observe.statistics.tensor_statistics import Number, log10_rms, read_back, row_spreads
 
 # Of a larger parameter weight and update are measured on evenly spaced rows: 2**16 elements give the RMS to about 0.5 %.
 # The gradient is always read whole: of an embedding's, most rows may be zero.
 SNAPSHOT_ELEMENTS = 2**16
-# A direction is kept from sample to sample: of 2**13 elements the cosine of unrelated ones is within 0.02 of zero.
-DIRECTION_ELEMENTS = 2**13
-PRINT_ELEMENTS = 64
+FINGERPRINT_ELEMENTS = 64
 
 
-class GradientMemory:
-    """The direction of each parameter's gradient at the sample before, to tell whether gradients agree from batch to batch."""
+@dataclass(slots=True)
+class ParameterUpdate:
+    """One parameter at one step.
 
-    def __init__(self) -> None:
-        self._directions: dict[int, tuple[int, Tensor]] = {}
-        self._agreements: dict[int, tensor_statistics.Number] = {}
+    The gradient has `size` elements; weight and update are measured on `measured_size` of them. `matrix_sample` is a sample of
+    the weight's rows, None for vectors. `backward_gradient` is norm and number of elements of the gradient that the last backward
+    before the update left. `stale_norms` are the norms of the gradient's first elements: held from the step before, and used.
+    """
 
-    def agreement(self, index: int, gradient: Tensor, *, step: int) -> tensor_statistics.Number:
-        """Cosine between a gradient and the one of the sample before, over evenly spaced rows of a large one; NaN where either is
-        zero, or sparse: then it is of other rows each time. Asked twice at one step, it says the same twice."""
-        if index in self._directions and self._directions[index][0] == step:
-            return self._agreements[index]
-        self._agreements[index] = agreement = self._compared(index, gradient, step)
-        return agreement
-
-    def _compared(self, index: int, gradient: Tensor, step: int) -> tensor_statistics.Number:
-        if gradient.is_sparse:
-            return math.nan
-        sample = excerpt(tensor_statistics.dense(gradient), DIRECTION_ELEMENTS)
-        direction = torch.nn.functional.normalize(_by_largest(sample), dim=0)
-        _, before = self._directions.get(index, (0, None))
-        self._directions[index] = step, direction
-        if before is None or before.shape != direction.shape or before.device != direction.device:
-            return math.nan
-        cosine = torch.dot(before, direction)
-        known = (before.abs().amax() > 0) & (direction.abs().amax() > 0)
-        return tensor_statistics.number(torch.where(known, cosine, torch.full_like(cosine, math.nan)))
+    size: int
+    measured_size: int
+    weight_norm: Number = math.nan
+    gradient_norm: Number = math.nan
+    update_norm: Number = math.nan
+    matrix_sample: Tensor | None = None
+    gradient_agreement: Number = math.nan
+    gradient_along_weight: Number = math.nan
+    backward_gradient: tuple[Number, int] | None = None
+    stale_norms: tuple[Number, Number] = (math.nan, math.nan)
 
 
-class StaleWatch:
-    """Whether gradients had been cleared when backward began: the least that each parameter still held, over the backward calls
-    since its own last update."""
-
-    def __init__(self, atlas: ModelIndex) -> None:
-        self._atlas = atlas
-        self._held: dict[int, tensor_statistics.Number] = {}
-
-    def backward_begins(self) -> None:
-        """Looks at a few elements of every gradient that is there. Waits for no device."""
-        for parameter in self._atlas.living_parameters():
-            index = self._atlas.parameter(parameter)
-            if parameter.grad is None or parameter.grad.is_sparse:
-                self._held[index] = 0.0
-                continue
-            size = tensor_statistics.norm(parameter.grad.detach().reshape(-1)[:PRINT_ELEMENTS])
-            before = self._held.get(index)
-            self._held[index] = size if before is None else _least(before, size)
-
-    def held(self, index: int) -> tensor_statistics.Number:
-        """The norm of what a parameter still held, of its first elements."""
-        return self._held.get(index, math.nan)
-
-    def updated(self, index: int) -> None:
-        """The parameter has been updated: from here on its gradient belongs to the step before."""
-        self._held.pop(index, None)
-
-
-def _least(one: tensor_statistics.Number, other: tensor_statistics.Number) -> tensor_statistics.Number:
-    if isinstance(one, Tensor) or isinstance(other, Tensor):
-        return torch.minimum(torch.as_tensor(one), torch.as_tensor(other))
-    return min(one, other)
+def parameter_numbers(updates: Mapping[int, ParameterUpdate]) -> dict[int, dict[str, float]]:
+    """The numbers of each parameter by quantity name, read back from the device at once."""
+    columns = (
+        [u.weight_norm for u in updates.values()],
+        [u.gradient_norm for u in updates.values()],
+        [u.update_norm for u in updates.values()],
+        [u.gradient_agreement for u in updates.values()],
+        [u.gradient_along_weight for u in updates.values()],
+        [u.stale_norms[0] for u in updates.values()],
+        [u.stale_norms[1] for u in updates.values()],
+    )
+    values = iter(read_back([number for column in columns for number in column]))
+    weights, gradients, changes, agreements, alongs, held, used = ({i: next(values) for i in updates} for _ in columns)
+    result = {
+        i: {
+            "log10_weight_rms": log10_rms([weights[i]], [u.measured_size]),
+            "log10_weight_gradient_rms": log10_rms([gradients[i]], [u.size]),
+            "log10_update_rms": log10_rms([changes[i]], [u.measured_size]),
+            "gradient_agreement": agreements[i],
+            "gradient_along_weight": alongs[i],
+            "log10_stale_share": _log10_ratio(held[i], used[i]),
+        }
+        for i, u in updates.items()
+    }
+    samples = {i: u.matrix_sample for i, u in updates.items() if u.matrix_sample is not None}
+    for index, spread in zip(samples, row_spreads(list(samples.values())), strict=True):
+        result[index]["unit_spread"] = spread
+    return result
 
 
-class UpdateWatch:
-    """The parameters of one step, between the moment before the update and the moment after."""
-
-    def __init__(self, capture: Capture, atlas: ModelIndex, memory: GradientMemory, stale: StaleWatch) -> None:
-        self._capture = capture
-        self._atlas = atlas
-        self._memory = memory
-        self._stale = stale
-        self._before: dict[int, tuple[Tensor, Tensor]] = {}
-        self._without_gradient: set[int] = set()
-
-    def before(self, parameters: Iterable[Tensor]) -> None:
-        """Reads weights and gradients, and keeps a copy of the weights."""
-        for parameter in parameters:
-            if not parameter.requires_grad or parameter.is_meta or parameter.numel() == 0:
-                continue
-            index = self._atlas.parameter(parameter)
-            weight = excerpt(parameter.detach()).clone()
-            move = ParameterUpdate(parameter.numel(), weight.numel(), gradient=gradient_norm(parameter), sample=rows_of(weight))
-            move.weight = tensor_statistics.norm(weight)
-            move.left = self._capture.left.get(index)
-            if parameter.grad is not None:
-                move.along = along(weight, parameter.grad.detach())
-                move.agreement = self._memory.agreement(index, parameter.grad.detach(), step=self._capture.step)
-            if parameter.grad is not None and not parameter.grad.is_sparse:
-                used = tensor_statistics.norm(parameter.grad.detach().reshape(-1)[:PRINT_ELEMENTS])
-                move.stale = self._stale.held(index), used
-            self._capture.movements[index] = move
-            self._before[index] = (parameter, weight)
-            if parameter.grad is None:
-                self._without_gradient.add(index)
-
-    def after(self) -> None:
-        """Measures what became of the weights. Gradients that a closure made within the step are read now."""
-        for index, (parameter, earlier) in self._before.items():
-            move = self._capture.movements[index]
-            self._stale.updated(index)
-            move.update = tensor_statistics.norm(earlier.sub_(excerpt(parameter.detach())))
-            if parameter.grad is not None and index in self._without_gradient:
-                move.gradient = gradient_norm(parameter)
-        self._before.clear()
+def group_numbers(
+    learning_rates: Mapping[int, float], updates: Mapping[int, ParameterUpdate], group_of: Callable[[int], int | None]
+) -> dict[int, dict[str, float]]:
+    """The numbers of each optimizer group by quantity name: its learning rate, and the norm of the gradient that the optimizer used
+    over that which backward had left. `group_of` gives the group of a parameter's index."""
+    result: dict[int, dict[str, float]] = {group: {"learning_rate": rate} for group, rate in learning_rates.items()}
+    after_backward = {
+        i: u.backward_gradient for i, u in updates.items() if u.backward_gradient is not None and group_of(i) is not None
+    }
+    indices = list(after_backward)
+    used = dict(zip(indices, read_back([updates[i].gradient_norm for i in indices]), strict=True))
+    left = dict(zip(indices, read_back([after_backward[i][0] for i in indices]), strict=True))
+    for group in {group for i in indices if (group := group_of(i)) is not None}:
+        members = [i for i in indices if group_of(i) == group and not math.isnan(used[i] + left[i])]
+        sizes = [after_backward[i][1] for i in members]
+        log10_left, log10_used = log10_rms([left[i] for i in members], sizes), log10_rms([used[i] for i in members], sizes)
+        kept = log10_used - log10_left if math.isfinite(log10_left) else math.nan
+        result.setdefault(group, {})["log10_gradient_kept"] = kept
+    return result
 
 
-def along(weight: Tensor, gradient: Tensor) -> tensor_statistics.Number:
-    """Cosine between an excerpt of a weight and that of its gradient: of a penalty on the weight's size it is 1, of data about 0.
-    NaN where either is zero, sparse or complex."""
+def _log10_ratio(part: float, total: float) -> float:
+    """log10 of a ratio; -inf where only the part is zero, NaN where the total is zero or not finite."""
+    if math.isnan(part) or not total > 0 or math.isinf(total):
+        return math.nan
+    return math.log10(part / total) if part > 0 else -math.inf
+
+
+def gradient_weight_cosine(weight: Tensor, gradient: Tensor) -> Number:
+    """Cosine between selected rows of a weight and those of its gradient: 1 for a penalty on the weight's size, about 0 for data.
+
+    `weight` is already selected by `select_rows`. NaN where either is zero, the gradient is sparse, or they are complex.
+    """
     if gradient.is_sparse or weight.is_complex():
         return math.nan
-    w, g = _by_largest(weight), _by_largest(excerpt(gradient))
+    w, g = scale_by_largest(weight), scale_by_largest(select_rows(gradient))
     size = torch.linalg.vector_norm(w) * torch.linalg.vector_norm(g)
-    return tensor_statistics.number(torch.where(size > 0, torch.dot(w, g) / size, torch.full_like(size, math.nan)))
+    return tensor_statistics.to_number(torch.where(size > 0, torch.dot(w, g) / size, torch.full_like(size, math.nan)))
 
 
-def _by_largest(tensor: Tensor) -> Tensor:
-    """A tensor over its largest element, flat and float32: so that of a gradient of 1e-60 a direction is left."""
+def scale_by_largest(tensor: Tensor) -> Tensor:
+    """A tensor over its largest element, flat and float32: even a gradient of 1e-60 keeps its direction."""
     wide = tensor.reshape(-1).to(torch.promote_types(tensor.dtype, torch.float32))
     return (wide / wide.abs().amax().clamp_min(torch.finfo(wide.dtype).tiny)).float()
 
 
-def gradient_norm(parameter: Tensor) -> tensor_statistics.Number:
-    """The norm of the gradient that a parameter holds; NaN where it holds none, which is not the same as a zero one."""
-    return math.nan if parameter.grad is None else tensor_statistics.norm(parameter.grad.detach())
+def gradient_norm(parameter: Tensor) -> Number:
+    """The norm of the gradient that a parameter holds; NaN where it holds none, 0 where the gradient is zero."""
+    return math.nan if parameter.grad is None else tensor_statistics.euclidean_norm(parameter.grad.detach())
 
 
-def excerpt(weight: Tensor, most: int = SNAPSHOT_ELEMENTS) -> Tensor:
-    """Evenly spaced rows of a weight, at most so many elements where its rows allow it; a view."""
-    if weight.dim() == 0 or weight.numel() <= most:
+def select_rows(weight: Tensor, max_elements: int = SNAPSHOT_ELEMENTS) -> Tensor:
+    """A view of evenly spaced rows of a weight, with at most `max_elements` elements where its rows allow it."""
+    if weight.dim() == 0 or weight.numel() <= max_elements:
         return weight
-    return weight[:: -(-weight.numel() // most)]
+    return weight[:: -(-weight.numel() // max_elements)]
 
 
-def rows_of(weight: Tensor) -> Tensor | None:
-    """A sample of a weight matrix, to tell later whether its rows are copies of each other; None for vectors."""
+def sample_matrix(weight: Tensor) -> Tensor | None:
+    """A sample of a weight matrix of shape (rows, columns), from which `row_spreads` is computed; None for vectors."""
     if weight.dim() < 2 or weight.shape[0] < 2 or not weight.is_floating_point():
         return None
     return tensor_statistics.subsample(weight)
 
 
-def fingerprint(parameters: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """A few elements of each parameter, to tell later whether anybody changed it."""
-    return [(p, p.detach().reshape(-1)[:PRINT_ELEMENTS].clone()) for p in parameters]
+def first_elements(tensor: Tensor) -> Tensor:
+    """A flat view of the first FINGERPRINT_ELEMENTS elements."""
+    return tensor.detach().reshape(-1)[:FINGERPRINT_ELEMENTS]
 
 
-def has_changed(prints: Iterable[tuple[Tensor, Tensor]]) -> bool:
-    """Whether any parameter differs from its fingerprint. Waits for the device: asked only while no optimizer is known."""
-    return any(not torch.equal(p.detach().reshape(-1)[:PRINT_ELEMENTS], earlier) for p, earlier in prints)
+def take_fingerprint(parameters: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Each parameter with a copy of its first elements, from which `has_changed` tells whether it was updated."""
+    return [(parameter, first_elements(parameter).clone()) for parameter in parameters]
+
+
+def has_changed(fingerprint: Iterable[tuple[Tensor, Tensor]]) -> bool:
+    """Whether any parameter differs from its fingerprint. Synchronises with the device."""
+    return any(not torch.equal(first_elements(parameter), earlier) for parameter, earlier in fingerprint)

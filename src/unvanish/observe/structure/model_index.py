@@ -1,6 +1,6 @@
-"""The structure of the user's program as it becomes known: networks, sites, parameters, optimizer groups, with stable indices.
+"""Gives networks, sites, parameters, optimizer groups and heads of the user's program stable indices, as they become known.
 
-It holds modules and tensors weakly, so that nothing lives longer because it was watched.
+Modules and tensors are held weakly, so that observing prolongs no lifetime.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from torch.optim import Optimizer
 from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
 from unvanish import source_location
+from unvanish.network.unwrapping import unwrapped
 from unvanish.observe.structure import module_origin
-from unvanish.observe.structure.operation_kinds import unwrapped
-from unvanish.record.change import ModuleOrigin
-from unvanish.record.reading import Axis
+from unvanish.record.network_changes import ModuleOrigin
+from unvanish.record.quantities import Axis
 from unvanish.record.structure import Entry, Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
+from unvanish.source_location import FileLine
 
 # Parameters that belong to no module are listed under a network of this name.
-LOOSE = "parameters"
-MOST_HEADS = 64  # a head for each length of a sequence has no end
+UNOWNED = "parameters"
+MAX_HEADS = 64  # a loss of its own for each sequence length would otherwise add heads without end
 
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """What makes a site the same one at every step: an operation, its module, and its turn within that module's call."""
+    """Identifies a site at every step: the operation, its module's path, and how many equal operations came before it in that
+    module's call."""
 
     path: str
     op: str
@@ -39,40 +41,40 @@ class SiteKey:
 
 
 class ModelIndex:
-    """Owner of all indices. `anatomy()` is the record of what is known now; `changed` says whether it grew since."""
+    """Owner of all indices. `structure()` is the record of what is known now; `changed` says whether it grew since."""
 
     def __init__(self) -> None:
         self.changed = False
-        self.modules_born = False
+        self.has_modules = False
         self._networks: list[Network] = []
         self._sites: dict[tuple[int, SiteKey], int] = {}
         self._site_records: list[Site] = []
-        self._unformed: dict[int, Tensor] = {}
+        self._lazy_parameters: dict[int, Tensor] = {}
         self._parameters: list[Parameter] = []
         self._groups: list[OptimizerGroup] = []
         self._heads: list[Head] = []
-        self._network_of: Any = WeakIdKeyDictionary()  # root module, or a module called in its place -> index
+        self._network_of: Any = WeakIdKeyDictionary()  # root module, or the module that was called -> index
         self._paths: list[Any] = []  # for each network: module -> dotted path
         self._roots: list[weakref.ref[nn.Module] | None] = []
         self._parameter_of: Any = WeakTensorKeyDictionary()  # tensor -> index
         self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, indices of its groups)
         self._optimizer_count = 0
-        self._born: Any = WeakIdKeyDictionary()  # module -> place of the expression that built it
-        self._entries: list[tuple[tuple[str, int], dict[int, str], Any]] = []
+        self._build_lines: Any = WeakIdKeyDictionary()  # module -> line of the expression that built it
+        self._entries: list[tuple[FileLine, dict[int, str], Any]] = []
 
-    # What the program told us on the way
+    # Called while the program builds modules and optimizers
 
-    def born(self, module: nn.Module, place: tuple[str, int] | None) -> None:
-        """Takes note of a module under construction. Cost: a walk up the frames, about a microsecond each."""
-        self._born[module] = place
-        self.modules_born = True
+    def module_built(self, module: nn.Module, line: FileLine | None) -> None:
+        """Records a module under construction and the line that builds it."""
+        self._build_lines[module] = line
+        self.has_modules = True
 
     def optimizer_built(self, frame: FrameType | None) -> None:
-        """Takes note of how the frames that build an optimizer name the modules they can see: a change can enter there."""
+        """Records how the frames that build an optimizer name the modules in their scope: a change can enter the program there."""
         for user_frame in source_location.user_frames(frame):
             names: dict[int, str] = {}
             modules: Any = WeakIdKeyDictionary()
-            for name, module in module_origin.names_in(user_frame):
+            for name, module in module_origin.named_modules(user_frame):
                 names.setdefault(id(module), name)
                 modules[module] = True
             if names:
@@ -80,8 +82,8 @@ class ModelIndex:
 
     # Indices
 
-    def network(self, called: nn.Module, frame: FrameType | None) -> int:
-        """The index of the network that a call of `called` belongs to; its whole tree of parameters is taken in."""
+    def network_index(self, called: nn.Module, frame: FrameType | None) -> int:
+        """The index of the network that a call of `called` belongs to; all its parameters are registered with it."""
         known = self._network_of.get(called)
         if known is not None:
             return known
@@ -94,50 +96,50 @@ class ModelIndex:
         self._roots.append(weakref.ref(root))
         self._paths.append(_paths_in(root))
         entry = self._entry_of(root)
-        name = (entry.expression if entry else None) or module_origin.name_of(root, frame) or type(root).__name__.lower()
+        name = (entry.expression if entry else None) or module_origin.find_name(root, frame) or type(root).__name__.lower()
         self._networks.append(Network(name.removeprefix("self."), type(root).__name__, entry))
         for path, parameter in root.named_parameters():
-            self.parameter(parameter, network=index, name=path)
+            self.parameter_index(parameter, network=index, name=path)
         self.changed = True
         return index
 
-    def site(self, network: int, key: SiteKey, *, kind: str, order: int, module: nn.Module, frame: FrameType | None) -> int:
-        """The index of a site, which is written down when it is first seen. `frame` is where it was called from."""
+    def site_index(self, network: int, key: SiteKey, *, kind: str, order: int, module: nn.Module, frame: FrameType | None) -> int:
+        """The index of a site, registered at its first call. `frame` is the frame that called it."""
         known = self._sites.get((network, key))
         if known is not None:
             return known
         index = self._sites[network, key] = len(self._site_records)
-        built = None if key.functional and not _is_torchs(module) else self._born.get(module)
+        build_line = None if key.functional and not _is_torch_module(module) else self._build_lines.get(module)
         owned = tuple(
-            self.parameter(p, network=network, name=f"{key.path}.{name}".lstrip("."), registered=False)
+            self.parameter_index(p, network=network, name=f"{key.path}.{name}".lstrip("."), registered=False)
             for name, p in module.named_parameters(recurse=False)
             if not key.functional
         )
-        where = source_location.location(built or source_location.place(frame))
-        self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, where, owned, key.functional))
+        location = source_location.read_location(build_line or source_location.find_user_line(frame))
+        self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, location, owned, key.functional))
         self.changed = True
         return index
 
-    def parameter(self, tensor: Tensor, *, network: int | None = None, name: str = "", registered: bool = True) -> int:
-        """The index of a parameter; a new one is written down under the name given, or as a loose one."""
+    def parameter_index(self, tensor: Tensor, *, network: int | None = None, name: str = "", registered: bool = True) -> int:
+        """The index of a parameter; a new one is registered under `name`, or in the network of parameters without a module."""
         if network is None and tensor not in self._parameter_of:
-            self._take_in_owner(tensor)
+            self._register_owner(tensor)
         known = self._parameter_of.get(tensor)
         if known is not None:
             return known
         if network is None:
-            network = self._loose_network()
-            name = f"{LOOSE}.{sum(p.network == network for p in self._parameters)}"
+            network = self._unowned_network()
+            name = f"{UNOWNED}.{sum(p.network == network for p in self._parameters)}"
         index = self._parameter_of[tensor] = len(self._parameters)
         if is_lazy(tensor):
-            self._unformed[index] = tensor
+            self._lazy_parameters[index] = tensor
         shape = () if is_lazy(tensor) else tuple(tensor.shape)
         self._parameters.append(Parameter(network, name, shape, tensor.requires_grad, None, registered))
         self.changed = True
         return index
 
-    def optimizer(self, optimizer: Optimizer) -> int:
-        """The objective that an optimizer stands for: 0 for the first one that stepped, and so on. New groups are taken in."""
+    def objective_index(self, optimizer: Optimizer) -> int:
+        """The objective of an optimizer: 0 for the first one that stepped, and so on. New parameter groups are registered."""
         known = self._optimizers.get(optimizer)
         if known is None:
             known = self._optimizers[optimizer] = (self._optimizer_count, list[int]())
@@ -145,15 +147,15 @@ class ModelIndex:
         objective, groups = known
         for group in optimizer.param_groups[len(groups) :]:  # more may be added at any time, as layers are unfrozen
             groups.append(len(self._groups))
-            self._groups.append(OptimizerGroup(objective, type(optimizer).__name__, tuple(_settings(group))))
+            self._groups.append(OptimizerGroup(objective, type(optimizer).__name__, tuple(_numeric_settings(group))))
             for tensor in group["params"]:
-                index = self.parameter(tensor)
+                index = self.parameter_index(tensor)
                 self._parameters[index] = replace(self._parameters[index], group=groups[-1], trainable=tensor.requires_grad)
             self.changed = True
         return objective
 
     def learning_rates(self, optimizer: Optimizer) -> list[tuple[int, float]]:
-        """The present learning rate of every group of a known optimizer, as (group index, rate)."""
+        """The current learning rate of every group of a known optimizer, as pairs (group index, rate)."""
         _, groups = self._optimizers[optimizer]
         rates = [(index, group.get("lr")) for index, group in zip(groups, optimizer.param_groups, strict=True)]
         return [(index, float(rate)) for index, rate in rates if isinstance(rate, int | float)]
@@ -166,20 +168,19 @@ class ModelIndex:
         """The optimizer group that owns a parameter."""
         return self._parameters[index].group
 
-    def head(self, head: Head) -> int | None:
-        """The index of a head; a new one is written down, or has none where MOST_HEADS are known. Where it was called from is no
-        part of what makes it the same."""
+    def head_index(self, head: Head) -> int | None:
+        """The index of a head, whatever its location; a new one is registered, or gets None where MAX_HEADS are known."""
         for index, known in enumerate(self._heads):
             if replace(known, location=head.location) == head:
                 return index
-        if len(self._heads) == MOST_HEADS:
+        if len(self._heads) == MAX_HEADS:
             return None
         self._heads.append(head)
         self.changed = True
         return len(self._heads) - 1
 
-    def index_of(self, tensor: Tensor) -> int | None:
-        """The index of a parameter that is known; None for any other tensor."""
+    def known_parameter(self, tensor: Tensor) -> int | None:
+        """The index of a registered parameter; None for any other tensor."""
         return self._parameter_of.get(tensor)
 
     def network_of(self, index: int) -> int:
@@ -187,8 +188,8 @@ class ModelIndex:
         return self._parameters[index].network
 
     @property
-    def sizes(self) -> dict[Axis, int]:
-        """How many of each axis are known."""
+    def axis_lengths(self) -> dict[Axis, int]:
+        """How many entries of each axis are known."""
         return {
             Axis.SITE: len(self._site_records),
             Axis.PARAMETER: len(self._parameters),
@@ -202,21 +203,21 @@ class ModelIndex:
         """How many optimizers have stepped; at least one, since updates by hand are an objective too."""
         return max(1, self._optimizer_count)
 
-    def _form(self) -> None:
-        """Lazy parameters get their shape with their module's first call."""
-        for index, tensor in list(self._unformed.items()):
+    def _update_lazy_shapes(self) -> None:
+        """Fills in the shapes of lazy parameters, which they get at their module's first call."""
+        for index, tensor in list(self._lazy_parameters.items()):
             if not is_lazy(tensor):
                 self._parameters[index] = replace(self._parameters[index], shape=tuple(tensor.shape))
-                del self._unformed[index]
+                del self._lazy_parameters[index]
 
-    def anatomy(self) -> ModelStructure:
+    def structure(self) -> ModelStructure:
         """The record of all that is known."""
-        self._form()
+        self._update_lazy_shapes()
         known = (self._networks, self._site_records, self._parameters, self._groups, self._heads)
         return ModelStructure(*(tuple(each) for each in known))  # pyright: ignore[reportArgumentType]
 
-    def path_of(self, module: nn.Module, network: int, holder: nn.Module | None) -> str:
-        """The dotted path of `module` in its network. One that is not registered is named after its holder's attribute."""
+    def module_path(self, module: nn.Module, network: int, parent: nn.Module | None) -> str:
+        """The dotted path of `module` in its network. One that is not registered is named after its parent's attribute."""
         path = self._paths[network].get(module)
         root_ref = self._roots[network]
         if path is None and root_ref is not None and (root := root_ref()) is not None:
@@ -224,73 +225,75 @@ class ModelIndex:
             path = self._paths[network].get(module)
         if path is not None:
             return path
-        if holder is None or holder is module:
+        if parent is None or parent is module:
             return type(module).__name__.lower()
-        return f"{self.path_of(holder, network, None)}.{_attribute_of(module, holder)}".lstrip(".")
+        return f"{self.module_path(parent, network, None)}.{_find_attribute(module, parent)}".lstrip(".")
 
-    # What can be changed, and where
+    # Where a change can enter the program
 
-    def births(self, root: nn.Module) -> dict[str, Location | None]:
-        """The line of the user's source that built each module of a tree, by its path."""
-        return {path: source_location.location(self._born.get(module)) for path, module in root.named_modules()}
+    def build_locations(self, root: nn.Module) -> dict[str, Location | None]:
+        """The line of the user's source that built each module of `root`, by its path."""
+        return {path: source_location.read_location(self._build_lines.get(module)) for path, module in root.named_modules()}
 
-    def others(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
-        """The modules that the user's source built and that live outside of a tree."""
+    def outside_modules(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
+        """The living modules that the user's source built and that are no submodule of `root`."""
         inside = {id(module) for module in root.modules()}
         built = [
-            (module, source_location.location(place)) for module, place in list(self._born.items()) if id(module) not in inside
+            (module, source_location.read_location(line))
+            for module, line in list(self._build_lines.items())
+            if id(module) not in inside
         ]
-        return tuple(ModuleOrigin("", type(module).__name__, place) for module, place in built if place is not None)
+        return tuple(ModuleOrigin("", type(module).__name__, where) for module, where in built if where is not None)
 
     def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
-        """The known optimizers that own a parameter of a tree."""
-        mine = {id(parameter) for parameter in root.parameters()}
-        return tuple(o for o in self._optimizers.keys() if any(id(p) in mine for group in o.param_groups for p in group["params"]))  # noqa: SIM118
+        """The known optimizers that hold a parameter of `root`."""
+        owned = {id(parameter) for parameter in root.parameters()}
+        return tuple(o for o in self._optimizers.keys() if any(id(p) in owned for group in o.param_groups for p in group["params"]))  # noqa: SIM118
 
     def entry(self, called: nn.Module) -> Entry | None:
         """Where a change to the network that a module belongs to can enter the program."""
         known = self._network_of.get(called)
         return None if known is None else self._networks[known].entry
 
-    # How it is found out
+    # Search
 
     def _root_of(self, called: nn.Module) -> nn.Module:
-        """The top of the tree that a called module belongs to: callers may call `model.encoder` and never `model`."""
+        """The outermost module that contains `called`: a program may call `model.encoder` and never `model`."""
         module = unwrapped(called)
-        seen = {id(module)}
-        while (parent := self._parent_of(module)) is not None and id(parent) not in seen:
+        visited = {id(module)}
+        while (parent := self._parent_of(module)) is not None and id(parent) not in visited:
             module = parent
-            seen.add(id(module))
+            visited.add(id(module))
         return module
 
     def _parent_of(self, module: nn.Module) -> nn.Module | None:
         if self._network_of.get(module) is not None:
             return None
-        for candidate in list(self._born.keys()):
+        for candidate in list(self._build_lines.keys()):
             if unwrapped(candidate) is candidate and any(child is module for child in candidate.children()):
                 return candidate
         return None
 
-    def _take_in_owner(self, tensor: Tensor) -> None:
-        """Takes in the network that a parameter belongs to: an optimizer with a closure steps before any module runs."""
-        for module in list(self._born.keys()):
+    def _register_owner(self, tensor: Tensor) -> None:
+        """Registers the network that a parameter belongs to: an optimizer with a closure steps before any module runs."""
+        for module in list(self._build_lines.keys()):
             if any(own is tensor for own in module.parameters(recurse=False)):
-                self.network(module, None)
+                self.network_index(module, None)
                 return
 
     def _entry_of(self, root: nn.Module) -> Entry | None:
-        for place, names, modules in self._entries:
+        for line, names, modules in self._entries:
             for module in list(modules.keys()):
-                where = source_location.location(place)
-                if unwrapped(module) is root and where is not None:
-                    return Entry(where, names[id(module)])
+                location = source_location.read_location(line)
+                if unwrapped(module) is root and location is not None:
+                    return Entry(location, names[id(module)])
         return None
 
-    def _loose_network(self) -> int:
+    def _unowned_network(self) -> int:
         for index, network in enumerate(self._networks):
-            if network.name == LOOSE:
+            if network.name == UNOWNED:
                 return index
-        self._networks.append(Network(LOOSE, "Tensor"))
+        self._networks.append(Network(UNOWNED, "Tensor"))
         self._roots.append(None)
         self._paths.append(WeakIdKeyDictionary())
         return len(self._networks) - 1
@@ -303,7 +306,7 @@ def _paths_in(root: nn.Module) -> Any:
     return paths
 
 
-def _settings(group: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def _numeric_settings(group: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """The numeric settings of an optimizer group; pairs such as `betas` become beta1 and beta2."""
     for name, value in group.items():
         if name == "params":
@@ -315,8 +318,8 @@ def _settings(group: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield "beta2", float(value[1])
 
 
-def _attribute_of(module: nn.Module, holder: nn.Module) -> str:
-    for name, value in vars(holder).items():
+def _find_attribute(module: nn.Module, parent: nn.Module) -> str:
+    for name, value in vars(parent).items():
         if value is module:
             return name
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
@@ -326,5 +329,5 @@ def _attribute_of(module: nn.Module, holder: nn.Module) -> str:
     return type(module).__name__.lower()
 
 
-def _is_torchs(module: nn.Module) -> bool:
+def _is_torch_module(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.")

@@ -1,4 +1,4 @@
-"""How the user's program names a module, and where it built it. It reads frames and alters nothing."""
+"""Finds the variable by which the user's program names a module, and the line that built it, by reading Python frames."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any
 
 from torch import nn
 
-from unvanish.source_location import user_frames
+from unvanish.source_location import FileLine, user_frames
 
 
-def locals_of(frame: FrameType) -> dict[str, Any]:
+def copy_locals(frame: FrameType) -> dict[str, Any]:
     """A copy of the local variables of a frame.
 
-    Before Python 3.13 a function's frame keeps the snapshot that it makes for us: what the script deletes would live on
-    until that function ends. It is emptied, unless the script holds it too, by a call of `locals()`.
+    Before Python 3.13 a function's frame caches the snapshot that reading it makes: what the script deletes would live on until
+    that function ends. The snapshot is emptied, unless the script holds it too, by a call of `locals()`.
     """
     snapshot = frame.f_locals
-    names = dict(snapshot)
-    ours_alone = sys.getrefcount(snapshot) == 3  # the frame's, ours, and the one passed to getrefcount
-    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED and ours_alone:
+    variables = dict(snapshot)
+    is_unshared = sys.getrefcount(snapshot) == 3  # the frame's, the one here, and the argument of getrefcount
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED and is_unshared:
         snapshot.clear()
-    return names
+    return variables
 
 
-def built_at(module: nn.Module) -> tuple[str, int] | None:
+def find_build_line(module: nn.Module) -> FileLine | None:
     """File and line of the expression that is building `module`: the first user frame outside its own `__init__` chain."""
     for frame in user_frames(inspect.currentframe()):
         code = frame.f_code
-        inside = code.co_name == "__init__" and code.co_varnames and locals_of(frame).get(code.co_varnames[0]) is module
-        if not inside:
+        is_own_init = code.co_name == "__init__" and code.co_varnames and copy_locals(frame).get(code.co_varnames[0]) is module
+        if not is_own_init:
             return code.co_filename, frame.f_lineno
     return None
 
 
-def names_in(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that a frame names, with the expression that does: locals, attributes of `self`, globals that its code uses."""
-    variables = locals_of(frame)
+def named_modules(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
+    """The modules in scope of a frame, as (expression, module): locals, attributes of `self`, globals that its code uses."""
+    variables = copy_locals(frame)
     for name, value in variables.items():
         if isinstance(value, nn.Module):
             yield name, value
@@ -53,13 +53,13 @@ def names_in(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
             yield name, value
 
 
-def name_of(module: nn.Module, frame: FrameType | None) -> str | None:
+def find_name(module: nn.Module, frame: FrameType | None) -> str | None:
     """The expression by which the user's frames, innermost first, name `module`; "self" and private names last."""
     fallback = None
     for user_frame in user_frames(frame):
-        names = [name for name, value in names_in(user_frame) if value is module]
-        others = [name for name in names if name != "self"]
-        if others:
-            return min(others, key=lambda name: name.startswith("_"))
+        names = [name for name, value in named_modules(user_frame) if value is module]
+        specific = [name for name in names if name != "self"]
+        if specific:
+            return min(specific, key=lambda name: name.startswith("_"))
         fallback = "self" if names else fallback
     return fallback
