@@ -1,4 +1,4 @@
-"""A watched training is traced once, before its first update, and never notices."""
+"""The first step of a watched training is examined before the first update, without changing the training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.workflows.watch import trace
 
 
 class Talkative(nn.Module):
@@ -56,7 +55,7 @@ def trained(model: nn.Module, steps: int = 4, **keywords: float) -> list[float]:
     return losses
 
 
-def test_training_and_what_it_prints_are_as_without_the_look(capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_and_its_output_are_as_without_the_examination(capsys: pytest.CaptureFixture[str]) -> None:
     results: list[tuple[list[float], dict[str, Tensor], Tensor, int, str]] = []
     for watched in (False, True):
         torch.manual_seed(3)
@@ -68,19 +67,19 @@ def test_training_and_what_it_prints_are_as_without_the_look(capsys: pytest.Capt
         else:
             losses = trained(model, scale=0.5)
         results.append((losses, model.state_dict(), torch.get_rng_state(), model.calls, capsys.readouterr().out))
-    (plain, weights, state, calls, said), (seen, *others) = results
-    assert seen == plain
+    (losses, weights, state, calls, printed), (watched_losses, *others) = results
+    assert watched_losses == losses
     assert all(torch.equal(weights[name], others[0][name]) for name in weights)
     assert torch.equal(state, others[1])
-    assert (calls, said) == tuple(others[2:])
+    assert (calls, printed) == tuple(others[2:])
 
 
-def test_the_look_is_the_trace_of_the_network_before_its_first_update() -> None:
+def test_the_examination_is_the_trace_of_the_network_before_its_first_update() -> None:
     torch.manual_seed(0)
     layers = [layer for _ in range(8) for layer in (nn.Linear(6, 6), nn.Sigmoid())]
     model = nn.Sequential(*layers, nn.Linear(6, 3)).double()
     wide = INPUTS.double()
-    expected = trace(model, wide, LABELS)
+    expected = unvanish.trace(model, wide, LABELS)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with unvanish.watch(model) as run:
         for _ in range(3):
@@ -88,18 +87,18 @@ def test_the_look_is_the_trace_of_the_network_before_its_first_update() -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    seen = run.run.examination
-    assert seen is not None
-    assert seen.prediction is not None
-    assert seen.flow.total == pytest.approx(expected.total, abs=1e-12)
-    assert seen.flow.log10_source_rms == pytest.approx(expected.log10_source_rms, abs=1e-12)
-    assert seen.flow.shares("op") == pytest.approx(expected.shares("op"), abs=1e-12)
-    assert math.isfinite(seen.flow.total)
-    assert seen.flow.loss_ops == ()
-    assert seen.flops == 2 * len(INPUTS) * (36 * (2 + 7 * 3) + 18 * 3)  # the first layer sends no gradient on
+    examination = run.run.examination
+    assert examination is not None
+    assert examination.prediction is not None
+    assert examination.flow.total == pytest.approx(expected.total, abs=1e-12)
+    assert examination.flow.log10_source_rms == pytest.approx(expected.log10_source_rms, abs=1e-12)
+    assert examination.flow.shares("op") == pytest.approx(expected.shares("op"), abs=1e-12)
+    assert math.isfinite(examination.flow.total)
+    assert examination.flow.loss_ops == ()
+    assert examination.flops == 2 * len(INPUTS) * (36 * (2 + 7 * 3) + 18 * 3)  # the first layer sends no gradient on
 
 
-def test_a_network_that_cannot_be_copied_is_watched_without_a_look() -> None:
+def test_a_network_that_cannot_be_copied_is_watched_without_an_examination() -> None:
     model = Stateful()
     with unvanish.watch(model) as run:
         trained(model)
@@ -108,23 +107,23 @@ def test_a_network_that_cannot_be_copied_is_watched_without_a_look() -> None:
     assert run.run.facts.faults == ()
 
 
-def test_of_two_networks_the_one_that_got_a_gradient_first_is_looked_at() -> None:
+def test_of_two_networks_the_one_with_the_first_gradient_is_examined() -> None:
     torch.manual_seed(0)
-    critic, maker = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), nn.Linear(2, 4)
-    optimizers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (critic, maker)]
-    with unvanish.watch(critic, maker) as run:
+    critic, generator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), nn.Linear(2, 4)
+    optimizers = [torch.optim.SGD(network.parameters(), lr=0.1) for network in (critic, generator)]
+    with unvanish.watch(critic, generator) as run:
         for _ in range(3):
-            made = maker(torch.randn(5, 2))
+            fake = generator(torch.randn(5, 2))
             for optimizer, sign in zip(optimizers, (1.0, -1.0), strict=True):
                 optimizer.zero_grad()
-                (sign * critic(made if sign < 0 else made.detach()).mean()).backward()
+                (sign * critic(fake if sign < 0 else fake.detach()).mean()).backward()
                 optimizer.step()
-    seen = run.run.examination
-    assert seen is not None
-    assert [op.op for op in seen.flow.ops] == ["linear", "relu", "linear"]
+    examination = run.run.examination
+    assert examination is not None
+    assert [op.op for op in examination.flow.ops] == ["linear", "relu", "linear"]
 
 
-def test_mixed_precision_is_looked_at_in_the_precision_that_the_step_had() -> None:
+def test_mixed_precision_is_examined_in_the_precision_of_the_step() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -135,10 +134,10 @@ def test_mixed_precision_is_looked_at_in_the_precision_that_the_step_had() -> No
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    seen = run.run.examination
-    assert seen is not None
-    assert {"linear", "tanh"} <= {op.op for op in seen.flow.ops}
-    assert math.isfinite(seen.flow.total)
+    examination = run.run.examination
+    assert examination is not None
+    assert {"linear", "tanh"} <= {op.op for op in examination.flow.ops}
+    assert math.isfinite(examination.flow.total)
 
 
 class Lazy(nn.Module):
@@ -157,12 +156,12 @@ def test_lazy_layers_are_watched_and_have_their_shapes_in_the_record() -> None:
     with unvanish.watch() as run:
         trained(Lazy())
     assert run.run.facts.faults == ()
-    shapes = {p.name: p.shape for p in run.run.anatomy.parameters}
+    shapes = {p.name: p.shape for p in run.run.structure.parameters}
     assert shapes["body.weight"] == (8, 8)
     assert shapes["head.weight"] == (3, 8)
 
 
-def test_layers_made_of_bare_parameters_are_found_by_the_trace() -> None:
+def test_layers_made_of_bare_parameters_are_traced() -> None:
     class Bare(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""What a trace should find, by plain autograd: the gradient's size at the target over that which the loss hands to the outputs."""
+"""The gradient's size at outputs, target and parameters by plain autograd, to compare traces with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from networks import Subject
+from network_cases import NetworkCase
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from unvanish.record.flow import GradientFlow
+from unvanish.record.gradient_flow import GradientFlow
 from unvanish.tracing import trace
 
 
 @dataclass(frozen=True)
-class Sizes:
+class AutogradSizes:
     """log10 RMS of the gradient at the outputs, at the target and at every parameter."""
 
     source: float
@@ -32,7 +32,7 @@ def log10_rms(*tensors: Tensor) -> float:
     return math.log10(largest) + 0.5 * math.log10(float((values / largest).square().mean())) if largest else -math.inf
 
 
-def naive(subject: Subject, to: str | None = None) -> Sizes:
+def sizes_by_autograd(case: NetworkCase, to: str | None = None) -> AutogradSizes:
     """In two steps: the loss alone down to detached outputs, then the network alone."""
     reached: list[Tensor] = []
 
@@ -43,18 +43,18 @@ def naive(subject: Subject, to: str | None = None) -> Sizes:
         reached.append(leaf)
         return leaf.clone()
 
-    inputs = pytree.tree_map(fresh, subject.inputs)
-    subject.model.zero_grad()
-    outputs = subject.model(**inputs) if isinstance(inputs, dict) else subject.model(inputs)
+    inputs = pytree.tree_map(fresh, case.inputs)
+    case.model.zero_grad()
+    outputs = case.model(**inputs) if isinstance(inputs, dict) else case.model(inputs)
     parts = pytree.tree_leaves(outputs)
     ends = [part.detach().requires_grad_() for part in parts]
     remaining = iter(ends)
-    subject.loss(pytree.tree_map(lambda _: next(remaining), outputs)).backward()
+    case.loss(pytree.tree_map(lambda _: next(remaining), outputs)).backward()
     torch.autograd.backward(parts, [end.grad for end in ends])
-    targets = reached if to is None else [subject.model.get_parameter(to)]
-    own = {name: log10_rms(*gradients([parameter])) for name, parameter in subject.model.named_parameters()}
-    sizes = Sizes(log10_rms(*gradients(ends)), log10_rms(*gradients(targets)), own)
-    subject.model.zero_grad()
+    targets = reached if to is None else [case.model.get_parameter(to)]
+    own = {name: log10_rms(*gradients([parameter])) for name, parameter in case.model.named_parameters()}
+    sizes = AutogradSizes(log10_rms(*gradients(ends)), log10_rms(*gradients(targets)), own)
+    case.model.zero_grad()
     return sizes
 
 
@@ -62,11 +62,11 @@ def gradients(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.grad for tensor in tensors if tensor.grad is not None]
 
 
-def traced(subject: Subject, to: str | None = None) -> GradientFlow:
-    return trace(subject.model, subject.inputs, subject.loss, to=to)
+def trace_case(case: NetworkCase, to: str | None = None) -> GradientFlow:
+    return trace(case.model, case.inputs, case.loss, to=to)
 
 
-def head_sum(flow: GradientFlow) -> float:
+def sum_of_loss_terms(flow: GradientFlow) -> float:
     """The terms of the loss, added up."""
     ops = sum(op.decades + op.size for op in flow.loss_ops)
     return ops + sum(j.split + j.interference for j in flow.loss_junctions) + flow.loss_ends

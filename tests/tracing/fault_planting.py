@@ -1,4 +1,4 @@
-"""Plants a fault in a network and asks a trace for it: a factor on what one operation gives back, or on its gradient alone."""
+"""Plants a fault in a network and traces it: a factor on the output of one operation, or on its gradient alone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from unvanish.record.flow import FlowOp, GradientFlow
+from unvanish.record.gradient_flow import FlowOp, GradientFlow
 from unvanish.tracing import trace
 
 if TYPE_CHECKING:
-    from networks import Subject
+    from network_cases import NetworkCase
 
 FACTORS = (0.1, 10.0)
 BRANCH_FACTOR = 30.0
-WHOLE = 1.0 - 1e-6  # visits from which on no path leads around an operation
-SEEN = 0.5  # visits below which a fault is out of sight: most of the gradient goes around it, and no parameter has it on its way
+FULL_VISITS = 1.0 - 1e-6  # visits from which on no path leads around an operation
+MIN_VISITS = (
+    0.5  # visits below which a fault is out of sight: most of the gradient goes around it, and no parameter has it on its way
+)
 # One call of a loop is a starved branch with no parameter of its own: there, faults are planted in modules, so at every step.
 LOOPS = frozenset({"rnn by hand"})
 BRANCHES = {
@@ -31,12 +33,12 @@ BRANCHES = {
     "post-norm transformer": "linear2",
 }
 
-Plant = Callable[["Subject"], AbstractContextManager[Any]]
+Plant = Callable[["NetworkCase"], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One fault and what the trace made of it: the decades of the planted operation and those of the largest other one.
+class FaultTrial:
+    """One planted fault and its trace: the decades of the planted operation and those of the largest other one.
 
     `unseen` counts the places drawn before, which no target's gradient has to pass.
     """
@@ -51,7 +53,7 @@ class Trial:
     unseen: int = 0
 
     @property
-    def found(self) -> bool:
+    def is_first(self) -> bool:
         return abs(self.planted) > abs(self.rival_decades)
 
 
@@ -79,7 +81,7 @@ class Fault:
         return Planted.apply(result, 1.0 if self.silent else self.factor, self.factor)
 
 
-class InCall(TorchFunctionMode):
+class FaultInCall(TorchFunctionMode):
     """Plants a fault in the call with that number among those which make a gradient-carrying tensor outside torch's own modules."""
 
     def __init__(self, fault: Fault | None, number: int = -1) -> None:
@@ -101,9 +103,9 @@ class InCall(TorchFunctionMode):
 
 
 @contextmanager
-def in_call(model: nn.Module, fault: Fault | None, number: int = -1) -> Iterator[InCall]:
-    """An `InCall` that knows when a leaf module runs."""
-    mode = InCall(fault, number)
+def fault_in_call(model: nn.Module, fault: Fault | None, number: int = -1) -> Iterator[FaultInCall]:
+    """An `FaultInCall` that knows when a leaf module runs."""
+    mode = FaultInCall(fault, number)
 
     def start(*_: Any) -> None:
         mode.inside, mode.names = 0, []
@@ -115,7 +117,9 @@ def in_call(model: nn.Module, fault: Fault | None, number: int = -1) -> Iterator
         mode.inside -= 1
 
     handles = [
-        hook for leaf in leaves(model).values() for hook in (leaf.register_forward_pre_hook(begin), leaf.register_forward_hook(end))
+        hook
+        for leaf in leaf_modules(model).values()
+        for hook in (leaf.register_forward_pre_hook(begin), leaf.register_forward_hook(end))
     ]
     handles += [model.register_forward_pre_hook(start, prepend=True), model.register_forward_hook(begin)]  # the loss is left out
     try:
@@ -127,7 +131,7 @@ def in_call(model: nn.Module, fault: Fault | None, number: int = -1) -> Iterator
 
 
 @contextmanager
-def in_module(module: nn.Module, fault: Fault) -> Iterator[None]:
+def fault_in_module(module: nn.Module, fault: Fault) -> Iterator[None]:
     handle = module.register_forward_hook(lambda _module, _args, output: fault.on(output))
     try:
         yield
@@ -135,7 +139,7 @@ def in_module(module: nn.Module, fault: Fault) -> Iterator[None]:
         handle.remove()
 
 
-def leaves(model: nn.Module) -> dict[str, nn.Module]:
+def leaf_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Modules that torch wrote and that no module of the network's own is in."""
     return {
         path: module
@@ -146,62 +150,62 @@ def leaves(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def places(name: str, subject: Subject) -> list[tuple[str, Callable[[Fault], AbstractContextManager[Any]]]]:
+def fault_places(name: str, case: NetworkCase) -> list[tuple[str, Callable[[Fault], AbstractContextManager[Any]]]]:
     """Everywhere a fault can be planted in a network: leaf modules that are called, and calls of functions."""
-    model = subject.model
-    with in_call(model, None) as counted:
-        flow = trace(model, subject.inputs, subject.loss)
+    model = case.model
+    with fault_in_call(model, None) as counted:
+        flow = trace(model, case.inputs, case.loss)
     called = {op.path for op in flow.ops}
-    modules = [(path, lambda fault, m=m: in_module(m, fault)) for path, m in leaves(model).items() if path in called]
+    modules = [(path, lambda fault, m=m: fault_in_module(m, fault)) for path, m in leaf_modules(model).items() if path in called]
     if name in LOOPS:
         return modules
-    return modules + [(f"{call} #{i}", lambda fault, i=i: in_call(model, fault, i)) for i, call in enumerate(counted.names)]
+    return modules + [(f"{call} #{i}", lambda fault, i=i: fault_in_call(model, fault, i)) for i, call in enumerate(counted.names)]
 
 
-def planted_in(flow: GradientFlow) -> list[FlowOp]:
+def planted_operations(flow: GradientFlow) -> list[FlowOp]:
     return [op for op in flow.ops if op.op == "planted"]
 
 
-def judged(name: str, place: str, factor: float, flow: GradientFlow) -> Trial:
+def compare_with_rival(name: str, place: str, factor: float, flow: GradientFlow) -> FaultTrial:
     """Whether the planted operation comes first among the operations of a flow."""
-    planted = max(planted_in(flow), key=lambda op: abs(op.decades))
+    planted = max(planted_operations(flow), key=lambda op: abs(op.decades))
     rival = max((op for op in flow.ops if op.op != "planted"), key=lambda op: abs(op.decades))
-    return Trial(name, place, factor, flow.target, planted.decades, f"{rival.label} ({rival.op})", rival.decades)
+    return FaultTrial(name, place, factor, flow.target, planted.decades, f"{rival.label} ({rival.op})", rival.decades)
 
 
-def nearest(subject: Subject) -> GradientFlow:
+def trace_nearest_target(case: NetworkCase) -> GradientFlow:
     """The flow to the input or, where a way leads around the fault, to the last parameter whose gradient has to pass it."""
-    flow = trace(subject.model, subject.inputs, subject.loss)
-    passed = [op.visits for op in planted_in(flow)]
-    if not passed or max(passed) >= WHOLE:
+    flow = trace(case.model, case.inputs, case.loss)
+    passed = [op.visits for op in planted_operations(flow)]
+    if not passed or max(passed) >= FULL_VISITS:
         return flow
     best, most = flow, max(passed)
-    for parameter in reversed([name for name, _ in subject.model.named_parameters()]):
-        behind = trace(subject.model, subject.inputs, subject.loss, to=parameter)
-        visits = max((op.visits for op in planted_in(behind)), default=0.0)
+    for parameter in reversed([name for name, _ in case.model.named_parameters()]):
+        behind = trace(case.model, case.inputs, case.loss, to=parameter)
+        visits = max((op.visits for op in planted_operations(behind)), default=0.0)
         if visits > most:
             best, most = behind, visits
-        if most >= WHOLE:
+        if most >= FULL_VISITS:
             break
     return best
 
 
-def trial(name: str, subject: Subject, draw: random.Random, *, silent: bool) -> Trial:
+def run_trial(name: str, case: NetworkCase, draw: random.Random, *, silent: bool) -> FaultTrial:
     """A factor of 0.1 or 10 at a random place that the gradient of some target has to pass."""
-    everywhere = places(name, subject)
+    everywhere = fault_places(name, case)
     for unseen in range(len(everywhere)):
         place, plant = everywhere.pop(draw.randrange(len(everywhere)))
         factor = draw.choice(FACTORS)
         with plant(Fault(factor, silent)):
-            flow = nearest(subject)
-        if max((op.visits for op in planted_in(flow)), default=0.0) >= SEEN:
-            return replace(judged(name, place, factor, flow), unseen=unseen)
+            flow = trace_nearest_target(case)
+        if max((op.visits for op in planted_operations(flow)), default=0.0) >= MIN_VISITS:
+            return replace(compare_with_rival(name, place, factor, flow), unseen=unseen)
     raise AssertionError(f"no place in {name} is in sight")
 
 
-def branch_trial(name: str, subject: Subject, draw: random.Random) -> Trial:
-    """A factor of 30 on the last layer of a residual branch, seen from the input."""
-    ends = [path for path, module in subject.model.named_modules() if path.endswith(BRANCHES[name]) and not any(module.children())]
+def run_branch_trial(name: str, case: NetworkCase, draw: random.Random) -> FaultTrial:
+    """A factor of 30 on the last layer of a residual branch, traced to the input."""
+    ends = [path for path, module in case.model.named_modules() if path.endswith(BRANCHES[name]) and not any(module.children())]
     place = draw.choice(ends)
-    with in_module(subject.model.get_submodule(place), Fault(BRANCH_FACTOR, silent=True)):
-        return judged(name, place, BRANCH_FACTOR, trace(subject.model, subject.inputs, subject.loss))
+    with fault_in_module(case.model.get_submodule(place), Fault(BRANCH_FACTOR, silent=True)):
+        return compare_with_rival(name, place, BRANCH_FACTOR, trace(case.model, case.inputs, case.loss))

@@ -1,4 +1,4 @@
-"""Networks of every kind that a trace has to add up on: small, in float64, each with inputs and a loss."""
+"""Small networks of every kind in float64, each with inputs, a loss and the name of an early parameter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
-class Subject:
+class NetworkCase:
     """A network, what it is called with, its loss, and a parameter far from the loss."""
 
     model: nn.Module
@@ -22,22 +22,22 @@ class Subject:
     early: str
 
 
-def _classes(shape: tuple[int, ...], early: str, *layers: nn.Module | nn.Sequential) -> Subject:
+def _classification(shape: tuple[int, ...], early: str, *layers: nn.Module | nn.Sequential) -> NetworkCase:
     model = layers[0] if len(layers) == 1 else nn.Sequential(*layers)
     targets = torch.randint(0, 5, (shape[0],))
-    return Subject(model, torch.randn(shape), lambda outputs: F.cross_entropy(outputs, targets), early)
+    return NetworkCase(model, torch.randn(shape), lambda outputs: F.cross_entropy(outputs, targets), early)
 
 
-def mlp() -> Subject:
+def mlp() -> NetworkCase:
     hidden = [layer for _ in range(6) for layer in (nn.Linear(16, 16), nn.Sigmoid())]
-    return _classes((8, 16), "0.weight", *hidden, nn.Linear(16, 5))
+    return _classification((8, 16), "0.weight", *hidden, nn.Linear(16, 5))
 
 
-def vgg() -> Subject:
+def vgg() -> NetworkCase:
     def stage(channels: int, out: int) -> list[nn.Module]:
         return [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), nn.Conv2d(out, out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
 
-    return _classes((4, 3, 8, 8), "0.weight", *stage(3, 8), *stage(8, 12), nn.Flatten(), nn.Linear(48, 5))
+    return _classification((4, 3, 8, 8), "0.weight", *stage(3, 8), *stage(8, 12), nn.Flatten(), nn.Linear(48, 5))
 
 
 class Block(nn.Module):
@@ -52,9 +52,9 @@ class Block(nn.Module):
         return F.relu(x + self.norms[1](self.second(inner)))
 
 
-def resnet(*, normed: bool) -> Subject:
+def resnet(*, normed: bool) -> NetworkCase:
     blocks = [Block(8, normed=normed) for _ in range(4)]
-    return _classes(
+    return _classification(
         (4, 3, 8, 8), "0.weight", nn.Conv2d(3, 8, 3, padding=1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
     )
 
@@ -92,13 +92,13 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-def unet() -> Subject:
+def unet() -> NetworkCase:
     x = torch.randn(2, 3, 8, 8)
     target = torch.randn(2, 1, 8, 8)
-    return Subject(UNet(), x, lambda outputs: F.mse_loss(outputs, target), "down.0.weight")
+    return NetworkCase(UNet(), x, lambda outputs: F.mse_loss(outputs, target), "down.0.weight")
 
 
-class Encoder(nn.Module):
+class EncoderNetwork(nn.Module):
     def __init__(self, *, norm_first: bool) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True, norm_first=norm_first)
@@ -109,11 +109,11 @@ class Encoder(nn.Module):
         return self.head(self.encoder(x).mean(1))
 
 
-def encoder(*, norm_first: bool) -> Subject:
-    return _classes((4, 6, 16), "encoder.layers.0.linear1.weight", Encoder(norm_first=norm_first))
+def encoder(*, norm_first: bool) -> NetworkCase:
+    return _classification((4, 6, 16), "encoder.layers.0.linear1.weight", EncoderNetwork(norm_first=norm_first))
 
 
-class Recurrent(nn.Module):
+class RecurrentClassifier(nn.Module):
     def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
         super().__init__()
         self.body = kind(4, 8, batch_first=True, **options)
@@ -123,11 +123,11 @@ class Recurrent(nn.Module):
         return self.head(self.body(x)[0][:, -1])
 
 
-def recurrent(kind: type[nn.RNNBase], **options: Any) -> Subject:
-    return _classes((4, 12, 4), "body.weight_hh_l0", Recurrent(kind, **options))
+def recurrent(kind: type[nn.RNNBase], **options: Any) -> NetworkCase:
+    return _classification((4, 12, 4), "body.weight_hh_l0", RecurrentClassifier(kind, **options))
 
 
-class Unrolled(nn.Module):
+class LoopByHand(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.enter, self.again, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 5)
@@ -139,11 +139,11 @@ class Unrolled(nn.Module):
         return self.head(state)
 
 
-def unrolled() -> Subject:
-    return _classes((4, 12, 4), "again.weight", Unrolled())
+def unrolled() -> NetworkCase:
+    return _classification((4, 12, 4), "again.weight", LoopByHand())
 
 
-class Shared(nn.Module):
+class SharedWeights(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.same, self.act, self.head = nn.Linear(16, 16), nn.ELU(), nn.Linear(16, 5)
@@ -165,7 +165,7 @@ class Halving(torch.autograd.Function):
         return gradients[0] * ctx.factor, None, gradients[1]
 
 
-class Custom(nn.Module):
+class CustomFunction(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.head = nn.Linear(16, 16), nn.Linear(16, 5)
@@ -175,7 +175,7 @@ class Custom(nn.Module):
         return self.head(torch.tanh(a) + b)
 
 
-class InPlace(nn.Module):
+class InPlaceOperations(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 5)
@@ -201,7 +201,7 @@ class Checkpointed(nn.Module):
         return self.head(x)
 
 
-class TwoEnds(nn.Module):
+class TwoInputsAndOutputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.left, self.right, self.head = nn.Linear(6, 8), nn.Linear(10, 8), nn.Linear(8, 5)
@@ -211,21 +211,21 @@ class TwoEnds(nn.Module):
         return {"logits": self.head(hidden), "hidden": hidden}
 
 
-def two_ends() -> Subject:
+def two_ends() -> NetworkCase:
     targets = torch.randint(0, 5, (4,))
 
     def loss(outputs: dict[str, Tensor]) -> Tensor:
         return F.cross_entropy(outputs["logits"], targets) + 0.1 * outputs["hidden"].square().mean()
 
-    return Subject(TwoEnds(), {"a": torch.randn(4, 6), "b": torch.randn(4, 10)}, loss, "left.weight")
+    return NetworkCase(TwoInputsAndOutputs(), {"a": torch.randn(4, 6), "b": torch.randn(4, 10)}, loss, "left.weight")
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {
+CASES: dict[str, Callable[[], NetworkCase]] = {
     "mlp": mlp,
     "vgg": vgg,
     "resnet": lambda: resnet(normed=False),
     "resnet with batch norm": lambda: resnet(normed=True),
-    "densenet": lambda: _classes((2, 3, 6, 6), "layers.0.weight", Dense()),
+    "densenet": lambda: _classification((2, 3, 6, 6), "layers.0.weight", Dense()),
     "u-net": unet,
     "post-norm transformer": lambda: encoder(norm_first=False),
     "pre-norm transformer": lambda: encoder(norm_first=True),
@@ -234,22 +234,22 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "gru": lambda: recurrent(nn.GRU),
     "rnn": lambda: recurrent(nn.RNN),
     "rnn by hand": unrolled,
-    "shared weights": lambda: _classes((4, 16), "same.weight", Shared()),
-    "custom function": lambda: _classes((4, 16), "first.weight", Custom()),
-    "in-place operations": lambda: _classes((4, 16), "first.weight", InPlace()),
-    "checkpoints": lambda: _classes((4, 16), "stages.0.0.weight", Checkpointed(reentrant=False)),
-    "reentrant checkpoints": lambda: _classes((4, 16), "stages.0.0.weight", Checkpointed(reentrant=True)),
+    "shared weights": lambda: _classification((4, 16), "same.weight", SharedWeights()),
+    "custom function": lambda: _classification((4, 16), "first.weight", CustomFunction()),
+    "in-place operations": lambda: _classification((4, 16), "first.weight", InPlaceOperations()),
+    "checkpoints": lambda: _classification((4, 16), "stages.0.0.weight", Checkpointed(reentrant=False)),
+    "reentrant checkpoints": lambda: _classification((4, 16), "stages.0.0.weight", Checkpointed(reentrant=True)),
     "several inputs and outputs": two_ends,
 }
 
 
-def subject(name: str, *, seed: int = 0) -> Subject:
+def build_case(name: str, *, seed: int = 0) -> NetworkCase:
     """The network of that name, in float64, from that seed."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return SUBJECTS[name]()
+            return CASES[name]()
     finally:
         torch.set_default_dtype(before)

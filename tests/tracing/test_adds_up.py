@@ -1,4 +1,4 @@
-"""Every trace is exact: its total is what plain autograd says, and its terms add up to it, on networks of every kind."""
+"""The total of a trace is that of plain autograd, and its terms add up to it, on networks of every kind."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from autograd_oracle import log10_rms, sizes_by_autograd, sum_of_loss_terms, trace_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive import head_sum, log10_rms, naive, traced
-from networks import SUBJECTS, subject
+from network_cases import CASES, build_case
 from torch import Tensor, nn
 
-from unvanish.record.flow import GROUPINGS
+from unvanish.record.gradient_flow import GROUPINGS
 from unvanish.tracing import trace
 
 EXACT = 1e-10
@@ -21,23 +21,23 @@ CHAINS = ("mlp", "vgg", "checkpoints", "reentrant checkpoints")
 
 
 @pytest.mark.parametrize("to", ["input", "parameter"])
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", CASES)
 def test_total_is_that_of_plain_autograd_and_the_terms_add_up_to_it(name: str, to: str) -> None:
-    case = subject(name)
+    case = build_case(name)
     target = case.early if to == "parameter" else None
-    flow, expected = traced(case, target), naive(case, target)
+    flow, expected = trace_case(case, target), sizes_by_autograd(case, target)
     assert flow.target == (target or "input")
     assert flow.log10_source_rms == pytest.approx(expected.source, abs=EXACT)
     assert flow.log10_target_rms == pytest.approx(expected.target, abs=EXACT)
     assert flow.total == pytest.approx(expected.target - expected.source, abs=EXACT)
     for by in GROUPINGS:
         assert sum(flow.shares(by).values()) == pytest.approx(flow.total, abs=EXACT), by
-    assert head_sum(flow) == pytest.approx(flow.log10_source_rms, abs=EXACT)
+    assert sum_of_loss_terms(flow) == pytest.approx(flow.log10_source_rms, abs=EXACT)
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", CASES)
 def test_splits_are_never_negative_and_visits_are_shares(name: str) -> None:
-    flow = traced(subject(name))
+    flow = trace_case(build_case(name))
     for junction in flow.junctions + flow.loss_junctions:
         assert junction.split >= 0.0
         assert junction.parts > 1
@@ -45,19 +45,19 @@ def test_splits_are_never_negative_and_visits_are_shares(name: str) -> None:
         assert 0.0 <= op.visits <= 1.0 + EXACT
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", CASES)
 def test_parameters_have_the_gradients_of_plain_autograd(name: str) -> None:
-    case = subject(name)
-    flow, expected = traced(case), naive(case)
+    case = build_case(name)
+    flow, expected = trace_case(case), sizes_by_autograd(case)
     assert {p.name: p.log10_gradient_rms for p in flow.parameters} == pytest.approx(expected.parameters, abs=EXACT)
-    for found, parameter in zip(flow.parameters, case.model.parameters(), strict=True):
-        assert found.shape == tuple(parameter.shape)
-        assert found.log10_rms == pytest.approx(log10_rms(parameter), abs=EXACT)
+    for measured, parameter in zip(flow.parameters, case.model.parameters(), strict=True):
+        assert measured.shape == tuple(parameter.shape)
+        assert measured.log10_rms == pytest.approx(log10_rms(parameter), abs=EXACT)
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_on_a_chain_an_operation_takes_its_plain_gain(name: str) -> None:
-    flow = traced(subject(name))
+    flow = trace_case(build_case(name))
     assert not flow.junctions
     for op in flow.ops:
         assert op.visits == 1.0
@@ -66,8 +66,8 @@ def test_on_a_chain_an_operation_takes_its_plain_gain(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mlp", "vgg"])
 def test_on_a_chain_the_gains_are_those_of_gradients_kept_layer_by_layer(name: str) -> None:
-    case = subject(name)
-    flow = traced(case)
+    case = build_case(name)
+    flow = trace_case(case)
     steps = [case.inputs.clone().requires_grad_()]
     for layer in case.model:
         steps.append(layer(steps[-1]))
@@ -85,11 +85,11 @@ def test_on_a_chain_the_gains_are_those_of_gradients_kept_layer_by_layer(name: s
 @settings(max_examples=8, deadline=None)
 @given(size=st.floats(-30.0, 30.0), sign=st.sampled_from([1.0, -1.0]))
 def test_a_factor_on_the_loss_shifts_the_source_and_leaves_every_share(name: str, size: float, sign: float) -> None:
-    case = subject(name)
-    plain = traced(case)
+    case = build_case(name)
+    plain = trace_case(case)
     scaled = trace(case.model, case.inputs, lambda outputs: case.loss(outputs) * (sign * 10.0**size))
     assert scaled.log10_source_rms - plain.log10_source_rms == pytest.approx(size, abs=1e-9)
-    assert head_sum(scaled) == pytest.approx(scaled.log10_source_rms, abs=1e-9)
+    assert sum_of_loss_terms(scaled) == pytest.approx(scaled.log10_source_rms, abs=1e-9)
     for by in GROUPINGS:
         assert scaled.shares(by) == pytest.approx(plain.shares(by), abs=1e-9)
 
@@ -108,14 +108,14 @@ def test_a_factor_in_the_network_takes_exactly_its_own_decades(place: int, size:
     assert flow.shares("op")[f"{place}:mul"] == pytest.approx(size, abs=1e-9)
 
 
-def test_two_looks_give_the_same_flow() -> None:
+def test_two_traces_give_the_same_flow() -> None:
     for name in ("resnet with batch norm", "pre-norm transformer", "stacked bidirectional lstm"):
-        case = subject(name)
-        assert traced(case) == traced(case)
+        case = build_case(name)
+        assert trace_case(case) == trace_case(case)
 
 
 def test_targets_stand_for_the_usual_loss() -> None:
-    case = subject("mlp")
+    case = build_case("mlp")
     classes = torch.randint(0, 5, (8,))
     values = torch.randn(8, 5, dtype=torch.float64)
     for targets, loss in (
@@ -128,7 +128,7 @@ def test_targets_stand_for_the_usual_loss() -> None:
 
 
 def test_an_output_that_the_loss_ignores_changes_nothing() -> None:
-    case = subject("several inputs and outputs")
+    case = build_case("several inputs and outputs")
     flow = trace(case.model, case.inputs, lambda outputs: outputs["logits"].square().sum())
     x = {name: value.clone().requires_grad_() for name, value in case.inputs.items()}
     outputs = case.model(**x)

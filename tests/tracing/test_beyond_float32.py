@@ -1,4 +1,4 @@
-"""Gradients of any size are measured, in the network's own dtype: against float64, mpmath where that fails too, and exactly."""
+"""Gradients of any size in the network's own dtype, against float64, and mpmath where that fails too."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import mpmath
 import pytest
 import torch
 import torch.nn.functional as F
-from naive import log10_rms, naive
-from networks import Subject
+from autograd_oracle import log10_rms, sizes_by_autograd
+from network_cases import NetworkCase
 from torch import Tensor, nn
 
-from unvanish.record.flow import GROUPINGS
+from unvanish.record.gradient_flow import GROUPINGS
 from unvanish.tracing import trace
 
 WIDTH = 8
@@ -59,12 +59,12 @@ def batch() -> Tensor:
     return torch.randn(16, WIDTH, generator=torch.Generator().manual_seed(2))
 
 
-def doubled(model: nn.Sequential, x: Tensor) -> Subject:
-    return Subject(copy.deepcopy(model).double(), x.double(), lambda outputs: F.cross_entropy(outputs, CLASSES), "0.weight")
+def doubled(model: nn.Sequential, x: Tensor) -> NetworkCase:
+    return NetworkCase(copy.deepcopy(model).double(), x.double(), lambda outputs: F.cross_entropy(outputs, CLASSES), "0.weight")
 
 
 @pytest.mark.parametrize("to", [None, "0.weight"])
-def test_sigmoid_chains_of_any_depth_lie_on_one_line(to: str | None) -> None:
+def test_the_total_of_sigmoid_networks_is_linear_in_the_depth(to: str | None) -> None:
     depths = (10, 50, 200, 1000)
     totals = []
     for depth in depths:
@@ -78,19 +78,19 @@ def test_sigmoid_chains_of_any_depth_lie_on_one_line(to: str | None) -> None:
 
 
 @pytest.mark.parametrize(("activation", "depth"), [(nn.Sigmoid, 50), (nn.Sigmoid, 200), (nn.Tanh, 300), (nn.ReLU, 20), (Wave, 40)])
-def test_float32_networks_measure_what_float64_says(activation: type[nn.Module], depth: int) -> None:
+def test_float32_networks_have_the_totals_of_float64(activation: type[nn.Module], depth: int) -> None:
     """Beyond the range of float32 at either end. ReLU is shallow here, since units at its kink flip with the dtype."""
     model, x = deep(depth, activation), batch()
     if activation is Wave:  # chaotic: the dtype's rounding would grow to another trajectory
         model = model.double()
         x = x.double()
     for to in (None, "0.weight"):
-        flow, expected = trace(model, x, CLASSES, to=to), naive(doubled(model, x), to)
+        flow, expected = trace(model, x, CLASSES, to=to), sizes_by_autograd(doubled(model, x), to)
         assert abs(flow.total) > 6.0
         assert flow.total == pytest.approx(expected.target - expected.source, abs=2e-4)
 
 
-def test_a_chain_beyond_float64_is_what_mpmath_says() -> None:
+def test_a_gradient_beyond_float64_equals_that_of_mpmath() -> None:
     """400 sigmoid layers of width 3: 1e-353, which no float holds; mpmath's exponents have no end."""
     depth = 400
     torch.manual_seed(3)
@@ -123,7 +123,7 @@ def test_a_chain_beyond_float64_is_what_mpmath_says() -> None:
         (torch.float64, 1e100, 5),
     ],
 )
-def test_known_factors_are_found_in_every_dtype(dtype: torch.dtype, each: float, times: int) -> None:
+def test_known_factors_are_measured_in_every_dtype(dtype: torch.dtype, each: float, times: int) -> None:
     chain = nn.Sequential(*(Times(1.0, each) for _ in range(times)))
     flow = trace(chain, torch.randn(4, 4, dtype=dtype), lambda outputs: outputs.float().sum())
     assert flow.total == pytest.approx(times * math.log10(each), abs=0.05 if dtype is torch.bfloat16 else 1e-4)
@@ -147,19 +147,19 @@ def test_a_gradient_of_1e_300_is_measured_beside_one_of_ordinary_size() -> None:
     assert trace(model, x, lambda outputs: outputs.sum()).total == pytest.approx(0.0, abs=1e-9)
     starved = trace(model, x, lambda outputs: outputs.sum(), to="inner.weight")
     model.throttle = Times(1.0, 1.0)
-    fed = trace(model, x, lambda outputs: outputs.sum(), to="inner.weight")
-    assert starved.total - fed.total == pytest.approx(-300.0, abs=1e-9)
+    inputs_batch = trace(model, x, lambda outputs: outputs.sum(), to="inner.weight")
+    assert starved.total - inputs_batch.total == pytest.approx(-300.0, abs=1e-9)
     assert starved.shares("op")["throttle:uneven"] == pytest.approx(-300.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_networks_measure_what_float64_says(dtype: torch.dtype) -> None:
+def test_half_precision_networks_have_the_totals_of_float64(dtype: torch.dtype) -> None:
     """The weights are rounded first, so only the arithmetic differs: three digits a layer in bfloat16."""
     depth = 30
     model = deep(depth).to(dtype)
     x = batch().to(dtype)
     flow = trace(model, x, lambda outputs: F.cross_entropy(outputs.float(), CLASSES))
-    expected = naive(doubled(model, x))
+    expected = sizes_by_autograd(doubled(model, x))
     assert flow.dtype == str(dtype).removeprefix("torch.")
     assert expected.target < -20.0
     assert flow.total == pytest.approx(expected.target - expected.source, abs=0.05)
@@ -187,8 +187,8 @@ def test_single_gradients_keep_their_sizes_in_the_parameters() -> None:
     model, x = deep(100), batch()
     flow = trace(model, x, CLASSES)
     case = doubled(model, x)
-    expected = naive(case).parameters
+    expected = sizes_by_autograd(case).parameters
     assert log10_rms(case.model[0].weight) == pytest.approx(flow.parameters[0].log10_rms, abs=1e-6)
     assert flow.parameters[0].log10_gradient_rms < -70.0
-    for found in flow.parameters:
-        assert found.log10_gradient_rms == pytest.approx(expected[found.name], abs=1e-4)
+    for measured in flow.parameters:
+        assert measured.log10_gradient_rms == pytest.approx(expected[measured.name], abs=1e-4)

@@ -1,4 +1,4 @@
-"""What one step takes, against counts made by hand: a product of (m, k) and (k, n) takes 2 m k n."""
+"""Floating point operations of a step against counts by hand: a product of (m, k) and (k, n) takes 2 m k n."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unvanish.tracing.flops import step_flops
-from unvanish.tracing.inputs_and_loss import Arguments
+from unvanish.tracing.inputs_and_loss import CallArguments
 
 B, T, E, H = 3, 5, 8, 6  # batch, steps, features in, features out
 GATES = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4}
@@ -22,7 +22,7 @@ def flops(model: nn.Module, *inputs: Tensor) -> int | None:
     model.train()
     outputs = model(*inputs)
     first = outputs[0] if isinstance(outputs, tuple) else outputs
-    return step_flops(model, Arguments(inputs, {}), {0: torch.ones_like(first)})
+    return step_flops(model, CallArguments(inputs, {}), {0: torch.ones_like(first)})
 
 
 class Attention(nn.Module):
@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
 
 class FromFunction(nn.Module):
-    """A network whose forward pass is given."""
+    """A network with the forward pass of a function."""
 
     def __init__(self, module: nn.Module, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ COUNTS: dict[str, tuple[nn.Module, tuple[int, ...], int]] = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_a_step_takes_what_was_counted_by_hand(name: str) -> None:
+def test_the_operations_of_a_step_are_those_counted_by_hand(name: str) -> None:
     net, shape, expected = COUNTS[name]
     assert flops(net, torch.randn(shape)) == expected
 
@@ -98,11 +98,11 @@ def test_a_step_takes_what_was_counted_by_hand(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_recurrence_takes_its_products_at_every_step(kind: type[nn.RNNBase], dtype: torch.dtype) -> None:
     rows = GATES[kind] * H
-    whole = 3 * 2 * B * T * rows * (E + H)
+    fused = 3 * 2 * B * T * rows * (E + H)
     # A fused kernel computes every gradient; step by step, nobody asks for those of the input and of the first state.
-    by_steps = whole - 2 * B * T * rows * E - 2 * B * rows * H
-    found = flops(kind(E, H, batch_first=True).to(dtype), torch.randn(B, T, E, dtype=dtype))
-    assert found == by_steps or (kind is nn.LSTM and dtype is torch.float32 and found == whole)
+    by_steps = fused - 2 * B * T * rows * E - 2 * B * rows * H
+    counted = flops(kind(E, H, batch_first=True).to(dtype), torch.randn(B, T, E, dtype=dtype))
+    assert counted == by_steps or (kind is nn.LSTM and dtype is torch.float32 and counted == fused)
 
 
 def test_a_cell_that_is_called_at_every_step_takes_as_much_as_the_recurrence() -> None:
@@ -117,7 +117,7 @@ def test_counting_leaves_gradients_buffers_random_state_and_inputs_as_they_were(
     grads = [parameter.grad.clone() for parameter in net.parameters() if parameter.grad is not None]
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     state = torch.get_rng_state()
-    assert step_flops(net, Arguments((inputs,), {}), {0: torch.ones(B, H)}) == 2 * PRODUCT
+    assert step_flops(net, CallArguments((inputs,), {}), {0: torch.ones(B, H)}) == 2 * PRODUCT
     assert all(torch.equal(a, b.grad) for a, b in zip(grads, net.parameters(), strict=True) if b.grad is not None)
     assert all(torch.equal(before[name], buffer) for name, buffer in net.named_buffers())
     assert torch.equal(torch.get_rng_state(), state)
@@ -128,16 +128,16 @@ def test_a_network_that_cannot_run_twice_has_no_count() -> None:
         def forward(self, x: Tensor) -> Tensor:
             raise RuntimeError("once is enough")
 
-    assert step_flops(Once(), Arguments((torch.randn(B, E),), {}), {0: torch.ones(B, E)}) is None
+    assert step_flops(Once(), CallArguments((torch.randn(B, E),), {}), {0: torch.ones(B, E)}) is None
 
 
-def test_a_look_loads_neither_the_compiler_nor_symbolic_algebra() -> None:
+def test_retracing_loads_neither_the_compiler_nor_symbolic_algebra() -> None:
     program = """
 import sys, torch
 from torch import nn
-from unvanish.tracing import look_again
+from unvanish.tracing import retrace_step
 net, inputs = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), torch.ones(3, 4)
-print(look_again(net, (inputs,), {}, {0: torch.ones(3, 2)}, (), lambda path: None).flops)
+print(retrace_step(net, (inputs,), {}, {0: torch.ones(3, 2)}, (), lambda path: None).flops)
 print(sorted({"sympy", "torch._dynamo"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

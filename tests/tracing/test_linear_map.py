@@ -1,4 +1,4 @@
-"""The Jacobian as a linear map, seen through its spectrum: which layer, which example, what it leaves alone and refuses."""
+"""The Jacobian as a linear map, by its spectrum: choice of layer and example, state left unchanged, refusals."""
 
 from __future__ import annotations
 
@@ -8,53 +8,55 @@ import random
 import numpy as np
 import pytest
 import torch
-from spectra import chain, dense, logs, seeded
+from spectrum_oracles import deep_network, log10_values, seeded, singular_values_by_autograd
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, weight_norm
 
 from unvanish.errors import TraceError, UsageError
-from unvanish.tracing.jacobian import singular_values as spectrum_room
+from unvanish.tracing.jacobian import singular_values
 from unvanish.tracing.jacobian.singular_values import jacobian_spectrum
 
 
-def test_inner_layers_are_seen_before_what_follows_writes_into_them() -> None:
+def test_the_output_of_a_layer_is_taken_before_an_in_place_operation_changes_it() -> None:
     seeded()
     model, x = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)), torch.randn(1, 6)
-    found = jacobian_spectrum(model, x, layer="0")
-    assert (found.layer, found.rows) == ("0", 6)
-    assert logs(found) == pytest.approx(torch.linalg.svdvals(model[0].weight.double()).flip(0).log10().tolist(), abs=1e-9)
+    spectrum = jacobian_spectrum(model, x, layer="0")
+    assert (spectrum.layer, spectrum.rows) == ("0", 6)
+    assert log10_values(spectrum) == pytest.approx(
+        torch.linalg.svdvals(model[0].weight.double()).flip(0).log10().tolist(), abs=1e-9
+    )
 
 
 def test_each_example_of_a_batch_has_its_own_jacobian() -> None:
-    model, x = chain(nn.Tanh, depth=3, width=10), torch.randn(5, 10)
+    model, x = deep_network(nn.Tanh, depth=3, width=10), torch.randn(5, 10)
     for example in (0, 3, -1):
-        assert logs(jacobian_spectrum(model, x, example=example)) == pytest.approx(
-            dense(model, x[example]).log10().tolist(), abs=1e-6
+        assert log10_values(jacobian_spectrum(model, x, example=example)) == pytest.approx(
+            singular_values_by_autograd(model, x[example]).log10().tolist(), abs=1e-6
         )
 
 
 @pytest.mark.parametrize("after", [0, 20])
-def test_examples_that_batch_normalisation_couples_stay_in_their_batch(after: int) -> None:
+def test_with_batch_normalisation_the_other_examples_of_the_batch_are_held(after: int) -> None:
     """Also where so little arrives behind it that the outputs alone would not tell."""
     seeded()
-    model = nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.Flatten(), chain(nn.Sigmoid, depth=after, width=12))
+    model = nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.Flatten(), deep_network(nn.Sigmoid, depth=after, width=12))
     x = torch.randn(6, 2, 4)
-    found = jacobian_spectrum(model, x, example=2)
+    spectrum = jacobian_spectrum(model, x, example=2)
     double = copy.deepcopy(model).double()
     block = torch.autograd.functional.jacobian(double, x.double())[2, :, 2].reshape(12, 8)
     values = torch.linalg.svdvals(block).flip(0)
-    assert found.log10_largest == pytest.approx(values[-1].log10().item(), abs=1e-9)
-    whole = jacobian_spectrum(model, x, example=None)
-    assert (whole.rows, whole.columns) == (72, 48)
+    assert spectrum.log10_largest == pytest.approx(values[-1].log10().item(), abs=1e-9)
+    whole_batch = jacobian_spectrum(model, x, example=None)
+    assert (whole_batch.rows, whole_batch.columns) == (72, 48)
 
 
-def test_named_arguments_and_several_inputs_are_taken() -> None:
+def test_keyword_arguments_and_several_inputs_are_accepted() -> None:
     class Gate(nn.Module):
         def forward(self, x: Tensor, *, gate: Tensor) -> tuple[Tensor, None]:
             return x * gate, None
 
     gate = torch.tensor([[1.0, 10.0, 100.0], [1.0, 1.0, 1.0]])
-    assert logs(jacobian_spectrum(Gate(), {"x": torch.randn(2, 3), "gate": gate})) == pytest.approx([0.0, 1.0, 2.0])
+    assert log10_values(jacobian_spectrum(Gate(), {"x": torch.randn(2, 3), "gate": gate})) == pytest.approx([0.0, 1.0, 2.0])
     assert jacobian_spectrum(nn.Bilinear(4, 3, 5), (torch.randn(1, 4), torch.randn(1, 3))).columns == 4
 
 
@@ -95,7 +97,9 @@ def test_weight_normalised_networks_can_be_copied() -> None:
     seeded()
     model, x = weight_norm(nn.Linear(5, 5)), torch.randn(1, 5)
     model(x)
-    assert logs(jacobian_spectrum(model, x)) == pytest.approx(torch.linalg.svdvals(model.weight).flip(0).log10().tolist(), abs=1e-5)
+    assert log10_values(jacobian_spectrum(model, x)) == pytest.approx(
+        torch.linalg.svdvals(model.weight).flip(0).log10().tolist(), abs=1e-5
+    )
 
 
 class FixedPrecision(nn.Module):
@@ -106,10 +110,10 @@ class FixedPrecision(nn.Module):
 
 
 def test_networks_that_cannot_run_in_float64_run_in_their_own_precision(monkeypatch) -> None:
-    found = jacobian_spectrum(FixedPrecision(), torch.zeros(1, 4))
-    assert (found.dtype, found.log10_largest) == ("float32", pytest.approx(0.0, abs=1e-6))
-    assert found.log10_floor > -7.0
-    monkeypatch.setattr(spectrum_room, "SMALL_SIDE", 0)
+    spectrum = jacobian_spectrum(FixedPrecision(), torch.zeros(1, 4))
+    assert (spectrum.dtype, spectrum.log10_largest) == ("float32", pytest.approx(0.0, abs=1e-6))
+    assert spectrum.log10_floor > -7.0
+    monkeypatch.setattr(singular_values, "MAX_EXACT_SIDE", 0)
     assert jacobian_spectrum(FixedPrecision(), torch.zeros(1, 4)).log10_largest == pytest.approx(0.0, abs=1e-6)
 
 
@@ -151,17 +155,17 @@ class Cubed(nn.Module):
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_forward_mode_steps_in_where_there_is_no_second_derivative(large: bool, monkeypatch) -> None:
+def test_forward_mode_replaces_a_missing_second_derivative(large: bool, monkeypatch) -> None:
     if large:
-        monkeypatch.setattr(spectrum_room, "SMALL_SIDE", 0)
-    found = jacobian_spectrum(Cubed(Twofold), torch.tensor([[1.0, 2.0, 3.0]]))
-    assert (10**found.log10_smallest, 10**found.log10_largest) == pytest.approx((3.0, 27.0))
+        monkeypatch.setattr(singular_values, "MAX_EXACT_SIDE", 0)
+    spectrum = jacobian_spectrum(Cubed(Twofold), torch.tensor([[1.0, 2.0, 3.0]]))
+    assert (10**spectrum.log10_smallest, 10**spectrum.log10_largest) == pytest.approx((3.0, 27.0))
 
 
 def test_without_any_second_derivative_small_jacobians_still_have_a_spectrum(monkeypatch) -> None:
-    found = jacobian_spectrum(Cubed(Once), torch.tensor([[1.0, 2.0, 3.0]]))
-    assert (10**found.log10_smallest, 10**found.log10_largest) == pytest.approx((3.0, 27.0))
-    monkeypatch.setattr(spectrum_room, "SMALL_SIDE", 0)
+    spectrum = jacobian_spectrum(Cubed(Once), torch.tensor([[1.0, 2.0, 3.0]]))
+    assert (10**spectrum.log10_smallest, 10**spectrum.log10_largest) == pytest.approx((3.0, 27.0))
+    monkeypatch.setattr(singular_values, "MAX_EXACT_SIDE", 0)
     with pytest.raises(TraceError, match="neither a second nor a forward derivative"):
         jacobian_spectrum(Cubed(Once), torch.tensor([[1.0, 2.0, 3.0]]))
 
@@ -205,6 +209,6 @@ class Unused(nn.Module):
         (Unstable(), torch.ones(1, 4), {}, TraceError, "not finite"),
     ],
 )
-def test_what_has_no_spectrum_is_refused_with_a_way_on(model, inputs, options, kind, words) -> None:
+def test_unusable_arguments_are_refused_with_advice(model, inputs, options, kind, words) -> None:
     with pytest.raises(kind, match=words):
         jacobian_spectrum(model, inputs, **options)

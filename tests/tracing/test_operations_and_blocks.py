@@ -1,22 +1,22 @@
-"""What an operation is called, its kind, its block, and the line of the user's program that it stands on."""
+"""Labels, kinds, blocks and source lines of traced operations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import networks
+import network_cases
 import pytest
 import torch
 import torch.nn.functional as F
-from naive import traced
-from networks import subject
+from autograd_oracle import trace_case
+from network_cases import build_case
 from torch import Tensor, nn
 
-from unvanish.record.flow import FlowOp, GradientFlow
+from unvanish.record.gradient_flow import FlowOp, GradientFlow
 from unvanish.record.structure import Location
 from unvanish.tracing import operation_kinds, trace
-from unvanish.tracing.blocks import Member, block_names, common_path, cuts
+from unvanish.tracing.blocks import BlockMember, common_path, find_cuts, name_blocks
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
@@ -75,9 +75,9 @@ def test_functional_calls_have_a_label_a_kind_and_their_line(spelled: GradientFl
     assert op.location.text.endswith(line)
 
 
-def test_operations_come_in_the_order_of_the_forward_pass_under_labels_of_their_own() -> None:
-    for name in networks.SUBJECTS:
-        flow = traced(subject(name))
+def test_operations_are_in_the_order_of_the_forward_pass_and_have_unique_labels() -> None:
+    for name in network_cases.CASES:
+        flow = trace_case(build_case(name))
         assert [op.order for op in flow.ops] == list(range(len(flow.ops)))
         assert len(ops(flow)) == len(flow.ops), name
 
@@ -85,15 +85,17 @@ def test_operations_come_in_the_order_of_the_forward_pass_under_labels_of_their_
 def test_lines_of_modules_are_those_that_built_them_where_they_are_known() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.Tanh())
     built = Location("net.py", 7, "nn.Linear(6, 6)")
-    flow = trace(model, X, Tensor.sum, births={model[0]: built}.get)
+    flow = trace(model, X, Tensor.sum, build_location={model[0]: built}.get)
     assert ops(flow)["0"].location == built
     assert ops(flow)["1"].location is None  # only torch's own container has called it
 
 
-def test_operations_inside_checkpoints_stand_where_they_were_called() -> None:
-    line = line_of("x = checkpoint(stage, x, use_reentrant=self.reentrant)", networks.__file__)
+def test_operations_inside_checkpoints_have_the_line_of_the_checkpoint_call() -> None:
+    line = line_of("x = checkpoint(stage, x, use_reentrant=self.reentrant)", network_cases.__file__)
     for name in ("checkpoints", "reentrant checkpoints"):
-        assert {op.location.line for op in traced(subject(name)).ops if op.label.startswith("stages") and op.location} == {line}
+        assert {op.location.line for op in trace_case(build_case(name)).ops if op.label.startswith("stages") and op.location} == {
+            line
+        }
 
 
 @pytest.mark.parametrize(
@@ -102,18 +104,18 @@ def test_operations_inside_checkpoints_stand_where_they_were_called() -> None:
         ("mlp", [*(f"{2 * i} … {2 * i + 1}" for i in range(6)), "12"]),
         ("resnet", ["0", "1", "2", "3", "4", "5 … 6", "7"]),
         ("resnet with batch norm", ["0", "1", "2", "3", "4", "5 … 6", "7"]),
-        ("pre-norm transformer", [*(f"encoder.layers.{i}" for i in range(3)), "Encoder:mean", "head"]),
-        ("post-norm transformer", [*(f"encoder.layers.{i}" for i in range(3)), "Encoder:mean", "head"]),
+        ("pre-norm transformer", [*(f"encoder.layers.{i}" for i in range(3)), "EncoderNetwork:mean", "head"]),
+        ("post-norm transformer", [*(f"encoder.layers.{i}" for i in range(3)), "EncoderNetwork:mean", "head"]),
     ],
 )
-def test_blocks_are_what_people_call_blocks(name: str, blocks: list[str]) -> None:
-    assert list(traced(subject(name)).shares("block")) == blocks
+def test_blocks_of_known_architectures(name: str, blocks: list[str]) -> None:
+    assert list(trace_case(build_case(name)).shares("block")) == blocks
 
 
 def test_a_block_of_a_resnet_takes_the_gain_between_its_ends() -> None:
     """Against plain autograd on the tensors between the blocks."""
-    case = subject("resnet with batch norm")
-    flow = traced(case)
+    case = build_case("resnet with batch norm")
+    flow = trace_case(case)
     steps = [case.inputs.clone().requires_grad_()]
     for layer in case.model:
         steps.append(layer(steps[-1]))
@@ -125,27 +127,27 @@ def test_a_block_of_a_resnet_takes_the_gain_between_its_ends() -> None:
 
 
 def test_a_custom_function_is_an_operation_of_its_own() -> None:
-    op = ops(traced(subject("custom function")))["Custom:halving"]
+    op = ops(trace_case(build_case("custom function")))["CustomFunction:halving"]
     assert (op.op, op.kind) == ("halving", "other")
     assert op.location is not None
     assert op.location.text == "a, b = Halving.apply(self.first(x), 0.5, x)"
 
 
-def test_operations_of_a_recurrent_layer_are_told_apart() -> None:
-    flow = traced(subject("lstm"))
+def test_a_recurrent_layer_is_several_operations() -> None:
+    flow = trace_case(build_case("lstm"))
     assert {"body:linear", "body:sigmoid", "body:tanh", "body:mul"} <= set(ops(flow))
     assert {op.location.text for op in flow.ops if op.path == "body" and op.location} == {
         "return self.head(self.body(x)[0][:, -1])"
     }
 
 
-def test_the_loss_is_told_apart_from_the_network() -> None:
-    flow = traced(subject("mlp"))
+def test_operations_of_the_loss_are_not_among_those_of_the_network() -> None:
+    flow = trace_case(build_case("mlp"))
     assert [(op.label, op.kind) for op in flow.loss_ops] == [("loss:log_softmax", "loss"), ("loss:nll_loss", "loss")]
     assert not any(op.label.startswith("loss") for op in flow.ops)
 
 
-def test_a_loss_that_is_a_module_is_the_loss_all_the_same() -> None:
+def test_operations_of_a_loss_module_belong_to_the_loss() -> None:
     criterion, targets = nn.MSELoss(), torch.zeros(4, 6)
     flow = trace(nn.Linear(6, 6), X, lambda outputs: criterion(outputs, targets))
     assert [op.label for op in flow.loss_ops] == ["loss:mse_loss"]
@@ -178,8 +180,8 @@ def test_statistics_of_outputs_are_those_of_the_tensors(spelled: GradientFlow) -
         ("permute", 1, False, "other"),
     ],
 )
-def test_kinds_follow_from_the_name_and_what_goes_in(operation: str, signals: int, weighted: bool, kind: str) -> None:
-    assert operation_kinds.kind_of(operation, signals=signals, weighted=weighted) == kind
+def test_the_kind_follows_from_the_name_and_the_inputs(operation: str, signals: int, weighted: bool, kind: str) -> None:
+    assert operation_kinds.operation_kind(operation, signals=signals, weighted=weighted) == kind
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_kinds_follow_from_the_name_and_what_goes_in(operation: str, signals: in
     ],
 )
 def test_spellings_of_one_function_are_one_operation(name: str, plain: str) -> None:
-    assert operation_kinds.canonical(name) == plain
+    assert operation_kinds.operation_name(name) == plain
 
 
 @pytest.mark.parametrize(
@@ -207,25 +209,27 @@ def test_spellings_of_one_function_are_one_operation(name: str, plain: str) -> N
     ],
 )
 def test_nodes_of_the_graph_have_the_names_of_their_functions(node: str, plain: str) -> None:
-    assert operation_kinds.graph_operation(node) == plain
+    assert operation_kinds.node_operation(node) == plain
 
 
-def test_cuts_are_what_every_path_goes_through() -> None:
+def test_cuts_are_the_nodes_on_every_path() -> None:
     """1 - 2 - 4 with 3 beside 2, then 5."""
-    assert cuts([(1, 2), (1, 3), (2, 4), (3, 4), (4, 5)], [1, 2, 3, 4, 5]) == [1, 4, 5]
-    assert cuts([(1, 2), (2, 3), (1, 3)], [1, 2, 3]) == [1, 3]
+    assert find_cuts([(1, 2), (1, 3), (2, 4), (3, 4), (4, 5)], [1, 2, 3, 4, 5]) == [1, 4, 5]
+    assert find_cuts([(1, 2), (2, 3), (1, 3)], [1, 2, 3]) == [1, 3]
 
 
 def test_blocks_in_a_row_begin_with_their_weights() -> None:
     chain: list[list[Any]] = [
-        [Member(label, label, kind)] for label, kind in (("a", "weight"), ("b", "activation"), ("c", "weight"))
+        [BlockMember(label, label, kind)] for label, kind in (("a", "weight"), ("b", "activation"), ("c", "weight"))
     ]
-    assert block_names(chain) == ["a … b", "a … b", "c"]
+    assert name_blocks(chain) == ["a … b", "a … b", "c"]
     assert common_path(["net.0.a", "net.0.b"]) == "net.0"
     assert common_path([]) == common_path(["a", "b"]) == ""
 
 
-def test_layers_and_directions_of_a_stacked_recurrence_are_told_apart() -> None:
-    found = set(ops(traced(subject("stacked bidirectional lstm"))))
-    assert {f"body:{op}_l{layer}{way}" for op in ("sigmoid", "mul") for layer in (0, 1) for way in ("", "_reverse")} <= found
-    assert "body:cat" in found
+def test_labels_say_the_layer_and_direction_of_a_stacked_recurrence() -> None:
+    labels = set(ops(trace_case(build_case("stacked bidirectional lstm"))))
+    assert {
+        f"body:{op}_l{layer}{direction}" for op in ("sigmoid", "mul") for layer in (0, 1) for direction in ("", "_reverse")
+    } <= labels
+    assert "body:cat" in labels

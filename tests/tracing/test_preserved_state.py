@@ -1,4 +1,4 @@
-"""A look changes nothing: buffers, gradients, random state, modes, hooks and torch itself are as before, also after a fault."""
+"""A trace changes nothing: buffers, gradients, random state, modes, hooks and torch itself, also after a fault."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.checkpoint as checkpointing
-from naive import traced
-from networks import SUBJECTS, Block, subject
+from autograd_oracle import trace_case
+from network_cases import CASES, Block, build_case
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
@@ -84,7 +84,7 @@ def with_gradients(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("to", [None, "body.0.weight"])
-def test_everything_is_afterwards_as_before(training: bool, to: str | None) -> None:
+def test_a_trace_leaves_all_state_unchanged(training: bool, to: str | None) -> None:
     torch.manual_seed(0)
     model, inputs = with_gradients(Restless()).train(training), X.clone().requires_grad_()
     inputs.grad = torch.ones_like(inputs)
@@ -94,7 +94,7 @@ def test_everything_is_afterwards_as_before(training: bool, to: str | None) -> N
 
 
 @pytest.mark.parametrize("where", ["forward", "loss", "no gradient", "no number"])
-def test_everything_is_as_before_after_a_fault_too(where: str) -> None:
+def test_a_failed_trace_leaves_all_state_unchanged(where: str) -> None:
     torch.manual_seed(0)
     model = with_gradients(Restless(fails=where == "forward"))
 
@@ -109,16 +109,16 @@ def test_everything_is_as_before_after_a_fault_too(where: str) -> None:
     assert everything(model, X) == before
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
-def test_networks_of_every_kind_are_left_as_they_were(name: str) -> None:
-    case = subject(name)
+@pytest.mark.parametrize("name", CASES)
+def test_networks_of_every_kind_are_left_unchanged(name: str) -> None:
+    case = build_case(name)
     values = list(case.inputs.values()) if isinstance(case.inputs, dict) else [case.inputs]
     before = [everything(case.model, value) for value in values]
-    traced(case)
+    trace_case(case)
     assert [everything(case.model, value) for value in values] == before
 
 
-def test_a_fault_in_the_backward_pass_leaves_everything_as_before() -> None:
+def test_a_fault_in_the_backward_pass_leaves_all_state_unchanged() -> None:
     class Fails(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ def test_a_fault_in_the_backward_pass_leaves_everything_as_before() -> None:
     assert everything(model, X) == before
 
 
-def test_training_goes_on_bit_identically_after_a_look() -> None:
-    def train(look: bool) -> bytes:
+def test_training_goes_on_bit_identically_after_a_trace() -> None:
+    def train(traced: bool) -> bytes:
         torch.manual_seed(0)
         model = Restless()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -149,15 +149,15 @@ def test_training_goes_on_bit_identically_after_a_look() -> None:
         for _ in range(3):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(X), Y).backward()
-            if look:
+            if traced:
                 trace(model, X, Y)
             optimizer.step()
         return b"".join(value.detach().numpy().tobytes() for value in model.state_dict().values())
 
-    assert train(look=True) == train(look=False)
+    assert train(traced=True) == train(traced=False)
 
 
-def test_the_users_hooks_stay_and_run_once() -> None:
+def test_hooks_of_the_user_stay_and_run_once_a_pass() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
     called: list[str] = []
     model[0].register_forward_hook(lambda *_: called.append("forward"))
@@ -168,7 +168,7 @@ def test_the_users_hooks_stay_and_run_once() -> None:
     assert called == ["forward", "before"] * 2
 
 
-def test_a_custom_function_still_works_and_is_seen_by_no_one_afterwards() -> None:
+def test_a_custom_function_still_works_after_a_trace() -> None:
     class Net(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return OfThree.apply(x)
@@ -181,8 +181,8 @@ def test_a_custom_function_still_works_and_is_seen_by_no_one_afterwards() -> Non
 
 @pytest.mark.parametrize("name", ["resnet with batch norm", "lstm", "checkpoints", "custom function"])
 def test_nothing_keeps_the_network_or_its_inputs_alive(name: str) -> None:
-    case = subject(name)
-    flow = traced(case)
+    case = build_case(name)
+    flow = trace_case(case)
     model, inputs = weakref.ref(case.model), weakref.ref(case.inputs)
     module = weakref.ref(next(case.model.children()))
     del case

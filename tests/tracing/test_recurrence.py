@@ -1,4 +1,4 @@
-"""The gradient through time: fused layers are what hand-written loops are, and the slope is that of the Jacobians themselves."""
+"""The gradient through time: fused layers equal loops by hand, and the slope equals that of the Jacobians."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from naive import log10_rms
+from autograd_oracle import log10_rms
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from unvanish.record.flow import GradientFlow, TimeProfile
+from unvanish.record.gradient_flow import GradientFlow, TimeProfile
 from unvanish.tracing import trace
 
 EXACT = 1e-9
@@ -84,7 +84,7 @@ def test_each_step_has_the_gradient_of_its_own_preactivation() -> None:
     assert profile(layer).log10_gradient_rms == pytest.approx([log10_rms(p.grad) for p in products], abs=EXACT)
 
 
-def test_what_is_carried_is_the_product_of_the_jacobians() -> None:
+def test_the_carried_gradient_is_the_product_of_the_jacobians() -> None:
     """From the state before the last step on: J^T g, step by step, with dense Jacobians."""
     layer = fused(nn.RNN)
     x, state = sequences(), torch.zeros(4, HIDDEN, dtype=torch.float64)
@@ -103,7 +103,7 @@ def test_what_is_carried_is_the_product_of_the_jacobians() -> None:
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-def test_what_is_carried_does_not_depend_on_which_steps_the_loss_reads(kind: type[nn.RNNBase]) -> None:
+def test_the_carried_gradient_does_not_depend_on_which_steps_the_loss_reads(kind: type[nn.RNNBase]) -> None:
     layer = fused(kind)
     one, other = profile(layer, last), profile(layer, every)
     assert one.log10_gradient_rms != other.log10_gradient_rms
@@ -142,7 +142,7 @@ class Packing(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-def test_packed_sequences_are_followed_inside_the_network_and_as_its_input(kind: type[nn.RNNBase]) -> None:
+def test_packed_sequences_are_traced_inside_the_network_and_as_its_input(kind: type[nn.RNNBase]) -> None:
     layer = fused(kind)
     inside = trace(Packing(layer), sequences(), every)
     packed = pack_padded_sequence(sequences(), torch.tensor([STEPS, 9, 7, 3]), batch_first=True)
@@ -227,7 +227,7 @@ class Plain(nn.Module):
         return x
 
 
-def test_layers_in_a_loop_are_no_time_and_one_layer_again_and_again_is() -> None:
+def test_different_layers_in_a_loop_are_no_recurrence_and_one_layer_used_repeatedly_is() -> None:
     x = torch.randn(4, 5)
     assert trace(Plain([nn.Linear(5, 5) for _ in range(8)], 8), x, Tensor.sum).times == ()
     (time,) = trace(Plain([nn.Linear(5, 5)], 8), x, Tensor.sum).times

@@ -1,4 +1,4 @@
-"""What cannot be traced is refused with words that say what was wrong, where, and what to do; what is merely dead is traced."""
+"""Errors for what cannot be traced say what was wrong, where, and what to do; a dead network is traced."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def unusable(words: dict[str, tuple[Callable[[], Any], str]]) -> Any:
         "no output": (lambda: trace(Between(lambda h: h), X, Y, to=""), r"no parameter ''"),
     }
 )
-def test_arguments_that_cannot_be_used_are_refused_with_what_to_do(call: Callable[[], Any], message: str) -> None:
+def test_unusable_arguments_are_refused_with_what_to_do(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()
 
@@ -103,10 +103,10 @@ def test_a_detached_branch_names_the_operation_and_its_line(
     between: Callable[[Tensor], Tensor], operation: str, to: str | None, request: pytest.FixtureRequest
 ) -> None:
     mark = f"# cut: {request.node.callspec.id.split('-')[-1]}"
-    with pytest.raises(TraceError, match=f"{operation} in the network itself.*:{line_of(mark)}  ") as told:
+    with pytest.raises(TraceError, match=f"{operation} in the network itself.*:{line_of(mark)}  ") as raised:
         trace(Between(between), X, Y, to=to)
-    assert "test_refused_traces.py" in str(told.value)
-    assert ("that parameter" if to else "the inputs") in str(told.value)
+    assert "test_refused_traces.py" in str(raised.value)
+    assert ("that parameter" if to else "the inputs") in str(raised.value)
 
 
 def test_a_part_without_gradient_mode_names_its_module_and_line() -> None:
@@ -203,12 +203,12 @@ def test_a_gradient_that_is_not_finite_names_where_it_arose() -> None:
 
 
 def test_a_gradient_whose_infinities_are_masked_out_again_is_refused_too() -> None:
-    """Plain autograd delivers a finite gradient here, but no share could be told."""
+    """Plain autograd delivers a finite gradient here, but no share could be computed."""
     with pytest.raises(TraceError, match="masked out later; it first stops being finite in the backward pass of sqrt"):
         trace(Between(lambda h: torch.sqrt(torch.relu(h))), X, Y)
 
 
-def test_a_dead_network_is_traced_and_its_killer_named() -> None:
+def test_a_dead_network_is_traced_and_the_blocking_operation_named() -> None:
     model = plain()
     with torch.no_grad():
         model[0].bias.fill_(-100.0)
@@ -222,12 +222,12 @@ def test_a_dead_network_is_traced_and_its_killer_named() -> None:
     assert {p.name: p.log10_gradient_rms for p in flow.parameters}["0.weight"] == -math.inf
 
 
-def test_rounding_kills_and_is_named() -> None:
+def test_rounding_is_named_as_blocking() -> None:
     """Torch gives it a derivative, of zero."""
     assert trace(Between(torch.round), X, Y).shares("op") == {"Between:round": -math.inf}
 
 
-def test_a_zero_weight_kills_and_is_named() -> None:
+def test_a_zero_weight_is_named_as_blocking() -> None:
     model = plain()
     nn.init.zeros_(model[2].weight)
     flow = trace(model, X, Y)
@@ -249,7 +249,7 @@ def test_the_users_own_exceptions_pass_unchanged() -> None:
     assert not issubclass(Fault, UnvanishError)
 
 
-def test_inputs_made_without_gradient_mode_are_traced_all_the_same() -> None:
+def test_inputs_made_without_gradient_mode_are_traced_like_others() -> None:
     model = plain()
     with torch.inference_mode():
         inference = X.clone()

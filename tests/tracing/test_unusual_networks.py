@@ -1,4 +1,4 @@
-"""Hooks, sparse gradients, autocast, compiled and scripted code, parametrised layers, dropout, complex numbers: all add up."""
+"""Traces through hooks, sparse gradients, autocast, compiled and scripted code, parametrisations, dropout, complex numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from naive import log10_rms
+from autograd_oracle import log10_rms
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from unvanish.record.flow import GROUPINGS, GradientFlow
+from unvanish.record.gradient_flow import GROUPINGS, GradientFlow
 from unvanish.tracing import trace
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
@@ -77,8 +77,8 @@ class OfTokens(nn.Module):
         self.table, self.last = table, nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.table(x)
-        return self.last(found.mean(1) if found.dim() == 3 else found)
+        vectors = self.table(x)
+        return self.last(vectors.mean(1) if vectors.dim() == 3 else vectors)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_compiled_network_is_traced_as_the_network_inside(compiled: tuple[nn.M
 
 
 def test_a_compiled_part_is_traced_operation_by_operation(compiled: tuple[nn.Module, nn.Module]) -> None:
-    whole = nn.Sequential(compiled[0], nn.Linear(3, 3))
-    flow = trace(whole, X, Y)
+    model = nn.Sequential(compiled[0], nn.Linear(3, 3))
+    flow = trace(model, X, Y)
     assert [op.op for op in flow.ops] == ["linear", "tanh", "linear", "linear"]
     assert closed(flow)
 
@@ -179,14 +179,14 @@ def test_parametrised_layers_add_up_to_the_input_and_to_what_is_behind_the_weigh
     assert closed(to)
 
 
-def test_data_parallel_wrappers_are_seen_through() -> None:
+def test_a_data_parallel_network_is_traced_as_the_network_inside() -> None:
     model = plain(nn.Tanh())
     flow = trace(nn.DataParallel(model), X, Y, to="0.weight")
     assert flow == trace(model, X, Y, to="0.weight")
     assert [op.label for op in flow.ops] == ["0", "1", "2"]
 
 
-def test_dropout_is_traced_as_it_would_fall_next() -> None:
+def test_dropout_is_traced_with_the_mask_that_would_be_drawn_next() -> None:
     model = plain(nn.Dropout(0.5))
     torch.manual_seed(7)
     flow = trace(model, X, Y)
@@ -208,7 +208,7 @@ def test_complex_numbers_add_up() -> None:
     assert closed(flow)
 
 
-def test_a_spectrum_on_the_way_adds_up() -> None:
+def test_a_fourier_transform_adds_up() -> None:
     class Spectrum(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.fft.irfft(torch.fft.rfft(x) * 0.5).square()
@@ -220,7 +220,7 @@ def test_a_spectrum_on_the_way_adds_up() -> None:
     assert closed(flow)
 
 
-def test_outputs_of_any_shape_and_kind_are_taken() -> None:
+def test_outputs_of_any_structure_are_accepted() -> None:
     class Several(nn.Module):
         def __init__(self) -> None:
             super().__init__()

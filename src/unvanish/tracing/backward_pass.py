@@ -1,7 +1,8 @@
-"""The backward pass, run node by node, with every gradient's size as a logarithm: nothing underflows, and no `.grad` is touched.
+"""Runs the backward pass node by node and measures the size of every gradient as a logarithm, without underflow or overflow.
 
 A gradient is a tensor and a power of two. While sizes stay in the range of their dtype the tensors are those of torch's own
-backward pass; where they leave it the power takes over, which is exact because every node is linear in its gradient.
+backward pass; where they leave it the power takes over, which is exact because every node is linear in its gradient. No `.grad` is
+touched.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unvanish.tracing.autograd_graph import Graph, Node, Port
-from unvanish.tracing.log_magnitude import LOG10_2, exponent_outside, log10_rms
+from unvanish.tracing.autograd_graph import AutogradGraph, Edge, Node, Port
+from unvanish.tracing.log_magnitude import LOG10_2, log10_rms, rescaling_exponent
 
-Edge = tuple[int, int]  # consumer, place among its inputs
 Hook = Callable[[Tensor], "Tensor | None"]
 
 
 @dataclass(slots=True)
-class Scaled:
-    """A gradient, tensor times two to the exponent, and log10 of its RMS. `owned` tensors may be added to in place."""
+class ScaledGradient:
+    """The gradient `tensor` * 2 ** `exponent`, and log10 of its RMS. `owned` tensors may be added to in place."""
 
     tensor: Tensor
     exponent: int
@@ -32,112 +32,121 @@ class Scaled:
 
 
 @dataclass(slots=True)
-class Backward:
-    """What a pass measured: log10 of the RMS of every contribution and of every tensor's total, and how many elements tensors have.
+class BackwardSizes:
+    """The sizes that a backward pass measured.
 
-    `unsound` is the first node that sent on values that are not finite, though it was given none.
+    `contributions` is log10 of the RMS of what each edge carries, `totals` that of the gradient of each tensor, `elements` the
+    number of elements of each tensor. `kept_gradients` are the contributions of the edges that were asked for. `first_non_finite`
+    is the first node that sent on values that are not finite, though it received none.
     """
 
     contributions: dict[Edge, float] = field(default_factory=dict[Edge, float])
     totals: dict[Port, float] = field(default_factory=dict[Port, float])
     elements: dict[Port, int] = field(default_factory=dict[Port, int])
-    kept: dict[Edge, Scaled] = field(default_factory=dict[Edge, Scaled])
-    unsound: int | None = None
+    kept_gradients: dict[Edge, ScaledGradient] = field(default_factory=dict[Edge, ScaledGradient])
+    first_non_finite: int | None = None
 
 
-def propagate(
-    graph: Graph,
-    seeds: dict[Port, list[Scaled]],
+def backpropagate(
+    graph: AutogradGraph,
+    initial_gradients: dict[Port, list[ScaledGradient]],
     *,
-    within: Callable[[int], bool] = lambda _: True,
-    keep: frozenset[Edge] = frozenset(),
+    is_included: Callable[[int], bool] = lambda _: True,
+    kept_edges: frozenset[Edge] = frozenset(),
     hooks: dict[Port, list[Hook]] | None = None,
-    argument_places: dict[Node, tuple[int, ...]] | None = None,
-) -> Backward:
-    """Sends `seeds` back through the graph, by way of nodes that are `within` only.
+    argument_positions: dict[Node, tuple[int, ...]] | None = None,
+) -> BackwardSizes:
+    """Sends the initial gradients back through the nodes of the graph that are included, by index.
 
-    `keep` names edges whose contributions are kept as tensors. `hooks` are the user's own on tensors. Must run inside an engine's
-    pass for checkpoints to be recomputed once only. Cost: each node's own, and a norm for every edge.
+    `kept_edges` are the edges whose contributions are kept as tensors. `hooks` are the user's own on tensors.
+    `argument_positions` says which arguments of a custom function were tensors. Must run inside a pass of torch's engine for
+    checkpoints to be recomputed once only. Cost: each node's own, and a norm for every edge.
     """
-    result = Backward()
-    buffers: dict[Port, Scaled] = {}
-    by_node: dict[int, list[int]] = {}
+    result = BackwardSizes()
+    gradients: dict[Port, ScaledGradient] = {}
+    pending: dict[int, list[int]] = {}  # output numbers of the gradients that wait for a node
 
-    def add(port: Port, gradient: Scaled) -> None:
-        present = buffers.get(port)
+    def add(port: Port, gradient: ScaledGradient) -> None:
+        present = gradients.get(port)
         if present is None:
-            by_node.setdefault(port[0], []).append(port[1])
-        buffers[port] = gradient if present is None else _sum(present, gradient)
+            pending.setdefault(port[0], []).append(port[1])
+        gradients[port] = gradient if present is None else _add(present, gradient)
 
-    for port, gradients in seeds.items():
-        for gradient in gradients:
-            add(port, gradient)
+    for port, parts in initial_gradients.items():
+        for part in parts:
+            add(port, part)
     with torch.no_grad():
-        for place, node in enumerate(graph.nodes):
-            numbers = by_node.pop(place, None)
+        for index, node in enumerate(graph.nodes):
+            numbers = pending.pop(index, None)
             if numbers is None:
                 continue
-            totals = {number: _settled(buffers.pop((place, number)), (hooks or {}).get((place, number))) for number in numbers}
+            totals = {n: _finish_total(gradients.pop((index, n)), (hooks or {}).get((index, n))) for n in numbers}
             for number, total in totals.items():
-                result.totals[place, number] = total.log10_rms
-                result.elements[place, number] = total.tensor.numel()
-            if graph.leaves[place] or not within(place):
+                result.totals[index, number] = total.log10_rms
+                result.elements[index, number] = total.tensor.numel()
+            if graph.is_leaf[index] or not is_included(index):
                 continue
-            for slot, gradient in enumerate(_sent(node, totals, argument_places or {})):
-                port = graph.inputs[place][slot]
+            for slot, gradient in enumerate(_run_node(node, totals, argument_positions or {})):
+                port = graph.inputs[index][slot]
                 if port is None or gradient is None:
                     continue
-                contribution = _measured(graph.nodes[port[0]], port[1], gradient, totals)
-                result.contributions[place, slot] = contribution.log10_rms
-                if math.isnan(contribution.log10_rms) and result.unsound is None:
-                    result.unsound = place
-                if (place, slot) in keep:
-                    result.kept[place, slot] = contribution
+                contribution = _measure_contribution(graph.nodes[port[0]], port[1], gradient, totals)
+                result.contributions[index, slot] = contribution.log10_rms
+                if math.isnan(contribution.log10_rms) and result.first_non_finite is None:
+                    result.first_non_finite = index
+                if (index, slot) in kept_edges:
+                    result.kept_gradients[index, slot] = contribution
                 add(port, contribution)
     return result
 
 
-def seed(tensor: Tensor) -> Scaled:
-    """A gradient to begin with."""
-    return Scaled(tensor, 0, log10_rms(tensor))
+def initial_gradient(tensor: Tensor) -> ScaledGradient:
+    """A tensor as a gradient, with its size."""
+    return ScaledGradient(tensor, 0, log10_rms(tensor))
 
 
-def _sent(node: Node, totals: dict[int, Scaled], places: dict[Node, tuple[int, ...]]) -> list[tuple[Tensor, int] | None]:
+def _run_node(
+    node: Node, totals: dict[int, ScaledGradient], positions: dict[Node, tuple[int, ...]]
+) -> list[tuple[Tensor, int] | None]:
     """What a node sends along each of its inputs for the gradients of its outputs, with their common exponent."""
     exponent = max(total.exponent for total in totals.values())
     metadata = node._input_metadata
-    given: list[Tensor | None] = [None] * len(metadata)
+    gradients: list[Tensor | None] = [None] * len(metadata)
     for number, total in totals.items():
         lag = total.exponent - exponent
-        given[number] = total.tensor * 2.0**lag if lag else total.tensor
+        gradients[number] = total.tensor * 2.0**lag if lag else total.tensor
     if isinstance(node, torch.autograd.function.BackwardCFunction):
-        sent = _custom(node, given, metadata, places)
+        results = _run_custom_function(node, gradients, metadata, positions)
     else:
-        answer = node(*given)
-        sent = answer if isinstance(answer, tuple) else (answer,)
-    return [None if tensor is None else (tensor, exponent) for tensor in sent]
+        returned = node(*gradients)
+        results = returned if isinstance(returned, tuple) else (returned,)
+    return [None if tensor is None else (tensor, exponent) for tensor in results]
 
 
-def _custom(node: Any, given: list[Tensor | None], metadata: Any, places: dict[Node, tuple[int, ...]]) -> tuple[Tensor | None, ...]:
-    """The gradients of a custom function's tensors. Its backward answers for every argument, and expects zeros for none."""
+def _run_custom_function(
+    node: Any, gradients: list[Tensor | None], metadata: Any, positions: dict[Node, tuple[int, ...]]
+) -> tuple[Tensor | None, ...]:
+    """The gradients of a custom function's tensors. Its backward returns one for every argument, and expects zeros for none."""
     if getattr(node, "materialize_grads", True):
-        given = [
+        gradients = [
             torch.zeros(tuple(meta.shape), dtype=meta.dtype, device=meta.device) if gradient is None else gradient
-            for gradient, meta in zip(given, metadata, strict=True)
+            for gradient, meta in zip(gradients, metadata, strict=True)
         ]
-    answer = node.apply(*given)
-    sent = list(answer) if isinstance(answer, tuple | list) else [answer]
-    wanted = len(node.next_functions)
-    if len(sent) == wanted:
-        return tuple(sent)
-    if node in places:
-        return tuple(sent[i] if i < len(sent) else None for i in places[node])[:wanted]
-    return tuple([gradient for gradient in sent if gradient is not None][:wanted])
+    returned = node.apply(*gradients)
+    results = list(returned) if isinstance(returned, tuple | list) else [returned]
+    count = len(node.next_functions)
+    if len(results) == count:
+        return tuple(results)
+    if node in positions:
+        return tuple(results[i] if i < len(results) else None for i in positions[node])[:count]
+    return tuple([gradient for gradient in results if gradient is not None][:count])
 
 
-def _measured(receiver: Node, number: int, sent: tuple[Tensor, int], totals: dict[int, Scaled]) -> Scaled:
+def _measure_contribution(
+    receiver: Node, number: int, gradient: tuple[Tensor, int], totals: dict[int, ScaledGradient]
+) -> ScaledGradient:
     """A contribution as its receiver takes it: summed over what was broadcast, in its dtype, with its size."""
-    tensor, exponent = sent
+    tensor, exponent = gradient
     meta = receiver._input_metadata[number]
     if tensor.shape != meta.shape and not tensor.is_sparse:
         tensor = tensor.sum_to_size(tuple(meta.shape))
@@ -146,34 +155,34 @@ def _measured(receiver: Node, number: int, sent: tuple[Tensor, int], totals: dic
     for total in totals.values():
         same = total.exponent == exponent and total.tensor.layout == tensor.layout == torch.strided
         if same and tensor.numel() == total.tensor.numel() and tensor.data_ptr() == total.tensor.data_ptr():
-            return Scaled(tensor, exponent, total.log10_rms)  # handed through or seen from another side
-    return Scaled(tensor, exponent, log10_rms(tensor) + exponent * LOG10_2)
+            return ScaledGradient(tensor, exponent, total.log10_rms)  # passed through, or a view of the same values
+    return ScaledGradient(tensor, exponent, log10_rms(tensor) + exponent * LOG10_2)
 
 
-def _sum(first: Scaled, second: Scaled) -> Scaled:
-    """Both contributions added. Only sums are added to in place: single contributions may be one tensor under two names."""
+def _add(first: ScaledGradient, second: ScaledGradient) -> ScaledGradient:
+    """The sum of two contributions. Only sums are added to in place: single contributions may be one tensor under two names."""
     if first.exponent < second.exponent:
         first, second = second, first
     lag = second.exponent - first.exponent
     if first.owned and not first.tensor.is_sparse:
-        return Scaled(first.tensor.add_(second.tensor, alpha=2.0**lag), first.exponent, math.nan, owned=True)
-    return Scaled(torch.add(first.tensor, second.tensor, alpha=2.0**lag), first.exponent, math.nan, owned=True)
+        return ScaledGradient(first.tensor.add_(second.tensor, alpha=2.0**lag), first.exponent, math.nan, owned=True)
+    return ScaledGradient(torch.add(first.tensor, second.tensor, alpha=2.0**lag), first.exponent, math.nan, owned=True)
 
 
-def _settled(total: Scaled, hooks: list[Hook] | None) -> Scaled:
-    """A total with its size, after the user's hooks, scaled back into the range of its dtype where it has left it."""
+def _finish_total(total: ScaledGradient, hooks: list[Hook] | None) -> ScaledGradient:
+    """A tensor's gradient with its size, after the user's hooks, scaled back into the range of its dtype where it has left it."""
     if hooks:
-        total = _hooked(total, hooks)
+        total = _apply_hooks(total, hooks)
     size = log10_rms(total.tensor) if total.owned else total.log10_rms - total.exponent * LOG10_2
-    shift = exponent_outside(size, total.tensor.dtype)
+    shift = rescaling_exponent(size, total.tensor.dtype)
     tensor = torch.ldexp(total.tensor, torch.tensor(-shift)) if shift else total.tensor
-    return Scaled(tensor, total.exponent + shift, size + total.exponent * LOG10_2)
+    return ScaledGradient(tensor, total.exponent + shift, size + total.exponent * LOG10_2)
 
 
-def _hooked(total: Scaled, hooks: list[Hook]) -> Scaled:
-    """The total as the user's hooks leave it: they see its true value, as far as its dtype can hold that."""
+def _apply_hooks(total: ScaledGradient, hooks: list[Hook]) -> ScaledGradient:
+    """The gradient after the user's hooks, which get its true value as far as its dtype can hold that."""
     gradient = torch.ldexp(total.tensor, torch.tensor(total.exponent)) if total.exponent else total.tensor
     for hook in hooks:
         changed = hook(gradient)
         gradient = gradient if changed is None else changed
-    return Scaled(gradient, 0, log10_rms(gradient), owned=True)
+    return ScaledGradient(gradient, 0, log10_rms(gradient), owned=True)

@@ -1,9 +1,9 @@
-"""Who took how many decades of a gradient: an average over all its paths, each weighted with the energy that came along it.
+"""Attributes the decades of a gradient to operations: an average over all paths, each weighted with the energy that came along it.
 
 From a target tensor one walks at random towards the loss: at a tensor with several consumers to consumer i with probability p_i,
 its share of the energy that they contributed; at an operation with several outputs to one of them by energy likewise. Along every
 path the gains multiply to the whole, so any average over paths does; on a chain it is the plain gain of each operation. Pure
-arithmetic on sizes, in decades; nothing here knows torch.
+arithmetic on sizes in decades (log10); never imports torch.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 
 Port = tuple[int, int]  # node, output number
 Edge = tuple[int, int]  # consumer, place among its inputs
-# Decades by which a tensor's gradient may miss the only contribution to it, from rounding; beyond, somebody's hook has changed it.
-HANDED_ON = 1e-9
+# Decades by which a tensor's gradient may miss the only contribution to it, from rounding; beyond, a hook has changed it.
+PASSED_ON_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """A backward pass in numbers: log10 RMS by edge and by tensor, elements by tensor, the consumers of every tensor, and the
-    tensor of every edge.
+class GradientSizes:
+    """The sizes of a backward pass.
 
-    Nodes are numbered so that consumers come before producers.
+    `contributions` is log10 RMS of what each edge carries, `totals` that of the gradient of each tensor, `elements` the number of
+    elements of each tensor. `consumers` are the edges into the nodes that use a tensor, `producers` the tensor of each edge. Nodes
+    are numbered so that consumers come before producers.
     """
 
     contributions: Mapping[Edge, float]
@@ -32,7 +33,7 @@ class Sizes:
     consumers: Mapping[Port, Sequence[Edge]]
     producers: Mapping[Edge, Port]
 
-    def spread(self, port: Port) -> float:
+    def log10_norm_over_rms(self, port: Port) -> float:
         """log10 of a tensor's Euclidean norm over its RMS."""
         return 0.5 * math.log10(self.elements[port])
 
@@ -41,14 +42,13 @@ class Sizes:
 class Attribution:
     """The terms, in decades of RMS, which add up to `total`: by node, by tensor with several consumers, and at the ends.
 
-    `nodes` has what each did to the gradient's Euclidean norm, `sizes` the rest of its gain: one length over another number of
-    elements. `whole` is log10 of the RMS that enters, over all sources.
-
-    `visits` is the probability that the walk passes a node, `junctions` maps a tensor to (its visits, split, interference).
+    `entering` is log10 of the RMS that enters, over all sources. `nodes` has what each node did to the gradient's Euclidean norm,
+    `sizes` the rest of its gain: the same norm over another number of elements. `visits` is the probability that the walk passes a
+    node, `junctions` maps a tensor to (its visits, split, interference). `ends` is the term of several sources or targets.
     """
 
     total: float
-    whole: float
+    entering: float
     nodes: dict[int, float] = field(default_factory=dict[int, float])
     sizes: dict[int, float] = field(default_factory=dict[int, float])
     visits: dict[int, float] = field(default_factory=dict[int, float])
@@ -56,19 +56,33 @@ class Attribution:
     ends: float = 0.0
 
 
-def attribute(sizes: Sizes, targets: Sequence[Port], sources: Mapping[Port, float]) -> Attribution:
-    """The gradient's way from `sources` to `targets` taken apart.
+def attribute(sizes: GradientSizes, targets: Sequence[Port], sources: Mapping[Port, float]) -> Attribution:
+    """The decades between `sources` and `targets`, attributed to nodes, junctions and ends.
 
     `sources` gives, by tensor, the log10 RMS with which the gradient enters there from outside; the walk ends where it would go
-    outside. Where no gradient arrives the total is -inf, and so is the term of every operation that was handed a gradient and
+    outside. Where no gradient arrives the total is -inf, and so is the term of every operation that received a gradient and
     sent none towards the targets.
+
+    Example:
+        A chain of two operations, 0 and 1, of which the second shrinks the gradient by half a decade:
+
+        >>> sizes = GradientSizes(
+        ...     contributions={(0, 0): -1.0, (1, 0): -1.5},
+        ...     totals={(0, 0): 0.0, (1, 0): -1.0, (2, 0): -1.5},
+        ...     elements={(0, 0): 1, (1, 0): 1, (2, 0): 1},
+        ...     consumers={(1, 0): [(0, 0)], (2, 0): [(1, 0)]},
+        ...     producers={(0, 0): (1, 0), (1, 0): (2, 0)},
+        ... )
+        >>> result = attribute(sizes, targets=[(2, 0)], sources={(0, 0): 0.0})
+        >>> result.total, result.nodes
+        (-1.5, {1: -0.5, 0: -1.0})
     """
-    whole = joint([(size, sizes.elements[port]) for port, size in sources.items()])
+    entering = joint_log10_rms([(size, sizes.elements[port]) for port, size in sources.items()])
     arriving = [(sizes.totals[port], sizes.elements[port]) for port in targets if port in sizes.totals]
-    arrived = joint(arriving)
-    result = Attribution(arrived - whole, whole)
-    if not math.isfinite(arrived) or not math.isfinite(whole):
-        for node in _killers(sizes, targets):
+    arrived = joint_log10_rms(arriving)
+    result = Attribution(arrived - entering, entering)
+    if not math.isfinite(arrived) or not math.isfinite(entering):
+        for node in _blocking_nodes(sizes, targets):
             result.nodes[node], result.visits[node] = -math.inf, 1.0
         return result
     tensors: dict[Port, float] = {}
@@ -78,14 +92,14 @@ def attribute(sizes: Sizes, targets: Sequence[Port], sources: Mapping[Port, floa
             tensors[port] = 10.0 ** (2.0 * (size - arrived)) * sizes.elements[port] / sum(n for _, n in arriving)
             result.ends -= tensors[port] * size
     result.ends += arrived
-    _walk(sizes, sources, tensors, edges, result)
+    _visit_nodes(sizes, sources, tensors, edges, result)
     return result
 
 
-def _walk(
-    sizes: Sizes, sources: Mapping[Port, float], tensors: dict[Port, float], edges: dict[Edge, float], result: Attribution
+def _visit_nodes(
+    sizes: GradientSizes, sources: Mapping[Port, float], tensors: dict[Port, float], edges: dict[Edge, float], result: Attribution
 ) -> None:
-    """Visits every tensor and node once, producers before consumers, and books their terms."""
+    """Visits every tensor and node once, producers before consumers, and adds their terms to the result."""
     outputs: dict[int, list[Port]] = {}
     for port in sizes.totals:
         outputs.setdefault(port[0], []).append(port)
@@ -97,14 +111,14 @@ def _walk(
         visits = sum(edges[edge] for edge in incoming)
         if visits:
             result.visits[node] = visits
-            _pass_node(sizes, outputs[node], incoming, visits, tensors, edges, result, node)
+            _attribute_node(sizes, outputs[node], incoming, visits, tensors, edges, result, node)
         for port in outputs[node]:
             if port in tensors:
-                _pass_tensor(sizes, sources, port, tensors[port], edges, arrivals, result)
+                _attribute_tensor(sizes, sources, port, tensors[port], edges, arrivals, result)
 
 
-def _pass_node(
-    sizes: Sizes,
+def _attribute_node(
+    sizes: GradientSizes,
     ports: list[Port],
     incoming: list[Edge],
     visits: float,
@@ -113,20 +127,20 @@ def _pass_node(
     result: Attribution,
     node: int,
 ) -> None:
-    """On to the node's outputs, by energy; its term is what it sent, on average, over what it was given."""
-    energies = _shares([(sizes.totals[port], sizes.elements[port]) for port in ports])
+    """Walks on to the node's outputs, by energy; its term is what it sent, on average, over what it received."""
+    energies = _energy_shares([(sizes.totals[port], sizes.elements[port]) for port in ports])
     term = sum(edges[edge] * sizes.contributions[edge] for edge in incoming)
-    spread = sum(edges[edge] * sizes.spread(sizes.producers[edge]) for edge in incoming)
+    spread = sum(edges[edge] * sizes.log10_norm_over_rms(sizes.producers[edge]) for edge in incoming)
     for port, share in zip(ports, energies, strict=True):
         if share:
             term -= visits * share * sizes.totals[port]
-            spread -= visits * share * sizes.spread(port)
+            spread -= visits * share * sizes.log10_norm_over_rms(port)
             tensors[port] = tensors.get(port, 0.0) + visits * share
     result.nodes[node], result.sizes[node] = term + spread, -spread
 
 
-def _pass_tensor(
-    sizes: Sizes,
+def _attribute_tensor(
+    sizes: GradientSizes,
     sources: Mapping[Port, float],
     port: Port,
     visits: float,
@@ -134,28 +148,33 @@ def _pass_tensor(
     arrivals: dict[int, list[Edge]],
     result: Attribution,
 ) -> None:
-    """On to the tensor's consumers, by the energy of what each contributed; or out, where the gradient came from outside.
+    """Walks on to the tensor's consumers, by the energy of what each contributed; or out, where the gradient came from outside.
 
     What a hook did to the total is part of the interference, and all of it where there is one contribution only.
     """
-    parts = [(edge, sizes.contributions[edge]) for edge in sizes.consumers.get(port, ()) if edge in sizes.contributions]
-    own = [size for _, size in parts] + ([sources[port]] if port in sources else [])
-    shares = _shares([(size, 1) for size in own])
-    if len(own) > 1 or (own and abs(sizes.totals[port] - own[0]) > HANDED_ON):
+    contributions = [(edge, sizes.contributions[edge]) for edge in sizes.consumers.get(port, ()) if edge in sizes.contributions]
+    parts = [size for _, size in contributions] + ([sources[port]] if port in sources else [])
+    shares = _energy_shares([(size, 1) for size in parts])
+    if len(parts) > 1 or (parts and abs(sizes.totals[port] - parts[0]) > PASSED_ON_TOLERANCE):
         split = 0.5 * -sum(share * math.log10(share) for share in shares if share)
-        mean = sum(share * size for share, size in zip(shares, own, strict=True) if share)
+        mean = sum(share * size for share, size in zip(shares, parts, strict=True) if share)
         interference = sizes.totals[port] - mean - split
         result.junctions[port] = (visits, visits * split, visits * interference)
-    for (edge, _), share in zip(parts, shares, strict=False):
+    for (edge, _), share in zip(contributions, shares, strict=False):
         if share:
             edges[edge] = visits * share
             arrivals.setdefault(edge[0], []).append(edge)
     if port in sources:
-        result.ends += visits * shares[-1] * (sources[port] - result.whole)
+        result.ends += visits * shares[-1] * (sources[port] - result.entering)
 
 
-def joint(parts: Sequence[tuple[float, int]]) -> float:
-    """log10 RMS over all elements of several tensors; -inf for none."""
+def joint_log10_rms(parts: Sequence[tuple[float, int]]) -> float:
+    """log10 RMS over all elements of several tensors, each given as (log10 RMS, number of elements); -inf for none.
+
+    Example:
+        >>> joint_log10_rms([(2.0, 5), (2.0, 3)])
+        2.0
+    """
     elements = sum(count for _, count in parts)
     top = max((size for size, _ in parts), default=-math.inf)
     if not math.isfinite(top):
@@ -163,21 +182,21 @@ def joint(parts: Sequence[tuple[float, int]]) -> float:
     return top + 0.5 * math.log10(sum(count * 10.0 ** (2.0 * (size - top)) for size, count in parts) / elements)
 
 
-def _shares(parts: Sequence[tuple[float, int]]) -> list[float]:
-    """Shares of energy: elements times squared RMS, over their sum."""
+def _energy_shares(parts: Sequence[tuple[float, int]]) -> list[float]:
+    """Each part's share of the energy: elements times squared RMS, over their sum. Parts are (log10 RMS, elements)."""
     top = max((size for size, _ in parts), default=-math.inf)
     if not math.isfinite(top):
         return [0.0] * len(parts)
     energies = [count * 10.0 ** (2.0 * (size - top)) for size, count in parts]
-    whole = sum(energies)
-    return [energy / whole for energy in energies]
+    total = sum(energies)
+    return [energy / total for energy in energies]
 
 
-def _killers(sizes: Sizes, targets: Sequence[Port]) -> list[int]:
-    """Nodes that were handed a gradient and sent exactly none along an edge that leads to a target."""
+def _blocking_nodes(sizes: GradientSizes, targets: Sequence[Port]) -> list[int]:
+    """Nodes that received a gradient and sent exactly none along an edge that leads to a target."""
     reached: set[Port] = set()
     stack = list(targets)
-    killers: list[int] = []
+    blocking: list[int] = []
     outputs: dict[int, list[Port]] = {}
     for port in sizes.totals:
         outputs.setdefault(port[0], []).append(port)
@@ -187,9 +206,9 @@ def _killers(sizes: Sizes, targets: Sequence[Port]) -> list[int]:
             continue
         reached.add(port)
         for consumer, slot in sizes.consumers.get(port, ()):
-            handed = [p for p in outputs.get(consumer, ()) if sizes.totals[p] > -math.inf]
-            if handed and sizes.contributions.get((consumer, slot), -math.inf) == -math.inf:
-                killers.append(consumer)
+            received = [p for p in outputs.get(consumer, ()) if sizes.totals[p] > -math.inf]
+            if received and sizes.contributions.get((consumer, slot), -math.inf) == -math.inf:
+                blocking.append(consumer)
             else:
                 stack.extend(outputs.get(consumer, ()))
-    return sorted(set(killers))
+    return sorted(set(blocking))

@@ -1,4 +1,4 @@
-"""How large a tensor is, as a logarithm that never underflows. Values stay on their device until one number is read back."""
+"""Measures how large a tensor is as a logarithm that never underflows. Values stay on their device; one number is read back."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ import math
 import torch
 from torch import Tensor
 
-SAFE = (1e-15, 1e15)  # norms whose squares float32 can add up without loss; others are taken in float64 after scaling
-SPREAD = 1e-4  # variances below this share of the squared mean are taken in a pass of their own, which is twenty times as slow
+SAFE_NORMS = (1e-15, 1e15)  # their squares add up in float32 without loss; other norms are taken in float64 after scaling
+SMALL_VARIANCE = 1e-4  # share of the squared mean below which a variance is taken in a pass of its own, twenty times as slow
 LOG10_2 = math.log10(2.0)
 
 
 def log10_rms(tensor: Tensor) -> float:
-    """log10 of the root mean square; -inf for zeros, NaN where a value is not finite or there is none.
+    """log10 of the root mean square over all elements; -inf for zeros, NaN where a value is not finite or there is none.
 
     Cost: one pass; a second and third only for norms outside 1e-15 to 1e15.
+
+    Example:
+        >>> round(log10_rms(torch.tensor([1e-30, -1e-30])), 6)  # float32 does not hold their squares
+        -30.0
     """
-    values = _values(tensor)
+    values = _stored_values(tensor)
     if not tensor.numel():
         return math.nan
     wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     norm = float(torch.linalg.vector_norm(wide))
     scale = 1.0
-    if not SAFE[0] < norm < SAFE[1]:
+    if not SAFE_NORMS[0] < norm < SAFE_NORMS[1]:
         scale = float(wide.abs().max())
         if scale == 0.0 or not math.isfinite(scale):
             return -math.inf if scale == 0.0 else math.nan
@@ -32,22 +36,26 @@ def log10_rms(tensor: Tensor) -> float:
 
 
 def mean_and_std(tensor: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of a real tensor; NaN for others."""
-    values = _values(tensor.detach())
+    """Mean and standard deviation over all elements of a real tensor; NaN for others."""
+    values = _stored_values(tensor.detach())
     if not values.is_floating_point() or not values.numel():
         return math.nan, math.nan
     wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     mean = float(wide.mean())
     variance = float(torch.linalg.vector_norm(wide)) ** 2 / wide.numel() - mean**2
-    if not variance > SPREAD * mean**2:  # the difference has lost its digits, or is not a number
+    if not variance > SMALL_VARIANCE * mean**2:  # the difference has lost its digits, or is not a number
         return mean, float(torch.std(wide, correction=0))
     return mean, math.sqrt(variance)
 
 
-def exponent_outside(log10_size: float, dtype: torch.dtype) -> int:
+def rescaling_exponent(log10_size: float, dtype: torch.dtype) -> int:
     """The power of two to divide by so that values of that RMS keep clear of the ends of `dtype`; 0 where they do already.
 
     A third of the range is left at either end, for elements far from the RMS and for what one operation may do to them.
+
+    Example:
+        >>> rescaling_exponent(-30.0, torch.float32), rescaling_exponent(-30.0, torch.float64)
+        (-100, 0)
     """
     if not math.isfinite(log10_size):
         return 0
@@ -57,5 +65,5 @@ def exponent_outside(log10_size: float, dtype: torch.dtype) -> int:
     return round(log10_size / LOG10_2)
 
 
-def _values(tensor: Tensor) -> Tensor:
+def _stored_values(tensor: Tensor) -> Tensor:
     return tensor.coalesce().values() if tensor.is_sparse else tensor

@@ -1,6 +1,8 @@
-"""What an operation does to a signal, from its name and what it is fed. Names only: nothing here runs or sees a value."""
+"""Gives operations of torch one name for all spellings, and their kind by that name and by what goes in. Works on names only."""
 
 from __future__ import annotations
+
+from unvanish.network import module_kinds
 
 
 def _names(text: str) -> frozenset[str]:
@@ -8,18 +10,12 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ACTIVATIONS = _names(
-    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid hardsigmoid logsigmoid log_sigmoid tanh hardtanh tanhshrink "
-    "softsign softplus hardswish softshrink hardshrink threshold erf prelu rrelu glu"
-)
-WEIGHTS = _names(
-    "linear bilinear addmm conv conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d "
-    "mkldnn_convolution"
-)
-PRODUCTS = _names("matmul mm bmm baddbmm addbmm mv addmv dot einsum tensordot inner outer chain_matmul multi_dot")
-NORMALISATIONS = _names(
-    "batch_norm native_batch_norm cudnn_batch_norm miopen_batch_norm layer_norm native_layer_norm group_norm native_group_norm "
-    "instance_norm rms_norm fused_rms_norm local_response_norm normalize sync_batch_norm"
+ACTIVATIONS = frozenset(module_kinds.ACTIVATIONS) | _names("log_sigmoid erf glu")
+WEIGHTS = module_kinds.WEIGHT_FUNCTIONS | _names("addmm conv convolution mkldnn_convolution")
+PRODUCTS = module_kinds.MATRIX_PRODUCTS | _names("baddbmm addbmm mv addmv dot tensordot inner outer chain_matmul multi_dot")
+NORMALISATIONS = module_kinds.NORMALISATION_FUNCTIONS | _names(
+    "native_batch_norm cudnn_batch_norm miopen_batch_norm sync_batch_norm native_layer_norm native_group_norm fused_rms_norm "
+    "normalize"
 )
 ATTENTION = _names("scaled_dot_product_attention softmax multi_head_attention_forward")
 POOLING = _names("mean sum amax amin max min logsumexp median interpolate upsample norm linalg_vector_norm")
@@ -63,7 +59,7 @@ SPELLINGS = {
 }
 
 
-def canonical(name: str) -> str:
+def operation_name(name: str) -> str:
     """The plain name of a torch function: "add" for `__iadd__`, "relu" for `relu_`, "index" for `__getitem__`."""
     name = name.strip("_")
     for prefix in ("i", "r"):
@@ -72,14 +68,14 @@ def canonical(name: str) -> str:
     return SPELLINGS.get(name, name)
 
 
-def graph_operation(node_name: str) -> str:
+def node_operation(node_name: str) -> str:
     """The plain name of a node of the autograd graph: "linear" for `AddmmBackward0`, "my_function" for `MyFunctionBackward`."""
     stem = node_name.rsplit("::", 1)[-1].rstrip("0123456789").removesuffix("Backward")
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in stem).strip("_")
     return GRAPH_NAMES.get(snake, snake)
 
 
-def kind_of(operation: str, *, signals: int, weighted: bool) -> str:
+def operation_kind(operation: str, *, signals: int, weighted: bool) -> str:
     """The kind of an operation: activation, weight, normalisation, attention, pooling, merge, embedding, loss or other.
 
     `signals` counts the tensors that carry a gradient back from it, parameters left out; `weighted` says whether it uses a

@@ -1,4 +1,4 @@
-"""Leaves the network and the program as they were: buffers, random state, gradient mode, compiled code, checkpointing."""
+"""Runs a network so that buffers, random states, gradient mode, compiled code and checkpointing are afterwards as before."""
 
 from __future__ import annotations
 
@@ -13,71 +13,84 @@ import torch
 import torch.utils.checkpoint as checkpointing
 from torch import nn
 
-# torch warns that global hooks fire once more for the wrapper of a compiled module: ours know that, and the user did not set them.
-GLOBAL_HOOKS = r"Using `torch\.compile\(module\)` when there are global hooks on modules"
+from unvanish.monkey_patch import CallablePatch
+from unvanish.network.compiled_code import GLOBAL_HOOKS_WARNING, is_compiler_loaded
 
 
 @contextmanager
 def preserved_state(model: nn.Module) -> Generator[None]:
-    """Whatever runs inside, buffers and random states are afterwards as before, bit for bit."""
-    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    """Restores the model's buffers and every random state at the end, bit for bit, whatever runs inside.
+
+    Inside, gradients are on, compiled code runs eagerly, and checkpointed code runs as if it were not checkpointed by the reentrant
+    variant, whose one node would hide what it runs.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with preserved_state(norm):
+        ...     _ = norm(torch.randn(8, 2))
+        >>> norm.running_mean, norm.num_batches_tracked
+        (tensor([0., 0.]), tensor(0))
+    """
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    python, numpy = random.getstate(), sys.modules.get("numpy")
-    drawn = numpy.random.get_state() if numpy is not None else None
+    python_state, numpy = random.getstate(), sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
     try:
-        with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(), _eager(), _open_checkpoints():
+        with (
+            torch.random.fork_rng(devices),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            _eager_compiled_code(),
+            _inline_checkpoints(),
+        ):
             yield
     finally:
-        random.setstate(python)
+        random.setstate(python_state)
         if numpy is not None:
-            numpy.random.set_state(drawn)
+            numpy.random.set_state(numpy_state)
         with torch.no_grad():
-            for buffer, value in kept:
+            for buffer, value in buffers:
                 buffer.copy_(value)
 
 
-def within_engine(run: Callable[[], None]) -> None:
-    """Calls `run` in the middle of a backward pass of torch's own, so that what checkpoints recompute is kept until it ends."""
-    bell = torch.zeros((), requires_grad=True)
+def run_inside_backward(run: Callable[[], None]) -> None:
+    """Calls `run` in the middle of a backward pass of torch's own, so that what checkpoints recompute is kept until it ends.
+
+    Raises what `run` raises.
+    """
+    leaf = torch.zeros((), requires_grad=True)
     faults: list[BaseException] = []
 
-    def ring(_gradient: Any) -> None:
+    def hook(_gradient: Any) -> None:
         try:
             run()
         except BaseException as fault:  # the engine would wrap it
             faults.append(fault)
 
-    struck = bell.clone()
-    struck.register_hook(ring)
-    struck.backward()  # not autograd.grad: in a pass for some inputs only, nodes that lead to none of them compute nothing
+    output = leaf.clone()
+    output.register_hook(hook)
+    output.backward()  # not autograd.grad: in a pass for some inputs only, nodes that lead to none of them compute nothing
     if faults:
         raise faults[0]
 
 
 @contextmanager
-def _eager() -> Generator[None]:
+def _eager_compiled_code() -> Generator[None]:
     """Compiled code runs eagerly. The compiler is not loaded for that, since it takes seconds."""
-    if "torch._dynamo.eval_frame" not in sys.modules:
+    if not is_compiler_loaded():
         yield
         return
     with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", GLOBAL_HOOKS, UserWarning)
+        warnings.filterwarnings("ignore", GLOBAL_HOOKS_WARNING, UserWarning)
         yield
-
-
-class _Transparent:
-    """Stands in for reentrant checkpointing, whose one node would hide what is inside."""
-
-    @staticmethod
-    def apply(function: Callable[..., Any], _preserve: bool, *args: Any) -> Any:
-        return function(*args)
 
 
 @contextmanager
-def _open_checkpoints() -> Generator[None]:
-    original = checkpointing.CheckpointFunction
-    checkpointing.CheckpointFunction = _Transparent  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+def _inline_checkpoints() -> Generator[None]:
+    """Reentrant checkpoints run their function as it is, since their one node would hide what is inside."""
+
+    def apply(_original: Any, _cls: Any, function: Callable[..., Any], _preserve: bool, *args: Any) -> Any:
+        return function(*args)
+
+    with CallablePatch(checkpointing.CheckpointFunction, "apply", apply):
         yield
-    finally:
-        checkpointing.CheckpointFunction = original

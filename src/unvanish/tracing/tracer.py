@@ -1,4 +1,4 @@
-"""One forward and one backward pass of a network, taken apart: the gradient's flow from its output to its input or a parameter."""
+"""Traces one forward and one backward pass: what each operation does to the gradient between output and input or a parameter."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from unvanish.errors import TraceError, UsageError
-from unvanish.record.flow import GradientFlow
+from unvanish.network.unwrapping import unwrapped
+from unvanish.record.gradient_flow import GradientFlow
 from unvanish.record.structure import Location
-from unvanish.tracing.autograd_graph import Graph, Port, graph_behind
-from unvanish.tracing.backward_pass import Backward, Scaled, propagate, seed
-from unvanish.tracing.flow_builder import Passed, flow_of
-from unvanish.tracing.forward_recorder import Break, Call, Recorder
-from unvanish.tracing.inputs_and_loss import PreparedInputs, loss_of, one_number, prepare_inputs, tensors_in
-from unvanish.tracing.preserved_state import preserved_state, within_engine
-from unvanish.tracing.recurrence import Recurrence, recurrences
+from unvanish.tracing.autograd_graph import AutogradGraph, Node, Port, build_graph
+from unvanish.tracing.backward_pass import BackwardSizes, ScaledGradient, backpropagate, initial_gradient
+from unvanish.tracing.flow_builder import build_flow
+from unvanish.tracing.forward_recorder import ForwardRecorder, GradientBreak, OperationCall
+from unvanish.tracing.inputs_and_loss import PreparedInputs, prepare_inputs, require_scalar, resolve_loss, tensors_in
+from unvanish.tracing.measured_pass import MeasuredPass
+from unvanish.tracing.preserved_state import preserved_state, run_inside_backward
+from unvanish.tracing.recurrence import Recurrence, find_recurrences
 
-CLOSED = 1e-6  # decades by which the terms may miss the total; rounding of their sum stays far below
-WRAPPED = ("_orig_mod", "module")  # how torch.compile and the data-parallel wrappers name the network inside
+SUM_TOLERANCE = 1e-6  # decades by which the terms may miss the total; rounding of their sum stays far below
 
 
 def trace(
@@ -30,191 +31,216 @@ def trace(
     loss: Any,
     *,
     to: str | None = None,
-    births: Callable[[nn.Module], Location | None] = lambda _: None,
+    build_location: Callable[[nn.Module], Location | None] = lambda _: None,
 ) -> GradientFlow:
-    """Where the gradient goes between the network's output and its input, or the parameter named by `to`, operation by operation.
+    """What every operation does to the gradient between the network's output and its input, or the parameter named by `to`.
 
-    `inputs` is a tensor, a tuple of positional or a dict of keyword arguments; integer inputs have no gradient, and the flow then
-    ends at their embedding. `loss` takes the outputs and returns one number; a tensor of targets stands for the usual loss.
-    `births` gives the line that built a module. The network is traced as it is, in its dtype and its mode, and is left bit for
-    bit as it was; gradients of any size are measured. Cost: about two training steps. Memory: that of a forward pass.
+    The terms add up to the whole exactly, and gradients of any size are measured, also far outside of the dtype's range. The
+    network is traced as it is, in its dtype and its mode, and is left bit for bit as it was. Cost: about two training steps.
+    Memory: that of a forward pass.
 
-    Raises UsageError for arguments that cannot be used, TraceError where no gradient arrives at the target, or one that is not
-    finite.
+    Args:
+        model: the network; compiled and data-parallel wrappers are taken off.
+        inputs: one batch: a tensor, a tuple of positional or a dict of keyword arguments. Integer inputs have no gradient, and
+            the flow then ends at their embedding.
+        loss: a function of the outputs that returns a tensor of one number, or a tensor of targets, which stands for cross-entropy
+            (integers, of shape (batch,) or (batch, time)) or the mean squared error (floating point, of the outputs' shape).
+        to: the name of the parameter at which the flow ends, as in `model.named_parameters()`; by default it ends at the inputs.
+        build_location: gives the line that built a module, None where it is not known.
+
+    Raises:
+        UsageError: for arguments that cannot be used.
+        TraceError: where no gradient arrives at the target, or one that is not finite.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Sigmoid(), torch.nn.Linear(4, 1)).double()
+        >>> with torch.no_grad():
+        ...     for parameter in model.parameters():
+        ...         _ = parameter.fill_(0.5)
+        >>> flow = trace(model, torch.zeros(3, 4, dtype=torch.float64), lambda outputs: outputs.sum())
+        >>> [(op.label, op.kind) for op in flow.ops]
+        [('0', 'weight'), ('1', 'activation'), ('2', 'weight')]
+        >>> f"{flow.shares('op')['1']:.4f}"  # log10 of the sigmoid's slope at 0.5
+        '-0.6289'
+        >>> abs(sum(flow.shares("op").values()) - flow.total) < 1e-12
+        True
     """
     if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"trace needs a torch.nn.Module, and was given {type(model).__name__}; pass the network itself")
-    network = _unwrapped(model)
-    judge = loss_of(loss)
-    leaf = _parameter(network, to) if to is not None else None
+    network = unwrapped(model)
+    compute_loss = resolve_loss(loss)
+    target = _find_parameter(network, to) if to is not None else None
     with preserved_state(network):
-        given = prepare_inputs(inputs)
-        recorder = Recorder(network, births)
-        recorder.begins_at(given.reachable)
+        prepared = prepare_inputs(inputs)
+        recorder = ForwardRecorder(network, build_location)
+        recorder.mark_inputs(prepared.differentiable)
         with recorder:
-            outputs = network(*given.args, **given.kwargs)
+            outputs = network(*prepared.args, **prepared.kwargs)
             for tensor in tensors_in(outputs):
-                recorder.finish(tensor)
+                recorder.record_unobserved(tensor)
             recorder.in_loss = True
-            value = one_number(judge(outputs))
-            recorder.finish(value)
-        passed = _passed(network, recorder, given, value, leaf)
-        flow = flow_of(passed, to=to)
-        _refuse_gap(passed, flow)
+            loss_value = require_scalar(compute_loss(outputs))
+            recorder.record_unobserved(loss_value)
+        measured = _measure_backward(network, recorder, prepared, loss_value, target)
+        flow = build_flow(measured, to=to)
+        _require_complete_sum(measured, flow)
         return flow
 
 
-def _passed(network: nn.Module, recorder: Recorder, given: PreparedInputs, value: Tensor, leaf: nn.Parameter | None) -> Passed:
-    """The backward pass, measured."""
-    _refuse_loss(recorder, value)
-    graph = graph_behind(value.grad_fn)
+def _measure_backward(
+    network: nn.Module, recorder: ForwardRecorder, prepared: PreparedInputs, loss_value: Tensor, target: nn.Parameter | None
+) -> MeasuredPass:
+    """Runs the backward pass. Raises TraceError where no gradient arrives at the targets, or one that is not finite."""
+    _require_usable_loss(recorder, loss_value)
+    graph = build_graph(loss_value.grad_fn)
     consumers = graph.consumers()
     producers = {edge: port for port, edges in consumers.items() for edge in edges}
-    targets = _targets(graph, recorder, given, leaf)
-    leaves = {id(graph.nodes[i].variable): i for i, is_leaf in enumerate(graph.leaves) if is_leaf}
-    in_loss = [_in_loss(recorder, node) for node in graph.nodes]
+    targets = _find_targets(graph, recorder, prepared, target)
+    leaves = {id(graph.nodes[i].variable): i for i, is_leaf in enumerate(graph.is_leaf) if is_leaf}
+    in_loss = [_is_in_loss(recorder, node) for node in graph.nodes]
     loss_edges = frozenset(
         (node, slot)
         for node, ports in enumerate(graph.inputs)
         if in_loss[node]
         for slot, port in enumerate(ports)
-        if port is not None and not in_loss[port[0]] and (not graph.leaves[port[0]] or port in targets)
+        if port is not None and not in_loss[port[0]] and (not graph.is_leaf[port[0]] or port in targets)
     )
-    times = recurrences(graph, consumers)
-    results: list[Backward] = []
+    recurrences = find_recurrences(graph, consumers)
+    results: list[BackwardSizes] = []
 
     def run() -> None:
-        hooks = {place: found for port, found in recorder.tensor_hooks.items() if (place := graph.port(*port)) is not None}
-        keep = loss_edges.union(*(time.state_edges for time in times))
+        hooks = {port: hooks for output, hooks in recorder.tensor_hooks.items() if (port := graph.port(*output)) is not None}
         results.append(
-            propagate(
+            backpropagate(
                 graph,
-                {(0, value.output_nr): [seed(value.detach().new_ones(value.shape))]},
-                keep=keep,
+                {(0, loss_value.output_nr): [initial_gradient(loss_value.detach().new_ones(loss_value.shape))]},
+                kept_edges=loss_edges.union(*(recurrence.state_edges for recurrence in recurrences)),
                 hooks=hooks,
-                argument_places=recorder.argument_places,
+                argument_positions=recorder.argument_positions,
             )
         )
-        results.extend(_carried(graph, results[0], time) for time in times)
+        results.extend(_backpropagate_recurrence(graph, results[0], recurrence) for recurrence in recurrences)
 
-    within_engine(run)
-    passed = Passed(
-        network, recorder, graph, consumers, producers, results[0], targets, in_loss, loss_edges, leaves, times, results[1:]
+    run_inside_backward(run)
+    measured = MeasuredPass(
+        network, recorder, graph, consumers, producers, results[0], targets, in_loss, loss_edges, leaves, recurrences, results[1:]
     )
-    _refuse_gradient(passed, value)
-    return passed
+    _require_usable_gradient(measured, loss_value)
+    return measured
 
 
-def _carried(graph: Graph, whole: Backward, time: Recurrence) -> Backward:
-    """What the gradient that enters a recurrence at its last step becomes on its way back through it."""
-    seeds: dict[Port, list[Scaled]] = {}
-    for node, slot in sorted(time.state_edges):
-        if (contribution := whole.kept.get((node, slot))) is not None:
+def _backpropagate_recurrence(graph: AutogradGraph, backward: BackwardSizes, recurrence: Recurrence) -> BackwardSizes:
+    """The sizes of what the gradient that enters a recurrence at its last step becomes on its way back through it."""
+    gradients: dict[Port, list[ScaledGradient]] = {}
+    for node, slot in sorted(recurrence.state_edges):
+        if (contribution := backward.kept_gradients.get((node, slot))) is not None:
             port = graph.inputs[node][slot]
             assert port is not None
-            seeds.setdefault(port, []).append(contribution)
-    return propagate(graph, seeds, within=time.before.__contains__)
+            gradients.setdefault(port, []).append(contribution)
+    return backpropagate(graph, gradients, is_included=recurrence.ancestors.__contains__)
 
 
-def _in_loss(recorder: Recorder, node: Any) -> bool:
-    call = recorder.owner.get(node)
+def _is_in_loss(recorder: ForwardRecorder, node: Node) -> bool:
+    call = recorder.call_of_node.get(node)
     return call is not None and call.in_loss
 
 
-def _targets(graph: Graph, recorder: Recorder, given: PreparedInputs, leaf: nn.Parameter | None) -> list[Port]:
+def _find_targets(
+    graph: AutogradGraph, recorder: ForwardRecorder, prepared: PreparedInputs, parameter: nn.Parameter | None
+) -> list[Port]:
     """The tensors at which the flow ends. Raises TraceError where the loss depends on none of them."""
-    if leaf is not None:
-        found = [(i, 0) for i, is_leaf in enumerate(graph.leaves) if is_leaf and graph.nodes[i].variable is leaf]
-        what = "that parameter"
-    elif given.reachable:
-        ports = [graph.port(*port) for port in recorder.starts]
-        found = [port for port in ports if port is not None]
-        what = "the inputs"
+    if parameter is not None:
+        targets = [(i, 0) for i, is_leaf in enumerate(graph.is_leaf) if is_leaf and graph.nodes[i].variable is parameter]
+        description = "that parameter"
+    elif prepared.differentiable:
+        ports = [graph.port(*output) for output in recorder.inputs]
+        targets = [port for port in ports if port is not None]
+        description = "the inputs"
     else:
-        own = [port for port, storage in recorder.embedded if storage in given.storages]
-        ports = [graph.port(*port) for port in own or [port for port, _ in recorder.embedded]]
-        found = [port for port in ports if port is not None]
-        what = "an embedding of the integer inputs"
-        if not recorder.embedded:
+        of_inputs = [output for output, storage in recorder.embedding_outputs if storage in prepared.integer_storages]
+        ports = [graph.port(*output) for output in of_inputs or [output for output, _ in recorder.embedding_outputs]]
+        targets = [port for port in ports if port is not None]
+        description = "an embedding of the integer inputs"
+        if not recorder.embedding_outputs:
             raise TraceError(
                 "the inputs are integers, which have no gradient, and the network has no embedding of them; give floating-point "
                 "inputs, or trace to a parameter"
             )
-    if not found:
-        raise TraceError(f"the loss depends on {what} by no path that carries a gradient{_told(recorder.breaks)}")
-    return found
+    if not targets:
+        raise TraceError(f"the loss depends on {description} by no path that carries a gradient{_describe_breaks(recorder.breaks)}")
+    return targets
 
 
-def _refuse_loss(recorder: Recorder, value: Tensor) -> None:
-    if value.grad_fn is None:
-        raise TraceError(f"the loss depends on nothing that carries a gradient{_told(recorder.breaks)}")
-    if not bool(value.isfinite()):
+def _require_usable_loss(recorder: ForwardRecorder, loss_value: Tensor) -> None:
+    """Raises TraceError for a loss without a gradient, or one that is not finite."""
+    if loss_value.grad_fn is None:
+        raise TraceError(f"the loss depends on nothing that carries a gradient{_describe_breaks(recorder.breaks)}")
+    if not bool(loss_value.isfinite()):
         call = next((call for call in recorder.calls if not math.isfinite(call.mean + call.std)), None)
-        where = f"; the first values that are not finite come out of {_said(recorder, call)}" if call is not None else ""
-        raise TraceError(f"the loss is {value.item()}{where}")
+        origin = ""
+        if call is not None:
+            origin = f"; the first values that are not finite come out of {_describe_call(recorder, call)}"
+        raise TraceError(f"the loss is {loss_value.item()}{origin}")
 
 
-def _refuse_gradient(passed: Passed, value: Tensor) -> None:
-    sizes = [passed.backward.totals.get(port, -math.inf) for port in passed.targets]
+def _require_usable_gradient(measured: MeasuredPass, loss_value: Tensor) -> None:
+    """Raises TraceError for a gradient that is not finite, or exactly zero at the output already."""
+    sizes = [measured.backward.totals.get(port, -math.inf) for port in measured.targets]
     if any(math.isnan(size) for size in sizes):
-        raise TraceError(f"the gradient is not finite although the loss is {value.item():.4g}{_unsound(passed)}")
-    handed = [passed.backward.contributions.get(edge, -math.inf) for edge in passed.loss_edges]
-    if handed and max(handed) == -math.inf:
         raise TraceError(
-            f"the loss is {value.item():.4g} and its gradient at the output is exactly zero; does it depend on the outputs?"
+            f"the gradient is not finite although the loss is {loss_value.item():.4g}{_describe_first_non_finite(measured)}"
+        )
+    at_output = [measured.backward.contributions.get(edge, -math.inf) for edge in measured.loss_edges]
+    if at_output and max(at_output) == -math.inf:
+        raise TraceError(
+            f"the loss is {loss_value.item():.4g} and its gradient at the output is exactly zero; does it depend on the outputs?"
         )
 
 
-def _refuse_gap(passed: Passed, flow: GradientFlow) -> None:
-    """Values that are not finite may be masked out again on their way; the gradient arrives, but nobody can say by which path."""
-    closed = math.isclose(sum(flow.shares("op").values()), flow.total, rel_tol=0.0, abs_tol=CLOSED)
-    if passed.backward.unsound is not None and not closed:
+def _require_complete_sum(measured: MeasuredPass, flow: GradientFlow) -> None:
+    """Raises TraceError where the terms miss the total, since values that are not finite were masked out on the way."""
+    is_complete = math.isclose(sum(flow.shares("op").values()), flow.total, rel_tol=0.0, abs_tol=SUM_TOLERANCE)
+    if measured.backward.first_non_finite is not None and not is_complete:
         raise TraceError(
-            f"the gradient stops being finite on its way, and what is not finite is masked out later{_unsound(passed)}"
+            "the gradient stops being finite on its way, and what is not finite is masked out later"
+            f"{_describe_first_non_finite(measured)}"
         )
 
 
-def _unsound(passed: Passed) -> str:
+def _describe_first_non_finite(measured: MeasuredPass) -> str:
     """Where values that are not finite arose first, as the end of a sentence."""
-    unsound = passed.backward.unsound
-    call = passed.recorder.owner.get(passed.graph.nodes[unsound]) if unsound is not None else None
-    return f"; it first stops being finite in the backward pass of {_said(passed.recorder, call)}" if call else ""
+    node = measured.backward.first_non_finite
+    call = measured.recorder.call_of_node.get(measured.graph.nodes[node]) if node is not None else None
+    if call is None:
+        return ""
+    return f"; it first stops being finite in the backward pass of {_describe_call(measured.recorder, call)}"
 
 
-def _said(recorder: Recorder, call: Call) -> str:
-    place = recorder.location(call)
-    line = f" ({place.file}:{place.line}  {place.text})" if place else ""
-    return f"{call.operation} in {call.path or 'the network itself'}{line}"
+def _describe_call(recorder: ForwardRecorder, call: OperationCall) -> str:
+    return _describe_place(call.operation, call.path, recorder.location(call))
 
 
-def _told(breaks: list[Break]) -> str:
-    """Where the gradient was seen to end, as the end of a sentence."""
+def _describe_breaks(breaks: list[GradientBreak]) -> str:
+    """Where the gradient ends, as the end of a sentence."""
     if not breaks:
         return "; is requires_grad off for all of it?"
-    places = [
-        f"{each.operation} in {each.path or 'the network itself'}"
-        + (f" ({each.location.file}:{each.location.line}  {each.location.text})" if each.location else "")
-        for each in breaks[:3]
-    ]
-    return f": it ends at {'; '.join(places)}"
+    return f": it ends at {'; '.join(_describe_place(end.operation, end.path, end.location) for end in breaks[:3])}"
 
 
-def _parameter(network: nn.Module, name: str) -> nn.Parameter:
+def _describe_place(operation: str, path: str, location: Location | None) -> str:
+    line = f" ({location.file}:{location.line}  {location.text})" if location else ""
+    return f"{operation} in {path or 'the network itself'}{line}"
+
+
+def _find_parameter(network: nn.Module, name: str) -> nn.Parameter:
     """The parameter of that name. Raises UsageError where there is none, or it is frozen."""
-    found = dict(network.named_parameters(remove_duplicate=False))
-    if name not in found:
-        near = difflib.get_close_matches(name, found, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(list(found)[:5])}{' ...' if len(found) > 5 else ''}"
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    if name not in parameters:
+        similar = difflib.get_close_matches(name, parameters, n=1)
+        first_names = f"{', '.join(list(parameters)[:5])}{' ...' if len(parameters) > 5 else ''}"
+        hint = f"; did you mean {similar[0]}?" if similar else f"; it has {first_names}"
         raise UsageError(f"{type(network).__name__} has no parameter {name!r}{hint}")
-    if not found[name].requires_grad:
+    if not parameters[name].requires_grad:
         raise UsageError(f"the parameter {name} is frozen (requires_grad is off), so no gradient goes to it")
-    return found[name]
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network behind wrappers that only run it (compiled, data-parallel)."""
-    children = dict(model.named_children())
-    if len(children) == 1 and type(model).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
-        (name, inner), *_ = children.items()
-        return _unwrapped(inner) if name in WRAPPED else model
-    return model
+    return parameters[name]

@@ -1,0 +1,1 @@
+"""Facts about live torch networks that `observe`, `tracing` and `remedies` share: layer kinds, wrappers, hooks, compiled code."""

@@ -1,0 +1,85 @@
+"""The layers of `torch.nn` by kind, and the functions of torch that compute the same.
+
+`observe`, `tracing` and `remedies` each have a vocabulary of their own, which they build from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from torch import nn
+
+WeightedLayer: TypeAlias = (
+    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
+# Layers with one weight matrix or kernel and one input. nn.Bilinear has two.
+WEIGHTED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+ATTENTION = (nn.MultiheadAttention,)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+NORMALISATIONS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+)
+POOLING = (
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+)
+
+# Elementwise activations by the name of their function in torch.nn.functional.
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "celu": nn.CELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "sigmoid": nn.Sigmoid,
+    "hardsigmoid": nn.Hardsigmoid,
+    "logsigmoid": nn.LogSigmoid,
+    "tanh": nn.Tanh,
+    "hardtanh": nn.Hardtanh,
+    "tanhshrink": nn.Tanhshrink,
+    "softsign": nn.Softsign,
+    "softplus": nn.Softplus,
+    "hardswish": nn.Hardswish,
+    "softshrink": nn.Softshrink,
+    "hardshrink": nn.Hardshrink,
+    "threshold": nn.Threshold,
+    "prelu": nn.PReLU,  # has a parameter
+    "rrelu": nn.RReLU,  # draws random numbers in training mode
+}
+NORMALISATION_FUNCTIONS = frozenset({"batch_norm", "instance_norm", "layer_norm", "rms_norm", "group_norm", "local_response_norm"})
+WEIGHT_FUNCTIONS = frozenset(
+    {"linear", "bilinear", *(f"{kind}{axes}d" for kind in ("conv", "conv_transpose") for axes in (1, 2, 3))}
+)
+MATRIX_PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum"})  # of two matrices, either of which may be a parameter
