@@ -1,16 +1,15 @@
-"""Exact looks made by hand: a chain or a recurrence with the decades that are wanted, and runs that hold them."""
+"""Builds traced gradients, recurrences and predictions with chosen decades, and runs that contain them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from handmade_runs import healthy
-
 from unvanish.record.examination import Examination
-from unvanish.record.flow import FlowOp, GradientFlow, TimeProfile
-from unvanish.record.prediction import PredictedLayer, Prediction
+from unvanish.record.gradient_flow import FlowOp, GradientFlow, TimeProfile
 from unvanish.record.run import CHECKED, Run
 from unvanish.record.structure import Location
+from unvanish.record.theory_prediction import PredictedLayer, Prediction
+from unvanish.testing.records import healthy
 
 LINE = Location("/srv/net.py", 7, "self.body = nn.RNN(2, 64)")
 LAYERS = ("0", "2", "4")
@@ -33,10 +32,10 @@ def flow(
     return GradientFlow("Net", "output", "input", "float32", -1.0, -1.0 + activations + weights, ops, times=times)
 
 
-def told(
+def predicted(
     decades: float | None, *, scale: float = 0.58, critical: float | None = CRITICAL_SCALE, depth: float | None = 2.0
 ) -> Prediction:
-    """What theory says of that chain. None stands for what it has no number for."""
+    """The prediction for that chain; `decades` None where theory has no number."""
     layers = tuple(
         PredictedLayer(label, "relu", 0.3, 0.2, scale, (decades or 0.0) / 3, (decades or 0.0) * (3 - i) / 3)
         for i, label in enumerate(LAYERS)
@@ -56,20 +55,20 @@ def recurrence(
     return TimeProfile("body.weight_hh_l0", path, LINE, gradient, carried, slope, horizon, gated)
 
 
-def checked(seen: Examination) -> Run:
-    """A network that was looked at before any training."""
+def checked_run(examination: Examination) -> Run:
+    """The run of a network that was checked without training."""
     run = healthy(losses=[2.3], sampled=(1,))
-    return replace(run, facts=replace(run.facts, ending=CHECKED), examination=seen)
+    return replace(run, facts=replace(run.facts, ending=CHECKED), examination=examination)
 
 
-def through_time(time: TimeProfile, run: Run | None = None) -> Run:
+def with_recurrence(profile: TimeProfile, run: Run | None = None) -> Run:
     """A checked network, or a training, with that recurrence."""
-    seen = Examination(flow(times=(time,)))
-    return checked(seen) if run is None else replace(run, examination=seen)
+    examination = Examination(flow(times=(profile,)))
+    return checked_run(examination) if run is None else replace(run, examination=examination)
 
 
-def scaled(prediction: Prediction, run: Run | None = None, *, taken: GradientFlow | None = None) -> Run:
-    """A checked network, or a training, of which theory says that."""
+def with_prediction(prediction: Prediction, run: Run | None = None, *, traced: GradientFlow | None = None) -> Run:
+    """A checked network, or a training, with that prediction."""
     decades = prediction.decades or 0.0
-    seen = Examination(flow(decades / 4, 3 * decades / 4) if taken is None else taken, prediction)
-    return checked(seen) if run is None else replace(run, examination=seen)
+    examination = Examination(flow(decades / 4, 3 * decades / 4) if traced is None else traced, prediction)
+    return checked_run(examination) if run is None else replace(run, examination=examination)

@@ -7,21 +7,21 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from tasks import (
-    Attentive,
-    Bag,
-    Block,
-    Experts,
-    Gated,
-    Reader,
-    Variational,
-    draw,
-    fit,
-    he,
+    EmbeddingBagClassifier,
+    GatedResidualBlock,
+    MixtureOfExperts,
+    RecurrentClassifier,
+    ResidualBlock,
+    TransformerClassifier,
+    VariationalAutoencoder,
+    he_normal,
     images,
     mlp,
     points,
+    reinitialise,
     sequences,
     texts,
+    train_watched,
     waves,
 )
 from torch import Tensor, nn
@@ -31,15 +31,19 @@ from unvanish.workflows.watch import WatchedRun
 
 
 def deep_relu_with_he() -> WatchedRun:
-    model = draw(mlp((20, *[32] * 12, 4), nn.ReLU), he)
-    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
+    model = reinitialise(mlp((20, *[32] * 12, 4), nn.ReLU), he_normal)
+    return train_watched(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
 
 
 def residual_network_with_batchnorm() -> WatchedRun:
     model = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), *[Block(8) for _ in range(4)], nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 2)
+        nn.Conv2d(1, 8, 3, padding=1),
+        *[ResidualBlock(8) for _ in range(4)],
+        nn.AdaptiveAvgPool2d(3),
+        nn.Flatten(),
+        nn.Linear(72, 2),
     )
-    return fit(model, images, steps=80, optimizer=torch.optim.SGD(model.parameters(), 0.05, momentum=0.9))
+    return train_watched(model, images, steps=80, optimizer=torch.optim.SGD(model.parameters(), 0.05, momentum=0.9))
 
 
 def convolutions_with_pooling() -> WatchedRun:
@@ -48,24 +52,24 @@ def convolutions_with_pooling() -> WatchedRun:
         *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten()),
         *(nn.Dropout(0.3), nn.Linear(144, 2)),
     )
-    return fit(model, images, steps=100)
+    return train_watched(model, images, steps=100)
 
 
 def long_short_term_memory() -> WatchedRun:
-    return fit(Reader(nn.LSTM(3, 16, num_layers=2, batch_first=True)), sequences, steps=150)
+    return train_watched(RecurrentClassifier(nn.LSTM(3, 16, num_layers=2, batch_first=True)), sequences, steps=150)
 
 
 def gated_recurrent_unit() -> WatchedRun:
-    return fit(Reader(nn.GRU(3, 16, batch_first=True)), sequences, steps=150)
+    return train_watched(RecurrentClassifier(nn.GRU(3, 16, batch_first=True)), sequences, steps=150)
 
 
 def transformer() -> WatchedRun:
-    return fit(Attentive(), texts, steps=150)
+    return train_watched(TransformerClassifier(), texts, steps=150)
 
 
 def embedding_with_rare_words() -> WatchedRun:
-    model = Bag()
-    return fit(model, texts, optimizer=torch.optim.Adam(model.parameters(), 0.01))
+    model = EmbeddingBagClassifier()
+    return train_watched(model, texts, optimizer=torch.optim.Adam(model.parameters(), 0.01))
 
 
 def adversarial_pair() -> WatchedRun:
@@ -88,10 +92,10 @@ def siamese_twins() -> WatchedRun:
 
     def contrastive(ours: Tensor, y: Tensor) -> Tensor:
         same = (y[:32] == y[32:]).float()
-        apart = (ours[:32] - ours[32:]).norm(dim=1)
-        return (same * apart.square() + (1 - same) * F.relu(2 - apart).square()).mean()
+        distance = (ours[:32] - ours[32:]).norm(dim=1)
+        return (same * distance.square() + (1 - same) * F.relu(2 - distance).square()).mean()
 
-    return fit(model, points, loss=contrastive)
+    return train_watched(model, points, loss=contrastive)
 
 
 def called_once_for_each_twin() -> WatchedRun:
@@ -107,27 +111,27 @@ def called_once_for_each_twin() -> WatchedRun:
 
 
 def fine_tuning_with_frozen_layers() -> WatchedRun:
-    model = draw(mlp((20, 48, 48, 48, 4), nn.ReLU), he)
+    model = reinitialise(mlp((20, 48, 48, 48, 4), nn.ReLU), he_normal)
     for parameter in model[:4].parameters():
         parameter.requires_grad_(False)
-    return fit(model, points, optimizer=torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 2e-3))
+    return train_watched(model, points, optimizer=torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 2e-3))
 
 
 def fine_tuning_of_the_head_alone() -> WatchedRun:
-    model = draw(mlp((20, 48, 48, 4), nn.ReLU), he)
-    return fit(model, points, optimizer=torch.optim.SGD(model[-1].parameters(), 0.05))
+    model = reinitialise(mlp((20, 48, 48, 4), nn.ReLU), he_normal)
+    return train_watched(model, points, optimizer=torch.optim.SGD(model[-1].parameters(), 0.05))
 
 
 def converged_long_ago() -> WatchedRun:
     model = mlp((20, 32, 4), nn.ReLU)
     x, y = points(0)
-    return fit(model, lambda _: (x, y), steps=600, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
+    return train_watched(model, lambda _: (x, y), steps=600, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
 
 
 def tiny_gradients_with_adam() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3, eps=1e-16)
-    return fit(model, points, loss=lambda out, y: 1e-6 * F.cross_entropy(out, y), optimizer=optimizer)
+    return train_watched(model, points, loss=lambda out, y: 1e-6 * F.cross_entropy(out, y), optimizer=optimizer)
 
 
 def sparse_relu_with_l1() -> WatchedRun:
@@ -146,11 +150,11 @@ def sparse_relu_with_l1() -> WatchedRun:
 
 def autoencoder() -> WatchedRun:
     model = nn.Sequential(mlp((20, 32, 4), nn.GELU), mlp((4, 32, 20), nn.GELU))
-    return fit(model, lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
+    return train_watched(model, lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
 
 
 def variational_autoencoder() -> WatchedRun:
-    return fit(Variational(), lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
+    return train_watched(VariationalAutoencoder(), lambda step: (points(step)[0],) * 2, loss=F.mse_loss)
 
 
 def accumulation_over_four_parts() -> WatchedRun:
@@ -168,22 +172,22 @@ def accumulation_over_four_parts() -> WatchedRun:
 
 def regression_with_small_targets() -> WatchedRun:
     model = mlp((1, 32, 32, 1), nn.Tanh)
-    return fit(model, lambda step: waves(step, size=1e-3), loss=F.mse_loss, steps=300)
+    return train_watched(model, lambda step: waves(step, size=1e-3), loss=F.mse_loss, steps=300)
 
 
 def regression_with_large_targets() -> WatchedRun:
     model = mlp((1, 64, 64, 1), nn.ReLU)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    return fit(model, lambda step: waves(step, size=100.0), loss=F.mse_loss, steps=300, optimizer=optimizer)
+    return train_watched(model, lambda step: waves(step, size=100.0), loss=F.mse_loss, steps=300, optimizer=optimizer)
 
 
 def layernorm_in_a_deep_gelu_network() -> WatchedRun:
-    return fit(mlp((20, *[32] * 8, 4), nn.GELU, between=nn.LayerNorm), points)
+    return train_watched(mlp((20, *[32] * 8, 4), nn.GELU, between=nn.LayerNorm), points)
 
 
 def two_sigmoid_layers() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.Sigmoid)
-    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
+    return train_watched(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-2))
 
 
 def warm_up_and_decay() -> WatchedRun:
@@ -191,7 +195,7 @@ def warm_up_and_decay() -> WatchedRun:
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=200)
     optimizer.register_step_post_hook(lambda *_: schedule.step())
-    return fit(model, points, optimizer=optimizer)
+    return train_watched(model, points, optimizer=optimizer)
 
 
 def labels_that_are_partly_wrong() -> WatchedRun:
@@ -199,24 +203,24 @@ def labels_that_are_partly_wrong() -> WatchedRun:
         x, y = points(step)
         return x, torch.where(torch.rand(len(y)) < 0.3, torch.randint(0, 4, y.shape), y)
 
-    return fit(mlp((20, 32, 32, 4), nn.ReLU), noisy)
+    return train_watched(mlp((20, 32, 32, 4), nn.ReLU), noisy)
 
 
 def an_output_that_is_squashed() -> WatchedRun:
     model = nn.Sequential(mlp((20, 32, 1), nn.ReLU), nn.Sigmoid())
-    return fit(model, points, loss=lambda out, y: F.binary_cross_entropy(out[:, 0], (y > 1).float()))
+    return train_watched(model, points, loss=lambda out, y: F.binary_cross_entropy(out[:, 0], (y > 1).float()))
 
 
 def a_short_run() -> WatchedRun:
-    return fit(mlp((20, 32, 32, 4), nn.ReLU), points, steps=15)
+    return train_watched(mlp((20, 32, 32, 4), nn.ReLU), points, steps=15)
 
 
 def residual_branches_that_start_at_zero() -> WatchedRun:
-    return fit(nn.Sequential(nn.Linear(20, 32), *[Gated(32) for _ in range(12)], nn.Linear(32, 4)), points)
+    return train_watched(nn.Sequential(nn.Linear(20, 32), *[GatedResidualBlock(32) for _ in range(12)], nn.Linear(32, 4)), points)
 
 
 def mixture_of_experts() -> WatchedRun:
-    return fit(Experts(), points)
+    return train_watched(MixtureOfExperts(), points)
 
 
 def autocast_in_bfloat16() -> WatchedRun:
@@ -240,7 +244,7 @@ def policy_gradient() -> WatchedRun:
         reward = (action == y).float()
         return -(choice.log_prob(action) * (reward - reward.mean())).mean()
 
-    return fit(mlp((20, 32, 32, 4), nn.Tanh), points, loss=surprise)
+    return train_watched(mlp((20, 32, 32, 4), nn.Tanh), points, loss=surprise)
 
 
 def critic_with_gradient_penalty() -> WatchedRun:
@@ -261,8 +265,8 @@ def critic_with_gradient_penalty() -> WatchedRun:
 
 
 def deep_tanh_with_glorot() -> WatchedRun:
-    model = draw(mlp((20, *[32] * 15, 4), nn.Tanh), nn.init.xavier_normal_)
-    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
+    model = reinitialise(mlp((20, *[32] * 15, 4), nn.Tanh), nn.init.xavier_normal_)
+    return train_watched(model, points, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
 
 
 def a_long_warm_up() -> WatchedRun:
@@ -270,7 +274,7 @@ def a_long_warm_up() -> WatchedRun:
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 1000))
     optimizer.register_step_post_hook(lambda *_: schedule.step())
-    return fit(model, points, optimizer=optimizer)
+    return train_watched(model, points, optimizer=optimizer)
 
 
 def quasi_newton_with_closures() -> WatchedRun:

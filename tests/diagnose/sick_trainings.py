@@ -1,4 +1,4 @@
-"""Sick trainings, each with a root that is known because it was put there. Each takes under three seconds."""
+"""Trainings with a planted fault, so that the root is known. Each takes under three seconds."""
 
 from __future__ import annotations
 
@@ -6,76 +6,78 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from tasks import Cut, Listed, draw, fit, mlp, points, waves
+from tasks import DetachedFeatures, LayersInList, mlp, points, reinitialise, train_watched, waves
 from torch import Tensor, nn
 
 from unvanish.workflows.watch import WatchedRun
 
 
 def nine_sigmoid_layers() -> WatchedRun:
-    return fit(mlp((20, *[20] * 9, 4), nn.Sigmoid), points)
+    return train_watched(mlp((20, *[20] * 9, 4), nn.Sigmoid), points)
 
 
 def deep_tanh_with_small_weights() -> WatchedRun:
-    model = draw(mlp((20, *[32] * 10, 4), nn.Tanh), lambda w: nn.init.normal_(w, std=0.08))
-    return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
+    model = reinitialise(mlp((20, *[32] * 10, 4), nn.Tanh), lambda w: nn.init.normal_(w, std=0.08))
+    return train_watched(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
 
 
 def deep_relu_with_small_weights() -> WatchedRun:
-    model = draw(mlp((20, *[40] * 10, 4), nn.ReLU), lambda w: nn.init.normal_(w, std=0.06))
-    return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
+    model = reinitialise(mlp((20, *[40] * 10, 4), nn.ReLU), lambda w: nn.init.normal_(w, std=0.06))
+    return train_watched(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
 
 
 def deep_relu_with_large_weights() -> WatchedRun:
-    model = draw(mlp((20, *[32] * 14, 4), nn.ReLU), lambda w: nn.init.normal_(w, std=0.7))
-    return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
+    model = reinitialise(mlp((20, *[32] * 14, 4), nn.ReLU), lambda w: nn.init.normal_(w, std=0.7))
+    return train_watched(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
 
 
 def tanh_driven_to_its_ends() -> WatchedRun:
-    model = draw(mlp((20, *[64] * 3, 4), nn.Tanh), lambda w: nn.init.normal_(w, std=3.0))
-    return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
+    model = reinitialise(mlp((20, *[64] * 3, 4), nn.Tanh), lambda w: nn.init.normal_(w, std=3.0))
+    return train_watched(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-3))
 
 
 def biases_that_switch_all_off() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
     nn.init.constant_(model[2].bias, -20.0)
-    return fit(model, points)
+    return train_watched(model, points)
 
 
 def layers_in_a_plain_list() -> WatchedRun:
-    model = Listed()
-    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 2e-3))
+    model = LayersInList()
+    return train_watched(model, points, optimizer=torch.optim.Adam(model.parameters(), 2e-3))
 
 
 def features_that_are_detached() -> WatchedRun:
-    return fit(Cut(), points)
+    return train_watched(DetachedFeatures(), points)
 
 
 def logarithm_of_zero() -> WatchedRun:
     def hand_made(out: Tensor, y: Tensor) -> Tensor:
         return -torch.softmax(60 * out, 1).log().gather(1, y[:, None]).mean()
 
-    return fit(mlp((20, 32, 4), nn.ReLU), points, loss=hand_made, steps=60)
+    return train_watched(mlp((20, 32, 4), nn.ReLU), points, loss=hand_made, steps=60)
 
 
 def all_weights_alike() -> WatchedRun:
-    model = draw(mlp((20, 32, 32, 4), nn.Tanh), lambda w: nn.init.constant_(w, 0.05))
-    return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
+    model = reinitialise(mlp((20, 32, 32, 4), nn.Tanh), lambda w: nn.init.constant_(w, 0.05))
+    return train_watched(model, points, optimizer=torch.optim.SGD(model.parameters(), 0.05))
 
 
 def steps_that_overshoot() -> WatchedRun:
     model = mlp((1, 32, 32, 1), nn.ReLU)
-    return fit(model, lambda step: waves(step, size=3.0), loss=F.mse_loss, optimizer=torch.optim.SGD(model.parameters(), 3.0))
+    return train_watched(
+        model, lambda step: waves(step, size=3.0), loss=F.mse_loss, optimizer=torch.optim.SGD(model.parameters(), 3.0)
+    )
 
 
 def adam_with_a_rate_of_one() -> WatchedRun:
     model = mlp((20, *[32] * 5, 4), nn.ReLU)
-    return fit(model, points, optimizer=torch.optim.Adam(model.parameters(), 1.0))
+    return train_watched(model, points, optimizer=torch.optim.Adam(model.parameters(), 1.0))
 
 
 def steps_that_lead_nowhere() -> WatchedRun:
     model = mlp((20, 32, 32, 4), nn.ReLU)
-    return fit(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-5))
+    return train_watched(model, points, optimizer=torch.optim.SGD(model.parameters(), 1e-5))
 
 
 def labels_drawn_by_lot() -> WatchedRun:
@@ -84,7 +86,7 @@ def labels_drawn_by_lot() -> WatchedRun:
 
     model = mlp((20, 32, 4), nn.ReLU)
     nn.init.normal_(model[-1].weight, std=0.01)
-    return fit(model, lots, steps=300, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
+    return train_watched(model, lots, steps=300, optimizer=torch.optim.Adam(model.parameters(), 1e-3))
 
 
 # Each with the code of its root and the codes of the cause that are right for it.

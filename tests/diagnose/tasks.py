@@ -1,4 +1,4 @@
-"""Small tasks with data made on the spot, small networks of many kinds, and one ordinary loop that trains them, watched."""
+"""Small tasks with generated data, small networks of many kinds, and one ordinary training loop under `unvanish.watch`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import unvanish
 from unvanish.workflows.watch import WatchedRun
 
-Make = Callable[[int], tuple[Tensor, Tensor]]
+MakeBatch = Callable[[int], tuple[Tensor, Tensor]]
 
 
 def points(step: int, *, features: int = 20, classes: int = 4, batch: int = 64) -> tuple[Tensor, Tensor]:
@@ -64,20 +64,20 @@ def mlp(
     return nn.Sequential(*layers[: 2 * len(widths) - 3] if between is None else layers[: 3 * len(widths) - 5])
 
 
-def draw(model: nn.Module, scheme: Callable[[Tensor], object]) -> nn.Module:
+def reinitialise(model: nn.Module, scheme: Callable[[Tensor], object]) -> nn.Module:
     """The model with its weight matrices drawn anew, and zero biases."""
     for parameter in model.parameters():
         scheme(parameter) if parameter.dim() > 1 else nn.init.zeros_(parameter)
     return model
 
 
-def he(weight: Tensor) -> Tensor:
+def he_normal(weight: Tensor) -> Tensor:
     return nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
-def fit(
+def train_watched(
     model: nn.Module,
-    batches: Make,
+    batches: MakeBatch,
     *,
     steps: int = 200,
     optimizer: torch.optim.Optimizer | None = None,
@@ -94,7 +94,7 @@ def fit(
     return run
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.one, self.two = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
@@ -104,7 +104,7 @@ class Block(nn.Module):
         return F.relu(x + self.norm2(self.two(F.relu(self.norm1(self.one(x))))))
 
 
-class Reader(nn.Module):
+class RecurrentClassifier(nn.Module):
     """A recurrent network with a head on its last state."""
 
     def __init__(self, core: nn.Module) -> None:
@@ -115,7 +115,7 @@ class Reader(nn.Module):
         return self.head(self.core(x)[0][:, -1])
 
 
-class Attentive(nn.Module):
+class TransformerClassifier(nn.Module):
     """Words, their places, a transformer encoder, and a head on the mean."""
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class Attentive(nn.Module):
         return self.head(self.encoder(self.words(x) + self.places).mean(1))
 
 
-class Bag(nn.Module):
+class EmbeddingBagClassifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.words, self.head = nn.EmbeddingBag(500, 16), nn.Linear(16, 2)
@@ -137,7 +137,7 @@ class Bag(nn.Module):
         return self.head(self.words(x))
 
 
-class Listed(nn.Module):
+class LayersInList(nn.Module):
     """Its hidden layers are held in a plain list, so that no optimizer is given them."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Listed(nn.Module):
         return self.last(x)
 
 
-class Cut(nn.Module):
+class DetachedFeatures(nn.Module):
     """Somebody detached the features."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class Cut(nn.Module):
         return self.head(F.relu(self.features(x)).detach())
 
 
-class Variational(nn.Module):
+class VariationalAutoencoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder, self.decoder = mlp((20, 32, 8), nn.ELU), mlp((4, 32, 20), nn.ELU)
@@ -173,7 +173,7 @@ class Variational(nn.Module):
         return self.decoder(mean + torch.randn_like(mean) * (log_variance / 2).exp())
 
 
-class Gated(nn.Module):
+class GatedResidualBlock(nn.Module):
     """A residual block whose branch is multiplied by a scalar that starts at zero (ReZero)."""
 
     def __init__(self, width: int) -> None:
@@ -184,7 +184,7 @@ class Gated(nn.Module):
         return x + self.gate * F.relu(self.layer(x))
 
 
-class Experts(nn.Module):
+class MixtureOfExperts(nn.Module):
     """Four experts, of which each example asks one: in some steps one of them gets no gradient."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Real trainings, watched: each sick one has its root named first, and no healthy one of any kind is alarmed about."""
+"""Watches real trainings: each sick one has its root as first finding, and no healthy one has a warning."""
 
 from __future__ import annotations
 

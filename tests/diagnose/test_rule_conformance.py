@@ -1,10 +1,10 @@
-"""Every rule that comes with unvanish passes the suite that rules of others are held to, on the records of the one table."""
+"""Runs the conformance suite for rules of plugins on every built-in rule, with the records of `test_rules`."""
 
 from __future__ import annotations
 
 from types import new_class
 
-from test_rules import LEFT_ALONE, SICK
+from test_rules import HEALTHY_RECORDS, SICK_RECORDS
 
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.rules import built_in
@@ -19,8 +19,8 @@ def suite(rule: Rule) -> type[RuleConformance]:
     members = {
         "__module__": __name__,
         "rule": type(rule),
-        "sick": {name: case.run for name, case in SICK.items() if case.code == rule.code},
-        "healthy": LEFT_ALONE,
+        "sick": {name: case.run for name, case in SICK_RECORDS.items() if case.code == rule.code},
+        "healthy": HEALTHY_RECORDS,
         "symmetries": frozenset({Symmetry.PARAMETER_ORDER} if rule.code in NOT_SCALE_FREE else Symmetry),
     }
     return new_class(f"Test{type(rule).__name__}", (RuleConformance,), exec_body=lambda body: body.update(members))

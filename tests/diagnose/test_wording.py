@@ -1,4 +1,4 @@
-"""How findings say numbers."""
+"""Formats of numbers and names in findings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from unvanish.diagnose import wording
         (-math.inf, "nothing"),
     ],
 )
-def test_what_is_left_is_said_as_a_part(decades: float, said: str) -> None:
-    assert wording.part_of(decades) == said
+def test_what_is_left_is_formatted_as_a_fraction(decades: float, said: str) -> None:
+    assert wording.format_remainder(decades) == said
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_what_is_left_is_said_as_a_part(decades: float, said: str) -> None:
     ],
 )
 def test_layers_are_counted_with_the_right_verb(count: int, total: int, said: str) -> None:
-    assert wording.first_layers_are(count, total) == said
+    assert wording.format_first_layers_are(count, total) == said
 
 
 @pytest.mark.parametrize(("names", "said"), [((), ""), (("a",), "a"), (("a", "b"), "a and b"), (("a", "b", "c"), "a … c")])
-def test_a_run_of_names_is_said_in_short(names: tuple[str, ...], said: str) -> None:
-    assert wording.span(names) == said
+def test_a_sequence_of_names_is_shortened(names: tuple[str, ...], said: str) -> None:
+    assert wording.format_names(names) == said

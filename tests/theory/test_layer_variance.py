@@ -1,16 +1,16 @@
-"""By how much single networks differ from the forecast: against known cases and simulated networks."""
+"""The scatter of single networks about the forecast, against known cases and simulated networks."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from plain_networks import simulated
+from plain_networks import simulate_decades
 
 from unvanish.theory.criticality import Scale
-from unvanish.theory.decades import forecast
-from unvanish.theory.layers import Layer, Normalisation, Scheme, Weights, scheme_scale
+from unvanish.theory.gradient_forecast import forecast
 from unvanish.theory.nonlinearity import nonlinearity
+from unvanish.theory.plain_network import Layer, Normalisation, Scheme, Weights, scheme_scale
 
 
 @pytest.mark.parametrize(("name", "kurtosis"), [("linear", 1.0), ("relu", 2.0)])
@@ -26,18 +26,18 @@ def test_where_the_gain_ignores_the_length_only_layers_by_themselves_scatter(nam
 def test_the_scatter_is_that_of_simulated_networks(name: str, scheme: Scheme, kind: Weights) -> None:
     layers = (Layer(nonlinearity(name), 32, 32, scheme_scale(scheme, fan_in=32, fan_out=32), kind),) * 15
     networks = 150
-    _, error = simulated(layers, networks=networks)
+    _, error = simulate_decades(layers, networks=networks)
     assert forecast(layers).scatter == pytest.approx(error * math.sqrt(networks), rel=0.25)  # chance alone: 6 %
 
 
 def test_a_length_that_lasts_adds_to_the_scatter() -> None:
     layers = (Layer(nonlinearity("tanh"), 32, 32, Scale(1.0, 0.0)),) * 15
-    found = forecast(layers)
-    alone = math.sqrt(sum((3.0 * layer.kappa - 1.0) / 32.0 for layer in found.layers)) / (2.0 * math.log(10.0))
+    prediction = forecast(layers)
+    gains_alone = math.sqrt(sum((3.0 * layer.kappa - 1.0) / 32.0 for layer in prediction.layers)) / (2.0 * math.log(10.0))
     networks = 250
-    measured = simulated(layers, networks=networks)[1] * math.sqrt(networks)
-    assert found.scatter is not None
-    assert abs(found.scatter - measured) < abs(alone - measured)
+    measured = simulate_decades(layers, networks=networks)[1] * math.sqrt(networks)
+    assert prediction.scatter is not None
+    assert abs(prediction.scatter - measured) < abs(gains_alone - measured)
 
 
 def test_an_unstable_length_has_no_scatter_and_no_weights_have_none() -> None:

@@ -1,4 +1,4 @@
-"""The catalogue: derivatives against differences, kinks where the slope jumps, names that forgive."""
+"""The catalogue of activations: derivatives against differences, kinks where the slope jumps, tolerant names."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import pytest
 from activations import CATALOGUE, label
 
 from unvanish.errors import UsageError
-from unvanish.theory.nonlinearity import Nonlinearity, find, names, nonlinearity, smooth
+from unvanish.theory.nonlinearity import Nonlinearity, find_nonlinearity, nonlinearity, nonlinearity_names, second_derivative
 
 PLACES = np.linspace(-6.0, 6.0, 97) + 0.0123  # off every kink
 STEP = 1e-5
 
 
-def slope(function: object, x: np.ndarray) -> np.ndarray:
+def central_difference(function: object, x: np.ndarray) -> np.ndarray:
     """The central difference of a function."""
     return (function(x + STEP) - function(x - STEP)) / (2.0 * STEP)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("phi", CATALOGUE, ids=label)
 def test_the_derivative_is_the_slope(phi: Nonlinearity) -> None:
-    np.testing.assert_allclose(phi.derivative(PLACES), slope(phi.function, PLACES), atol=1e-9)
+    np.testing.assert_allclose(phi.derivative(PLACES), central_difference(phi.function, PLACES), atol=1e-9)
 
 
 @pytest.mark.parametrize("phi", [phi for phi in CATALOGUE if phi.second], ids=label)
 def test_the_second_derivative_is_the_slope_of_the_slope(phi: Nonlinearity) -> None:
-    np.testing.assert_allclose(smooth(phi)(PLACES), slope(phi.derivative, PLACES), atol=1e-9)
+    np.testing.assert_allclose(second_derivative(phi)(PLACES), central_difference(phi.derivative, PLACES), atol=1e-9)
 
 
 @pytest.mark.parametrize("phi", CATALOGUE, ids=label)
@@ -45,26 +45,26 @@ def test_extreme_arguments_neither_overflow_nor_lose_their_sign(phi: Nonlinearit
 
 
 @pytest.mark.parametrize("written", ["LeakyReLU", "leaky_relu", "leaky-relu", "LEAKY RELU"])
-def test_torchs_spelling_will_do(written: str) -> None:
+def test_names_in_torchs_spelling_are_found(written: str) -> None:
     assert nonlinearity(written, slope=0.2) == nonlinearity("leaky-relu", slope=0.2)
     assert nonlinearity(written) != nonlinearity("leaky-relu", slope=0.2)
 
 
 def test_every_name_is_its_own() -> None:
-    assert [nonlinearity(name).name for name in names()] == list(names())
-    assert len(names()) == 17
+    assert [nonlinearity(name).name for name in nonlinearity_names()] == list(nonlinearity_names())
+    assert len(nonlinearity_names()) == 17
 
 
 @pytest.mark.parametrize(
     ("written", "name"), [("Identity", "linear"), ("hardswish", "hard-swish"), ("ReLU6", "relu6"), ("swish", "silu")]
 )
 def test_other_names_of_an_activation_find_it(written: str, name: str) -> None:
-    assert find(written) == nonlinearity(name)
+    assert find_nonlinearity(written) == nonlinearity(name)
 
 
 @pytest.mark.parametrize("written", ["softmax", "prelu", ""])
 def test_what_is_not_in_the_catalogue_is_not_found(written: str) -> None:
-    assert find(written) is None
+    assert find_nonlinearity(written) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,11 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
-    [("tanh", {"slope": 0.1}, "takes none"), ("elu", {"slope": 0.1}, "takes alpha"), ("elu", {"alpha": float("nan")}, "finite")],
+    [
+        ("tanh", {"slope": 0.1}, "takes none"),
+        ("elu", {"slope": 0.1}, "takes alpha"),
+        ("elu", {"alpha": float("nan")}, "finite"),
+    ],
 )
 def test_a_setting_that_cannot_be_is_refused(name: str, settings: dict[str, float], words: str) -> None:
     with pytest.raises(UsageError, match=words):
@@ -96,4 +100,4 @@ def test_a_setting_that_cannot_be_is_refused(name: str, settings: dict[str, floa
 
 def test_a_jumping_slope_has_no_second_derivative_to_give() -> None:
     with pytest.raises(UsageError, match="jumps"):
-        smooth(nonlinearity("relu"))
+        second_derivative(nonlinearity("relu"))

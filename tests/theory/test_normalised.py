@@ -1,4 +1,4 @@
-"""Networks with a normalisation before each activation: predicted gains against simulated networks and known laws."""
+"""Networks with a normalisation before each activation: predicted gains against simulated networks and closed forms."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from activations import CATALOGUE, label
 
 from unvanish.theory.criticality import LengthMap, Scale
-from unvanish.theory.decades import forecast
-from unvanish.theory.layers import Layer, Normalisation, Scheme, plain_network
+from unvanish.theory.gradient_forecast import forecast
 from unvanish.theory.nonlinearity import Nonlinearity, nonlinearity
+from unvanish.theory.plain_network import Layer, Normalisation, Scheme, plain_network
 
 BATCH, LAYER = Normalisation.BATCH, Normalisation.LAYER
 DEPTH = 12
@@ -21,37 +21,37 @@ def one_layer(phi: Nonlinearity, kind: Normalisation) -> Layer:
     return Layer(phi, 64, 64, Scale(1.7, 0.0), normalisation=kind)
 
 
-def normal(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def normalise(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """The normalised values and what they were divided by."""
     spread = values.std(axis=axis, keepdims=True)
     return (values - values.mean(axis=axis, keepdims=True)) / spread, spread
 
 
-def simulated_gain(layer: Layer, *, batch: int, networks: int) -> float:
+def simulate_gain(layer: Layer, *, batch: int, networks: int) -> float:
     """Mean log10 of the gradient's gain per layer, away from both ends of random networks of DEPTH such layers."""
-    draw, axis, found = np.random.default_rng(3), 0 if layer.normalisation is BATCH else 1, []
+    generator, axis, gains = np.random.default_rng(3), 0 if layer.normalisation is BATCH else 1, []
     width = int(layer.fan_in)
     for _ in range(networks):
-        h, steps = normal(draw.standard_normal((batch, width)), axis)[0], []
+        h, steps = normalise(generator.standard_normal((batch, width)), axis)[0], []
         for _ in range(DEPTH):
-            weight = draw.standard_normal((width, width)) * math.sqrt(layer.scale.sw2 / width)
-            after, spread = normal(layer.phi.function(h) @ weight, axis)
+            weight = generator.standard_normal((width, width)) * math.sqrt(layer.scale.sw2 / width)
+            after, spread = normalise(layer.phi.function(h) @ weight, axis)
             steps.append((weight, spread, after, layer.phi.derivative(h)))
             h = after
-        gradient, sizes = draw.standard_normal((batch, width)), []
+        gradient, sizes = generator.standard_normal((batch, width)), []
         for weight, spread, after, slope in reversed(steps):
             centred = gradient - gradient.mean(axis=axis, keepdims=True)
             gradient = slope * ((centred - after * np.mean(gradient * after, axis=axis, keepdims=True)) / spread @ weight.T)
             sizes.append(0.5 * math.log10(np.mean(gradient**2)))
-        found.append((sizes[-1] - sizes[2]) / (DEPTH - 3))
-    return float(np.mean(found))
+        gains.append((sizes[-1] - sizes[2]) / (DEPTH - 3))
+    return float(np.mean(gains))
 
 
 @pytest.mark.parametrize("kind", [BATCH, LAYER])
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh", "gelu", "elu"])
 def test_normalised_layers_are_predicted_as_simulated(name: str, kind: Normalisation) -> None:
     layer = one_layer(nonlinearity(name), kind)
-    measured = simulated_gain(layer, batch=128 if kind is BATCH else 16, networks=12)
+    measured = simulate_gain(layer, batch=128 if kind is BATCH else 16, networks=12)
     assert forecast([layer]).layers[0].gain == pytest.approx(measured, abs=0.01)
 
 
@@ -80,6 +80,6 @@ def test_a_normalisation_settles_every_length() -> None:
     gelu = nonlinearity("gelu")
     assert forecast(plain_network(gelu, Scheme.HE, widths=[64] * 51)).length_map is LengthMap.UNSTABLE
     for kind in (BATCH, LAYER):
-        found = forecast(plain_network(gelu, Scheme.HE, widths=[64] * 51, normalisation=kind))
-        assert found.length_map is LengthMap.STABLE
-        assert [layer.q for layer in found.layers[1:]] == [1.0] * 49
+        prediction = forecast(plain_network(gelu, Scheme.HE, widths=[64] * 51, normalisation=kind))
+        assert prediction.length_map is LengthMap.STABLE
+        assert [layer.q for layer in prediction.layers[1:]] == [1.0] * 49

@@ -1,4 +1,4 @@
-"""Readings to findings: rules that see only the record, and a table of which finding explains which. It never imports torch."""
+"""Turns the record of a run into findings: rules name problems, and symptoms are grouped under the finding that explains them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,44 @@ __all__ = ["diagnose"]
 def diagnose(
     run: Run, rules: Sequence[Rule] | None = None, *, on_fault: Callable[[Rule, Exception], None] | None = None
 ) -> list[Finding]:
-    """The findings of a run, the root first, symptoms folded under what causes them. The same run gives the same findings.
+    """The findings of a run, the most severe and nearest to the root first, with symptoms grouped under what explains them.
 
-    Without `rules`, the built-in ones judge. A rule that raises, or gives what is no finding of its own, ends the diagnosis, unless
-    `on_fault` is there to be told: then all that this rule gave is left out.
+    The same run and rules give the same findings. The run is not altered, and torch is not imported.
+
+    Args:
+        run: The record of a training, or of a network that was checked without one. It may be incomplete.
+        rules: The rules to apply, each code once; the built-in ones by default. Rules of plugins: `unvanish.plugins.rules`.
+        on_fault: Called with a rule and what it raised; the findings of that rule are then left out.
+
+    Returns:
+        No findings where the network is healthy or no step was sampled. A finding with a `severity` of INFO alone is no illness.
+
+    Raises:
+        UsageError: A rule yielded something that is no finding of its own code, with a severity and a confidence from 0 to 1;
+            without `on_fault` only, as is anything else that a rule raises.
+
+    Example:
+        >>> from unvanish.testing import records
+        >>> diagnose(records.healthy())
+        []
+        >>> stuck = records.healthy(losses=records.flat_loss())
+        >>> vanishing = records.with_gradient_slope(stuck, -7.0)  # seven decades of the gradient are lost
+        >>> for finding in diagnose(vanishing):
+        ...     print(finding.code, finding.severity, finding.symptoms)
+        vanishing-gradient critical ('loss-not-decreasing',)
     """
     if not len(run.sampled):
         return []
-    chart = RunView(run)
-    panel = built_in() if rules is None else tuple(rules)
-    found = [finding for rule in panel for finding in _examined(rule, chart, on_fault)]
-    return group_by_root(found, {rule.code: rule for rule in panel})
+    view = RunView(run)
+    applied = built_in() if rules is None else tuple(rules)
+    findings = [finding for rule in applied for finding in _apply_rule(rule, view, on_fault)]
+    return group_by_root(findings, {rule.code: rule for rule in applied})
 
 
-def _examined(rule: Rule, chart: RunView, on_fault: Callable[[Rule, Exception], None] | None) -> list[Finding]:
+def _apply_rule(rule: Rule, view: RunView, on_fault: Callable[[Rule, Exception], None] | None) -> list[Finding]:
     try:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # readings hold infinities, and are meant to
-            return [_own(rule, finding) for finding in rule.examine(chart)]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # readings hold infinities on purpose
+            return [_check_finding(rule, finding) for finding in rule.examine(view)]
     except Exception as fault:
         if on_fault is None:
             raise
@@ -44,12 +65,12 @@ def _examined(rule: Rule, chart: RunView, on_fault: Callable[[Rule, Exception], 
         return []
 
 
-def _own(rule: Rule, given: object) -> Finding:
-    """What a rule gave, where it is a finding of this rule that all other rooms can read; UsageError where it is not."""
-    if not isinstance(given, Finding):
-        raise UsageError(f"{rule.code} gave {type(given).__name__} in place of a Finding")
-    if type(given.severity) is not Severity:  # its equal as a string is found here, before it breaks a report
-        raise UsageError(f"{rule.code} gave the severity {given.severity!r}; take one of {', '.join(Severity.__members__)}")
-    if given.code != rule.code or not 0 <= given.confidence <= 1:
-        raise UsageError(f"{rule.code} gave a finding with the code {given.code!r} and the confidence {given.confidence}")
-    return given
+def _check_finding(rule: Rule, finding: object) -> Finding:
+    """The finding, where it is one of this rule and well formed. Raises UsageError where it is not."""
+    if not isinstance(finding, Finding):
+        raise UsageError(f"{rule.code} gave {type(finding).__name__} in place of a Finding")
+    if type(finding.severity) is not Severity:  # a plain string that equals one would break reports later
+        raise UsageError(f"{rule.code} gave the severity {finding.severity!r}; take one of {', '.join(Severity.__members__)}")
+    if finding.code != rule.code or not 0 <= finding.confidence <= 1:
+        raise UsageError(f"{rule.code} gave a finding with the code {finding.code!r} and the confidence {finding.confidence}")
+    return finding

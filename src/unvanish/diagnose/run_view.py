@@ -1,4 +1,4 @@
-"""A run laid out for reading: sites by depth, early and late values, the course of the loss. It measures, and judges nothing."""
+"""Computes what several rules need of a run: layers by depth, early and late medians, a summary of the loss, the share learned."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.record.reading import QUANTITIES, Axis
+from unvanish.record.quantities import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
-from unvanish.record.structure import Location, Parameter, Site
+from unvanish.record.structure import LAYER_KINDS, Location, Parameter, Site
 
 EARLY_ROWS = 10  # the samples that are always there: steps 1 to 10
 LATE_ROWS = 3
 AXES = {quantity.name: quantity.axis for quantity in QUANTITIES}
 TINY = 1e-30
-SAME_SCALE = 0.05  # losses within five per cent of a criterion are that criterion
-LAYER_KINDS = ("weight", "recurrence", "attention", "embedding")
+CRITERION_TOLERANCE = 0.05  # losses within five per cent of a multiple of a criterion are that criterion
 
 Row = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class LossCurve:
-    """How a loss went: its level at the start, at the end, at its lowest twentieth, and the noise from step to step.
+    """A summary of the losses of a run.
 
-    `fall` is the drop from start to end over the start's size; `late_fall` that over the second half of the run alone;
-    `noise` the standard error of those. `finite` is False where a loss was NaN or infinite.
+    Attributes:
+        steps: Number of losses.
+        start: Median of the first fiftieth of the steps, of at least 3.
+        end: Median of the last fifth, of at least 3.
+        lowest: The least median of any twentieth of the steps.
+        fall: The drop from start to end, over the size of the start.
+        late_fall: The drop from the middle third to the end, over the size of the start.
+        noise: Standard error of `fall`.
+        finite: False where a loss was NaN or infinite; such losses are left out of the other figures.
     """
 
     steps: int
@@ -43,7 +49,15 @@ class LossCurve:
 
 @dataclass(frozen=True, slots=True)
 class LayerStack:
-    """The layers that one optimizer trains together, from the input to the output: indices of sites in order of execution."""
+    """The layers that one optimizer trains together, from the input to the output.
+
+    Attributes:
+        objective: Index of the optimizer, and of the loss that it steps on.
+        layers: Indices of the sites that are modules with weights, in order of execution.
+        activations: Indices of the sites that are activations.
+        sites: Indices of all sites.
+        networks: Indices of the networks that these sites belong to.
+    """
 
     objective: int
     layers: tuple[int, ...]
@@ -53,156 +67,188 @@ class LayerStack:
 
 
 class RunView:
-    """Views of one run that several rules share."""
+    """Reads one run for the rules: readings, medians, layers in order, the loss, and how much is learned.
+
+    Indices are those of `run.structure`. A quantity has one column for each site, parameter, optimizer group, network or head;
+    `unvanish.record.quantities.QUANTITIES` says which.
+
+    Attributes:
+        run: The run itself.
+        structure: Its networks, sites, parameters, optimizer groups and heads.
+        stacks: The layers by the optimizer that trains them; at least one, which may be empty.
+
+    Example:
+        >>> from unvanish.testing import records
+        >>> view = RunView(records.healthy())
+        >>> (stack,) = view.stacks
+        >>> view.site_labels(stack.layers)
+        ('0', '2', '4', '6', '8', '10')
+        >>> float(view.late_median("activation_std")[0])
+        1.0
+        >>> view.has_learned(stack, 0.5)
+        True
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.anatomy = run.anatomy
-        self.chains = tuple(_chains(run))
-        known = self.anatomy
-        self._lengths = {
-            Axis.SITE: len(known.sites),
-            Axis.PARAMETER: len(known.parameters),
-            Axis.GROUP: len(known.groups),
-            Axis.NETWORK: len(known.networks),
-            Axis.HEAD: len(known.heads),
+        self.structure = run.structure
+        self.stacks = tuple(_layer_stacks(run))
+        self._axis_lengths = {
+            Axis.SITE: len(run.structure.sites),
+            Axis.PARAMETER: len(run.structure.parameters),
+            Axis.GROUP: len(run.structure.groups),
+            Axis.NETWORK: len(run.structure.networks),
+            Axis.HEAD: len(run.structure.heads),
         }
 
     def values(self, name: str) -> Matrix:
-        """All readings of a quantity; float64 of shape (sampled steps, length of its axis), NaN for what was never measured."""
+        """All readings of a quantity; float64 of shape (sampled steps, length of its axis), NaN for what was not measured.
+
+        Raises KeyError for a name that is no quantity. The array may be the record's own: do not alter it.
+        """
         matrix = self.run.readings[name]
-        missing = self._lengths[AXES[name]] - matrix.shape[1]
+        missing = self._axis_lengths[AXES[name]] - matrix.shape[1]
         return np.pad(matrix, ((0, 0), (0, missing)), constant_values=np.nan) if missing > 0 else matrix
 
-    def early(self, name: str) -> Row:
-        """Median over the first samples, for each index of the quantity's axis; NaN where never measured."""
+    def early_median(self, name: str) -> Row:
+        """Median over the first 10 samples; float64 of shape (length of the quantity's axis,), NaN where nothing was measured."""
         return nanmedian(self.values(name)[:EARLY_ROWS])
 
-    def late(self, name: str) -> Row:
-        """Median over the last samples."""
+    def late_median(self, name: str) -> Row:
+        """Median over the last 3 samples, in the shape of `early_median`."""
         return nanmedian(self.values(name)[-LATE_ROWS:])
 
-    def labels(self, sites: Sequence[int]) -> tuple[str, ...]:
-        """The names of sites, each once, in the order given."""
-        return tuple(dict.fromkeys(self.anatomy.site_label(i) for i in sites))
+    def site_labels(self, sites: Sequence[int]) -> tuple[str, ...]:
+        """The names of sites, each once, in the order of `sites`."""
+        return tuple(dict.fromkeys(self.structure.site_label(i) for i in sites))
 
     def site(self, index: int) -> Site:
         """The record of a site."""
-        return self.anatomy.sites[index]
+        return self.structure.sites[index]
 
     def parameter(self, index: int) -> Parameter:
         """The record of a parameter."""
-        return self.anatomy.parameters[index]
+        return self.structure.parameters[index]
 
     def location(self, index: int) -> Location | None:
-        """Where a site stands in the user's source."""
-        return self.anatomy.sites[index].location
+        """The line of the user's source that runs a site."""
+        return self.structure.sites[index].location
 
-    def course(self, objective: int = 0) -> LossCurve | None:
-        """How an objective's loss went; None under five steps with a loss."""
+    def loss_curve(self, objective: int = 0) -> LossCurve | None:
+        """A summary of an objective's losses; None where fewer than five steps have one."""
         _, losses = self.run.objective(objective)
-        return course_of(losses) if len(losses) >= 5 else None
+        return summarise_losses(losses) if len(losses) >= 5 else None
 
-    def heads(self, chain: LayerStack) -> tuple[int, ...]:
-        """Indices of the heads of a chain's networks."""
-        return tuple(i for i, head in enumerate(self.anatomy.heads) if head.network in chain.networks)
+    def heads(self, stack: LayerStack) -> tuple[int, ...]:
+        """Indices of the heads of a stack's networks."""
+        return tuple(i for i, head in enumerate(self.structure.heads) if head.network in stack.networks)
 
-    def skill(self, chain: LayerStack) -> float | None:
-        """How much of what the best constant answer leaves the chain has learned by the end: 0 is nothing, 1 all, less than 0 is
-        worse than a constant; measured down to the least loss that the targets allow. None where no criterion was understood, or
-        its targets are constant themselves.
+    def explained_loss(self, stack: LayerStack) -> float | None:
+        """The fraction of the loss that the stack explains by the end, (constant - loss) / (constant - floor), as in D^2 scores.
+
+        `constant` is the loss of the best constant answer and `floor` the least that the targets allow: 0 is no better than a
+        constant, 1 is all there is to learn, and a negative value is worse than a constant. None where no criterion was understood,
+        or its targets are constant themselves; minus infinity where the loss ends as NaN or infinity.
 
         Of several heads, the mean. Where the loss of each step is this criterion at a fixed scale, all late steps count; else the
         late samples.
         """
-        shares = [share for head in self.heads(chain) if (share := self._skill_of(chain, head)) is not None]
-        return float(np.mean(shares)) if shares else None
+        fractions = [value for head in self.heads(stack) if (value := self._explained_loss_of(stack, head)) is not None]
+        return float(np.mean(fractions)) if fractions else None
 
-    def _skill_of(self, chain: LayerStack, head: int) -> float | None:
-        loss, constant = self.values("loss")[:, head], self.values("constant_loss")[:, head]
+    def _explained_loss_of(self, stack: LayerStack, head: int) -> float | None:
+        loss, constant = self.values("loss")[:, head], self.values("constant_loss")[:, head]  # (samples,)
         known = np.flatnonzero(np.isfinite(constant))
-        floor = typical(self.values("least_loss")[-LATE_ROWS:, head])
+        floor = finite_median(self.values("least_loss")[-LATE_ROWS:, head])
         floor = 0.0 if np.isnan(floor) else floor
-        room = (float(constant[known[-1]]) if len(known) else 0.0) - floor
-        if room <= TINY or not self._informative(head):
+        reducible = (float(constant[known[-1]]) if len(known) else 0.0) - floor
+        if reducible <= TINY or not self._has_varying_targets(head):
             return None
-        present = np.flatnonzero(~np.isnan(self.values("comparisons")[:, head]))
-        if len(present) and not np.isfinite(loss[present[-1]]):
-            return -np.inf  # the numbers have stopped being numbers
-        scale, course = self.scale(chain, head), self.course(chain.objective)
-        if scale is not None and course is not None and len(self.heads(chain)) == 1:
-            return 1.0 - (course.end / scale - floor) / room
+        compared = np.flatnonzero(~np.isnan(self.values("comparisons")[:, head]))
+        if len(compared) and not np.isfinite(loss[compared[-1]]):
+            return -np.inf
+        scale, curve = self.criterion_scale(stack, head), self.loss_curve(stack.objective)
+        if scale is not None and curve is not None and len(self.heads(stack)) == 1:
+            return 1.0 - (curve.end / scale - floor) / reducible
         late = loss[known][-max(LATE_ROWS, len(known) // 3) :]
-        return 1.0 - (mean(late) - floor) / room
+        return 1.0 - (finite_mean(late) - floor) / reducible
 
-    def _informative(self, head: int) -> bool:
-        """Whether the targets of a head differ at all."""
+    def _has_varying_targets(self, head: int) -> bool:
         low, high = self.values("target_low")[:, head], self.values("target_high")[:, head]
         return bool(np.nanmin(low, initial=np.inf) < np.nanmax(high, initial=-np.inf))
 
-    def scale(self, chain: LayerStack, head: int) -> float | None:
-        """The steps' losses over a head's criterion, where that is the same at every sample."""
-        loss = self.values("loss")[:, head]
-        steps, losses = self.run.objective(chain.objective)
-        at = np.searchsorted(steps, self.run.sampled)
-        inside = (at < len(steps)) & np.isfinite(loss) & (loss != 0)
-        inside[inside] = steps[at[inside]] == self.run.sampled[inside]
-        ratios = losses[at[inside]] / loss[inside]
+    def criterion_scale(self, stack: LayerStack, head: int) -> float | None:
+        """The steps' losses over a head's criterion, where this ratio is the same at every sample within 5 %; else None."""
+        criterion = self.values("loss")[:, head]  # (samples,)
+        steps, losses = self.run.objective(stack.objective)
+        position = np.searchsorted(steps, self.run.sampled)
+        is_paired = (position < len(steps)) & np.isfinite(criterion) & (criterion != 0)
+        is_paired[is_paired] = steps[position[is_paired]] == self.run.sampled[is_paired]
+        ratios = losses[position[is_paired]] / criterion[is_paired]
         if len(ratios) < LATE_ROWS or not np.isfinite(ratios).all() or (ratios <= 0).any():
             return None
-        middle = float(np.median(ratios))
-        return middle if float(np.abs(ratios / middle - 1).max()) < SAME_SCALE else None
+        median = float(np.median(ratios))
+        return median if float(np.abs(ratios / median - 1).max()) < CRITERION_TOLERANCE else None
 
-    def learned(self, chain: LayerStack, share: float) -> bool:
-        """Whether the chain has learned that share of what there is to learn: by its skill where that is known, else by the fall of
-        its loss from the start. No where too few steps were seen to tell."""
-        skill = self.skill(chain)
-        if skill is not None:
-            return skill >= share
-        course = self.course(chain.objective)
-        return course is not None and course.finite and course.fall >= share
+    def has_learned(self, stack: LayerStack, share: float) -> bool:
+        """Whether the stack has learned that share, 0 to 1, of what there is to learn.
 
-    def pace(self, chain: LayerStack) -> float | None:
-        """Median log10 of update over weight, over the weight matrices that the chain's optimizer owns, at the late samples."""
-        owned = self.matrices(chain)
-        ratio = log_ratio(self.late("log10_update_rms"), self.late("log10_weight_rms"))[owned]
-        ratio = ratio[np.isfinite(ratio)]
-        return float(np.median(ratio)) if len(ratio) else None
+        By its explained loss where that is known, else by the fall of its loss from the start. False where the run has too few
+        steps to tell.
+        """
+        explained = self.explained_loss(stack)
+        if explained is not None:
+            return explained >= share
+        curve = self.loss_curve(stack.objective)
+        return curve is not None and curve.finite and curve.fall >= share
 
-    def paces(self, chain: LayerStack) -> Row:
-        """The same at every sample; float64 of shape (sampled steps,)."""
-        return nanmedian(log_ratio(self.values("log10_update_rms"), self.values("log10_weight_rms"))[:, self.matrices(chain)].T)
+    def update_ratio(self, stack: LayerStack) -> float | None:
+        """Median log10 of the RMS of an update over that of its weight, at the late samples.
 
-    def matrices(self, chain: LayerStack) -> list[int]:
-        """Indices of the weight matrices that the chain's optimizer owns."""
-        groups = self.anatomy.groups
+        Over the weight matrices that the stack's optimizer owns; None where none of them was measured.
+        """
+        ratios = log10_ratio(self.late_median("log10_update_rms"), self.late_median("log10_weight_rms"))
+        ratios = ratios[self.weight_matrices(stack)]
+        ratios = ratios[np.isfinite(ratios)]
+        return float(np.median(ratios)) if len(ratios) else None
+
+    def update_ratios(self, stack: LayerStack) -> Row:
+        """The update ratio at every sample; float64 of shape (sampled steps,), NaN where nothing was measured."""
+        ratios = log10_ratio(self.values("log10_update_rms"), self.values("log10_weight_rms"))  # (samples, parameters)
+        return nanmedian(ratios[:, self.weight_matrices(stack)].T)
+
+    def weight_matrices(self, stack: LayerStack) -> list[int]:
+        """Indices of the parameters of two or more dimensions that the stack's optimizer owns."""
+        groups = self.structure.groups
         width = self.values("log10_weight_rms").shape[1]
         return [
             i
-            for i, p in enumerate(self.anatomy.parameters[:width])
-            if len(p.shape) > 1 and p.group is not None and groups[p.group].optimizer == chain.objective
+            for i, p in enumerate(self.structure.parameters[:width])
+            if len(p.shape) > 1 and p.group is not None and groups[p.group].optimizer == stack.objective
         ]
 
-    def start_scale(self, chain: LayerStack) -> float | None:
-        """Median log10 of sqrt(fan_in) times a weight's RMS at the first sample, over the chain's weight matrices: 0 keeps a
-        signal's size in a linear network."""
-        scales = [scale for i in self.matrices(chain) if np.isfinite(scale := self.scale_at_start(i))]
+    def log10_initial_scale(self, stack: LayerStack) -> float | None:
+        """Median log10 of sqrt(fan_in) times a weight's RMS at the first sample: 0 keeps a signal's size in a linear network.
+
+        Over the stack's weight matrices; None where none of them was measured.
+        """
+        scales = [scale for i in self.weight_matrices(stack) if np.isfinite(scale := self.log10_initial_scale_of(i))]
         return float(np.median(scales)) if scales else None
 
-    def scale_at_start(self, index: int) -> float:
-        """log10 of sqrt(fan_in) times the RMS of a weight matrix at the first sample."""
+    def log10_initial_scale_of(self, index: int) -> float:
+        """log10 of sqrt(fan_in) times the RMS of one weight matrix at the first sample; NaN where it was not measured."""
         fan_in = float(np.prod(self.parameter(index).shape[1:]))
         return float(self.values("log10_weight_rms")[0, index]) + 0.5 * float(np.log10(max(fan_in, 1.0)))
 
-    def sampled_step(self, mask: NDArray[np.bool_]) -> int | None:
-        """The number of the first sampled step at which the mask holds."""
+    def first_sampled_step(self, mask: NDArray[np.bool_]) -> int | None:
+        """The number of the first sampled step at which `mask`, of shape (sampled steps,), is true; None where it never is."""
         rows = np.flatnonzero(mask)
         return int(self.run.sampled[rows[0]]) if len(rows) else None
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a loss that diverges may leave float64 on the way
-def course_of(losses: Row) -> LossCurve:
-    """The course of a series of at least five losses."""
+@np.errstate(over="ignore", invalid="ignore")  # a loss that diverges may overflow float64 in between
+def summarise_losses(losses: Row) -> LossCurve:
+    """The summary of a series of losses; float64 of shape (steps,). Its figures are NaN for fewer than five finite ones."""
     finite = bool(np.isfinite(losses).all())
     kept = losses[np.isfinite(losses)]
     if len(kept) < 5:
@@ -220,26 +266,26 @@ def course_of(losses: Row) -> LossCurve:
     return LossCurve(len(losses), start, end, lowest, (start - end) / size, late, noise, finite)
 
 
-def typical(values: Row | Matrix) -> float:
-    """The median of the values that are numbers; NaN where there are none."""
+def finite_median(values: Row | Matrix) -> float:
+    """The median of the finite values; NaN where there are none."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else np.nan
 
 
-def mean(values: Row | Matrix) -> float:
-    """The mean of the values that are numbers; NaN where there are none."""
+def finite_mean(values: Row | Matrix) -> float:
+    """The mean of the finite values; NaN where there are none."""
     known = values[np.isfinite(values)]
     return float(np.mean(known)) if known.size else np.nan
 
 
-def log_ratio(over: Matrix, under: Matrix) -> Matrix:
+def log10_ratio(numerator: Matrix, denominator: Matrix) -> Matrix:
     """log10 of a ratio from two log10 values; NaN where both are exactly zero or both infinite."""
     with np.errstate(invalid="ignore"):
-        return over - under
+        return numerator - denominator
 
 
 def nanmedian(rows: Matrix) -> Row:
-    """Median over rows without the missing values; NaN in columns that have none. Infinite values take part."""
+    """Median over rows, (rows, columns) to (columns,), without NaN; NaN in columns that have nothing else. Infinities take part."""
     if rows.size == 0:
         return np.full(rows.shape[1:], np.nan)
     with warnings.catch_warnings():
@@ -247,20 +293,22 @@ def nanmedian(rows: Matrix) -> Row:
         return np.nanmedian(rows, axis=0)
 
 
-def _chains(run: Run) -> list[LayerStack]:
+def _layer_stacks(run: Run) -> list[LayerStack]:
     """Sites grouped by the optimizer that trains their network, in order of execution."""
-    anatomy = run.anatomy
+    structure = run.structure
     objective_of: dict[int, int] = {}
-    for parameter in anatomy.parameters:
+    for parameter in structure.parameters:
         if parameter.group is not None:
-            objective_of.setdefault(parameter.network, anatomy.groups[parameter.group].optimizer)
-    chains: list[LayerStack] = []
+            objective_of.setdefault(parameter.network, structure.groups[parameter.group].optimizer)
+    stacks: list[LayerStack] = []
     for objective in sorted(set(objective_of.values()) or {0}):
-        networks = {n for n, o in objective_of.items() if o == objective} or set(range(len(anatomy.networks)))
-        if not any(s.network in networks for s in anatomy.sites):  # master weights: what runs is owned by nobody
-            networks |= {s.network for s in anatomy.sites if s.network not in objective_of}
-        sites = sorted((i for i, s in enumerate(anatomy.sites) if s.network in networks), key=lambda i: (anatomy.sites[i].order, i))
-        layers = tuple(i for i in sites if anatomy.sites[i].kind in LAYER_KINDS and not anatomy.sites[i].functional)
-        activations = tuple(i for i in sites if anatomy.sites[i].kind == "activation")
-        chains.append(LayerStack(objective, layers, activations, tuple(sites), frozenset(networks)))
-    return chains
+        networks = {n for n, o in objective_of.items() if o == objective} or set(range(len(structure.networks)))
+        if not any(s.network in networks for s in structure.sites):  # master weights: no optimizer owns the weights that run
+            networks |= {s.network for s in structure.sites if s.network not in objective_of}
+        sites = sorted(
+            (i for i, s in enumerate(structure.sites) if s.network in networks), key=lambda i: (structure.sites[i].order, i)
+        )
+        layers = tuple(i for i in sites if structure.sites[i].kind in LAYER_KINDS and not structure.sites[i].functional)
+        activations = tuple(i for i in sites if structure.sites[i].kind == "activation")
+        stacks.append(LayerStack(objective, layers, activations, tuple(sites), frozenset(networks)))
+    return stacks

@@ -1,7 +1,7 @@
-"""What theory says of a traced network: the forecast for its own depth, widths, activations and weights. It sees only the record.
+"""Predicts how many decades of gradient a traced network loses, from its own depth, widths, activations and initial weights.
 
-Mean-field theory speaks of plain chains: weights, perhaps a normalisation, an activation, and again. Of anything else it gives no
-number, and this says why.
+Mean-field theory holds for plain chains: weights, perhaps a normalisation, an activation, and again. Any other network gets no
+number, and the reason in its place.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 
 from unvanish.diagnose import wording
 from unvanish.errors import UsageError
-from unvanish.record.flow import FlowOp, GradientFlow
-from unvanish.record.prediction import PredictedLayer, Prediction
+from unvanish.record.gradient_flow import FlowOp, GradientFlow
+from unvanish.record.theory_prediction import PredictedLayer, Prediction
 from unvanish.theory.criticality import Scale, criticality
-from unvanish.theory.decades import Forecast, forecast
-from unvanish.theory.initialisation import critical_start
-from unvanish.theory.layers import Layer, Normalisation, Weights
-from unvanish.theory.nonlinearity import Nonlinearity, find, nonlinearity
+from unvanish.theory.gradient_forecast import Forecast, forecast
+from unvanish.theory.initialisation import critical_initialisation
+from unvanish.theory.nonlinearity import Nonlinearity, find_nonlinearity, nonlinearity
+from unvanish.theory.plain_network import Layer, Normalisation, Weights
 
-FEWEST_LAYERS = 2
-LARGEST_LENGTH = 1e4  # of an input; with one of 1e10 a forecast says hundreds of decades, and helps nobody
-NOTHING = 1e-9  # decades: what a view or a flattening does to a gradient
+MIN_LAYERS = 2
+MAX_INPUT_LENGTH = 1e4  # mean square; inputs of 1e10 would give forecasts of hundreds of decades
+NEGLIGIBLE_DECADES = 1e-9  # what a view or a flattening does to a gradient
 NORMALISATIONS = {"batch_norm": Normalisation.BATCH, "layer_norm": Normalisation.LAYER, "rms_norm": Normalisation.LAYER}
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLayer:
     """A weight operation of the chain with the activation before it and the normalisation after it."""
 
     op: FlowOp
@@ -36,94 +36,104 @@ class Link:
     normalisation: Normalisation
 
 
-class _OffTheMap(Exception):
-    """Theory does not speak of this network; the message says why."""
+class _NotPredictable(Exception):
+    """Theory does not hold for this network; the message says why."""
 
 
 def predict(flow: GradientFlow) -> Prediction:
-    """The decades that theory expects this network to lose, layer by layer, from its own initial weights; no data but the input's
-    size.
+    """The decades that theory expects this network to lose, layer by layer, from its own initial weights.
 
-    Cost: some milliseconds a layer until the length settles.
+    Nothing is read off the data but the size of the input. `decades` is None where theory has no number for the network, and
+    `reason` then says why. Cost: some milliseconds a layer until the length settles.
+
+    Args:
+        flow: The traced gradient of the network at its first step.
+
+    Example:
+        >>> from unvanish.record.gradient_flow import GradientFlow
+        >>> unknown = predict(GradientFlow("Net", "output", "embedding", "float32", 0.0, -1.0, ()))
+        >>> unknown.decades, unknown.reason[:30]
+        (None, 'the flow ends at an embedding,')
     """
     try:
-        links = _links(flow)
-        layers = [_layer(flow, link) for link in links]
-        length = _input_length(links[0], layers[0])
-        if length > LARGEST_LENGTH:
-            raise _OffTheMap(f"the input has a mean square of {length:.2g}, and theory speaks of inputs of about 1")
-    except _OffTheMap as reason:
+        chain = _chain_layers(flow)
+        layers = [_layer(flow, link) for link in chain]
+        length = _input_length(chain[0], layers[0])
+        if length > MAX_INPUT_LENGTH:
+            raise _NotPredictable(f"the input has a mean square of {length:.2g}, and theory speaks of inputs of about 1")
+    except _NotPredictable as reason:
         return Prediction(None, reason=str(reason))
-    told = forecast(layers, q=length)
-    return _prediction(links, layers, told)
+    return _prediction(chain, layers, forecast(layers, q=length))
 
 
-def _prediction(links: Sequence[Link], layers: Sequence[Layer], told: Forecast) -> Prediction:
-    hidden = [(link, layer) for link, layer in zip(links, layers, strict=True) if link.phi.name != "linear"]
+def _prediction(chain: Sequence[ChainLayer], layers: Sequence[Layer], outlook: Forecast) -> Prediction:
+    hidden = [(link, layer) for link, layer in zip(chain, layers, strict=True) if link.phi.name != "linear"]
     phi = Counter(link.phi for link, _ in hidden).most_common(1)[0][0] if hidden else nonlinearity("linear")
-    own = [layer for link, layer in hidden if link.phi == phi] or list(layers)
-    sw = math.exp(sum(0.5 * math.log(max(layer.scale.sw2, 1e-300)) for layer in own) / len(own))
+    typical = [layer for link, layer in hidden if link.phi == phi] or list(layers)  # those behind the commonest activation
+    sw = math.exp(sum(0.5 * math.log(max(layer.scale.sw2, 1e-300)) for layer in typical) / len(typical))
     phase, depth = "", None
     if all(layer.normalisation is Normalisation.NONE for layer in layers):
-        settled = criticality(phi, Scale(sw**2, sum(layer.scale.sb2 for layer in own) / len(own))).fixed_point
-        if settled is not None:
-            phase, depth = settled.phase.value, settled.trainable_depth
+        fixed_point = criticality(phi, Scale(sw**2, sum(layer.scale.sb2 for layer in typical) / len(typical))).fixed_point
+        if fixed_point is not None:
+            phase, depth = fixed_point.phase.value, fixed_point.trainable_depth
     try:
-        critical_sw, reason = math.sqrt(critical_start(phi, depth=len(links)).scale.sw2), ""
-    except UsageError as why:
-        critical_sw, reason = None, str(why)
-    if told.decades is None:
+        critical_sw, reason = math.sqrt(critical_initialisation(phi, depth=len(chain)).scale.sw2), ""
+    except UsageError as error:
+        critical_sw, reason = None, str(error)
+    if outlook.decades is None:
         reason = (
-            f"a deviation of the signal's size grows {told.growth:.0f}-fold on its way through these layers of {phi.name}, so that "
-            "no number can be foretold"
+            f"a deviation of the signal's size grows {outlook.growth:.0f}-fold on its way through these layers of {phi.name}, so "
+            "that no number can be foretold"
         )
     return Prediction(
-        decades=told.decades,
+        decades=outlook.decades,
         layers=tuple(
-            PredictedLayer(link.op.label, link.phi.name, said.q, said.chi, math.sqrt(layer.scale.sw2), said.gain, said.accumulated)
-            for link, layer, said in zip(links, layers, told.layers, strict=False)
+            PredictedLayer(link.op.label, link.phi.name, at.q, at.chi, math.sqrt(layer.scale.sw2), at.gain, at.accumulated)
+            for link, layer, at in zip(chain, layers, outlook.layers, strict=False)
         ),
         phase=phase,
         sw=sw,
         critical_sw=critical_sw,
         trainable_depth=depth,
-        scatter=told.scatter,
+        scatter=outlook.scatter,
         reason=reason,
     )
 
 
-def _links(flow: GradientFlow) -> list[Link]:
-    """The chain, from the input to the output. Raises _OffTheMap where the network is none."""
+def _chain_layers(flow: GradientFlow) -> list[ChainLayer]:
+    """The layers of the chain, from the input to the output. Raises _NotPredictable where the network is no plain chain."""
     if flow.target != "input":
-        raise _OffTheMap("the flow ends at an embedding, since the inputs are integers, and theory speaks of the whole way")
+        raise _NotPredictable("the flow ends at an embedding, since the inputs are integers, and theory speaks of the whole way")
     if not math.isfinite(flow.total):
-        raise _OffTheMap("no gradient arrives at all, which random weights do not do")
-    on_the_way = [op for op in flow.ops if op.visits]
+        raise _NotPredictable("no gradient arrives at all, which random weights do not do")
+    passed = [op for op in flow.ops if op.visits]
     if flow.junctions:
-        raise _OffTheMap(f"theory speaks of plain chains, and here the paths part behind {wording.named(flow.junctions[0].origin)}")
-    links: list[Link] = []
+        raise _NotPredictable(
+            f"theory speaks of plain chains, and here the paths part behind {wording.format_place(flow.junctions[0].origin)}"
+        )
+    layers: list[ChainLayer] = []
     phi = nonlinearity("linear")
-    for op in on_the_way:
+    for op in passed:
         if op.kind == "activation":
             phi = _activation(op)
         elif op.kind == "normalisation":
-            if not links or _plain_name(op) not in NORMALISATIONS or phi.name != "linear":
-                raise _OffTheMap(f"theory has no number for {op.label} ({op.op}) at its place")
-            links[-1] = Link(links[-1].op, links[-1].phi, NORMALISATIONS[_plain_name(op)])
+            if not layers or _plain_name(op) not in NORMALISATIONS or phi.name != "linear":
+                raise _NotPredictable(f"theory has no number for {op.label} ({op.op}) at its place")
+            layers[-1] = ChainLayer(layers[-1].op, layers[-1].phi, NORMALISATIONS[_plain_name(op)])
         elif op.kind == "weight":
-            links.append(Link(op, phi, Normalisation.NONE))
+            layers.append(ChainLayer(op, phi, Normalisation.NONE))
             phi = nonlinearity("linear")
-        elif max(abs(op.decades), abs(op.size)) > NOTHING:
-            raise _OffTheMap(f"theory speaks of weights and activations in a row, and has no number for {op.label} ({op.op})")
-    if len(links) < FEWEST_LAYERS:
-        raise _OffTheMap("the network has too few layers for a theory of deep ones")
-    return links
+        elif max(abs(op.decades), abs(op.size)) > NEGLIGIBLE_DECADES:
+            raise _NotPredictable(f"theory speaks of weights and activations in a row, and has no number for {op.label} ({op.op})")
+    if len(layers) < MIN_LAYERS:
+        raise _NotPredictable("the network has too few layers for a theory of deep ones")
+    return layers
 
 
 def _activation(op: FlowOp) -> Nonlinearity:
-    phi = find(op.op, **dict(op.settings))
+    phi = find_nonlinearity(op.op, **dict(op.settings))
     if phi is None:
-        raise _OffTheMap(f"theory has no formula for {op.op} ({op.label})")
+        raise _NotPredictable(f"theory has no formula for {op.op} ({op.label})")
     return phi
 
 
@@ -134,24 +144,24 @@ def _plain_name(op: FlowOp) -> str:
     return op.op
 
 
-def _layer(flow: GradientFlow, link: Link) -> Layer:
-    """A weight operation as theory wants it: how many weights enter and leave a unit, and how large they are."""
+def _layer(flow: GradientFlow, link: ChainLayer) -> Layer:
+    """A weight operation as the theory takes it: how many weights enter and leave a unit, and their variances."""
     own = [parameter for parameter in flow.parameters if parameter.name in link.op.parameters]
     weights = [parameter for parameter in own if len(parameter.shape) > 1]
     biases = [parameter for parameter in own if len(parameter.shape) <= 1]
     if len(weights) != 1 or len(biases) > 1:
-        raise _OffTheMap(f"the weights of {link.op.label} are put together from several parameters")
+        raise _NotPredictable(f"the weights of {link.op.label} are put together from several parameters")
     weight = weights[0]
     fan_in = float(math.prod(weight.shape[1:]))
     if "transpose" in link.op.op:
-        raise _OffTheMap(f"theory has no number for {link.op.label} ({link.op.op})")
+        raise _NotPredictable(f"theory has no number for {link.op.label} ({link.op.op})")
     fan_out = fan_in * 10.0 ** (2.0 * link.op.size)  # as many connections leave the inputs as enter the outputs
     scale = Scale(fan_in * 10.0 ** (2.0 * weight.log10_rms), 10.0 ** (2.0 * biases[0].log10_rms) if biases else 0.0)
     kind = Weights.ORTHOGONAL if weight.orthogonal else Weights.GAUSSIAN
     return Layer(link.phi, fan_in, fan_out, scale, kind, link.normalisation)
 
 
-def _input_length(first: Link, layer: Layer) -> float:
+def _input_length(first: ChainLayer, layer: Layer) -> float:
     """The mean square of the input, as the first layer's measured output implies it."""
-    behind = first.op.output_mean**2 + first.op.output_std**2 - layer.scale.sb2
-    return max(behind / layer.scale.sw2, 1e-12) if layer.scale.sw2 > 0.0 else 1.0
+    from_weights = first.op.output_mean**2 + first.op.output_std**2 - layer.scale.sb2
+    return max(from_weights / layer.scale.sw2, 1e-12) if layer.scale.sw2 > 0.0 else 1.0

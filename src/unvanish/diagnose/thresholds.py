@@ -2,7 +2,7 @@
 
 `origin` tells how much a number is worth: "theory" follows from a formula, "published" stands in the paper named, "calibrated" was
 set on labelled trainings by `python -m benchmarks.diagnosis`, which says how well the family left out fared with it, and
-"convention" is a choice that a person could make otherwise. It decides nothing by itself.
+"convention" is a choice that a person could make otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from unvanish.diagnose.confidences import USUAL, ConfidenceRange
 from unvanish.record.finding import Evidence
 
 Origin = Literal["theory", "published", "calibrated", "convention"]
@@ -18,7 +19,18 @@ Origin = Literal["theory", "published", "calibrated", "convention"]
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A number that decides. `sure` is the value from which on nobody would doubt it; between the two confidence grows."""
+    """A number that a reading is compared with, its unit, and its source.
+
+    `sure` is the value from which on the finding is beyond doubt; between `value` and `sure` the confidence grows. It may lie on
+    either side of `value`; None stands for a confidence that does not grow.
+
+    Example:
+        >>> quiet = Threshold(-3.0, "log10", "convention", "a thousandth of the usual size", sure=-5.0)
+        >>> quiet.confidence(-4.0, ConfidenceRange(0.5, 1.0, "as an example"))
+        0.75
+        >>> quiet.as_evidence("size", -4.0).threshold
+        -3.0
+    """
 
     value: float
     unit: str
@@ -26,16 +38,25 @@ class Threshold:
     source: str
     sure: float | None = None
 
-    def shown(self, quantity: str, value: float, site: str | None = None) -> Evidence:
-        """The measured value as evidence, beside this threshold."""
+    def as_evidence(self, quantity: str, value: float, site: str | None = None) -> Evidence:
+        """The measured value as evidence, beside this threshold and its source.
+
+        Args:
+            quantity: What was measured, in words.
+            value: The measurement, in the threshold's unit.
+            site: Where, as `RunView.site_labels` names it.
+        """
         return Evidence(quantity, value, self.unit, self.value, self.source, site)
 
-    def confidence(self, value: float, *, least: float = 0.8, most: float = 0.97) -> float:
-        """How sure a value makes: `least` at the threshold, `most` from `sure` on, in a straight line between."""
+    def confidence(self, value: float, within: ConfidenceRange = USUAL) -> float:
+        """The confidence that a value gives, 0 to 1: linear from `within.least` at the threshold to `within.most` at `sure`.
+
+        Beyond these two it stays at their ends. It is `within.least` for NaN, and where the threshold has no `sure`.
+        """
         if self.sure is None or self.sure == self.value or value != value:
-            return least
-        way = (value - self.value) / (self.sure - self.value)
-        return least + (most - least) * min(max(way, 0.0), 1.0)
+            return within.least
+        position = (value - self.value) / (self.sure - self.value)
+        return within.least + (within.most - within.least) * min(max(position, 0.0), 1.0)
 
 
 # Of the loss: how much of what a constant answer leaves has been learned, 0 to 1.
@@ -49,7 +70,7 @@ MOSTLY_LEARNED = Threshold(0.75, "fraction", "convention", "three quarters of wh
 WELL_LEARNED = Threshold(0.9, "fraction", "convention", "nine tenths of what the best constant answer leaves")
 FLAT_LOSS = Threshold(0.02, "fraction", "convention", "two per cent of its start: about what learning the mean answer brings")
 
-# Of the gradient on its way.
+# Of the gradient between the layers.
 VANISHED = Threshold(-3.0, "log10", "published", "ratio 1e-3 of first to last layer, as in AUTOTRAINER (Zhang 2021)", sure=-5.0)
 EXPLODED = Threshold(3.0, "log10", "published", "the mirror image of the vanishing ratio, 1e3 (Zhang 2021)", sure=4.0)
 THROWN_START = Threshold(
@@ -102,7 +123,7 @@ COMPARED = Threshold(1.5, "count", "theory", "each value is compared once", sure
 FLOOR = Threshold(0.05, "fraction", "theory", "the least loss that bounded scores allow, over that of blind guessing", sure=0.3)
 ZERO_SCORES = Threshold(0.25, "fraction", "convention", "a quarter of the scores", sure=0.7)
 
-# Of the start.
+# Of the initial weights.
 COPIES = Threshold(1e-4, "ratio", "theory", "the size of ten updates; neighbours that break a symmetry differ by more")
 COPIES_AT_FIRST = Threshold(1e-6, "ratio", "theory", "rounding of float32")
 
@@ -173,7 +194,7 @@ SHARP = Threshold(
     sure=0.02,
 )
 
-# What single rules ask besides. How many steps or samples a rule waits for stands in the rule itself.
+# Of single rules. How many steps or samples a rule needs is a constant of the rule's own module.
 SETTLED = Threshold(0.05, "fraction", "convention", "fall of the loss over the second half, over its end")
 SHARE_TOLD = Threshold(0.5, "fraction", "convention", "half of what similar inputs tell")
 ALIVE = Threshold(0.5, "fraction", "convention", "silent units of a layer that is alive")
@@ -221,6 +242,6 @@ NEAR_CRITICAL = Threshold(
 DROWNED = Threshold(1.0, "log10", "convention", "largest over middle feature that is worth a sentence")
 
 
-def table() -> Mapping[str, Threshold]:
-    """All thresholds by name."""
+def all_thresholds() -> Mapping[str, Threshold]:
+    """All thresholds by the names that they have in this module."""
     return {name: value for name, value in globals().items() if isinstance(value, Threshold)}

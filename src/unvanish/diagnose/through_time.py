@@ -1,4 +1,4 @@
-"""What the two rules about time share: the recurrences of a traced network, and whether its loss falls all the same."""
+"""Reads the recurrences of a traced network: which loses or gains most of its gradient through time, and whether the loss falls."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable
 
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import HARDLY_LEARNED
-from unvanish.record.flow import TimeProfile
+from unvanish.record.gradient_flow import TimeProfile
 
 
-def worst(chart: RunView, *, by: Callable[[TimeProfile], float]) -> TimeProfile | None:
+def largest_recurrence(view: RunView, *, by: Callable[[TimeProfile], float]) -> TimeProfile | None:
     """The recurrence of a traced network for which `by` is largest; None where there is none or the network was not traced."""
-    if chart.run.examination is None:
+    if view.run.examination is None:
         return None
-    known = [time for time in chart.run.examination.flow.times if not math.isnan(by(time))]
-    return max(known, key=by, default=None)
+    measured = [profile for profile in view.run.examination.flow.times if not math.isnan(by(profile))]
+    return max(measured, key=by, default=None)
 
 
-def learned(chart: RunView) -> bool | None:
-    """Whether the network learns; None where too few steps were seen."""
-    course = chart.course()
-    if course is None or not chart.chains:
+def is_learning(view: RunView) -> bool | None:
+    """Whether the network learns; None where the run has too few steps."""
+    curve = view.loss_curve()
+    if curve is None or not view.stacks:
         return None
-    return course.finite and chart.learned(chart.chains[0], HARDLY_LEARNED.value)
+    return curve.finite and view.has_learned(view.stacks[0], HARDLY_LEARNED.value)
 
 
-def place(time: TimeProfile) -> str:
-    """What the recurrence is called: its module, or its parameter where that is the network's own."""
-    return time.path or time.name
+def recurrence_label(profile: TimeProfile) -> str:
+    """The name of the recurrence's module, or of its parameter where that belongs to the network itself."""
+    return profile.path or profile.name

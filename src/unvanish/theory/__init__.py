@@ -1,2 +1,4 @@
-"""The ground floor's mathematics: what mean-field theory predicts of a network before its first step. Pure float64 functions over
-numpy and scipy; it sees no data and no live network, and never imports torch."""
+"""Mean-field theory of deep networks: predicts how signals and gradients grow or shrink before the first training step.
+
+Pure functions of float64 over numpy and scipy; nothing here imports torch.
+"""

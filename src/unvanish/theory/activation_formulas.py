@@ -1,6 +1,6 @@
 """The activations and their derivatives as plain functions of float64 arrays, in forms that neither overflow nor cancel.
 
-Where a derivative jumps, the value from below is given, as in PyTorch. Names for people are the catalogue's work.
+Where a derivative jumps, it has the value from below, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def mish_derivative(x: FloatArray) -> FloatArray:
 def mish_second(x: FloatArray) -> FloatArray:
     """2 t' + x t'', with t as in the first derivative."""
     inner, slope = softplus(x), special.expit(x)
-    bend = tanh_second(inner) * slope**2 + tanh_derivative(inner) * sigmoid_derivative(x)
-    return 2.0 * slope * tanh_derivative(inner) + x * bend
+    second = tanh_second(inner) * slope**2 + tanh_derivative(inner) * sigmoid_derivative(x)  # t''
+    return 2.0 * slope * tanh_derivative(inner) + x * second
 
 
 def erf_derivative(x: FloatArray) -> FloatArray:

@@ -1,8 +1,8 @@
-"""Where signals and gradients of an endless plain network settle, and how many layers that takes.
+"""Computes the fixed point of signals and gradients in a plain network of infinite depth and width, its phase and depth scales.
 
-Symbols as in `maps`. Ordered: nearby inputs merge and gradients vanish; chaotic: they part and gradients explode; critical
-lies between. A length map that blows small deviations up has no number here: it is called unstable. Nothing here knows
-a network of finite depth or width: that is `decades`.
+Symbols as in `maps`. In the ordered phase nearby inputs converge and gradients vanish, in the chaotic phase inputs diverge and
+gradients explode; the critical phase lies between. A length map that amplifies small deviations has no fixed point here and is
+called unstable. Networks of finite depth and width are the subject of `decades`.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from enum import StrEnum
 import numpy as np
 
 from unvanish.errors import UsageError
-from unvanish.theory import maps
+from unvanish.theory import mean_field_maps
 from unvanish.theory.gaussian import FloatArray
 from unvanish.theory.nonlinearity import Nonlinearity
-from unvanish.theory.roots import root_between
+from unvanish.theory.root_finding import root_between
 
 TRAINABLE_DEPTHS_OF_XI = 6.0  # Schoenholz 2017, arXiv 1611.01232: trainable up to about 6 xi_c
 CRITICAL_BAND = 1e-6  # |chi - 1| below which a depth scale exceeds a million layers
 NEUTRAL_BAND = 1e-9  # relative change of length a layer that counts as none; quadrature is good to 1e-14
 ROUNDING = 1e-13  # relative change of length that is rounding of the quadrature
-SHORTEST, LONGEST = 1e-8, 1e14  # lengths looked at; at either end chi is within 1e-7 of its limit for the whole catalogue
+SHORTEST, LONGEST = 1e-8, 1e14  # range of lengths; at either end chi is within 1e-7 of its limit for the whole catalogue
 SCAN_POINTS = 221  # ten a decade over those twenty-two
 HORIZON = 300  # layers over which deviations of the length are followed
 NEAR_ONE = 1e-7  # the largest c below the trivial fixed point c = 1 that is tried
 
-# A relative deviation of the length that at least doubles on its way makes a prediction worthless. Calibrated against simulated
+# A relative deviation of the length that at least doubles makes a prediction worthless. Calibrated against simulated
 # networks of width 64, 60 for each of 126 cases (the catalogue; default, Glorot and He; depth 10, 30, 50): growth up to 1.73
 # predicts the mean within 0.1 decades; 2.4 and more misses it by up to 0.4, and single networks scatter by up to 1.5. The one
 # stable exception is named in `decades`.
@@ -36,7 +36,7 @@ UNSTABLE_GROWTH = 2.0
 
 
 class Phase(StrEnum):
-    """Which way an endless network goes: chi below, at, or above one."""
+    """The phase of a network of infinite depth: chi below, at, or above one."""
 
     ORDERED = "ordered"
     CRITICAL = "critical"
@@ -44,7 +44,7 @@ class Phase(StrEnum):
 
 
 class LengthMap(StrEnum):
-    """What the length does: settles, stays as it is, grows without end, or follows its own deviations."""
+    """What the length does: converges, stays constant, grows without bound, or amplifies its own deviations."""
 
     STABLE = "stable"
     NEUTRAL = "neutral"
@@ -54,9 +54,16 @@ class LengthMap(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FixedPoint:
-    """Where an endless network settles. Depth scales are in layers, never negative, infinite where chi is one.
+    """The fixed point of a network of infinite depth.
 
-    `q` is 0 or infinite where the length dies out or grows without end; the rest is then taken at 1e-8 or 1e14.
+    Attributes:
+        q: The length; 0 or infinite where it decays or grows without bound. The rest is then taken at a length of 1e-8 or 1e14.
+        c: The correlation of two inputs, 0 to 1.
+        chi: The mean squared gain of the gradient in one layer.
+        phase: Ordered, critical or chaotic, by `chi`.
+        xi_q: Depth scale of the length in layers, infinite where it does not converge exponentially. So for the other two:
+        xi_c: Depth scale of the correlation.
+        xi_grad: Depth scale of the gradient.
     """
 
     q: float
@@ -75,7 +82,7 @@ class FixedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Criticality:
-    """What becomes of the length, and the fixed point; None where the length map is unstable, for then nothing settles."""
+    """What the length does, and the fixed point; None where the length map is unstable, since nothing converges then."""
 
     length_map: LengthMap
     fixed_point: FixedPoint | None
@@ -90,36 +97,50 @@ class Scale:
 
 
 def criticality(phi: Nonlinearity, scale: Scale, *, q: float = 1.0) -> Criticality:
-    """The fixed point that signals of length `q` run to, its phase and its depth scales.
+    """The fixed point to which signals of length `q` converge, its phase and its depth scales. Cost: 10 to 200 ms.
 
-    Raises UsageError for a `q` that is not positive or a negative variance. Cost: 10 to 200 ms.
+    Args:
+        phi: The activation.
+        scale: The variances of weights and biases, the same in every layer.
+        q: The mean square of the first layer's pre-activations.
+
+    Raises:
+        UsageError: `q` is not positive, or a variance is negative or not finite.
+
+    Example:
+        >>> from unvanish.theory.nonlinearity import nonlinearity
+        >>> default = criticality(nonlinearity("tanh"), Scale(sw2=1 / 3, sb2=0.0)).fixed_point
+        >>> default.phase, round(default.chi, 6), round(default.trainable_depth, 2)
+        (<Phase.ORDERED: 'ordered'>, 0.333333, 5.46)
+        >>> criticality(nonlinearity("gelu"), Scale(sw2=2.0, sb2=0.0)).length_map
+        <LengthMap.UNSTABLE: 'unstable'>
     """
-    _refuse(scale)
-    checked_length(q)
-    if growth(*_track(phi, scale, q)) > UNSTABLE_GROWTH:
+    _check_scale(scale)
+    check_length(q)
+    if max_growth(*_iterate_length_map(phi, scale, q)) > UNSTABLE_GROWTH:
         return Criticality(LengthMap.UNSTABLE, None)
-    kind, settled = _settled_length(phi, scale, q)
-    at = min(max(settled, SHORTEST), LONGEST)
-    chi = float(maps.gain(at, phi, sw2=scale.sw2))
-    c, slope = _settled_correlation(phi, scale, q=at, chi=chi)
+    length_map, fixed_length = _fixed_length(phi, scale, q)
+    clipped = min(max(fixed_length, SHORTEST), LONGEST)
+    chi = float(mean_field_maps.gain(clipped, phi, sw2=scale.sw2))
+    c, slope = _fixed_correlation(phi, scale, q=clipped, chi=chi)
     return Criticality(
-        kind,
+        length_map,
         FixedPoint(
-            q=settled,
+            q=fixed_length,
             c=c,
             chi=chi,
             phase=_phase(chi),
-            xi_q=_depth_scale(float(maps.length_slope(at, phi, sw2=scale.sw2))),
+            xi_q=_depth_scale(float(mean_field_maps.length_slope(clipped, phi, sw2=scale.sw2))),
             xi_c=_depth_scale(slope),
             xi_grad=_depth_scale(chi),
         ),
     )
 
 
-def growth(lengths: FloatArray, elasticities: FloatArray) -> float:
-    """The largest factor by which a relative deviation of the length grows over some stretch of layers, at least one.
+def max_growth(lengths: FloatArray, elasticities: FloatArray) -> float:
+    """The largest factor by which a relative deviation of the length grows over consecutive layers, at least one.
 
-    `elasticities` are d ln Q / d ln q at `lengths`, one a layer in order. A stretch ends before a length of zero.
+    `elasticities` are d ln Q / d ln q at `lengths`, both of shape (layers,). Layers of length zero are left out.
     """
     worst = current = 0.0
     for elasticity in elasticities[lengths > 0.0]:
@@ -128,54 +149,54 @@ def growth(lengths: FloatArray, elasticities: FloatArray) -> float:
     return math.exp(worst)
 
 
-def elasticity(q: float, phi: Nonlinearity, *, sw2: float, following: float) -> float:
-    """The elasticity d ln Q / d ln q = q Q'(q) / Q(q), where `following` is Q(q); zero where the length is zero."""
-    return q * float(maps.length_slope(q, phi, sw2=sw2)) / following if q > 0.0 and following > 0.0 else 0.0
+def elasticity(q: float, phi: Nonlinearity, *, sw2: float, next_length: float) -> float:
+    """The elasticity d ln Q / d ln q = q Q'(q) / Q(q), where `next_length` is Q(q); zero where the length is zero."""
+    return q * float(mean_field_maps.length_slope(q, phi, sw2=sw2)) / next_length if q > 0.0 and next_length > 0.0 else 0.0
 
 
-def _track(phi: Nonlinearity, scale: Scale, q: float) -> tuple[FloatArray, FloatArray]:
-    """Lengths of up to HORIZON layers and the elasticity of the length map at each; it ends where the length rests."""
+def _iterate_length_map(phi: Nonlinearity, scale: Scale, q: float) -> tuple[FloatArray, FloatArray]:
+    """Lengths of up to HORIZON layers and the elasticity of the length map at each, until the length is constant."""
     lengths: list[float] = []
     elasticities: list[float] = []
     while len(lengths) < HORIZON and SHORTEST < q < LONGEST:
-        following = float(maps.length(q, phi, sw2=scale.sw2, sb2=scale.sb2))
+        next_length = float(mean_field_maps.length(q, phi, sw2=scale.sw2, sb2=scale.sb2))
         lengths.append(q)
-        elasticities.append(elasticity(q, phi, sw2=scale.sw2, following=following))
-        if abs(following / q - 1.0) < NEUTRAL_BAND and elasticities[-1] <= 1.0 + CRITICAL_BAND:
+        elasticities.append(elasticity(q, phi, sw2=scale.sw2, next_length=next_length))
+        if abs(next_length / q - 1.0) < NEUTRAL_BAND and elasticities[-1] <= 1.0 + CRITICAL_BAND:
             break
-        q = following
+        q = next_length
     return np.array(lengths), np.array(elasticities)
 
 
-def _settled_length(phi: Nonlinearity, scale: Scale, q: float) -> tuple[LengthMap, float]:
-    """The first fixed point of the length map on the side to which `q` moves.
+def _fixed_length(phi: Nonlinearity, scale: Scale, q: float) -> tuple[LengthMap, float]:
+    """What the length does, and the first fixed point of the length map in the direction in which `q` moves.
 
     The map is monotone for every activation of the catalogue, so no signal passes a fixed point.
     """
-    drift = float(maps.length(q, phi, sw2=scale.sw2, sb2=scale.sb2)) / q - 1.0
+    drift = float(mean_field_maps.length(q, phi, sw2=scale.sw2, sb2=scale.sb2)) / q - 1.0
     if abs(drift) < NEUTRAL_BAND:
-        neutral = abs(float(maps.length_slope(q, phi, sw2=scale.sw2)) - 1.0) < CRITICAL_BAND
+        neutral = abs(float(mean_field_maps.length_slope(q, phi, sw2=scale.sw2)) - 1.0) < CRITICAL_BAND
         return (LengthMap.NEUTRAL if neutral else LengthMap.STABLE), q
     grid = np.geomspace(SHORTEST, LONGEST, SCAN_POINTS)
-    ahead = np.concatenate([[q], grid[grid > q] if drift > 0.0 else grid[grid < q][::-1]])
-    moves = np.asarray(maps.length(ahead, phi, sw2=scale.sw2, sb2=scale.sb2)) / ahead - 1.0
-    turned = np.flatnonzero(moves * drift <= 0.0)
-    without_end = (LengthMap.DIVERGING, math.inf) if drift > 0.0 else (LengthMap.STABLE, 0.0)
-    if len(turned) == 0:
-        return without_end
-    for index in (turned[0] - 1, turned[0]):
-        if abs(moves[index]) < ROUNDING:
-            # A drift lost in rounding: the length fades or grows on where the map is straight, and rests where it is bent.
-            fades = abs(float(maps.length_slope(ahead[index], phi, sw2=scale.sw2)) - 1.0) < CRITICAL_BAND
-            return without_end if fades else (LengthMap.STABLE, float(ahead[index]))
+    candidates = np.concatenate([[q], grid[grid > q] if drift > 0.0 else grid[grid < q][::-1]])
+    drifts = np.asarray(mean_field_maps.length(candidates, phi, sw2=scale.sw2, sb2=scale.sb2)) / candidates - 1.0
+    crossings = np.flatnonzero(drifts * drift <= 0.0)
+    unbounded = (LengthMap.DIVERGING, math.inf) if drift > 0.0 else (LengthMap.STABLE, 0.0)
+    if len(crossings) == 0:
+        return unbounded
+    for index in (crossings[0] - 1, crossings[0]):
+        if abs(drifts[index]) < ROUNDING:
+            # A drift below rounding: the length goes on decaying or growing where the map is linear, and is fixed elsewhere.
+            is_linear = abs(float(mean_field_maps.length_slope(candidates[index], phi, sw2=scale.sw2)) - 1.0) < CRITICAL_BAND
+            return unbounded if is_linear else (LengthMap.STABLE, float(candidates[index]))
 
-    def move(length: float) -> float:
-        return float(maps.length(length, phi, sw2=scale.sw2, sb2=scale.sb2)) / length - 1.0
+    def drift_at(length: float) -> float:
+        return float(mean_field_maps.length(length, phi, sw2=scale.sw2, sb2=scale.sb2)) / length - 1.0
 
-    return LengthMap.STABLE, root_between(move, float(ahead[turned[0] - 1]), float(ahead[turned[0]]))
+    return LengthMap.STABLE, root_between(drift_at, float(candidates[crossings[0] - 1]), float(candidates[crossings[0]]))
 
 
-def _settled_correlation(phi: Nonlinearity, scale: Scale, *, q: float, chi: float) -> tuple[float, float]:
+def _fixed_correlation(phi: Nonlinearity, scale: Scale, *, q: float, chi: float) -> tuple[float, float]:
     """The stable fixed point c* in [0, 1] and sw2 E[phi'(u1) phi'(u2)] there.
 
     On [0, 1] the map is a power series with positive coefficients and C(1) = 1, hence convex: below one it has a second
@@ -184,14 +205,14 @@ def _settled_correlation(phi: Nonlinearity, scale: Scale, *, q: float, chi: floa
     if chi <= 1.0 + CRITICAL_BAND:
         return 1.0, chi
 
-    def move(c: float) -> float:
-        return float(maps.correlation(c, phi, q=q, sw2=scale.sw2, sb2=scale.sb2)) - c
+    def drift_at(c: float) -> float:
+        return float(mean_field_maps.correlation(c, phi, q=q, sw2=scale.sw2, sb2=scale.sb2)) - c
 
-    if move(1.0 - NEAR_ONE) >= 0.0:
+    if drift_at(1.0 - NEAR_ONE) >= 0.0:
         return 1.0, chi
-    c = root_between(move, 0.0, 1.0 - NEAR_ONE) if move(0.0) > 0.0 else 0.0
-    stretch = float(maps.length(q, phi, sw2=scale.sw2, sb2=scale.sb2)) / q
-    return c, float(maps.correlation_slope(c, phi, q=q, sw2=scale.sw2, sb2=scale.sb2)) * stretch
+    c = root_between(drift_at, 0.0, 1.0 - NEAR_ONE) if drift_at(0.0) > 0.0 else 0.0
+    length_ratio = float(mean_field_maps.length(q, phi, sw2=scale.sw2, sb2=scale.sb2)) / q
+    return c, float(mean_field_maps.correlation_slope(c, phi, q=q, sw2=scale.sw2, sb2=scale.sb2)) * length_ratio
 
 
 def _phase(chi: float) -> Phase:
@@ -202,21 +223,21 @@ def _phase(chi: float) -> Phase:
 
 
 def _depth_scale(factor: float) -> float:
-    """1 / |ln factor|: layers over which a quantity multiplied by `factor` a layer changes e-fold."""
+    """1 / |ln factor|: the number of layers over which a quantity changes e-fold that every layer multiplies by `factor`."""
     if abs(factor - 1.0) <= CRITICAL_BAND:
         return math.inf
     return 1.0 / abs(math.log(factor)) if factor > 0.0 else 0.0
 
 
-def checked_length(q: float) -> float:
-    """The length itself. Raises UsageError for one that no signal has."""
+def check_length(q: float) -> float:
+    """`q` itself. Raises UsageError where it is not a positive, finite number."""
     if not (math.isfinite(q) and q > 0.0):
         raise UsageError(f"the length q is {q}; give the mean square of a layer's input, a positive number")
     return q
 
 
-def _refuse(scale: Scale) -> None:
-    """Raises UsageError for variances that no network has."""
+def _check_scale(scale: Scale) -> None:
+    """Raises UsageError for a variance that is negative or not finite."""
     for name, value in (("sw2", scale.sw2), ("sb2", scale.sb2)):
         if not (math.isfinite(value) and value >= 0.0):
             raise UsageError(f"the variance {name} is {value}; give a finite number that is not negative")

@@ -1,8 +1,8 @@
-"""The three maps of mean-field theory for one plain layer: length, correlation, and gain of the gradient.
+"""Computes the three maps of mean-field theory for one plain layer: length, correlation, and gain of the gradient.
 
 The layer is h' = W phi(h) + b with W_ij ~ N(0, sw2 / fan_in) and b_i ~ N(0, sb2) (Poole 2016, arXiv 1606.05340; Schoenholz 2017,
 arXiv 1611.01232). `q` is the mean square of h ("length"), `c` the correlation of the h of two inputs of equal length, and z is
-standard normal. The maps hold for infinite width; `kurtosis` is what a finite width needs. Nothing is iterated here.
+standard normal. The maps hold for infinite width; `kurtosis` enters the corrections for finite width.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def gain(q: ArrayLike, phi: Nonlinearity, *, sw2: float) -> FloatArray:
 
 
 def kurtosis(q: ArrayLike, phi: Nonlinearity) -> FloatArray:
-    """The ratio kappa = E[phi'^4] / E[phi'^2]^2, at least one: how unevenly the units of a layer pass the gradient on."""
+    """The ratio kappa = E[phi'^4] / E[phi'^2]^2, at least one: how unevenly the gradient is spread over the units of a layer."""
     fourth = expectation(lambda h: phi.derivative(h) ** 4, np.sqrt(q), kinks=phi.kinks)
     return fourth / slope_moment(q, phi) ** 2
 

@@ -1,7 +1,4 @@
-"""A network of finite depth and width as theory sees it: for each layer its activation, widths, variances and normalisation.
-
-Nothing is predicted here, and no weight is drawn.
-"""
+"""Describes a network of finite depth and width: for each layer its activation, widths, variances and normalisation."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Weights(StrEnum):
 
 
 class Normalisation(StrEnum):
-    """What stands between weights and the next activation: nothing, a BatchNorm, or a LayerNorm or RMSNorm, as initialised."""
+    """The normalisation between weights and the next activation: none, a BatchNorm, or a LayerNorm or RMSNorm, as initialised."""
 
     NONE = "none"
     BATCH = "batch"
@@ -42,8 +39,8 @@ class Layer:
     """One layer h' = N(W phi(h) + b): the activation before the weights, the normalisation N after. A first layer has `linear`.
 
     `fan_in` is how many weights enter a unit of h', `fan_out` how many leave a unit of h, on average. For a convolution these
-    are in_channels x kernel size and out_channels x kernel size, the latter over stride^2. Measured weights are welcome:
-    `scale` is then fan_in times the mean square of W, and the mean square of b.
+    are in_channels x kernel size and out_channels x kernel size, the latter over stride^2. For weights that were measured,
+    `scale` is fan_in times the mean square of W, and the mean square of b.
     """
 
     phi: Nonlinearity
@@ -55,7 +52,7 @@ class Layer:
 
 
 def scheme_scale(scheme: Scheme, *, fan_in: float, fan_out: float) -> Scale:
-    """The variances of that initialisation for one layer.
+    """The variances that an initialisation gives one layer.
 
     PyTorch's default draws weights and biases from U(-1/sqrt(fan_in), 1/sqrt(fan_in)): sw2 = 1/3, sb2 = 1/(3 fan_in). Glorot 2010:
     2 fan_in / (fan_in + fan_out); He 2015, arXiv 1502.01852: 2; both without bias.
@@ -72,7 +69,13 @@ def scheme_scale(scheme: Scheme, *, fan_in: float, fan_out: float) -> Scale:
 def plain_network(
     phi: Nonlinearity, scheme: Scheme, *, widths: Sequence[int], normalisation: Normalisation = Normalisation.NONE
 ) -> tuple[Layer, ...]:
-    """The layers of a plain network: `widths` from the input to the output, normalisation and `phi` between any two layers."""
+    """The layers of a plain network: `widths` from the input to the output, normalisation and `phi` between any two layers.
+
+    Example:
+        >>> layers = plain_network(nonlinearity("relu"), Scheme.HE, widths=[20, 64, 64, 10])
+        >>> [(layer.phi.name, layer.fan_in, layer.fan_out) for layer in layers]
+        [('linear', 20, 64), ('relu', 64, 64), ('relu', 64, 10)]
+    """
     return tuple(
         Layer(
             phi if index else nonlinearity("linear"),

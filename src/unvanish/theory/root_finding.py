@@ -1,4 +1,4 @@
-"""The root of a function between two places of opposite sign. It looks for no bracket and sees one dimension only."""
+"""Finds the root of a function of one variable between two arguments at which it has opposite signs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from scipy import optimize
 
 RELATIVE_TOLERANCE = 1e-13  # quadrature is good to 1e-14
-SMALLEST_TOLERANCE = 1e-22  # below 1e-13 times the smallest length and depth scale that are looked for
+SMALLEST_TOLERANCE = 1e-22  # below 1e-13 times the smallest length and depth scale in use
 
 
 def root_between(function: Callable[[float], float], low: float, high: float) -> float:

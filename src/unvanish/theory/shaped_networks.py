@@ -1,7 +1,7 @@
-"""The shape of a network as kernel shaping sees it: layers in sequence, and residual sums whose branch is a network again.
+"""Describes a network for kernel shaping: layers in sequence, and residual sums whose branch is a network again.
 
 A map of one layer composes along a sequence; a residual sum w x + sqrt(1 - w^2) branch(x) mixes maps as w^2 and 1 - w^2 (Martens
-2021, arXiv 2110.01765). Nothing here knows an activation.
+2021, arXiv 2110.01765).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Layers:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequential:
     """Networks one after another."""
 
     parts: tuple[Network, ...]
@@ -36,14 +36,14 @@ class Residual:
     shortcut_weight: float
 
 
-Network = Layers | Sequence | Residual
+Network = Layers | Sequential | Residual
 
 
-def composed(network: Network, layer: Map) -> Map:
+def compose_map(network: Network, layer: Map) -> Map:
     """The correlation map of the network, from that of one layer."""
 
     def value(c: float) -> float:
-        return _value(network, layer, c)
+        return _map_value(network, layer, c)
 
     return value
 
@@ -53,7 +53,7 @@ def slope_at_one(network: Network, layer_slope: float) -> float:
     match network:
         case Layers(count):
             return layer_slope**count
-        case Sequence(parts):
+        case Sequential(parts):
             slope = 1.0
             for part in parts:
                 slope *= slope_at_one(part, layer_slope)
@@ -62,38 +62,38 @@ def slope_at_one(network: Network, layer_slope: float) -> float:
             return w**2 + (1.0 - w**2) * slope_at_one(branch, layer_slope)
 
 
-def bends(network: Network) -> float:
-    """C_f''(1) over C''(1) of one layer, where every slope at one is one: bends add along a sequence."""
+def curvature_at_one(network: Network) -> float:
+    """C_f''(1) over C''(1) of one layer, where every slope at one is one: curvatures add along a sequence."""
     match network:
         case Layers(count):
             return float(count)
-        case Sequence(parts):
-            return sum(bends(part) for part in parts)
+        case Sequential(parts):
+            return sum(curvature_at_one(part) for part in parts)
         case Residual(branch, w):
-            return (1.0 - w**2) * bends(branch)
+            return (1.0 - w**2) * curvature_at_one(branch)
 
 
 def subnetworks(network: Network) -> Iterator[Network]:
-    """The network, and the branch of every residual sum in it: a branch alone can bend more than the sum it is part of."""
+    """The network, and the branch of every residual sum in it: a branch alone can be more curved than the sum it is part of."""
     yield network
     yield from _branches(network)
 
 
-def checked(network: Network) -> Network:
-    """The network itself. Raises UsageError where a count or weight is out of range or no layer is left."""
+def check_network(network: Network) -> Network:
+    """The network itself. Raises UsageError where a count or weight is out of range or there is no layer."""
     match network:
         case Layers(count):
             if count < 1:
                 raise UsageError(f"a chain of {count} layers cannot be shaped; give at least one layer")
-        case Sequence(parts):
+        case Sequential(parts):
             if not parts:
                 raise UsageError("an empty sequence cannot be shaped; give at least one part")
             for part in parts:
-                checked(part)
+                check_network(part)
         case Residual(branch, w):
             if not 0.0 <= w < 1.0:
                 raise UsageError(f"a shortcut of weight {w} leaves nothing to shape or is no weight; give w with 0 <= w < 1")
-            checked(branch)
+            check_network(branch)
     return network
 
 
@@ -101,22 +101,22 @@ def _branches(network: Network) -> Iterator[Network]:
     match network:
         case Layers():
             return
-        case Sequence(parts):
+        case Sequential(parts):
             for part in parts:
                 yield from _branches(part)
         case Residual(branch, _):
             yield from subnetworks(branch)
 
 
-def _value(network: Network, layer: Map, c: float) -> float:
+def _map_value(network: Network, layer: Map, c: float) -> float:
     match network:
         case Layers(count):
             for _ in range(count):
                 c = layer(c)
             return c
-        case Sequence(parts):
+        case Sequential(parts):
             for part in parts:
-                c = _value(part, layer, c)
+                c = _map_value(part, layer, c)
             return c
         case Residual(branch, w):
-            return w**2 * c + (1.0 - w**2) * _value(branch, layer, c)
+            return w**2 * c + (1.0 - w**2) * _map_value(branch, layer, c)

@@ -1,4 +1,4 @@
-"""One problem a file. What stands on the shelf below is what `diagnose` applies; `rank` says which is nearer to the root."""
+"""The rules that come with unvanish, one problem in each module; plugins register theirs beside them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from unvanish.diagnose.rules.weight_decay_dominates import WeightDecayDominates
 
 
 def built_in() -> tuple[Rule, ...]:
-    """The rules that come with unvanish, the nearest to a root first."""
+    """A new object of every rule that comes with unvanish, by rank: the nearest to a root first."""
     rules: tuple[Rule, ...] = (
         AttentionCollapse(),
         BatchTooSmall(),

@@ -1,4 +1,4 @@
-"""batch-too-small: batch normalisation works with statistics of a handful of values."""
+"""The rule batch-too-small: batch normalisation computes its statistics from a handful of values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import MEASURED_FAULT
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FEW_VALUES, HALF_LEARNED, TWO_VALUES, WELL_LEARNED
@@ -38,31 +39,30 @@ class BatchTooSmall(Rule):
         | {"learning-rate-too-high", "dead-units", "overfitting", "saturated-activation"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        values = chart.late("values_per_statistic")
-        for chain in chart.chains:
-            few = [i for i in chain.sites if values[i] <= FEW_VALUES.value]
-            if not few:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        values = view.late_median("values_per_statistic")
+        for stack in view.stacks:
+            affected = [i for i in stack.sites if values[i] <= FEW_VALUES.value]
+            if not affected:
                 continue
-            least = float(np.min(values[few]))
-            if chart.learned(chain, WELL_LEARNED.value if least <= TWO_VALUES.value else HALF_LEARNED.value):
+            fewest = float(np.min(values[affected]))
+            if view.has_learned(stack, (WELL_LEARNED if fewest <= TWO_VALUES.value else HALF_LEARNED).value):
                 continue
-            error = math.sqrt(2 / max(least - 1, 1))
+            error = math.sqrt(2 / max(fewest - 1, 1))
             yield Finding(
                 self.code,
                 Severity.CRITICAL,
-                FEW_VALUES.confidence(least, least=0.85),
+                FEW_VALUES.confidence(fewest, MEASURED_FAULT),
                 "The batches are too small for batch normalisation: it drowns the examples in its own noise.",
-                f"At {wording.span(chart.labels(few))} each mean and variance comes from {wording.count(least, 'value')}: the "
-                "variance is off by "
-                f"{wording.percent(error)} of itself"
-                + (", and every output is +1 or -1, whatever the input was." if least <= 2 else "."),
+                f"At {wording.format_names(view.site_labels(affected))} each mean and variance comes from "
+                f"{wording.format_count(fewest, 'value')}: the variance is off by {wording.format_percent(error)} of itself"
+                + (", and every output is +1 or -1, whatever the input was." if fewest <= 2 else "."),
                 advice="Normalise over features instead of examples (layer, group or online normalisation), "
                 "or enlarge the batches.",
-                sites=chart.labels(few),
+                sites=view.site_labels(affected),
                 cause=Cause(self.code),
-                evidence=(FEW_VALUES.shown("values in a statistic", least, chart.anatomy.site_label(few[0])),),
+                evidence=(FEW_VALUES.as_evidence("values in a statistic", fewest, view.structure.site_label(affected[0])),),
                 remedies=("layernorm", "groupnorm", "online-norm"),
-                began=int(chart.run.sampled[0]),
-                location=chart.location(few[0]),
+                began=int(view.run.sampled[0]),
+                location=view.location(affected[0]),
             )

@@ -1,4 +1,4 @@
-"""clipping-dominates: the gradient is cut so short at every step that the network hardly moves."""
+"""The rule clipping-dominates: every gradient is clipped so short that the weights hardly move."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import MEASURED_FAULT
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import CLIPPED, CLIPPED_HARD, HARDLY_LEARNED, SLOW, STEADY_FACTOR
 from unvanish.record.finding import Cause, Finding, Severity
 
-MANY_STEPS = 30
+MIN_STEPS = 30
 
 
 @final
@@ -38,42 +39,45 @@ class ClippingDominates(Rule):
     rank: ClassVar[int] = 50
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "learning-rate-too-low", "optimizer-epsilon"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            kept, pace, course = _kept(chart, chain), chart.pace(chain), chart.course(chain.objective)
-            if kept is None or pace is None or course is None or course.steps < MANY_STEPS:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            kept, update_ratio, curve = _log10_kept(view, stack), view.update_ratio(stack), view.loss_curve(stack.objective)
+            if kept is None or update_ratio is None or curve is None or curve.steps < MIN_STEPS:
                 continue
-            slow = pace <= SLOW.value or (kept <= CLIPPED_HARD.value and _plain(chart, chain))
-            if kept <= CLIPPED.value and slow and not chart.learned(chain, HARDLY_LEARNED.value):
-                yield self._finding(chart, chain, kept, pace)
+            is_slow = update_ratio <= SLOW.value or (kept <= CLIPPED_HARD.value and _uses_plain_gradient(view, stack))
+            if kept <= CLIPPED.value and is_slow and not view.has_learned(stack, HARDLY_LEARNED.value):
+                yield self._finding(view, stack, kept, update_ratio)
 
-    def _finding(self, chart: RunView, chain: LayerStack, kept: float, pace: float) -> Finding:
+    def _finding(self, view: RunView, stack: LayerStack, kept: float, update_ratio: float) -> Finding:
         return Finding(
             self.code,
             Severity.CRITICAL,
-            CLIPPED.confidence(kept, least=0.85),
+            CLIPPED.confidence(kept, MEASURED_FAULT),
             "The gradients are clipped so short that the network hardly moves.",
-            f"Of every gradient {wording.percent(wording.ten_to(kept))} is left by clipping, and half of the layers change by "
-            f"less than {wording.ten_to(pace):.1e} of their size a step.",
+            f"Of every gradient {wording.format_percent(wording.power_of_ten(kept))} is left by clipping, and half of the layers "
+            f"change by less than {wording.power_of_ten(update_ratio):.1e} of their size a step.",
             advice="Raise the limit to about the gradient's usual norm, so that it acts on outliers only, or clip by the size of "
             "the weights.",
-            sites=chart.labels(chain.layers),
+            sites=view.site_labels(stack.layers),
             cause=Cause(self.code),
-            evidence=(CLIPPED.shown("gradient used over gradient left", kept), SLOW.shown("relative update", pace)),
+            evidence=(
+                CLIPPED.as_evidence("gradient used over gradient left", kept),
+                SLOW.as_evidence("relative update", update_ratio),
+            ),
             remedies=("clip-norm", "adamw", "learning-rate"),
-            began=int(chart.run.sampled[0]),
+            began=int(view.run.sampled[0]),
         )
 
 
-def _plain(chart: RunView, chain: LayerStack) -> bool:
-    """Whether the optimizer moves by the gradient as it is, so that what is cut off is missing."""
-    return all(g.class_name == "SGD" for g in chart.anatomy.groups if g.optimizer == chain.objective)
+def _uses_plain_gradient(view: RunView, stack: LayerStack) -> bool:
+    """Whether the updates are proportional to the gradient, so that clipping shortens them."""
+    return all(g.class_name == "SGD" for g in view.structure.groups if g.optimizer == stack.objective)
 
 
-def _kept(chart: RunView, chain: LayerStack) -> float | None:
-    """Median log10 of what is left of the gradient; None where that is the same at every step, as a scaler's factor is."""
-    groups = [i for i, g in enumerate(chart.anatomy.groups) if g.optimizer == chain.objective]
-    values = chart.values("log10_gradient_kept")
+def _log10_kept(view: RunView, stack: LayerStack) -> float | None:
+    """Median log10 of the share of the gradient that is kept; None where it is the same at every step, as a scaler's factor is."""
+    groups = [i for i, g in enumerate(view.structure.groups) if g.optimizer == stack.objective]
+    values = view.values("log10_gradient_kept")
     factors = values[:, [i for i in groups if i < values.shape[1]]]
     factors = factors[np.isfinite(factors)]
     if len(factors) < 3 or float(np.ptp(factors)) < STEADY_FACTOR.value:

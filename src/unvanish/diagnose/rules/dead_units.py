@@ -1,4 +1,4 @@
-"""dead-units: units that are zero for every example, and so get no gradient and never come back."""
+"""The rule dead-units: units that are zero for every example get no gradient and stay zero."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import DEAD, HARDLY_LEARNED
-from unvanish.diagnose.trend import trend
+from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity
 
-BORN_SO = "It was so from the first step: the initial biases or weights keep every unit off."
-DIED = "They died during training: a step was too large."
-ADVICE_BORN = "Start with zero biases and He weights."
-ADVICE_DIED = "Lower the learning rate, or use an activation that leaks."
-REMEDIES_BORN = ("he-init", "leaky-relu + he-init", "batchnorm", "elu + he-init", "learning-rate")
-REMEDIES_DIED = ("learning-rate", "leaky-relu + he-init", "batchnorm", "he-init", "clip-norm")
+DEAD_FROM_START = "It was so from the first step: the initial biases or weights keep every unit off."
+DIED_IN_TRAINING = "They died during training: a step was too large."
+ADVICE_DEAD_FROM_START = "Start with zero biases and He weights."
+ADVICE_DIED_IN_TRAINING = "Lower the learning rate, or use an activation that leaks."
+REMEDIES_DEAD_FROM_START = ("he-init", "leaky-relu + he-init", "batchnorm", "elu + he-init", "learning-rate")
+REMEDIES_DIED_IN_TRAINING = ("learning-rate", "leaky-relu + he-init", "batchnorm", "he-init", "clip-norm")
 
 
 @final
@@ -43,28 +44,29 @@ class DeadUnits(Rule):
     rank: ClassVar[int] = 32
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        early, late = chart.early("silent_fraction"), chart.late("silent_fraction")
-        for chain in chart.chains:
-            dead = [i for i in chain.activations if late[i] >= DEAD.value]
-            if not dead or chart.learned(chain, HARDLY_LEARNED.value):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        early, late = view.early_median("silent_fraction"), view.late_median("silent_fraction")
+        for stack in view.stacks:
+            dead = [i for i in stack.activations if late[i] >= DEAD.value]
+            if not dead or view.has_learned(stack, HARDLY_LEARNED.value):
                 continue
             worst = max(dead, key=lambda i: late[i])
-            born = bool(early[worst] >= DEAD.value)
-            name = chart.anatomy.site_label(worst)
-            gone = chart.values("silent_fraction")[:, worst] >= DEAD.value
+            dead_from_start = bool(early[worst] >= DEAD.value)
+            name = view.structure.site_label(worst)
+            is_dead = view.values("silent_fraction")[:, worst] >= DEAD.value
             yield Finding(
                 self.code,
                 Severity.CRITICAL,
-                DEAD.confidence(float(late[worst]), least=0.8, most=0.95),
-                f"{wording.percent(float(late[worst]))} of the units at {name} are switched off for good.",
-                f"At {name} the output is zero for every example, so its weights get no gradient. " + (BORN_SO if born else DIED),
-                advice=ADVICE_BORN if born else ADVICE_DIED,
-                sites=chart.labels(dead),
-                cause=Cause("dead-units" if born else "learning-rate-too-high"),
-                evidence=(DEAD.shown("silent_fraction", float(late[worst]), name),),
-                remedies=REMEDIES_BORN if born else REMEDIES_DIED,
-                began=chart.sampled_step(np.asarray(gone)),
-                location=chart.location(worst),
-                trend=trend(chart.values("silent_fraction")[:, worst], worse=1, step=0.05),
+                DEAD.confidence(float(late[worst]), SHARED_SYMPTOM),
+                f"{wording.format_percent(float(late[worst]))} of the units at {name} are switched off for good.",
+                f"At {name} the output is zero for every example, so its weights get no gradient. "
+                + (DEAD_FROM_START if dead_from_start else DIED_IN_TRAINING),
+                advice=ADVICE_DEAD_FROM_START if dead_from_start else ADVICE_DIED_IN_TRAINING,
+                sites=view.site_labels(dead),
+                cause=Cause("dead-units" if dead_from_start else "learning-rate-too-high"),
+                evidence=(DEAD.as_evidence("silent_fraction", float(late[worst]), name),),
+                remedies=REMEDIES_DEAD_FROM_START if dead_from_start else REMEDIES_DIED_IN_TRAINING,
+                began=view.first_sampled_step(np.asarray(is_dead)),
+                location=view.location(worst),
+                trend=classify_trend(view.values("silent_fraction")[:, worst], worse=1, step=0.05),
             )

@@ -1,4 +1,4 @@
-"""degenerate-labels: the targets say nothing about the inputs."""
+"""The rule degenerate-labels: the targets do not depend on the inputs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import BY_ELIMINATION, EQUAL_TARGETS
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import BY_HEART, ENOUGH_NEIGHBOURS, NO_RELATION, SLOW, UNLEARNED
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.structure import Location
 
-MANY_STEPS = 30
+MIN_STEPS = 30
 
 
 @final
@@ -41,69 +42,68 @@ class DegenerateLabels(Rule):
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "underfitting", "overfitting"})
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        if len(chart.chains) != 1:
-            return  # opponents are given targets that never change
-        chain, course = chart.chains[0], chart.course()
-        heads = chart.heads(chain)
-        if course is None or course.steps < MANY_STEPS or len(heads) != 1:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        if len(view.stacks) != 1:
+            return  # the targets of adversarial networks never change
+        stack, curve = view.stacks[0], view.loss_curve()
+        heads = view.heads(stack)
+        if curve is None or curve.steps < MIN_STEPS or len(heads) != 1:
             return
-        found = self._constant(chart, chain, heads[0]) or self._unrelated(chart, chain, heads[0])
-        if found is not None:
-            yield found
+        finding = self._constant(view, stack, heads[0]) or self._unrelated(view, stack, heads[0])
+        if finding is not None:
+            yield finding
 
-    def _constant(self, chart: RunView, chain: LayerStack, head: int) -> Finding | None:
-        low, high = (
-            each[np.isfinite(each)] for each in (chart.values("target_low")[:, head], chart.values("target_high")[:, head])
-        )
-        if chart.anatomy.heads[head].parameter is None or not (len(low) and len(high)) or low.min() != high.max():
+    def _constant(self, view: RunView, stack: LayerStack, head: int) -> Finding | None:
+        columns = (view.values(name)[:, head] for name in ("target_low", "target_high"))
+        low, high = (column[np.isfinite(column)] for column in columns)
+        if view.structure.heads[head].parameter is None or not (len(low) and len(high)) or low.min() != high.max():
             return None
-        same = float(low.min())
+        target = float(low.min())
         return self._finding(
-            chart,
-            chain,
+            view,
+            stack,
             head,
-            0.9,
+            EQUAL_TARGETS.value,
             "All targets are the same, so there is nothing to learn from them.",
-            f"Every target that was seen is {wording.quantity(same)}.",
+            f"Every target that was seen is {wording.format_number(target)}.",
             (Evidence("spread of the targets", 0.0, "1", 0.0, "largest minus smallest target"),),
         )
 
-    def _unrelated(self, chart: RunView, chain: LayerStack, head: int) -> Finding | None:
-        related, count, seen = (
-            _last(chart.values(name)[:, head]) for name in ("neighbour_correlation", "neighbour_count", "seen_before")
+    def _unrelated(self, view: RunView, stack: LayerStack, head: int) -> Finding | None:
+        correlation, count, seen_before = (
+            _last_finite(view.values(name)[:, head]) for name in ("neighbour_correlation", "neighbour_count", "seen_before")
         )
-        skill, pace = chart.skill(chain), chart.pace(chain)
-        if related is None or count is None or skill is None or pace is None or count < ENOUGH_NEIGHBOURS.value:
+        explained, update_ratio = view.explained_loss(stack), view.update_ratio(stack)
+        if correlation is None or count is None or explained is None or update_ratio is None or count < ENOUGH_NEIGHBOURS.value:
             return None
-        errors = related * math.sqrt(count)
-        moves = pace > SLOW.value
-        most = UNLEARNED.value + BY_HEART.value * (seen or 0.0)
-        if errors >= NO_RELATION.value or skill >= most or not moves:
+        standard_errors = correlation * math.sqrt(count)
+        is_moving = update_ratio > SLOW.value
+        largest_share = UNLEARNED.value + BY_HEART.value * (seen_before or 0.0)
+        if standard_errors >= NO_RELATION.value or explained >= largest_share or not is_moving:
             return None
         return self._finding(
-            chart,
-            chain,
+            view,
+            stack,
             head,
-            NO_RELATION.confidence(errors, least=0.7, most=0.9),
+            NO_RELATION.confidence(standard_errors, BY_ELIMINATION),
             "The labels have nothing to do with the inputs: inputs that look alike have unlike labels.",
             f"Of {count:.0f} examples, the labels of the most similar inputs tell their own with a correlation of "
-            f"{related:.2f}, no more than "
-            f"chance. The network moves, and has learned {wording.percent(max(skill, 0.0))} of what there would be to learn.",
-            (NO_RELATION.shown("correlation with similar inputs, in standard errors", errors),),
+            f"{correlation:.2f}, no more than chance. The network moves, and has learned "
+            f"{wording.format_percent(max(explained, 0.0))} of what there would be to learn.",
+            (NO_RELATION.as_evidence("correlation with similar inputs, in standard errors", standard_errors),),
         )
 
     def _finding(
         self,
-        chart: RunView,
-        chain: LayerStack,
+        view: RunView,
+        stack: LayerStack,
         head: int,
         confidence: float,
         summary: str,
         why: str,
         evidence: tuple[Evidence, ...],
     ) -> Finding:
-        where: Location | None = chart.anatomy.heads[head].location
+        location: Location | None = view.structure.heads[head].location
         return Finding(
             self.code,
             Severity.CRITICAL,
@@ -112,14 +112,14 @@ class DegenerateLabels(Rule):
             why,
             advice="Look at a few inputs beside their labels, and at every place where one is shuffled, sorted or joined without "
             "the other.",
-            sites=chart.labels(chain.layers[-1:]),
+            sites=view.site_labels(stack.layers[-1:]),
             cause=Cause(self.code),
             evidence=evidence,
-            began=int(chart.run.sampled[0]),
-            location=where,
+            began=int(view.run.sampled[0]),
+            location=location,
         )
 
 
-def _last(series: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
+def _last_finite(series: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
     known = series[np.isfinite(series)]
     return float(known[-1]) if len(known) else None

@@ -1,4 +1,4 @@
-"""exploding-gradient: the gradient grows on its way back, so that the first layers are thrown about."""
+"""The rule exploding-gradient: the gradient grows from the last layers to the first by a thousand or more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
-from unvanish.diagnose.gradient_profile import has_paths_around, normalised, profile
+from unvanish.diagnose.confidences import SHARED_SYMPTOM
+from unvanish.diagnose.gradient_profile import gradient_profile, has_normalisation, has_skip_connections
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import (
@@ -23,8 +24,7 @@ from unvanish.diagnose.thresholds import (
 )
 from unvanish.record.finding import Cause, Finding, Severity
 
-FIRST_ROWS = 3
-
+EARLIEST_ROWS = 3
 
 REASONS = {
     "exploding-gradient": "The weights are of ordinary size: it is the activation that enlarges the signal, more the larger it is",
@@ -66,118 +66,130 @@ class ExplodingGradient(Rule):
         | {"saturated-activation"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            seen = profile(chart, chain)
-            if seen is None:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            profile = gradient_profile(view, stack)
+            if profile is None:
                 continue
-            first = seen.relative[:FIRST_ROWS]
+            first = profile.relative[:EARLIEST_ROWS]
             gain = float(np.nanmax(first)) if np.isfinite(first).any() else np.nan
-            growth = _signal_growth(chart, chain)
-            look = chart.run.examination
-            if (
-                look is not None and look.flow.total < TRACED_GROWTH.value
-            ):  # the first layers have a gradient of their own, from another term
+            growth = _signal_growth(view, stack)
+            examination = view.run.examination
+            traced = examination.flow.total if examination is not None else np.nan
+            if traced < TRACED_GROWTH.value:  # the first layers have a gradient of their own, from another term of the loss
                 continue
-            start = _thrown_start(chart, chain)
+            first_loss_ratio = _first_loss_from_large_weights(view, stack)
             if gain >= EXPLODED.value or (not np.isfinite(gain) and growth >= SIGNAL_GREW.value):
-                yield self._finding(chart, chain, gain, growth)
-            elif start is not None and min(gain, growth) >= VISIBLE_GROWTH.value and not chart.learned(chain, HALF_LEARNED.value):
-                yield self._finding(chart, chain, gain, growth, start)
-            elif (start := _grown_stream(chart, chain, growth)) is not None:
-                yield self._finding(chart, chain, look.flow.total if look is not None else np.nan, growth, start)
-        if all(profile(chart, chain) is None for chain in chart.chains):
-            yield from self._through_the_flow(chart)
+                yield self._finding(view, stack, gain, growth)
+            elif (
+                first_loss_ratio is not None
+                and min(gain, growth) >= VISIBLE_GROWTH.value
+                and not view.has_learned(stack, HALF_LEARNED.value)
+            ):
+                yield self._finding(view, stack, gain, growth, first_loss_ratio)
+            elif (first_loss_ratio := _first_loss_from_residual_growth(view, stack, growth)) is not None:
+                yield self._finding(view, stack, traced, growth, first_loss_ratio)
+        if all(gradient_profile(view, stack) is None for stack in view.stacks):
+            yield from self._from_trace(view)
 
-    def _through_the_flow(self, chart: RunView) -> Iterator[Finding]:
-        """Where weights are bare parameters of one module, only the trace knows the layers."""
-        seen = chart.run.examination
-        if seen is None or seen.flow.times or not seen.flow.total < np.inf:
+    def _from_trace(self, view: RunView) -> Iterator[Finding]:
+        """The finding of a network whose weights are bare parameters of one module, which only the trace tells apart."""
+        examination = view.run.examination
+        if examination is None or examination.flow.times or not examination.flow.total < np.inf:
             return
-        start = _thrown_start(chart, chart.chains[0]) if chart.chains else None
-        if not seen.flow.total >= (VISIBLE_GROWTH.value if start is not None else EXPLODED.value):
+        first_loss_ratio = _first_loss_from_large_weights(view, view.stacks[0]) if view.stacks else None
+        if not examination.flow.total >= (VISIBLE_GROWTH.value if first_loss_ratio is not None else EXPLODED.value):
             return
-        if chart.chains and chart.course() is not None and chart.learned(chart.chains[0], HALF_LEARNED.value):
+        if view.stacks and view.loss_curve() is not None and view.has_learned(view.stacks[0], HALF_LEARNED.value):
             return
-        gain = seen.flow.total
+        gain = examination.flow.total
         yield Finding(
             self.code,
             Severity.CRITICAL,
-            EXPLODED.confidence(gain, most=0.95),
+            EXPLODED.confidence(gain, SHARED_SYMPTOM),
             "The correction grows out of bounds on its way to the first layers.",
-            f"Between the output and the input the gradient grows by {wording.decades(gain)}. {REASONS['off-critical-init']}.",
+            f"Between the output and the input the gradient grows by {wording.format_decades(gain)}. "
+            f"{REASONS['off-critical-init']}.",
             advice="Bring the initial weights to scale, or normalise the signal.",
             cause=Cause("off-critical-init"),
-            evidence=(EXPLODED.shown("gain", gain),),
+            evidence=(EXPLODED.as_evidence("gain", gain),),
             remedies=REMEDIES["off-critical-init"],
-            began=int(chart.run.sampled[0]),
-            location=next((op.location for op in seen.flow.ops if op.visits and op.kind == "weight"), None),
+            began=int(view.run.sampled[0]),
+            location=next((op.location for op in examination.flow.ops if op.visits and op.kind == "weight"), None),
         )
 
-    def _finding(self, chart: RunView, chain: LayerStack, gain: float, growth: float, start: float | None = None) -> Finding:
-        if normalised(chart, chain):
+    def _finding(
+        self, view: RunView, stack: LayerStack, gain: float, growth: float, first_loss_ratio: float | None = None
+    ) -> Finding:
+        if has_normalisation(view, stack):
             cause = "depth-without-path"
         else:
-            cause = "missing-normalisation" if has_paths_around(chart, chain) else "off-critical-init"
-            scale = chart.start_scale(chain)
+            cause = "missing-normalisation" if has_skip_connections(view, stack) else "off-critical-init"
+            scale = view.log10_initial_scale(stack)
             if cause == "off-critical-init" and scale is not None and scale <= SOUND_FOR_RELU.value:
                 cause = self.code
-        measured = np.isfinite(gain)
+        is_measured = np.isfinite(gain)
         size = (
-            f"grows by {wording.decades(gain)}"
-            if measured
+            f"grows by {wording.format_decades(gain)}"
+            if is_measured
             else f"cannot be measured: the signal itself grows by {growth:.1f} decades"
         )
-        shown = EXPLODED.shown("gain", gain) if measured else None
-        thrown = THROWN_START.shown("first loss over that of a constant answer", start) if start is not None else None
-        signal = SIGNAL_GREW.shown("signal growth", growth)
+        gain_evidence = EXPLODED.as_evidence("gain", gain) if is_measured else None
+        first_loss = (
+            THROWN_START.as_evidence("first loss over that of a constant answer", first_loss_ratio)
+            if first_loss_ratio is not None
+            else None
+        )
+        growth_evidence = SIGNAL_GREW.as_evidence("signal growth", growth)
         return Finding(
             self.code,
             Severity.CRITICAL,
-            EXPLODED.confidence(gain, most=0.95),
+            EXPLODED.confidence(gain, SHARED_SYMPTOM),
             "The correction grows out of bounds on its way to the first layers.",
             f"On its way back the gradient {size}. {REASONS[cause]}.",
             advice="Bring the initial weights to scale, or normalise the signal.",
-            sites=chart.labels(chain.layers),
+            sites=view.site_labels(stack.layers),
             cause=Cause(cause),
-            evidence=tuple(e for e in (thrown, shown, signal) if e is not None and np.isfinite(e.value)),
+            evidence=tuple(e for e in (first_loss, gain_evidence, growth_evidence) if e is not None and np.isfinite(e.value)),
             remedies=REMEDIES[cause],
-            began=int(chart.run.sampled[0]) if len(chart.run.sampled) else None,
-            location=chart.location(chain.layers[0]),
+            began=int(view.run.sampled[0]) if len(view.run.sampled) else None,
+            location=view.location(stack.layers[0]),
         )
 
 
-def _thrown_start(chart: RunView, chain: LayerStack) -> float | None:
-    """log10 of the first loss over that of the best constant answer, where weights far larger than a sound start has made it so."""
-    scale = chart.start_scale(chain)
-    return None if scale is None or scale <= LARGE_WEIGHTS.value else _start(chart, chain)
+def _first_loss_from_large_weights(view: RunView, stack: LayerStack) -> float | None:
+    """log10 of the first loss over that of the best constant answer, where the weights start far too large."""
+    scale = view.log10_initial_scale(stack)
+    return None if scale is None or scale <= LARGE_WEIGHTS.value else _first_loss_ratio(view, stack)
 
 
-def _grown_stream(chart: RunView, chain: LayerStack, growth: float) -> float | None:
-    """log10 of the first loss over that of the best constant answer, where residual branches, summed without normalisation, have
-    made it so in a network that has learned little since."""
-    if not growth >= VISIBLE_GROWTH.value or normalised(chart, chain) or not has_paths_around(chart, chain):
+def _first_loss_from_residual_growth(view: RunView, stack: LayerStack, growth: float) -> float | None:
+    """log10 of the first loss over that of the best constant answer, where residual sums without normalisation make it large.
+
+    None where the network has learned half of its task since.
+    """
+    if not growth >= VISIBLE_GROWTH.value or has_normalisation(view, stack) or not has_skip_connections(view, stack):
         return None
-    return None if chart.learned(chain, HALF_LEARNED.value) else _start(chart, chain)
+    return None if view.has_learned(stack, HALF_LEARNED.value) else _first_loss_ratio(view, stack)
 
 
-def _start(chart: RunView, chain: LayerStack) -> float | None:
-    """log10 of the first loss over that of the best constant answer, where that is no sound start."""
-    heads = chart.heads(chain)
+def _first_loss_ratio(view: RunView, stack: LayerStack) -> float | None:
+    """log10 of the first loss over that of the best constant answer; None where it is within the bounds of a sound start."""
+    heads = view.heads(stack)
     if len(heads) != 1:
         return None
-    loss, constant = chart.values("loss")[0, heads[0]], chart.values("constant_loss")[:, heads[0]]
+    loss, constant = view.values("loss")[0, heads[0]], view.values("constant_loss")[:, heads[0]]
     known = constant[np.isfinite(constant)]
     if not (np.isfinite(loss) and loss > 0 and len(known) and known[-1] > 0):
         return None
-    over = float(np.log10(loss / known[-1]))
-    return over if over >= THROWN_START.value else None
+    log10_ratio = float(np.log10(loss / known[-1]))
+    return log10_ratio if log10_ratio >= THROWN_START.value else None
 
 
-def _signal_growth(chart: RunView, chain: LayerStack) -> float:
+def _signal_growth(view: RunView, stack: LayerStack) -> float:
     """log10 of the largest over the first layer's standard deviation, at the first sample; inf where it overflowed."""
-    spreads = chart.values("activation_std")[:1, chain.layers]
-    overflow = np.nansum(chart.values("nonfinite_count")[:1, chain.layers]) > 0
+    spreads = view.values("activation_std")[:1, stack.layers]
+    overflow = np.nansum(view.values("nonfinite_count")[:1, stack.layers]) > 0
     if spreads.size == 0 or not np.isfinite(spreads[0, 0]) or spreads[0, 0] <= 0:
         return np.nan
     finite = spreads[np.isfinite(spreads)]

@@ -1,4 +1,4 @@
-"""exploding-through-time: a recurrence multiplies its gradient with every step back, until it is beyond all measure."""
+"""The rule exploding-through-time: the gradient of a recurrence grows with every time step back."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import ClassVar, final
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FADED_IN_TIME
-from unvanish.diagnose.through_time import place, worst
+from unvanish.diagnose.through_time import largest_recurrence, recurrence_label
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 
@@ -34,32 +35,32 @@ class ExplodingThroughTime(Rule):
         {"loss-not-decreasing", "exploding-gradient", "non-finite", "learning-rate-too-high", "saturated-activation"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        time = worst(chart, by=lambda each: each.across)
-        if time is None or not time.across >= FADED_IN_TIME.value:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        profile = largest_recurrence(view, by=lambda candidate: candidate.across)
+        if profile is None or not profile.across >= FADED_IN_TIME.value:
             return
         yield Finding(
             self.code,
             Severity.CRITICAL,
-            FADED_IN_TIME.confidence(time.across, most=0.95),
-            f"The gradient grows with every time step back, to {wording.multiple_of(time.across)} over the sequence.",
-            f"In {place(time)} it gains {time.decades_per_step:.2f} decades with every step back, {wording.decades(time.across)} "
-            f"over {time.steps} steps: the recurrent weights stretch what passes them.",
+            FADED_IN_TIME.confidence(profile.across, SHARED_SYMPTOM),
+            f"The gradient grows with every time step back, to {wording.format_multiple(profile.across)} over the sequence.",
+            f"In {recurrence_label(profile)} it gains {profile.decades_per_step:.2f} decades with every step back, "
+            f"{wording.format_decades(profile.across)} over {profile.steps} steps: the recurrent weights stretch what passes them.",
             advice="Start the recurrent weights at an orthogonal matrix or the identity, and clip the gradient's norm.",
-            sites=(place(time),),
+            sites=(recurrence_label(profile),),
             cause=Cause("off-critical-init"),
             evidence=(
-                FADED_IN_TIME.shown("gain through time", time.across, time.name),
+                FADED_IN_TIME.as_evidence("gain through time", profile.across, profile.name),
                 Evidence(
                     "gain per step",
-                    time.decades_per_step,
+                    profile.decades_per_step,
                     "log10",
-                    FADED_IN_TIME.value / time.steps,
+                    FADED_IN_TIME.value / profile.steps,
                     FADED_IN_TIME.source,
-                    time.name,
+                    profile.name,
                 ),
             ),
             remedies=("identity-rnn-init", "orthogonal-init", "gru", "lstm", "clip-norm"),
-            began=int(chart.run.sampled[0]),
-            location=time.location,
+            began=int(view.run.sampled[0]),
+            location=profile.location,
         )

@@ -1,4 +1,4 @@
-"""gradient-underflow: gradients are smaller than the numbers that should hold them."""
+"""The rule gradient-underflow: gradients are smaller than the smallest number of their half-precision type."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import ClassVar, final
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import MEASURED_FAULT
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView, nanmedian, typical
+from unvanish.diagnose.run_view import LayerStack, RunView, finite_median, nanmedian
 from unvanish.diagnose.thresholds import DEAD, HALF_PRECISION, NEAR_THE_END, UNDERFLOWN
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -35,34 +36,33 @@ class GradientUnderflow(Rule):
         | {"representation-collapse", "off-critical-init"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        types = chart.values("log10_smallest_gradient")
-        zeros, sizes = chart.late("gradient_zero_fraction"), chart.late("log10_gradient_rms")
-        silent = chart.late("silent_fraction")
-        for chain in chart.chains:
-            half = [i for i in chain.layers if (types[:, i] >= HALF_PRECISION.value).any()]
-            if not half or (silent[list(chain.activations)] >= DEAD.value).any():
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        log10_smallest = view.values("log10_smallest_gradient")
+        zeros, sizes = view.late_median("gradient_zero_fraction"), view.late_median("log10_gradient_rms")
+        silent_fractions = view.late_median("silent_fraction")
+        for stack in view.stacks:
+            half_precision = [i for i in stack.layers if (log10_smallest[:, i] >= HALF_PRECISION.value).any()]
+            if not half_precision or (silent_fractions[list(stack.activations)] >= DEAD.value).any():
                 continue
-            smallest = typical(types[:, half])
-            gone = [i for i in half if zeros[i] >= UNDERFLOWN.value or sizes[i] <= smallest + NEAR_THE_END.value]
-            if len(gone) * 2 > len(half):
-                yield self._finding(chart, chain, gone, typical(zeros[gone]), smallest)
+            smallest = finite_median(log10_smallest[:, half_precision])
+            underflown = [i for i in half_precision if zeros[i] >= UNDERFLOWN.value or sizes[i] <= smallest + NEAR_THE_END.value]
+            if len(underflown) * 2 > len(half_precision):
+                yield self._finding(view, stack, underflown, finite_median(zeros[underflown]), smallest)
 
-    def _finding(self, chart: RunView, chain: LayerStack, gone: list[int], zero: float, smallest: float) -> Finding:
-        lost = nanmedian(chart.values("gradient_zero_fraction")[:, gone].T)
+    def _finding(self, view: RunView, stack: LayerStack, underflown: list[int], zero: float, smallest: float) -> Finding:
+        zero_fraction = nanmedian(view.values("gradient_zero_fraction")[:, underflown].T)
         return Finding(
             self.code,
             Severity.CRITICAL,
-            UNDERFLOWN.confidence(zero, least=0.85),
+            UNDERFLOWN.confidence(zero, MEASURED_FAULT),
             "The gradients are too small for half precision: they are rounded to zero.",
-            f"{wording.percent(zero)} of the gradient at {wording.span(chart.labels(gone))} is exactly zero. The smallest "
-            "number that its type can "
-            f"hold is 10^{smallest:.1f}.",
+            f"{wording.format_percent(zero)} of the gradient at {wording.format_names(view.site_labels(underflown))} is exactly "
+            f"zero. The smallest number that its type can hold is 10^{smallest:.1f}.",
             advice="Scale the loss with torch.amp.GradScaler, or use bfloat16.",
-            sites=chart.labels(gone),
+            sites=view.site_labels(underflown),
             cause=Cause("half-precision"),
-            evidence=(UNDERFLOWN.shown("gradient_zero_fraction", zero, chart.anatomy.site_label(gone[0])),),
+            evidence=(UNDERFLOWN.as_evidence("gradient_zero_fraction", zero, view.structure.site_label(underflown[0])),),
             remedies=("loss-scaling",),
-            began=chart.sampled_step(lost >= UNDERFLOWN.value) or int(chart.run.sampled[0]),
-            location=chart.location(chain.layers[0]),
+            began=view.first_sampled_step(zero_fraction >= UNDERFLOWN.value) or int(view.run.sampled[0]),
+            location=view.location(stack.layers[0]),
         )

@@ -1,4 +1,4 @@
-"""learning-rate-too-low: sound gradients, but steps so small that the network hardly moves."""
+"""The rule learning-rate-too-low: the gradients are sound, but the updates are too small to move the weights."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LATE_ROWS, LayerStack, LossCurve, RunView, typical
+from unvanish.diagnose.run_view import LATE_ROWS, LayerStack, LossCurve, RunView, finite_median
 from unvanish.diagnose.thresholds import HALF_LEARNED, ON_ITS_WAY, SAME_WAY, SLOW
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
-MANY_STEPS = 30
+MIN_STEPS = 30
 
 
 @final
@@ -37,40 +38,39 @@ class LearningRateTooLow(Rule):
     rank: ClassVar[int] = 60
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            course, pace = chart.course(chain.objective), chart.pace(chain)
-            if course is None or pace is None or course.steps < MANY_STEPS:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            curve, update_ratio = view.loss_curve(stack.objective), view.update_ratio(stack)
+            if curve is None or update_ratio is None or curve.steps < MIN_STEPS:
                 continue
             if (
-                pace > SLOW.value
-                or not course.finite
-                or not (course.fall < ON_ITS_WAY.value or _on_a_long_way(chart, chain, course))
+                update_ratio > SLOW.value
+                or not curve.finite
+                or not (curve.fall < ON_ITS_WAY.value or _has_far_to_go(view, stack, curve))
             ):
                 continue
-            rates = chart.late("learning_rate")
+            rates = view.late_median("learning_rate")
             rate = float(np.nanmax(rates)) if np.isfinite(rates).any() else np.nan
             yield Finding(
                 self.code,
                 Severity.CRITICAL,
-                SLOW.confidence(pace, least=0.8, most=0.95),
+                SLOW.confidence(update_ratio, SHARED_SYMPTOM),
                 "The learning rate is too low: the network hardly moves.",
-                f"Half of the layers change by less than {wording.ten_to(pace):.1e} of their size a step "
-                f"(learning rate {rate:.1e}), and the "
-                f"loss fell by {wording.percent(max(0.0, course.fall))} in {course.steps} steps.",
+                f"Half of the layers change by less than {wording.power_of_ten(update_ratio):.1e} of their size a step (learning "
+                f"rate {rate:.1e}), and the loss fell by {wording.format_percent(max(0.0, curve.fall))} in {curve.steps} steps.",
                 advice="Raise the learning rate by a factor of ten, until the loss falls at once.",
-                sites=chart.labels(chain.layers),
+                sites=view.site_labels(stack.layers),
                 cause=Cause("learning-rate-too-low"),
                 evidence=(
-                    SLOW.shown("relative update", pace),
-                    Evidence("fall of the loss", course.fall, "fraction", ON_ITS_WAY.value, "a tenth of its start"),
+                    SLOW.as_evidence("relative update", update_ratio),
+                    Evidence("fall of the loss", curve.fall, "fraction", ON_ITS_WAY.value, "a tenth of its start"),
                 ),
                 remedies=("learning-rate", "adamw"),
-                began=chart.sampled_step(chart.paces(chain) <= SLOW.value),
+                began=view.first_sampled_step(view.update_ratios(stack) <= SLOW.value),
             )
 
 
-def _on_a_long_way(chart: RunView, chain: LayerStack, course: LossCurve) -> bool:
-    """Whether gradients still point the same way at the end, with most of the task ahead: larger steps would do."""
-    agreement = typical(chart.values("gradient_agreement")[-LATE_ROWS:, chart.matrices(chain)])
-    return agreement >= SAME_WAY.value and course.late_fall > 0 and not chart.learned(chain, HALF_LEARNED.value)
+def _has_far_to_go(view: RunView, stack: LayerStack, curve: LossCurve) -> bool:
+    """Whether gradients still have one direction at the end, with half of the task ahead: larger steps would do."""
+    agreement = finite_median(view.values("gradient_agreement")[-LATE_ROWS:, view.weight_matrices(stack)])
+    return agreement >= SAME_WAY.value and curve.late_fall > 0 and not view.has_learned(stack, HALF_LEARNED.value)

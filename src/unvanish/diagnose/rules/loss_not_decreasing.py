@@ -1,4 +1,4 @@
-"""loss-not-decreasing: nothing is being learned, for whatever reason."""
+"""The rule loss-not-decreasing: the loss ends where it began, for whatever reason."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import ClassVar, final
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import LOSS_IS_FLAT
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import FLAT_LOSS
 from unvanish.record.finding import Finding, Severity
 
-NOISES = 3.0
-MANY_STEPS = 50
+STANDARD_ERRORS = 3.0  # of a fall that is more than noise
+MIN_STEPS = 50
 
 
 @final
@@ -36,21 +37,21 @@ class LossNotDecreasing(Rule):
     rank: ClassVar[int] = 90
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        course = chart.course()
-        if len(chart.chains) != 1 or course is None or course.steps < MANY_STEPS or not course.finite:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        curve = view.loss_curve()
+        if len(view.stacks) != 1 or curve is None or curve.steps < MIN_STEPS or not curve.finite:
             return
-        noisy = NOISES * course.noise > FLAT_LOSS.value
-        if noisy or course.fall >= FLAT_LOSS.value or course.start <= 0:
+        is_noisy = STANDARD_ERRORS * curve.noise > FLAT_LOSS.value
+        if is_noisy or curve.fall >= FLAT_LOSS.value or curve.start <= 0:
             return
         yield Finding(
             self.code,
             Severity.WARNING,
-            0.6,
+            LOSS_IS_FLAT.value,
             "The loss does not fall: nothing is being learned.",
-            f"It was {wording.quantity(course.start)} at the start and is {wording.quantity(course.end)} after {course.steps} "
-            "steps.",
+            f"It was {wording.format_number(curve.start)} at the start and is {wording.format_number(curve.end)} after "
+            f"{curve.steps} steps.",
             advice="Look at the data and the labels, at the loss, and at what reaches the optimizer.",
-            evidence=(FLAT_LOSS.shown("fall of the loss", course.fall),),
+            evidence=(FLAT_LOSS.as_evidence("fall of the loss", curve.fall),),
             remedies=("adamw", "batchnorm", "standardise-input", "learning-rate"),
         )

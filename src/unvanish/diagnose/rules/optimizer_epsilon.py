@@ -1,4 +1,4 @@
-"""optimizer-epsilon: the optimizer's small constant is larger than the gradients that it should only guard."""
+"""The rule optimizer-epsilon: the eps of an adaptive optimizer is larger than the gradients."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import MEASURED_FAULT
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import EPSILON, HARDLY_LEARNED, MOSTLY_LEARNED, SLOW, STANDSTILL
 from unvanish.record.finding import Cause, Finding, Severity
 
-# Optimizers that divide by the root of a mean square plus eps. Adadelta and Adafactor mean something else by the name.
+# Optimizers that divide by the root of a mean square plus eps. Adadelta and Adafactor use eps for something else.
 DIVIDING = ("adam", "rmsprop", "adagrad", "adabelief", "lamb", "nadam", "radam")
 
 
@@ -41,44 +42,44 @@ class OptimizerEpsilon(Rule):
     rank: ClassVar[int] = 51
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "learning-rate-too-low", "vanishing-gradient"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            pace, over = chart.pace(chain), _over_gradient(chart, chain)
-            if pace is None or over is None or pace > SLOW.value:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            update_ratio, eps_ratio = view.update_ratio(stack), _log10_eps_over_gradient(view, stack)
+            if update_ratio is None or eps_ratio is None or update_ratio > SLOW.value:
                 continue
-            if chart.learned(chain, MOSTLY_LEARNED.value if pace <= STANDSTILL.value else HARDLY_LEARNED.value):
+            if view.has_learned(stack, MOSTLY_LEARNED.value if update_ratio <= STANDSTILL.value else HARDLY_LEARNED.value):
                 continue
-            if over >= EPSILON.value:
-                yield self._finding(chart, chain, pace, over)
+            if eps_ratio >= EPSILON.value:
+                yield self._finding(view, stack, update_ratio, eps_ratio)
 
-    def _finding(self, chart: RunView, chain: LayerStack, pace: float, over: float) -> Finding:
-        group = next(g for g in chart.anatomy.groups if g.optimizer == chain.objective)
+    def _finding(self, view: RunView, stack: LayerStack, update_ratio: float, eps_ratio: float) -> Finding:
+        group = next(g for g in view.structure.groups if g.optimizer == stack.objective)
         eps = group.setting("eps")
         return Finding(
             self.code,
             Severity.CRITICAL,
-            EPSILON.confidence(over, least=0.85),
+            EPSILON.confidence(eps_ratio, MEASURED_FAULT),
             "A constant of the optimizer outweighs the gradients, so that the network hardly moves.",
-            f"{group.class_name} divides by the gradient's size plus eps, here {wording.quantity(eps)}, which is "
-            f"{wording.multiple_of(over)[:-9]} the "
-            f"gradient. Half of the layers change by less than {wording.ten_to(pace):.1e} of their size a step.",
+            f"{group.class_name} divides by the gradient's size plus eps, here {wording.format_number(eps)}, which is "
+            f"{wording.format_multiple(eps_ratio)[:-9]} the gradient. Half of the layers change by less than "
+            f"{wording.power_of_ten(update_ratio):.1e} of their size a step.",
             advice="Set eps well below the gradients: 1e-8 is usual, or less where gradients are tiny.",
-            sites=chart.labels(chain.layers),
+            sites=view.site_labels(stack.layers),
             cause=Cause(self.code),
-            evidence=(EPSILON.shown("eps over gradient", over), SLOW.shown("relative update", pace)),
+            evidence=(EPSILON.as_evidence("eps over gradient", eps_ratio), SLOW.as_evidence("relative update", update_ratio)),
             remedies=("epsilon", "adamw", "learning-rate"),
-            began=int(chart.run.sampled[0]),
+            began=int(view.run.sampled[0]),
         )
 
 
-def _over_gradient(chart: RunView, chain: LayerStack) -> float | None:
-    """log10 of eps over the gradient's RMS, exceeded by nine in ten of the weight matrices in the chain's adaptive groups."""
-    gradients = chart.late("log10_weight_gradient_rms")
-    found: list[float] = []
-    for index in chart.matrices(chain):
-        number = chart.parameter(index).group
-        group = chart.anatomy.groups[number] if number is not None else None
+def _log10_eps_over_gradient(view: RunView, stack: LayerStack) -> float | None:
+    """log10 of eps over the gradient's RMS, exceeded by nine in ten of the weight matrices in the stack's adaptive groups."""
+    gradients = view.late_median("log10_weight_gradient_rms")
+    ratios: list[float] = []
+    for index in view.weight_matrices(stack):
+        group_index = view.parameter(index).group
+        group = view.structure.groups[group_index] if group_index is not None else None
         eps = group.setting("eps") if group is not None and group.class_name.lower().startswith(DIVIDING) else 0.0
         if eps > 0 and np.isfinite(gradients[index]):
-            found.append(math.log10(eps) - float(gradients[index]))
-    return float(np.percentile(found, 10)) if found else None
+            ratios.append(math.log10(eps) - float(gradients[index]))
+    return float(np.percentile(ratios, 10)) if ratios else None

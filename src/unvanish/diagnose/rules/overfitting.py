@@ -1,4 +1,4 @@
-"""overfitting: the network learns its examples by heart, and gets worse at others."""
+"""The rule overfitting: the validation loss or score gets worse while the training loss is low."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import MEASURED_FAULT
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView, mean
+from unvanish.diagnose.run_view import LayerStack, RunView, finite_mean
 from unvanish.diagnose.thresholds import MEMORISED, NO_MORE_TO_LEARN, ROSE_AGAIN, SCORE_GAP, SEEN_AGAIN, WORSE_THAN_CONSTANT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
-HELD_OUT = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev|held)(?:[^a-z]|$)")
+VALIDATION = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev|held)(?:[^a-z]|$)")
 LOSSES = re.compile(r"loss|nll|mse|entropy|bce|deviance")
 SCORES = re.compile(r"acc|f1|auc|r2|precision|recall|score")
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """A figure on data that was not trained on, as the script reported it: its name, steps and values."""
+class ValidationMetric:
+    """A metric on data that was not trained on, as the script reported it: its name, steps and values."""
 
     name: str
     steps: tuple[int, ...]
@@ -49,67 +50,76 @@ class Overfitting(Rule):
     code: ClassVar[str] = "overfitting"
     rank: ClassVar[int] = 68
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        if len(chart.chains) != 1:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        if len(view.stacks) != 1:
             return
-        chain = chart.chains[0]
-        for figure in _held_out(chart):
-            found = self._losses(chart, chain, figure) if LOSSES.search(figure.name) else self._scores(chart, chain, figure)
-            if found is not None:
-                yield found
+        stack = view.stacks[0]
+        for metric in _validation_metrics(view):
+            finding = (
+                self._check_loss(view, stack, metric) if LOSSES.search(metric.name) else self._check_score(view, stack, metric)
+            )
+            if finding is not None:
+                yield finding
                 return
 
-    def _losses(self, chart: RunView, chain: LayerStack, figure: HeldOut) -> Finding | None:
-        course = chart.course(chain.objective)
-        if course is None or not course.finite:
+    def _check_loss(self, view: RunView, stack: LayerStack, metric: ValidationMetric) -> Finding | None:
+        curve = view.loss_curve(stack.objective)
+        if curve is None or not curve.finite:
             return None
-        last, best = figure.values[-1], min(figure.values)
-        scale, constant = _scale(chart, chain), _constant(chart, chain)
-        trained = course.end / scale if scale is not None else course.end
-        again = last / best if best > 0 and len(figure.values) >= 3 else np.nan
-        beside = last / constant if constant is not None else np.nan
-        if not last > 0 or not trained <= MEMORISED.value * last:
+        last, best = metric.values[-1], min(metric.values)
+        scale, constant = _criterion_scale(view, stack), _constant_loss(view, stack)
+        training = curve.end / scale if scale is not None else curve.end
+        over_best = last / best if best > 0 and len(metric.values) >= 3 else np.nan
+        over_constant = last / constant if constant is not None else np.nan
+        if not last > 0 or not training <= MEMORISED.value * last:
             return None
-        if again >= ROSE_AGAIN.value:
-            began = figure.steps[int(np.argmin(figure.values))]
-            how, evidence = (
-                f"It was {wording.quantity(best)} at step {began}",
-                ROSE_AGAIN.shown(f"{figure.name} over its best", again),
+        if over_best >= ROSE_AGAIN.value:
+            began = metric.steps[int(np.argmin(metric.values))]
+            reason, evidence = (
+                f"It was {wording.format_number(best)} at step {began}",
+                ROSE_AGAIN.as_evidence(f"{metric.name} over its best", over_best),
             )
-            sure = ROSE_AGAIN.confidence(again, least=0.85)
-        elif beside >= WORSE_THAN_CONSTANT.value:
-            began, how = None, f"An answer that ignores the input would get {wording.quantity(constant or 0.0)}"
-            evidence = WORSE_THAN_CONSTANT.shown(f"{figure.name} over that of a constant answer", beside)
-            sure = WORSE_THAN_CONSTANT.confidence(beside, least=0.85)
+            confidence = ROSE_AGAIN.confidence(over_best, MEASURED_FAULT)
+        elif over_constant >= WORSE_THAN_CONSTANT.value:
+            began, reason = None, f"An answer that ignores the input would get {wording.format_number(constant or 0.0)}"
+            evidence = WORSE_THAN_CONSTANT.as_evidence(f"{metric.name} over that of a constant answer", over_constant)
+            confidence = WORSE_THAN_CONSTANT.confidence(over_constant, MEASURED_FAULT)
         else:
             return None
-        why = f"{figure.name} is {wording.quantity(last)} at the end, the training loss {wording.quantity(trained)}. {how}."
-        return self._finding(chart, chain, why, (evidence, MEMORISED.shown("training loss over it", trained / last)), sure, began)
+        why = (
+            f"{metric.name} is {wording.format_number(last)} at the end, the training loss {wording.format_number(training)}. "
+            f"{reason}."
+        )
+        return self._finding(
+            view, stack, why, (evidence, MEMORISED.as_evidence("training loss over it", training / last)), confidence, began
+        )
 
-    def _scores(self, chart: RunView, chain: LayerStack, figure: HeldOut) -> Finding | None:
-        heads = chart.heads(chain)
-        last, best = figure.values[-1], max(figure.values)
+    def _check_score(self, view: RunView, stack: LayerStack, metric: ValidationMetric) -> Finding | None:
+        heads = view.heads(stack)
+        last, best = metric.values[-1], max(metric.values)
         if len(heads) != 1 or best > 1.0:
             return None
-        trained = mean(chart.values("score")[-3:, heads[0]])
-        seen = mean(chart.values("seen_before")[-3:, heads[0]])
-        fell = len(figure.values) >= 3 and best - last >= SCORE_GAP.value / 4
-        by_heart = trained >= NO_MORE_TO_LEARN.value and seen >= SEEN_AGAIN.value and trained - last >= 2 * SCORE_GAP.value
-        if not trained - last >= SCORE_GAP.value or not (fell or by_heart):
-            return None
-        began = figure.steps[int(np.argmax(figure.values))]
-        why = (
-            f"{figure.name} is {wording.percent(last)} at the "
-            f"end{f', after {wording.percent(best)} at step {began}' if fell else ''}, while the "
-            f"score on the training batches is {wording.percent(trained)}."
+        training = finite_mean(view.values("score")[-3:, heads[0]])
+        seen_before = finite_mean(view.values("seen_before")[-3:, heads[0]])
+        has_fallen = len(metric.values) >= 3 and best - last >= SCORE_GAP.value / 4
+        is_memorised = (
+            training >= NO_MORE_TO_LEARN.value and seen_before >= SEEN_AGAIN.value and training - last >= 2 * SCORE_GAP.value
         )
-        evidence = (SCORE_GAP.shown(f"training score minus {figure.name}", trained - last),)
-        return self._finding(chart, chain, why, evidence, SCORE_GAP.confidence(trained - last), began)
+        if not training - last >= SCORE_GAP.value or not (has_fallen or is_memorised):
+            return None
+        began = metric.steps[int(np.argmax(metric.values))]
+        why = (
+            f"{metric.name} is {wording.format_percent(last)} at the "
+            f"end{f', after {wording.format_percent(best)} at step {began}' if has_fallen else ''}, while the score on the "
+            f"training batches is {wording.format_percent(training)}."
+        )
+        evidence = (SCORE_GAP.as_evidence(f"training score minus {metric.name}", training - last),)
+        return self._finding(view, stack, why, evidence, SCORE_GAP.confidence(training - last), began)
 
     def _finding(
-        self, chart: RunView, chain: LayerStack, why: str, evidence: tuple[Evidence, ...], confidence: float, began: int | None
+        self, view: RunView, stack: LayerStack, why: str, evidence: tuple[Evidence, ...], confidence: float, began: int | None
     ) -> Finding:
-        size = sum(p.size for p in chart.anatomy.parameters if p.trainable and p.network in chain.networks)
+        size = sum(p.size for p in view.structure.parameters if p.trainable and p.network in stack.networks)
         return Finding(
             self.code,
             Severity.CRITICAL,
@@ -118,34 +128,34 @@ class Overfitting(Rule):
             f"{why} It has {size:,} trainable weights.",
             advice="Stop earlier, at the best validation; get more data or augment it; make the network smaller, or add dropout "
             "or weight decay.",
-            sites=chart.labels(chain.layers),
+            sites=view.site_labels(stack.layers),
             cause=Cause(self.code),
             evidence=evidence,
             began=began,
         )
 
 
-def _held_out(chart: RunView) -> list[HeldOut]:
-    """The figures of validation, losses first."""
+def _validation_metrics(view: RunView) -> list[ValidationMetric]:
+    """The metrics of validation, losses first."""
     series: dict[str, list[tuple[int, float]]] = {}
-    for metric in chart.run.metrics:
+    for metric in view.run.metrics:
         name = metric.name.lower()
-        if HELD_OUT.search(name) and (LOSSES.search(name) or SCORES.search(name)) and np.isfinite(metric.value):
+        if VALIDATION.search(name) and (LOSSES.search(name) or SCORES.search(name)) and np.isfinite(metric.value):
             series.setdefault(metric.name, []).append((metric.step, metric.value))
-    found = [HeldOut(name, tuple(s for s, _ in values), tuple(v for _, v in values)) for name, values in series.items()]
-    return sorted(found, key=lambda each: (not LOSSES.search(each.name.lower()), each.name))
+    metrics = [ValidationMetric(name, tuple(s for s, _ in values), tuple(v for _, v in values)) for name, values in series.items()]
+    return sorted(metrics, key=lambda metric: (not LOSSES.search(metric.name.lower()), metric.name))
 
 
-def _scale(chart: RunView, chain: LayerStack) -> float | None:
-    """The training loss over the criterion's plain mean, which is what validations report; None where they do not go together."""
-    heads = chart.heads(chain)
-    return chart.scale(chain, heads[0]) if len(heads) == 1 else None
+def _criterion_scale(view: RunView, stack: LayerStack) -> float | None:
+    """The training loss over the criterion's mean, which validations report; None where their ratio is not constant."""
+    heads = view.heads(stack)
+    return view.criterion_scale(stack, heads[0]) if len(heads) == 1 else None
 
 
-def _constant(chart: RunView, chain: LayerStack) -> float | None:
-    """The loss of the best constant answer, as the criterion's plain mean; None where the training loss is something else."""
-    if _scale(chart, chain) is None:
+def _constant_loss(view: RunView, stack: LayerStack) -> float | None:
+    """The loss of the best constant answer, as the criterion's mean; None where the training loss is something else."""
+    if _criterion_scale(view, stack) is None:
         return None
-    values = chart.values("constant_loss")[:, chart.heads(chain)[0]]
+    values = view.values("constant_loss")[:, view.heads(stack)[0]]
     known = values[np.isfinite(values)]
     return float(known[-1]) if len(known) and known[-1] > 0 else None

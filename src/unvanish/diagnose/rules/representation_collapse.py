@@ -1,4 +1,4 @@
-"""representation-collapse: the network gives every input the same representation, and its loss is content with that."""
+"""The rule representation-collapse: the outputs of all examples become the same while the loss falls."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
-from unvanish.diagnose.gradient_profile import profile
+from unvanish.diagnose.confidences import MEASURED_FAULT
+from unvanish.diagnose.gradient_profile import gradient_profile
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import BLURRED, COLLAPSED, COLLAPSED_FALL, HALF_LEARNED, HARDLY_LEARNED, SLOW, VANISHED, Threshold
-from unvanish.diagnose.trend import trend
+from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity
 
-FEWEST_OUTPUTS = 2
-FEWEST_SAMPLES = 6
-REBUILDING = frozenset({"squared", "absolute", "binary-cross-entropy", "binary-cross-entropy-with-logits"})
-WIDE = 16  # values in a picture
+MIN_OUTPUTS = 2
+MIN_SAMPLES = 6
+RECONSTRUCTION = frozenset({"squared", "absolute", "binary-cross-entropy", "binary-cross-entropy-with-logits"})
+MIN_WIDTH = 16  # values in a picture at least
 
 
 @final
@@ -53,69 +54,78 @@ class RepresentationCollapse(Rule):
         }
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            course = chart.course(chain.objective)
-            if not chain.layers or course is None:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            curve = view.loss_curve(stack.objective)
+            if not stack.layers or curve is None:
                 continue
-            content = not chart.heads(chain) and course.fall >= HALF_LEARNED.value
-            limit = COLLAPSED if content else BLURRED if _rebuilds_a_mean(chart, chain) else None
+            is_satisfied = not view.heads(stack) and curve.fall >= HALF_LEARNED.value
+            limit = COLLAPSED if is_satisfied else BLURRED if _reconstructs_mean(view, stack) else None
             if limit is None:
                 continue
-            last = _output(chart, chain)
-            series = chart.values("example_spread")[:, last]
+            last = _output_layer(view, stack)
+            series = view.values("example_spread")[:, last]
             known = series[np.isfinite(series)]
-            if len(known) < FEWEST_SAMPLES:
+            if len(known) < MIN_SAMPLES:
                 continue
             end = float(np.median(known[-3:]))
-            fell = float(np.log10(max(end, 1e-12) / max(float(known[0]), 1e-12)))
-            if end <= limit.value and fell <= COLLAPSED_FALL.value:
-                yield self._finding(chart, last, limit, end, fell)
+            log10_fall = float(np.log10(max(end, 1e-12) / max(float(known[0]), 1e-12)))
+            if end <= limit.value and log10_fall <= COLLAPSED_FALL.value:
+                yield self._finding(view, last, limit, end, log10_fall)
 
-    def _finding(self, chart: RunView, last: int, limit: Threshold, end: float, fell: float) -> Finding:
-        series = chart.values("example_spread")[:, last]
-        name = chart.anatomy.site_label(last)
-        blurred = limit is BLURRED
+    def _finding(self, view: RunView, last: int, limit: Threshold, end: float, log10_fall: float) -> Finding:
+        series = view.values("example_spread")[:, last]
+        name = view.structure.site_label(last)
+        is_blurred = limit is BLURRED
         return Finding(
             self.code,
             Severity.CRITICAL,
-            min(limit.confidence(end, least=0.85), COLLAPSED_FALL.confidence(fell, least=0.85)),
+            min(limit.confidence(end, MEASURED_FAULT), COLLAPSED_FALL.confidence(log10_fall, MEASURED_FAULT)),
             "The network gives every input the same answer: what it knows of the input is lost on the way."
-            if blurred
+            if is_blurred
             else "The network gives every input the same representation, and its loss is content with that.",
-            f"At {wording.named(name)} the examples differ by {wording.percent(end)} of the output's size, "
-            f"{wording.part_of(fell)} of what it was at the start, "
+            f"At {wording.format_place(name)} the examples differ by {wording.format_percent(end)} of the output's size, "
+            f"{wording.format_remainder(log10_fall)} of what it was at the start, "
             + (
                 "although gradients and steps are sound: something in the loss pays for saying nothing."
-                if blurred
+                if is_blurred
                 else "while the loss falls: it is best served by a constant."
             ),
             advice="Lower the weight of the term that holds the code back (in a variational autoencoder, the divergence), "
             "or sum the error over an example instead of averaging it."
-            if blurred
+            if is_blurred
             else "Add a term that pushes unlike examples apart (a margin, negatives, variance), or stop the gradient on one side.",
-            sites=chart.labels([last]),
+            sites=view.site_labels([last]),
             cause=Cause(self.code),
-            evidence=(limit.shown("example_spread", end, name), COLLAPSED_FALL.shown("against the start", fell, name)),
-            began=chart.sampled_step(series <= limit.value),
-            location=chart.location(last),
-            trend=trend(series, worse=-1, step=0.01),
+            evidence=(
+                limit.as_evidence("example_spread", end, name),
+                COLLAPSED_FALL.as_evidence("against the start", log10_fall, name),
+            ),
+            began=view.first_sampled_step(series <= limit.value),
+            location=view.location(last),
+            trend=classify_trend(series, worse=-1, step=0.01),
         )
 
 
-def _rebuilds_a_mean(chart: RunView, chain: LayerStack) -> bool:
-    """Whether a network that should rebuild pictures has learned none of them, though its gradient arrives and its weights move."""
-    heads = [chart.anatomy.heads[i] for i in chart.heads(chain)]
-    rebuilds = any(head.criterion in REBUILDING and head.width >= WIDE for head in heads)
-    pace, way = chart.pace(chain), profile(chart, chain)
-    arrives = way is None or not way.at_input(way.early) <= VANISHED.value
-    return rebuilds and pace is not None and pace > SLOW.value and arrives and not chart.learned(chain, HARDLY_LEARNED.value)
+def _reconstructs_mean(view: RunView, stack: LayerStack) -> bool:
+    """Whether an autoencoder has learned nothing of its pictures, though its gradient arrives and its weights move."""
+    heads = [view.structure.heads[i] for i in view.heads(stack)]
+    is_reconstruction = any(head.criterion in RECONSTRUCTION and head.width >= MIN_WIDTH for head in heads)
+    update_ratio, profile = view.update_ratio(stack), gradient_profile(view, stack)
+    gradient_arrives = profile is None or not profile.at_input(profile.early_median) <= VANISHED.value
+    return (
+        is_reconstruction
+        and update_ratio is not None
+        and update_ratio > SLOW.value
+        and gradient_arrives
+        and not view.has_learned(stack, HARDLY_LEARNED.value)
+    )
 
 
-def _output(chart: RunView, chain: LayerStack) -> int:
-    """The last layer of more than one output, by the shape of its weights; the last one where none is known."""
-    for index in reversed(chain.layers):
-        shapes = [chart.parameter(i).shape for i in chart.site(index).parameters]
-        if any(len(shape) > 1 and shape[0] >= FEWEST_OUTPUTS for shape in shapes):
+def _output_layer(view: RunView, stack: LayerStack) -> int:
+    """The index of the last layer with two outputs or more, by the shape of its weights; of the last one where none is known."""
+    for index in reversed(stack.layers):
+        shapes = [view.parameter(i).shape for i in view.site(index).parameters]
+        if any(len(shape) > 1 and shape[0] >= MIN_OUTPUTS for shape in shapes):
             return index
-    return chain.layers[-1]
+    return stack.layers[-1]

@@ -1,19 +1,17 @@
-"""running-stats-drift: what batch normalisation has stored for evaluation is not what it trains with."""
+"""The rule running-stats-drift: the running statistics of batch normalisation differ from those of the batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import ClassVar, final
 
-import numpy as np
-
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import RunView
+from unvanish.diagnose.run_view import Row, RunView
 from unvanish.diagnose.thresholds import DRIFTED
-from unvanish.diagnose.trend import trend
+from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity
 
-MANY_STEPS = 30  # with torch's momentum of 0.1 the stored values have forgotten their start by then (0.9^30 = 0.04)
+MIN_STEPS = 30  # with torch's momentum of 0.1 the stored values have forgotten their start by then (0.9^30 = 0.04)
 
 
 @final
@@ -35,32 +33,31 @@ class RunningStatsDrift(Rule):
     rank: ClassVar[int] = 58
     explains: ClassVar[frozenset[str]] = frozenset({"overfitting"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        gaps = chart.late("evaluation_gap")
-        for chain in chart.chains:
-            course = chart.course(chain.objective)
-            drifted = [i for i in chain.sites if gaps[i] >= DRIFTED.value]
-            if drifted and course is not None and course.steps >= MANY_STEPS and course.finite:
-                yield self._finding(chart, drifted, gaps)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        gaps = view.late_median("evaluation_gap")
+        for stack in view.stacks:
+            curve = view.loss_curve(stack.objective)
+            drifted = [i for i in stack.sites if gaps[i] >= DRIFTED.value]
+            if drifted and curve is not None and curve.steps >= MIN_STEPS and curve.finite:
+                yield self._finding(view, drifted, gaps)
 
-    def _finding(self, chart: RunView, drifted: list[int], gaps: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Finding:
+    def _finding(self, view: RunView, drifted: list[int], gaps: Row) -> Finding:
         worst = max(drifted, key=lambda i: gaps[i])
-        name, gap = chart.anatomy.site_label(worst), float(gaps[worst])
+        name, gap = view.structure.site_label(worst), float(gaps[worst])
         return Finding(
             self.code,
             Severity.CRITICAL,
-            DRIFTED.confidence(gap, least=0.8),
+            DRIFTED.confidence(gap),
             "In evaluation the network will be another one: the statistics that it has stored do not fit.",
-            f"At {name} the stored mean and variance would change the output by {gap:.1f} of its standard deviations "
-            "against what it was trained "
-            "with.",
+            f"At {name} the stored mean and variance would change the output by {gap:.1f} of its standard deviations against what "
+            "it was trained with.",
             advice="Raise the momentum of the normalisation (torch's default is 0.1), or recompute its statistics before "
             "evaluation.",
-            sites=chart.labels(drifted),
+            sites=view.site_labels(drifted),
             cause=Cause(self.code),
-            evidence=(DRIFTED.shown("evaluation_gap", gap, name),),
+            evidence=(DRIFTED.as_evidence("evaluation_gap", gap, name),),
             remedies=("groupnorm", "layernorm", "online-norm"),
-            began=int(chart.run.sampled[0]),
-            location=chart.location(worst),
-            trend=trend(chart.values("evaluation_gap")[:, worst], worse=1, step=0.1),
+            began=int(view.run.sampled[0]),
+            location=view.location(worst),
+            trend=classify_trend(view.values("evaluation_gap")[:, worst], worse=1, step=0.1),
         )

@@ -1,4 +1,4 @@
-"""saturated-activation: hidden units sit at the flat ends of their activation, where no gradient passes."""
+"""The rule saturated-activation: the inputs of hidden units lie where their activation is flat."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.gradient_profile import SATURATING
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, Row, RunView
 from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, SOUND_FOR_TANH, WELL_LEARNED
-from unvanish.diagnose.trend import trend
+from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity
 
 
@@ -36,46 +37,48 @@ class SaturatedActivation(Rule):
     rank: ClassVar[int] = 35
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing", "vanishing-gradient", "learning-rate-too-low"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        early, late = chart.early("saturated_fraction"), chart.late("saturated_fraction")
-        for chain in chart.chains:
-            last_layer = max((chart.site(i).order for i in chain.layers), default=-1)
-            hidden = [i for i in chain.activations if chart.site(i).op in SATURATING and chart.site(i).order < last_layer]
-            flat = [i for i in hidden if early[i] >= SATURATED.value and late[i] >= SATURATED.value]
-            if flat and not chart.learned(chain, WELL_LEARNED.value if _nearly_all(early, flat) else HALF_LEARNED.value):
-                yield self._finding(chart, chain, flat)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        early, late = view.early_median("saturated_fraction"), view.late_median("saturated_fraction")
+        for stack in view.stacks:
+            last_layer = max((view.site(i).order for i in stack.layers), default=-1)
+            hidden = [i for i in stack.activations if view.site(i).op in SATURATING and view.site(i).order < last_layer]
+            saturated = [i for i in hidden if early[i] >= SATURATED.value and late[i] >= SATURATED.value]
+            if saturated and not view.has_learned(
+                stack, (WELL_LEARNED if _are_nearly_all(early, saturated) else HALF_LEARNED).value
+            ):
+                yield self._finding(view, stack, saturated)
 
-    def _finding(self, chart: RunView, chain: LayerStack, flat: list[int]) -> Finding:
-        shares = chart.early("saturated_fraction")[flat]
+    def _finding(self, view: RunView, stack: LayerStack, saturated: list[int]) -> Finding:
+        shares = view.early_median("saturated_fraction")[saturated]
         worst = int(np.argmax(shares))
-        spread = float(chart.early("activation_std")[max(0, flat[0] - 1)])
-        from_input = bool(flat[0] == chain.activations[0])
-        name = chart.anatomy.site_label(flat[worst])
+        spread = float(view.early_median("activation_std")[max(0, saturated[0] - 1)])
+        from_input = bool(saturated[0] == stack.activations[0])
+        name = view.structure.site_label(saturated[worst])
         return Finding(
             self.code,
             Severity.CRITICAL,
-            SATURATED.confidence(float(shares[worst]), least=0.8, most=0.95),
-            f"In {wording.span(chart.labels(flat))} most units are stuck at the ends of their range.",
-            f"{wording.percent(float(shares[worst]))} of the inputs of {name} lie where it is flat, so no gradient passes there. "
-            f"What arrives there has a standard deviation of {wording.quantity(spread)}: "
+            SATURATED.confidence(float(shares[worst]), SHARED_SYMPTOM),
+            f"In {wording.format_names(view.site_labels(saturated))} most units are stuck at the ends of their range.",
+            f"{wording.format_percent(float(shares[worst]))} of the inputs of {name} lie where it is flat, so no gradient passes "
+            f"there. What arrives there has a standard deviation of {wording.format_number(spread)}: "
             + ("the weights or the inputs before it are too large." if from_input else "the weights before it are too large."),
             advice="Draw smaller initial weights, scale the inputs, or normalise before the activation.",
-            sites=chart.labels(flat),
-            cause=Cause(_cause(chart, chain)),
-            evidence=(SATURATED.shown("saturated_fraction", float(shares[worst]), name),),
+            sites=view.site_labels(saturated),
+            cause=Cause(_cause(view, stack)),
+            evidence=(SATURATED.as_evidence("saturated_fraction", float(shares[worst]), name),),
             remedies=("glorot-init", "batchnorm", "relu + he-init", "lecun-init", "orthogonal-init"),
-            began=int(chart.run.sampled[0]),
-            location=chart.location(flat[0]),
-            trend=trend(chart.values("saturated_fraction")[:, flat[worst]], worse=1, step=0.05),
+            began=int(view.run.sampled[0]),
+            location=view.location(saturated[0]),
+            trend=classify_trend(view.values("saturated_fraction")[:, saturated[worst]], worse=1, step=0.05),
         )
 
 
-def _nearly_all(early: Row, flat: list[int]) -> bool:
-    """Whether hardly any unit of these layers is left between the ends."""
-    return bool(np.median(early[flat]) >= (SATURATED.sure or 1.0))
+def _are_nearly_all(early: Row, saturated: list[int]) -> bool:
+    """Whether nearly all units of these layers are saturated."""
+    return bool(np.median(early[saturated]) >= (SATURATED.sure or 1.0))
 
 
-def _cause(chart: RunView, chain: LayerStack) -> str:
-    """Large weights where they are; else the activation, which is too steep for weights of ordinary size."""
-    scale = chart.start_scale(chain)
+def _cause(view: RunView, stack: LayerStack) -> str:
+    """The code of the cause: large initial weights, or an activation too steep for weights of ordinary size."""
+    scale = view.log10_initial_scale(stack)
     return "saturating-activation" if scale is not None and scale <= SOUND_FOR_TANH.value else "off-critical-init"

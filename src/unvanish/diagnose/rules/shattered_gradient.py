@@ -1,4 +1,4 @@
-"""shattered-gradient: in a deep plain network the gradients of different batches have nothing in common at the first layers."""
+"""The rule shattered-gradient: in a deep plain network the gradients of different batches are uncorrelated at the first layers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
-from unvanish.diagnose.gradient_profile import has_paths_around, normalised, profile
+from unvanish.diagnose.gradient_profile import gradient_profile, has_normalisation, has_skip_connections
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, mean
+from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, finite_mean
 from unvanish.diagnose.thresholds import GROWS_BACK, HALF_LEARNED, SHATTERED, SHATTERED_DEPTH
 from unvanish.record.finding import Cause, Finding, Severity
 
@@ -48,54 +48,51 @@ class ShatteredGradient(Rule):
         | {"vanishing-gradient", "overfitting"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            depth = len(chain.layers)
-            if depth < SHATTERED_DEPTH.value or not normalised(chart, chain) or has_paths_around(chart, chain):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            depth = len(stack.layers)
+            if depth < SHATTERED_DEPTH.value or not has_normalisation(view, stack) or has_skip_connections(view, stack):
                 continue
-            agreement, growth = _agreement(chart, chain), _growth(chart, chain)
-            if agreement is None or chart.learned(chain, HALF_LEARNED.value):
+            agreement, growth = _agreement(view, stack), _growth(view, stack)
+            if agreement is None or view.has_learned(stack, HALF_LEARNED.value):
                 continue
             if abs(agreement) <= SHATTERED.value and growth >= GROWS_BACK.value:
-                yield self._finding(chart, chain, agreement, growth)
+                yield self._finding(view, stack, agreement, growth)
 
-    def _finding(self, chart: RunView, chain: LayerStack, agreement: float, growth: float) -> Finding:
-        first = chain.layers[: len(chain.layers) // 2]
+    def _finding(self, view: RunView, stack: LayerStack, agreement: float, growth: float) -> Finding:
+        first = stack.layers[: len(stack.layers) // 2]
         return Finding(
             self.code,
             Severity.CRITICAL,
-            SHATTERED.confidence(abs(agreement), least=0.8),
+            SHATTERED.confidence(abs(agreement)),
             "The first layers get white noise for a gradient: the network is too deep without a path around its layers.",
-            f"At the first {len(first)} of {len(chain.layers)} layers the gradients of one batch and the next agree by "
-            f"{agreement:.2f} (1 is the "
-            f"same direction), and they grow by {wording.decades(growth)} on their way there. Every layer is normalised, "
-            "which keeps the signal's "
-            "size and loses its likeness.",
+            f"At the first {len(first)} of {len(stack.layers)} layers the gradients of one batch and the next agree by "
+            f"{agreement:.2f} (1 is the same direction), and they grow by {wording.format_decades(growth)} on their way there. "
+            "Every layer is normalised, which keeps the signal's size and loses its likeness.",
             advice="Let a path lead around every layer or two (a residual connection).",
-            sites=chart.labels(first),
+            sites=view.site_labels(first),
             cause=Cause("depth-without-path"),
             evidence=(
-                SHATTERED.shown("agreement of gradients", agreement, chart.anatomy.site_label(first[0])),
-                SHATTERED_DEPTH.shown("depth", float(len(chain.layers))),
+                SHATTERED.as_evidence("agreement of gradients", agreement, view.structure.site_label(first[0])),
+                SHATTERED_DEPTH.as_evidence("depth", float(len(stack.layers))),
             ),
             remedies=("residual", "tailored-activation"),
-            began=int(chart.run.sampled[0]),
-            location=chart.location(first[0]),
+            began=int(view.run.sampled[0]),
+            location=view.location(first[0]),
         )
 
 
-def _agreement(chart: RunView, chain: LayerStack) -> float | None:
+def _agreement(view: RunView, stack: LayerStack) -> float | None:
     """Mean cosine of consecutive early gradients at the weights of the first half of the layers."""
-    owned = set(chart.matrices(chain))
-    first = [p for i in chain.layers[: len(chain.layers) // 2] for p in chart.site(i).parameters if p in owned]
-    values = chart.values("gradient_agreement")[1:EARLY_ROWS, first]
-    return mean(values) if np.isfinite(values).any() else None
+    weight_matrices = set(view.weight_matrices(stack))
+    first = [p for i in stack.layers[: len(stack.layers) // 2] for p in view.site(i).parameters if p in weight_matrices]
+    values = view.values("gradient_agreement")[1:EARLY_ROWS, first]
+    return finite_mean(values) if np.isfinite(values).any() else None
 
 
-def _growth(chart: RunView, chain: LayerStack) -> float:
-    """Decades by which the gradient of the first step grows on its way to the first layers; later steps may have thrown it
-    about."""
-    seen, look = profile(chart, chain), chart.run.examination
-    first = seen.relative[0, : max(1, len(chain.layers) // 4)] if seen is not None and len(seen.relative) else np.zeros(0)
-    own = float(np.nanmax(first, initial=-np.inf)) if np.isfinite(first).any() else -np.inf
-    return max(own, look.flow.total if look is not None and np.isfinite(look.flow.total) else -np.inf)
+def _growth(view: RunView, stack: LayerStack) -> float:
+    """Decades by which the gradient grows from the last to the first layers at the first step, before updates have changed it."""
+    profile, examination = gradient_profile(view, stack), view.run.examination
+    first = profile.relative[0, : max(1, len(stack.layers) // 4)] if profile is not None and len(profile.relative) else np.zeros(0)
+    measured = float(np.nanmax(first, initial=-np.inf)) if np.isfinite(first).any() else -np.inf
+    return max(measured, examination.flow.total if examination is not None and np.isfinite(examination.flow.total) else -np.inf)

@@ -1,4 +1,4 @@
-"""stale-gradient: gradients are never cleared, so that each step repeats all those before."""
+"""The rule stale-gradient: gradients are never cleared between steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import READ_OFF_GRADIENTS
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import MOSTLY, STALE
 from unvanish.record.finding import Cause, Finding, Severity
 
-FEWEST = 3
+MIN_SAMPLES = 3
 
 
 @final
@@ -40,29 +41,29 @@ class StaleGradient(Rule):
         | {"clipping-dominates", "attention-collapse", "running-stats-drift"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            owned = chart.matrices(chain)
-            held = chart.values("log10_stale_share")[1:, owned]
-            known = ~np.isnan(held).all(axis=1) if held.size else np.zeros(0, bool)
-            if known.sum() < FEWEST:
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            weight_matrices = view.weight_matrices(stack)
+            shares = view.values("log10_stale_share")[1:, weight_matrices]
+            is_measured = ~np.isnan(shares).all(axis=1) if shares.size else np.zeros(0, bool)
+            if is_measured.sum() < MIN_SAMPLES:
                 continue
-            with_rest = np.array([(row[~np.isnan(row)] >= STALE.value).mean() >= MOSTLY.value for row in held[known]])
-            if with_rest.mean() < MOSTLY.value:
+            has_stale = np.array([(row[~np.isnan(row)] >= STALE.value).mean() >= MOSTLY.value for row in shares[is_measured]])
+            if has_stale.mean() < MOSTLY.value:
                 continue
-            values = held[known]
+            values = shares[is_measured]
             share = float(np.median(values[np.isfinite(values)]))
             yield Finding(
                 self.code,
                 Severity.CRITICAL,
-                STALE.confidence(share, least=0.95, most=0.98),
+                STALE.confidence(share, READ_OFF_GRADIENTS),
                 "Gradients are never cleared: each step repeats all those before it.",
-                f"When backward begins, {wording.percent(wording.ten_to(min(share, 0.0)))} of the gradient that the optimizer will "
-                "use "
-                f"is there already, left from the steps before, in {wording.percent(with_rest.mean())} of the sampled steps.",
+                f"When backward begins, {wording.format_percent(wording.power_of_ten(min(share, 0.0)))} of the gradient that the "
+                f"optimizer will use is there already, left from the steps before, in {wording.format_percent(has_stale.mean())} "
+                "of the sampled steps.",
                 advice="Call optimizer.zero_grad() once in every step, before backward.",
-                sites=chart.labels(chain.layers),
+                sites=view.site_labels(stack.layers),
                 cause=Cause(self.code),
-                evidence=(STALE.shown("gradient held over gradient used", share),),
-                began=int(chart.run.sampled[0]),
+                evidence=(STALE.as_evidence("gradient held over gradient used", share),),
+                began=int(view.run.sampled[0]),
             )

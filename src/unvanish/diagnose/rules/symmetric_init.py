@@ -1,4 +1,4 @@
-"""symmetric-init: all units of a layer start as copies of each other, and stay so."""
+"""The rule symmetric-init: all units of a layer start with equal weights, and keep them equal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import EQUAL_ROWS
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import COPIES, COPIES_AT_FIRST
 from unvanish.record.finding import Cause, Finding, Severity
 
-CHECKED_ROW = 9
+CHECKED_ROW = 9  # the sample of the tenth step
 
 
 @final
@@ -38,43 +39,44 @@ class SymmetricInit(Rule):
         {"loss-not-decreasing", "vanishing-gradient", "dead-units", "learning-rate-too-low", "learning-rate-too-high"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        spread = chart.values("unit_spread")
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        spread = view.values("unit_spread")
         if not len(spread):
             return
-        yield from self._all_zero(chart)
+        yield from self._check_all_zero(view)
         later = spread[min(CHECKED_ROW, len(spread) - 1)]
-        alike = [
+        equal_rows = [
             i
             for i in range(spread.shape[1])
-            if spread[0, i] <= COPIES_AT_FIRST.value and later[i] <= COPIES.value and chart.parameter(i).trainable
+            if spread[0, i] <= COPIES_AT_FIRST.value and later[i] <= COPIES.value and view.parameter(i).trainable
         ]
-        if not alike:
+        if not equal_rows:
             return
-        yield self._finding(chart, alike, float(np.nanmax(later[alike])))
+        yield self._finding(view, equal_rows, float(np.nanmax(later[equal_rows])))
 
-    def _all_zero(self, chart: RunView) -> Iterator[Finding]:
-        """Where every matrix is zero none but the last can be moved, and that only once the others have been."""
-        sizes = chart.values("log10_weight_rms")
-        matrices = [i for i, p in enumerate(chart.anatomy.parameters[: sizes.shape[1]]) if len(p.shape) > 1 and p.trainable]
+    def _check_all_zero(self, view: RunView) -> Iterator[Finding]:
+        """The finding of a network whose matrices are all zero: at most the last one can move."""
+        sizes = view.values("log10_weight_rms")
+        matrices = [i for i, p in enumerate(view.structure.parameters[: sizes.shape[1]]) if len(p.shape) > 1 and p.trainable]
         last = sizes[min(CHECKED_ROW, len(sizes) - 1)]
         if len(matrices) > 1 and bool((sizes[0, matrices] == -np.inf).all()) and int((last[matrices] > -np.inf).sum()) <= 1:
-            yield self._finding(chart, matrices, 0.0)
+            yield self._finding(view, matrices, 0.0)
 
-    def _finding(self, chart: RunView, alike: list[int], spread: float) -> Finding:
-        names = [chart.anatomy.parameter_label(i) for i in alike]
-        sites = [i for i, s in enumerate(chart.anatomy.sites) if set(s.parameters) & set(alike)]
+    def _finding(self, view: RunView, equal_rows: list[int], spread: float) -> Finding:
+        names = [view.structure.parameter_label(i) for i in equal_rows]
+        sites = [i for i, s in enumerate(view.structure.sites) if set(s.parameters) & set(equal_rows)]
         return Finding(
             self.code,
             Severity.CRITICAL,
-            0.98,
+            EQUAL_ROWS.value,
             "All units of a layer started as copies of each other and still are.",
-            f"The rows of {wording.span(names)} are equal, so every unit computes and learns the same: the layer is one unit wide.",
+            f"The rows of {wording.format_names(names)} are equal, so every unit computes and learns the same: the layer is one "
+            "unit wide.",
             advice="Draw the initial weights at random.",
-            sites=chart.labels(sites),
+            sites=view.site_labels(sites),
             cause=Cause("symmetric-init"),
-            evidence=(COPIES.shown("unit_spread", spread, names[0]),),
+            evidence=(COPIES.as_evidence("unit_spread", spread, names[0]),),
             remedies=("he-init", "glorot-init"),
-            began=int(chart.run.sampled[0]),
-            location=chart.location(sites[0]) if sites else None,
+            began=int(view.run.sampled[0]),
+            location=view.location(sites[0]) if sites else None,
         )

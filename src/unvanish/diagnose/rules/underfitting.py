@@ -1,4 +1,4 @@
-"""underfitting: the network has done what it can, and that is too little for the task."""
+"""The rule underfitting: the loss has settled far above what the data allow."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import FROM_ONE_STATISTIC
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import TINY, LayerStack, RunView
 from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, PREDICTABLE, SETTLED, SHARE_TOLD
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
-MANY_STEPS = 50
-NOISES = 2.0
+MIN_STEPS = 50
+STANDARD_ERRORS = 2.0  # of a fall that is more than noise
 
 
 @final
@@ -38,56 +39,55 @@ class Underfitting(Rule):
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
     last_resort: ClassVar[bool] = True
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            heads = chart.heads(chain)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            heads = view.heads(stack)
             if len(heads) != 1:
                 continue
-            told, skill = _told(chart, heads[0]), chart.skill(chain)
+            correlation, explained = _neighbour_correlation(view, heads[0]), view.explained_loss(stack)
             if (
-                told is None
-                or skill is None
-                or skill >= SHARE_TOLD.value * told**2
-                or told < PREDICTABLE.value
-                or not _settled(chart, chain)
+                correlation is None
+                or explained is None
+                or explained >= SHARE_TOLD.value * correlation**2
+                or correlation < PREDICTABLE.value
+                or not _is_settled(view, stack)
             ):
                 continue
-            yield self._finding(chart, chain, told, max(skill, 0.0))
+            yield self._finding(view, stack, correlation, max(explained, 0.0))
 
-    def _finding(self, chart: RunView, chain: LayerStack, told: float, skill: float) -> Finding:
+    def _finding(self, view: RunView, stack: LayerStack, correlation: float, explained: float) -> Finding:
         size = sum(
-            chart.parameter(i).size for i, p in enumerate(chart.anatomy.parameters) if p.trainable and p.network in chain.networks
+            view.parameter(i).size for i, p in enumerate(view.structure.parameters) if p.trainable and p.network in stack.networks
         )
         return Finding(
             self.code,
             Severity.CRITICAL,
-            PREDICTABLE.confidence(told, least=0.75, most=0.9),
+            PREDICTABLE.confidence(correlation, FROM_ONE_STATISTIC),
             "The network is too simple for its task: it has learned what it can.",
-            f"It has learned {wording.percent(skill)} of what there is to learn, and its loss has settled. The data hold "
-            "more: the targets of "
-            f"similar inputs tell an example's own with a correlation of {told:.2f}. The network has {size:,} trainable weights in "
-            f"{wording.count(len(chain.layers), 'layer')}.",
+            f"It has learned {wording.format_percent(explained)} of what there is to learn, and its loss has settled. The data "
+            f"hold more: the targets of similar inputs tell an example's own with a correlation of {correlation:.2f}. The network "
+            f"has {size:,} trainable weights in {wording.format_count(len(stack.layers), 'layer')}.",
             advice="Add a hidden layer or width, or hold it back less (weight decay, dropout).",
-            sites=chart.labels(chain.layers),
+            sites=view.site_labels(stack.layers),
             cause=Cause(self.code),
             evidence=(
-                PREDICTABLE.shown("correlation with similar inputs", told),
-                Evidence("learned", skill, "fraction", SHARE_TOLD.value * told**2, "half of what similar inputs tell"),
+                PREDICTABLE.as_evidence("correlation with similar inputs", correlation),
+                Evidence("learned", explained, "fraction", SHARE_TOLD.value * correlation**2, "half of what similar inputs tell"),
             ),
-            began=int(chart.run.sampled[0]),
+            began=int(view.run.sampled[0]),
         )
 
 
-def _told(chart: RunView, head: int) -> float | None:
-    related, count = chart.values("neighbour_correlation")[:, head], chart.values("neighbour_count")[:, head]
-    known = np.flatnonzero(np.isfinite(related))
-    return float(related[known[-1]]) if len(known) and count[known[-1]] >= ENOUGH_NEIGHBOURS.value else None
+def _neighbour_correlation(view: RunView, head: int) -> float | None:
+    correlations, count = view.values("neighbour_correlation")[:, head], view.values("neighbour_count")[:, head]
+    known = np.flatnonzero(np.isfinite(correlations))
+    return float(correlations[known[-1]]) if len(known) and count[known[-1]] >= ENOUGH_NEIGHBOURS.value else None
 
 
-def _settled(chart: RunView, chain: LayerStack) -> bool:
-    course = chart.course(chain.objective)
-    if course is None or course.steps < MANY_STEPS or not course.finite:
+def _is_settled(view: RunView, stack: LayerStack) -> bool:
+    curve = view.loss_curve(stack.objective)
+    if curve is None or curve.steps < MIN_STEPS or not curve.finite:
         return False
-    size = max(abs(course.end), TINY)
-    fall, noise = course.late_fall * abs(course.start) / size, course.noise * abs(course.start) / size
-    return fall < max(SETTLED.value, NOISES * noise)
+    size = max(abs(curve.end), TINY)
+    fall, noise = curve.late_fall * abs(curve.start) / size, curve.noise * abs(curve.start) / size
+    return fall < max(SETTLED.value, STANDARD_ERRORS * noise)

@@ -1,4 +1,4 @@
-"""unscaled-input: the inputs are far from the size that the network was made for."""
+"""The rule unscaled-input: the inputs are far larger or smaller than initial weights are made for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.run_view import LayerStack, RunView
 from unvanish.diagnose.thresholds import DROWNED, HALF_LEARNED, LARGE_INPUT, SMALL_INPUT, Threshold
@@ -42,60 +43,61 @@ class UnscaledInput(Rule):
         | {"attention-collapse", "shattered-gradient"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            for network in sorted(chain.networks):
-                found = self._judged(chart, chain, network)
-                if found is not None:
-                    yield found
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            for network in sorted(stack.networks):
+                finding = self._check_input(view, stack, network)
+                if finding is not None:
+                    yield finding
 
-    def _judged(self, chart: RunView, chain: LayerStack, network: int) -> Finding | None:
-        width = chart.values("log10_input_rms").shape[1]
-        if network >= width or _normalised_first(chart, network) or chart.learned(chain, HALF_LEARNED.value):
+    def _check_input(self, view: RunView, stack: LayerStack, network: int) -> Finding | None:
+        width = view.values("log10_input_rms").shape[1]
+        if network >= width or _starts_with_normalisation(view, network) or view.has_learned(stack, HALF_LEARNED.value):
             return None
-        largest, middle, whole = (
-            float(chart.early(name)[network]) for name in ("log10_largest_feature", "log10_median_feature", "log10_input_rms")
+        largest, middle, overall = (
+            float(view.early_median(name)[network]) for name in ("log10_largest_feature", "log10_median_feature", "log10_input_rms")
         )
         if largest >= LARGE_INPUT.value:
-            return self._finding(chart, chain, network, LARGE_INPUT, largest, _large(largest, middle))
-        if whole <= SMALL_INPUT.value:
-            size = wording.quantity(wording.ten_to(whole))
+            return self._finding(view, stack, network, LARGE_INPUT, largest, _describe_large_input(largest, middle))
+        if overall <= SMALL_INPUT.value:
+            size = wording.format_number(wording.power_of_ten(overall))
             text = f"The input has an RMS of {size}: the first layer sees hardly more than its own bias."
-            return self._finding(chart, chain, network, SMALL_INPUT, whole, text)
+            return self._finding(view, stack, network, SMALL_INPUT, overall, text)
         return None
 
-    def _finding(self, chart: RunView, chain: LayerStack, network: int, threshold: Threshold, size: float, why: str) -> Finding:
-        first = next((i for i in chain.layers if chart.site(i).network == network), None)
-        course = chart.course(chain.objective)
-        checked = course is None
+    def _finding(self, view: RunView, stack: LayerStack, network: int, threshold: Threshold, size: float, why: str) -> Finding:
+        first = next((i for i in stack.layers if view.site(i).network == network), None)
+        is_untrained = view.loss_curve(stack.objective) is None
         return Finding(
             self.code,
-            Severity.WARNING if checked else Severity.CRITICAL,
-            threshold.confidence(size, most=0.95),
+            Severity.WARNING if is_untrained else Severity.CRITICAL,
+            threshold.confidence(size, SHARED_SYMPTOM),
             f"The inputs are far too {'large' if threshold is LARGE_INPUT else 'small'} for the network: they are not scaled.",
             why,
             advice="Standardise every feature: subtract its mean and divide by its deviation, as measured on the training data.",
-            sites=chart.labels([first]) if first is not None else (),
+            sites=view.site_labels([first]) if first is not None else (),
             cause=Cause(self.code),
-            evidence=(threshold.shown("RMS of the largest feature" if threshold is LARGE_INPUT else "RMS of the input", size),),
+            evidence=(
+                threshold.as_evidence("RMS of the largest feature" if threshold is LARGE_INPUT else "RMS of the input", size),
+            ),
             remedies=("standardise-input", "batchnorm", "learning-rate", "adamw"),
-            began=int(chart.run.sampled[0]),
-            location=chart.location(first) if first is not None else None,
+            began=int(view.run.sampled[0]),
+            location=view.location(first) if first is not None else None,
         )
 
 
-def _large(largest: float, middle: float) -> str:
-    size = wording.quantity(wording.ten_to(largest))
+def _describe_large_input(largest: float, middle: float) -> str:
+    size = wording.format_number(wording.power_of_ten(largest))
     text = f"The largest feature of the input has an RMS of {size}, where about 1 is what initial weights are made for."
     if np.isfinite(middle) and largest - middle >= DROWNED.value:
-        text += f" It is {wording.quantity(wording.ten_to(largest - middle))} times the middle one, which it drowns."
+        text += f" It is {wording.format_number(wording.power_of_ten(largest - middle))} times the middle one, which it drowns."
     return text
 
 
-def _normalised_first(chart: RunView, network: int) -> bool:
-    """Whether the first thing that the network does with its input is to normalise or to look it up."""
+def _starts_with_normalisation(view: RunView, network: int) -> bool:
+    """Whether the first operation of the network on its input is a normalisation or an embedding."""
     sites = [
-        s for s in chart.anatomy.sites if s.network == network and s.kind in ("normalisation", "embedding", "weight", "recurrence")
+        s for s in view.structure.sites if s.network == network and s.kind in ("normalisation", "embedding", "weight", "recurrence")
     ]
     first = min(sites, key=lambda s: s.order, default=None)
     return first is not None and first.kind in ("normalisation", "embedding")

@@ -1,4 +1,4 @@
-"""vanishing-gradient: so little of the gradient reaches the early layers that they cannot learn."""
+"""The rule vanishing-gradient: the gradient at the first layers is a thousandth or less of that at the last."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import ClassVar, final
 import numpy as np
 
 from unvanish.diagnose import wording
+from unvanish.diagnose.confidences import FROM_ONE_STATISTIC, MEASURED_FAULT, NO_HARM_SEEN, SATURATED_BY_OTHER_NETWORK
 from unvanish.diagnose.gradient_profile import (
     SATURATING,
-    Profile,
+    GradientProfile,
     activation_share,
-    has_paths_around,
-    mends_itself,
-    normalised,
-    profile,
+    gradient_profile,
+    has_normalisation,
+    has_skip_connections,
+    is_blocked_by_zero_weight,
 )
-from unvanish.diagnose.plateau import plateau
+from unvanish.diagnose.plateau import count_plateau_steps
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, log_ratio
+from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, log10_ratio
 from unvanish.diagnose.thresholds import (
     HARDLY_LEARNED,
     LATE_START,
@@ -29,18 +30,18 @@ from unvanish.diagnose.thresholds import (
     VANISHED,
     WELL_LEARNED,
 )
-from unvanish.diagnose.trend import trend
+from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity
 
-# What only arranges numbers, such as taking one time step or spreading a mean, is no illness.
-ARRANGEMENT = frozenset({"size", "pooling", "other", "embedding", "loss"})
+# Kinds of operations whose loss of gradient is no fault: they select or spread numbers, as taking one time step does.
+REARRANGING = frozenset({"size", "pooling", "other", "embedding", "loss"})
 
 REMEDIES = {
     "saturating-activation": ("relu + he-init", "batchnorm", "elu", "tailored-activation", "glorot-init + batchnorm", "selu"),
     "off-critical-init": ("he-init", "critical-init", "batchnorm", "orthogonal-init", "glorot-init"),
     "depth-without-path": ("pre-norm", "residual", "tailored-activation", "batchnorm"),
 }
-STEEPEST = {
+SLOPE_LIMITS = {
     "sigmoid": "Every sigmoid passes on at most a quarter of the gradient",
     "tanh": "A tanh passes on less of the gradient the further its input is from zero",
     "softmax": "A softmax over many units passes on a share of the gradient that shrinks with their number",
@@ -76,90 +77,101 @@ class VanishingGradient(Rule):
         {"loss-not-decreasing", "learning-rate-too-low", "learning-rate-too-high", "dead-units"}
     )
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for chain in chart.chains:
-            found = self._through_depth(chart, chain) or self._through_another_network(chart, chain)
-            if found is not None:
-                yield found
-        if all(profile(chart, chain) is None for chain in chart.chains):
-            yield from self._through_the_flow(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for stack in view.stacks:
+            finding = self._through_depth(view, stack) or self._through_another_network(view, stack)
+            if finding is not None:
+                yield finding
+        if all(gradient_profile(view, stack) is None for stack in view.stacks):
+            yield from self._from_trace(view)
 
-    def _through_depth(self, chart: RunView, chain: LayerStack) -> Finding | None:
-        seen = profile(chart, chain)
-        if seen is None:
+    def _through_depth(self, view: RunView, stack: LayerStack) -> Finding | None:
+        profile = gradient_profile(view, stack)
+        if profile is None:
             return None
-        late = seen.late
-        lost = seen.at_input(late)
-        if seen.at_input(seen.early) <= VANISHED.value < lost:
-            return self._until_late(chart, chain, seen)
-        if not lost <= VANISHED.value or (chart.run.checked and (mends_itself(chart) or _starts_closed(chart, lost))):
+        late = profile.late_median
+        lost = profile.at_input(late)
+        if profile.at_input(profile.early_median) <= VANISHED.value < lost:
+            return self._late_start(view, stack, profile)
+        if not lost <= VANISHED.value or (
+            view.run.checked and (is_blocked_by_zero_weight(view) or _opens_with_first_step(view, lost))
+        ):
             return None
-        starved = [i for i, value in zip(chain.layers, late, strict=True) if value <= VANISHED.value]
-        rows = slice(0, EARLY_ROWS) if seen.at_input(seen.early) <= VANISHED.value else slice(-3, None)
-        cause, share = _cause(chart, chain, activation_share(chart, chain, lost, rows))
-        stuck = chart.course(chain.objective) is None or not _learns(chart, chain)
-        below = seen.relative[:, : max(1, len(chain.layers) // 4)].min(axis=1) <= VANISHED.value
-        where = next((i for i in chain.activations if chart.site(i).op in SATURATING), starved[0])
+        starved = [i for i, value in zip(stack.layers, late, strict=True) if value <= VANISHED.value]
+        rows = slice(0, EARLY_ROWS) if profile.at_input(profile.early_median) <= VANISHED.value else slice(-3, None)
+        cause, share = _cause(view, stack, activation_share(view, stack, lost, rows))
+        is_stuck = view.loss_curve(stack.objective) is None or not _is_learning(view, stack)
+        is_vanished = profile.relative[:, : max(1, len(stack.layers) // 4)].min(axis=1) <= VANISHED.value
+        saturating_site = next((i for i in stack.activations if view.site(i).op in SATURATING), starved[0])
         return Finding(
             self.code,
-            _severity(lost, stuck=stuck),
-            _confidence(lost, stuck=stuck),
-            f"{wording.first_layers_are(len(starved), len(chain.layers))} not learning.",
-            self._why(chart, chain, cause, share, lost),
+            _severity(lost, is_stuck=is_stuck),
+            _confidence(lost, is_stuck=is_stuck),
+            f"{wording.format_first_layers_are(len(starved), len(stack.layers))} not learning.",
+            self._why(view, stack, cause, share, lost),
             advice=_advice(cause),
-            sites=chart.labels(starved),
+            sites=view.site_labels(starved),
             cause=Cause(cause, share),
             evidence=(
-                VANISHED.shown("gain", lost, chart.anatomy.site_label(starved[0])),
-                VANISHED.shown("gain at the start", seen.at_input(seen.early)),
+                VANISHED.as_evidence("gain", lost, view.structure.site_label(starved[0])),
+                VANISHED.as_evidence("gain at the start", profile.at_input(profile.early_median)),
             ),
             remedies=REMEDIES[cause],
-            began=chart.sampled_step(below),
-            trend=trend(seen.relative[:, 0], worse=-1, step=0.3),
-            location=chart.location(where if cause == "saturating-activation" else starved[0]),
+            began=view.first_sampled_step(is_vanished),
+            trend=classify_trend(profile.relative[:, 0], worse=-1, step=0.3),
+            location=view.location(saturating_site if cause == "saturating-activation" else starved[0]),
         )
 
-    def _until_late(self, chart: RunView, chain: LayerStack, seen: Profile) -> Finding | None:
-        """Where the layers wake up in the end: what of the run passed before, if that has cost it what it could have learned."""
-        steps, losses = chart.run.objective(chain.objective)
-        skill, lost = chart.skill(chain), seen.at_input(seen.early)
-        if skill is None or skill >= WELL_LEARNED.value or not len(losses) or not np.isfinite(losses).all() or mends_itself(chart):
+    def _late_start(self, view: RunView, stack: LayerStack, profile: GradientProfile) -> Finding | None:
+        """The finding of layers that get their gradient late, where the network has not learned all it could by the end."""
+        steps, losses = view.run.objective(stack.objective)
+        explained, lost = view.explained_loss(stack), profile.at_input(profile.early_median)
+        if (
+            explained is None
+            or explained >= WELL_LEARNED.value
+            or not len(losses)
+            or not np.isfinite(losses).all()
+            or is_blocked_by_zero_weight(view)
+        ):
             return None
-        idle = plateau(losses)
-        if not LATE_START.value * len(losses) <= idle < len(losses):
+        plateau_steps = count_plateau_steps(losses)
+        if not LATE_START.value * len(losses) <= plateau_steps < len(losses):
             return None
-        starved = [i for i, value in zip(chain.layers, seen.early, strict=True) if value <= VANISHED.value]
-        cause, share = _cause(chart, chain, activation_share(chart, chain, lost, slice(0, EARLY_ROWS)))
+        starved = [i for i, value in zip(stack.layers, profile.early_median, strict=True) if value <= VANISHED.value]
+        cause, share = _cause(view, stack, activation_share(view, stack, lost, slice(0, EARLY_ROWS)))
         return Finding(
             self.code,
             Severity.WARNING,
-            LATE_START.confidence(idle / len(losses), least=0.75, most=0.9),
-            f"{wording.first_layers(len(starved), len(chain.layers))} got no gradient to learn from for the first {idle} of "
-            f"{len(losses)} steps.",
-            f"{self._why(chart, chain, cause, share, lost)} The loss stood still until the weights had grown; by the end "
-            f"{wording.percent(max(0.0, skill))} of what there is to learn is learned.",
+            LATE_START.confidence(plateau_steps / len(losses), FROM_ONE_STATISTIC),
+            f"{wording.format_first_layers(len(starved), len(stack.layers))} got no gradient to learn from for the first "
+            f"{plateau_steps} of {len(losses)} steps.",
+            f"{self._why(view, stack, cause, share, lost)} The loss stood still until the weights had grown; by the end "
+            f"{wording.format_percent(max(0.0, explained))} of what there is to learn is learned.",
             advice=_advice(cause),
-            sites=chart.labels(starved),
+            sites=view.site_labels(starved),
             cause=Cause(cause, share),
-            evidence=(VANISHED.shown("gain at the start", lost), LATE_START.shown("share of the run", idle / len(losses))),
+            evidence=(
+                VANISHED.as_evidence("gain at the start", lost),
+                LATE_START.as_evidence("share of the run", plateau_steps / len(losses)),
+            ),
             remedies=REMEDIES[cause],
             began=int(steps[0]),
-            location=chart.location(starved[0]),
+            location=view.location(starved[0]),
         )
 
-    def _through_the_flow(self, chart: RunView) -> Iterator[Finding]:
-        """Where weights are bare parameters of one module, only the trace knows the layers."""
-        seen, course = chart.run.examination, chart.course()
+    def _from_trace(self, view: RunView) -> Iterator[Finding]:
+        """The finding of a network whose weights are bare parameters of one module, which only the trace tells apart."""
+        examination, curve = view.run.examination, view.loss_curve()
         if (
-            seen is None
-            or seen.flow.times
-            or mends_itself(chart)
-            or (course is not None and chart.chains and _learns(chart, chart.chains[0]))
+            examination is None
+            or examination.flow.times
+            or is_blocked_by_zero_weight(view)
+            or (curve is not None and view.stacks and _is_learning(view, view.stacks[0]))
         ):
             return
-        flow = seen.flow
+        flow = examination.flow
         shares = flow.shares("kind")
-        lost = sum(decades for kind, decades in shares.items() if kind not in ARRANGEMENT)
+        lost = sum(decades for kind, decades in shares.items() if kind not in REARRANGING)
         if not lost <= VANISHED.value:
             return
         taken = sum(op.decades for op in flow.ops if op.visits and op.op in SATURATING)
@@ -167,112 +179,118 @@ class VanishingGradient(Rule):
         cause = "saturating-activation" if share >= 0.5 else "off-critical-init"
         yield Finding(
             self.code,
-            _severity(lost, stuck=True),
-            _confidence(lost, stuck=True),
+            _severity(lost, is_stuck=True),
+            _confidence(lost, is_stuck=True),
             "The first layers are not learning.",
-            f"Between the output and the input, {wording.decades(lost)} of the gradient are lost ({wording.part_of(lost)} "
-            "arrives). "
-            f"{REASONS[cause]}.",
+            f"Between the output and the input, {wording.format_decades(lost)} of the gradient are lost "
+            f"({wording.format_remainder(lost)} arrives). {REASONS[cause]}.",
             advice=_advice(cause),
             cause=Cause(cause, share if cause == "saturating-activation" else 1 - share),
-            evidence=(VANISHED.shown("gain", lost),),
+            evidence=(VANISHED.as_evidence("gain", lost),),
             remedies=REMEDIES[cause],
-            began=int(chart.run.sampled[0]),
+            began=int(view.run.sampled[0]),
             location=next((op.location for op in flow.ops if op.visits and op.kind in ("weight", "activation")), None),
         )
 
-    def _why(self, chart: RunView, chain: LayerStack, cause: str, share: float, lost: float) -> str:
-        first = chart.labels(chain.layers[:1])[0]
-        ops = sorted({chart.site(i).op for i in chain.activations if chart.site(i).op in SATURATING})
+    def _why(self, view: RunView, stack: LayerStack, cause: str, share: float, lost: float) -> str:
+        first = view.site_labels(stack.layers[:1])[0]
+        ops = sorted({view.site(i).op for i in stack.activations if view.site(i).op in SATURATING})
         taken = (
-            f"Between the last layers and {wording.named(first)}, {wording.decades(lost)} of the gradient "
-            f"{'is' if np.isinf(lost) else 'are'} lost ({wording.part_of(lost)} arrives)"
+            f"Between the last layers and {wording.format_place(first)}, {wording.format_decades(lost)} of the gradient "
+            f"{'is' if np.isinf(lost) else 'are'} lost ({wording.format_remainder(lost)} arrives)"
         )
         if cause == "saturating-activation":
-            limits = "; ".join(STEEPEST[op] for op in ops if op in STEEPEST)
-            whose = f"the {' and '.join(ops)} takes {wording.percent(share)} of them"
-            return f"{taken}: {whose}. {limits or REASONS[cause]}.{_foretold(chart)}"
-        return f"{taken}. {REASONS[cause]}.{_foretold(chart)}"
+            slope_limits = "; ".join(SLOPE_LIMITS[op] for op in ops if op in SLOPE_LIMITS)
+            share_sentence = f"the {' and '.join(ops)} takes {wording.format_percent(share)} of them"
+            return f"{taken}: {share_sentence}. {slope_limits or REASONS[cause]}.{_prediction_sentence(view)}"
+        return f"{taken}. {REASONS[cause]}.{_prediction_sentence(view)}"
 
-    def _through_another_network(self, chart: RunView, chain: LayerStack) -> Finding | None:
-        """A network that learns through another one stands still once that one's output saturates, as a GAN's generator does."""
-        own = _relative_updates(chart, chain)
-        for other in chart.chains:
-            output = next((i for i in reversed(other.activations) if chart.site(i).op in SATURATING), None)
-            if other is chain or output is None or own is None or not own <= STANDSTILL.value:
+    def _through_another_network(self, view: RunView, stack: LayerStack) -> Finding | None:
+        """The finding of a network that learns through the saturated output of another one, as a GAN's generator does."""
+        update_ratio = _log10_update_ratio(view, stack)
+        for other in view.stacks:
+            output = next((i for i in reversed(other.activations) if view.site(i).op in SATURATING), None)
+            if other is stack or output is None or update_ratio is None or not update_ratio <= STANDSTILL.value:
                 continue
-            saturated = float(chart.late("saturated_fraction")[output])
-            if saturated < SATURATED_OUTPUT.value or _relative_updates(chart, other) is None:
+            saturated = float(view.late_median("saturated_fraction")[output])
+            if saturated < SATURATED_OUTPUT.value or _log10_update_ratio(view, other) is None:
                 continue
-            name = chart.anatomy.site_label(output)
+            name = view.structure.site_label(output)
             return Finding(
                 self.code,
                 Severity.CRITICAL,
-                0.8,
+                SATURATED_BY_OTHER_NETWORK.value,
                 f"One of the networks has stopped learning: the other one's output, {name}, lets no gradient through.",
-                f"{wording.percent(saturated)} of the values at {name} lie where its slope is under a twentieth of the steepest. "
-                f"The gradient of the network that learns through it dies there: its weights change by 10^{own:.1f} of their size.",
+                f"{wording.format_percent(saturated)} of the values at {name} lie where its slope is under a twentieth of the "
+                "steepest. The gradient of the network that learns through it dies there: its weights change by "
+                f"10^{update_ratio:.1f} of their size.",
                 advice="Use a loss on the logits that does not saturate, such as -log D in place of log(1 - D).",
-                sites=chart.labels(chain.layers),
+                sites=view.site_labels(stack.layers),
                 cause=Cause("saturating-activation", 1.0),
                 evidence=(
-                    SATURATED_OUTPUT.shown("saturated_fraction", saturated, name),
-                    STANDSTILL.shown("relative update", own),
+                    SATURATED_OUTPUT.as_evidence("saturated_fraction", saturated, name),
+                    STANDSTILL.as_evidence("relative update", update_ratio),
                 ),
-                location=chart.location(output),
+                location=view.location(output),
             )
         return None
 
 
-def _cause(chart: RunView, chain: LayerStack, activations: float) -> tuple[str, float]:
-    """What takes the gradient, and its share, where saturating activations take the share that is given."""
+def _cause(view: RunView, stack: LayerStack, activations: float) -> tuple[str, float]:
+    """The code of the cause and its share, where saturating activations take the share `activations`."""
     if activations >= 0.5:
         return "saturating-activation", activations
-    around = normalised(chart, chain) or has_paths_around(chart, chain)
-    return "depth-without-path" if around else "off-critical-init", 1 - activations
+    has_path = has_normalisation(view, stack) or has_skip_connections(view, stack)
+    return "depth-without-path" if has_path else "off-critical-init", 1 - activations
 
 
-def _foretold(chart: RunView) -> str:
-    """What theory expected, as one more sentence."""
-    seen = chart.run.examination
-    told = seen.prediction if seen is not None else None
-    if told is None or told.decades is None:
+def _prediction_sentence(view: RunView) -> str:
+    """The decades that theory predicted, as one more sentence; "" where it predicted none."""
+    examination = view.run.examination
+    prediction = examination.prediction if examination is not None else None
+    if prediction is None or prediction.decades is None:
         return ""
-    return f" Theory expects {wording.decades(told.decades)} between the output and the input at this depth and initialisation."
+    decades = wording.format_decades(prediction.decades)
+    return f" Theory expects {decades} between the output and the input at this depth and initialisation."
 
 
-def _learns(chart: RunView, chain: LayerStack) -> bool:
-    """Whether the loss shows, one way or the other, that the ratio does no harm."""
-    course = chart.course(chain.objective)
-    fell = course is not None and course.fall >= HARDLY_LEARNED.value
-    skill = chart.skill(chain)
-    return fell and (skill is None or skill >= NOTHING_LEARNED.value)
+def _is_learning(view: RunView, stack: LayerStack) -> bool:
+    """Whether the loss falls, and by enough to show that the ratio does no harm."""
+    curve = view.loss_curve(stack.objective)
+    loss_fell = curve is not None and curve.fall >= HARDLY_LEARNED.value
+    explained = view.explained_loss(stack)
+    return loss_fell and (explained is None or explained >= NOTHING_LEARNED.value)
 
 
-def _relative_updates(chart: RunView, chain: LayerStack) -> float | None:
-    """The median log10 of update over weight, over the chain's weight matrices at the last samples."""
-    ratio = log_ratio(chart.late("log10_update_rms"), chart.late("log10_weight_rms"))
-    owned = [i for i in chain.layers for i in chart.site(i).parameters if len(chart.parameter(i).shape) > 1]
-    values = ratio[owned] if owned else np.array([])
+def _log10_update_ratio(view: RunView, stack: LayerStack) -> float | None:
+    """Median log10 of update over weight at the late samples, over the weight matrices of the stack's layers, whoever owns them."""
+    ratio = log10_ratio(view.late_median("log10_update_rms"), view.late_median("log10_weight_rms"))
+    weight_matrices = [i for i in stack.layers for i in view.site(i).parameters if len(view.parameter(i).shape) > 1]
+    values = ratio[weight_matrices] if weight_matrices else np.array([])
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else None
 
 
-def _starts_closed(chart: RunView, lost: float) -> bool:
-    """Whether layers get exactly nothing while the input gets its share: branches that begin at zero open with the first step."""
-    seen = chart.run.examination
-    return bool(np.isneginf(lost)) and seen is not None and seen.flow.target == "input" and seen.flow.total > VANISHED.value
+def _opens_with_first_step(view: RunView, lost: float) -> bool:
+    """Whether layers get exactly nothing while the input gets its share, as in branches that open with the first step."""
+    examination = view.run.examination
+    return (
+        bool(np.isneginf(lost))
+        and examination is not None
+        and examination.flow.target == "input"
+        and examination.flow.total > VANISHED.value
+    )
 
 
-def _severity(lost: float, *, stuck: bool) -> Severity:
+def _severity(lost: float, *, is_stuck: bool) -> Severity:
     """A loss that falls shows that a moderate ratio does no harm."""
-    if stuck:
+    if is_stuck:
         return Severity.CRITICAL
     return Severity.WARNING if lost <= (VANISHED.sure or 0.0) else Severity.INFO
 
 
-def _confidence(lost: float, *, stuck: bool) -> float:
-    return VANISHED.confidence(lost, least=0.85, most=0.97) if stuck else VANISHED.confidence(lost, least=0.7, most=0.9)
+def _confidence(lost: float, *, is_stuck: bool) -> float:
+    return VANISHED.confidence(lost, MEASURED_FAULT) if is_stuck else VANISHED.confidence(lost, NO_HARM_SEEN)
 
 
 def _advice(cause: str) -> str:
