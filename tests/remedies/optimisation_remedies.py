@@ -1,4 +1,4 @@
-"""The remedies that change the optimizer, and the optimizers on which they are tried."""
+"""The remedies that change the optimizer, and the optimizers on which tests apply them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REMEDIES: tuple[Remedy, ...] = (
     LossScaling(),
     SkipNonFinite(),
 )
-SHELF = {remedy.name: remedy for remedy in REMEDIES}
+CATALOGUE = {remedy.name: remedy for remedy in REMEDIES}
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     "sgd": lambda p: SGD(p, lr=1e-4),
     "nesterov": lambda p: SGD(p, lr=1e-4, momentum=0.5, nesterov=True, weight_decay=1e-3),

@@ -1,4 +1,4 @@
-"""The networks on which every remedy is tried, one kind of construction each. All take a batch of eight rows of `inputs(kind)`."""
+"""Networks on which tests apply every remedy, one for each style of construction. All take `example_inputs(kind)`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Nested(nn.Module):
 
 
 class Listed(nn.Module):
-    """A ModuleList of layers, and one list of activations that `forward` zips with it."""
+    """A ModuleList of layers, and a ModuleList of activations that `forward` zips with it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Listed(nn.Module):
 
 
 class SharedActivation(nn.Module):
-    """One activation module for all layers, registered after the last of them."""
+    """One activation module for all layers, registered after the last layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Tied(nn.Module):
 
 
 class Functional(nn.Module):
-    """No activation module at all."""
+    """Activations as functional calls alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,20 +167,20 @@ KINDS = {
 }
 
 
-def build(kind: str, *, seed: int = 0) -> nn.Module:
-    """The network of that kind, the same for the same seed."""
+def build_network(kind: str, *, seed: int = 0) -> nn.Module:
+    """A new network of that kind, with the same weights for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return KINDS[kind]()
 
 
-def inputs(kind: str, *, rows: int = 8) -> Tensor:
-    """A batch that the network of that kind takes."""
+def example_inputs(kind: str, *, rows: int = 8) -> Tensor:
+    """A batch for the network of that kind: (rows, 6), or (rows, 1, 6, 6) for the cnn."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn((rows, 1, 6, 6) if kind == "cnn" else (rows, 6), generator=generator)
 
 
-def step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor) -> None:
+def training_step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor) -> None:
     """One training step on a made-up loss."""
     optimizer.zero_grad()
     network(batch).square().sum().backward()

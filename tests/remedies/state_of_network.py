@@ -1,4 +1,4 @@
-"""All that an undo has to restore, as plain values that can be compared."""
+"""The state that an undo must restore, of a network and its optimizers, as values that can be compared."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-def portrait(network: nn.Module, *optimizers: Optimizer) -> dict[str, Any]:
-    """Objects by identity, tensors by their bytes, flags, optimizers."""
+def state_snapshot(network: nn.Module, *optimizers: Optimizer) -> dict[str, Any]:
+    """The state of a network and its optimizers: objects by identity, tensors by their bytes, flags."""
     named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
     return {
         "modules": [(path, id(m), m.training) for path, m in network.named_modules(remove_duplicate=False)],
-        "tensors": [(path, id(t), t.requires_grad, plain(t)) for path, t in named],
+        "tensors": [(path, id(t), t.requires_grad, comparable(t)) for path, t in named],
         "keys": list(network.state_dict()),
         "owned": [[id(p) for p in group["params"]] for o in optimizers for group in o.param_groups],
-        "optimizers": [plain(o.state_dict()) for o in optimizers],
+        "optimizers": [comparable(o.state_dict()) for o in optimizers],
     }
 
 
@@ -29,12 +29,12 @@ def random_state() -> Any:
     return torch.get_rng_state().tolist(), random.getstate(), (kind, keys.tolist(), position, *rest)
 
 
-def plain(value: Any) -> Any:
-    """A value with its tensors as type, device, shape and bytes."""
+def comparable(value: Any) -> Any:
+    """A value with each tensor replaced by dtype, device, shape and bytes."""
     if isinstance(value, Tensor):
         return value.dtype, value.device, tuple(value.shape), value.detach().contiguous().numpy().tobytes()
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: comparable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [comparable(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""relu and elu: which activations they exchange, and what they say where they cannot."""
+"""Tests of relu and elu: which activations they replace, and why they refuse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def around(activation: nn.Module) -> nn.Sequential:
 
 @pytest.mark.parametrize("kind", SATURATING)
 @pytest.mark.parametrize(("name", "expected"), [("relu", nn.ReLU), ("elu", nn.ELU)])
-def test_an_activation_that_saturates_is_exchanged(kind: type[nn.Module], name: str, expected: type[nn.Module]) -> None:
+def test_a_saturating_activation_is_replaced(kind: type[nn.Module], name: str, expected: type[nn.Module]) -> None:
     network = around(kind())
     apply(network, name)
     assert type(network[1]) is expected
@@ -31,7 +31,7 @@ def test_relu_leaves_rectifiers_alone_and_says_so(activation: nn.Module) -> None
         apply(around(activation), "relu")
 
 
-def test_elu_replaces_relu_and_leaves_its_own_kind_alone() -> None:
+def test_elu_replaces_relu_and_leaves_elu_selu_and_celu_alone() -> None:
     network = around(nn.ReLU(inplace=True))
     apply(network, "elu")
     assert isinstance(network[1], nn.ELU)
@@ -84,12 +84,12 @@ def test_a_shared_module_is_replaced_by_one_module_everywhere() -> None:
     assert network[1] is network[3]
 
 
-def test_calls_inside_forward_are_exchanged_and_named() -> None:
+def test_calls_inside_forward_are_replaced_and_listed() -> None:
     (edit,) = apply(Functional(), "relu").edits
     assert (edit.path, edit.before, edit.after) == ("", "sigmoid(x)", "relu(x)")
 
 
-def test_a_network_without_activations_is_told_so() -> None:
+def test_a_network_without_activations_is_refused() -> None:
     with pytest.raises(NotApplicable, match="has no activation to replace"):
         apply(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "relu")
 
@@ -100,7 +100,7 @@ def test_the_new_activation_follows_the_training_mode() -> None:
     assert not network[1].training
 
 
-def test_the_gate_of_a_highway_stays_and_its_signal_is_exchanged() -> None:
+def test_the_gate_of_a_highway_layer_stays_and_its_activation_is_replaced() -> None:
     class Highway(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -116,7 +116,7 @@ def test_the_gate_of_a_highway_stays_and_its_signal_is_exchanged() -> None:
     assert [edit.path for edit in apply(Highway(), "relu").edits] == ["act"]
 
 
-def test_calls_that_need_no_replacement_are_told_apart() -> None:
+def test_calls_that_need_no_replacement_are_named_in_the_refusal() -> None:
     class Called(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,10 +1,10 @@
-"""batchnorm: where it goes, what it does to names and optimizers, and where it refuses."""
+"""Tests of batchnorm: where it is inserted, state_dict keys, optimizers, and refusals."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from remedy_networks import Branching, Functional, Sequences, SharedActivation, build, inputs, mlp, step
+from remedy_networks import Branching, Functional, Sequences, SharedActivation, build_network, example_inputs, mlp, training_step
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
@@ -21,20 +21,20 @@ def test_other_keys_of_the_state_dict_keep_their_names_in_a_sequential() -> None
 
 
 def test_the_activation_sees_standardised_values() -> None:
-    network = build("cnn")
+    network = build_network("cnn")
     apply(network, "batchnorm")
-    seen: list[Tensor] = []
+    activation_inputs: list[Tensor] = []
     for path in ("1.1", "4.1", "7.1"):
-        network.get_submodule(path).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    network(inputs("cnn", rows=64))
-    assert len(seen) == 3
-    for values in seen:
+        network.get_submodule(path).register_forward_pre_hook(lambda _, args: activation_inputs.append(args[0]))
+    network(example_inputs("cnn", rows=64))
+    assert len(activation_inputs) == 3
+    for values in activation_inputs:
         axes = [axis for axis in range(values.dim()) if axis != 1]
         assert torch.allclose(values.mean(axes), torch.zeros(values.shape[1]), atol=1e-5)
         assert torch.allclose(values.var(axes, unbiased=False), torch.ones(values.shape[1]), atol=0.05)
 
 
-def test_calls_and_shared_activations_get_it_behind_the_layer() -> None:
+def test_it_is_inserted_behind_the_layer_for_calls_and_shared_activations() -> None:
     for network in (Functional(), SharedActivation()):
         apply(network, "batchnorm")
         assert isinstance(network.fc1, nn.Sequential)
@@ -55,7 +55,7 @@ def test_a_layer_whose_weight_is_read_in_forward_stays() -> None:
 
     network = Autoencoder()
     assert [edit.path for edit in apply(network, "batchnorm").edits] == ["hidden"]
-    assert network(inputs("mlp")).shape == (8, 6)
+    assert network(example_inputs("mlp")).shape == (8, 6)
 
 
 def test_new_parameters_join_the_group_of_their_neighbour() -> None:
@@ -64,7 +64,7 @@ def test_new_parameters_join_the_group_of_their_neighbour() -> None:
         [{"params": network[4].parameters()}, {"params": network[2].parameters(), "lr": 1e-4}], lr=0.1, momentum=0.9
     )
     fast = torch.optim.Adam(network[0].named_parameters())
-    step(network, slow, inputs("mlp"))
+    training_step(network, slow, example_inputs("mlp"))
     momentum = slow.state[network[2].weight]["momentum_buffer"]
     kept = momentum.clone()
     change = apply(network, "batchnorm", optimizer=[slow, fast])
@@ -74,7 +74,7 @@ def test_new_parameters_join_the_group_of_their_neighbour() -> None:
     assert fast.param_groups[0]["param_names"] == ["weight", "bias", "1.0.weight", "1.0.bias"]
     assert slow.state[network[2].weight]["momentum_buffer"] is momentum
     assert torch.equal(momentum, kept)
-    step(network, fast, inputs("mlp"))
+    training_step(network, fast, example_inputs("mlp"))
     change.undo()
     assert [len(group["params"]) for optimizer in (slow, fast) for group in optimizer.param_groups] == [2, 2, 2]
     assert fast.param_groups[0]["param_names"] == ["weight", "bias"]
@@ -91,7 +91,7 @@ def test_an_optimizer_that_cannot_take_new_parameters_is_refused() -> None:
 
 def test_a_batch_of_one_is_refused() -> None:
     with pytest.raises(NotApplicable, match="one example"):
-        apply(mlp(), "batchnorm", inputs=inputs("mlp", rows=1))
+        apply(mlp(), "batchnorm", inputs=example_inputs("mlp", rows=1))
 
 
 def test_features_on_the_last_of_three_axes_are_refused() -> None:
@@ -117,7 +117,7 @@ def test_a_network_for_sequences_is_refused_until_its_shapes_are_known() -> None
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(4), nn.LayerNorm(4), nn.GroupNorm(2, 4)])
-def test_a_place_that_is_normalised_already_is_left_alone(norm: nn.Module) -> None:
+def test_a_layer_that_is_normalised_already_is_left_alone(norm: nn.Module) -> None:
     network = nn.Sequential(nn.Linear(6, 4), norm, nn.Tanh(), nn.Linear(4, 4), nn.Dropout(), nn.Tanh(), nn.Linear(4, 1))
     assert [edit.path for edit in apply(network, "batchnorm").edits] == ["5"]
     with pytest.raises(NotApplicable, match="already there"):

@@ -1,4 +1,4 @@
-"""bounded-logits, sigmoid-output, softmax-output: logarithms that exist, gradients of p - y, and what takes the place of what."""
+"""Tests of bounded-logits, sigmoid-output and softmax-output: finite logarithms, gradients of p - y, and what is replaced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply, built_in_catalogue
-from unvanish.remedies.layers.bounded import bounded, bounded_sigmoid, bounded_softmax, largest_score
+from unvanish.remedies.layers.bounded_scores import bound_scores, bounded_sigmoid, bounded_softmax, score_limit
 
 WIDE = torch.tensor([-3e4, -40.0, -1.0, 0.0, 2.0, 40.0, 3e4])
 
@@ -59,7 +59,7 @@ def test_no_probability_is_rounded_to_0_or_1(dtype: torch.dtype) -> None:
     assert torch.isfinite(torch.log(1 - bounded_sigmoid(x))).all()
 
 
-def test_small_scores_give_what_torch_gives() -> None:
+def test_small_logits_give_the_same_as_torch() -> None:
     x = torch.randn(6, 5, dtype=torch.float64)
     assert torch.equal(bounded_sigmoid(x), torch.sigmoid(x))
     assert torch.equal(bounded_softmax(x, 1), torch.softmax(x, 1))
@@ -90,7 +90,7 @@ def test_the_gradient_of_a_likelihood_by_hand_is_p_minus_y_however_far_out() -> 
     [headed(nn.Sigmoid()), headed(nn.Softmax(dim=1)), *map(Called, ("function", "method", "sigmoid"))],
     ids=["Sigmoid", "Softmax", "function", "method", "sigmoid"],
 )
-def test_bounded_logits_leaves_the_squash_and_makes_its_logarithm_finite(network: nn.Module) -> None:
+def test_bounded_logits_keeps_the_output_activation_and_makes_its_logarithm_finite(network: nn.Module) -> None:
     network = far_out(copy.deepcopy(network))
     x = torch.randn(64, 4)
     plain = network(x)
@@ -109,7 +109,7 @@ def test_bounded_logits_leaves_the_squash_and_makes_its_logarithm_finite(network
     assert torch.equal(network(x), plain)
 
 
-def test_scores_of_which_the_program_makes_probabilities_are_held_behind_the_network() -> None:
+def test_logits_that_the_program_turns_into_probabilities_are_bounded_at_the_output() -> None:
     network, x, y = far_out(headed()), torch.randn(64, 4), torch.zeros(64, 3)
     assert not torch.isfinite(by_hand(torch.sigmoid(network(x)), y))
     apply(network, "bounded-logits")
@@ -131,7 +131,7 @@ def test_sigmoid_output_ends_the_network_in_a_sigmoid_alone(last: tuple[nn.Modul
     assert torch.equal(network(x), network[3](raw) if last else raw)
 
 
-def test_softmax_output_runs_over_the_classes_of_layers_and_of_maps() -> None:
+def test_softmax_output_is_over_the_classes_of_linear_and_convolution_outputs() -> None:
     rows, maps = torch.randn(6, 4), torch.randn(2, 3, 5)
     called = Called("relu")
     apply(called, "softmax-output")
@@ -154,7 +154,7 @@ def test_a_softmax_over_the_examples_becomes_one_over_the_classes() -> None:
         apply(right, "softmax-output")
 
 
-def test_log_softmax_output_gives_what_a_likelihood_expects() -> None:
+def test_log_softmax_output_fits_nll_loss() -> None:
     network, x = headed(nn.Softmax(dim=1)), torch.randn(6, 4)
     expected = torch.log_softmax(network[:3](x), 1)
     apply(network, "log-softmax-output")
@@ -171,22 +171,22 @@ def test_logarithms_of_probabilities_are_left_alone() -> None:
         apply(headed(nn.ReLU()), "bounded-logits")
 
 
-def test_an_output_that_is_no_tensor_is_refused_when_it_comes() -> None:
+def test_an_output_that_is_no_tensor_raises_at_the_forward_pass() -> None:
     network = nn.Sequential(nn.LSTM(3, 3))
     apply(network, "sigmoid-output")
     with pytest.raises(TypeError, match="puts out tuple"):
         network(torch.randn(2, 3))
 
 
-def test_a_score_within_bounds_is_untouched_and_a_larger_one_keeps_its_gradient() -> None:
-    largest = largest_score(torch.float32)
+def test_a_logit_within_bounds_is_unchanged_and_a_larger_one_keeps_its_gradient() -> None:
+    largest = score_limit(torch.float32)
     x = torch.tensor([-1e9, -2.0, largest * 0.99, 1e9], requires_grad=True)
-    held = bounded(x)
+    held = bound_scores(x)
     held.sum().backward()
     assert held.tolist() == pytest.approx([-largest, -2.0, largest * 0.99, largest])
     assert x.grad is not None
     assert x.grad.tolist() == [1.0] * 4
 
 
-def test_only_the_remedies_that_free_the_output_alter_what_the_loss_means() -> None:
+def test_only_logits_and_log_softmax_output_alter_the_meaning_of_the_loss() -> None:
     assert {name for name, remedy in built_in_catalogue().items() if remedy.alters_loss} == {"logits", "log-softmax-output"}

@@ -1,14 +1,14 @@
-"""The names that reports offer to apply are those of the shelf, which they cannot import."""
+"""Tests that the names of remedies in the record, which cannot import the catalogue, equal those of the catalogue."""
 
 from __future__ import annotations
 
-from unvanish.record.change import REMEDY_NAMES, known_remedies
-from unvanish.remedies import names
+from unvanish.record.network_changes import REMEDY_NAMES, known_remedies
+from unvanish.remedies import remedy_names
 
 
-def test_the_record_knows_the_names_on_the_shelf() -> None:
-    assert set(names()) == REMEDY_NAMES
+def test_the_record_has_the_names_of_the_catalogue() -> None:
+    assert set(remedy_names()) == REMEDY_NAMES
 
 
-def test_a_pair_is_on_the_shelf_only_if_both_are() -> None:
+def test_a_combination_is_known_only_if_all_its_remedies_are() -> None:
     assert known_remedies(("relu + he-init", "relu + prayer", "penance", "elu")) == ("relu + he-init", "elu")

@@ -1,24 +1,25 @@
-"""Which remedies are considered for findings, which take part in a race, and in which order. Nothing is applied."""
+"""Tests of which combinations of remedies are considered for findings, which are raced, and in which order."""
 
 from __future__ import annotations
 
-from unvanish.remedies.combinations import candidates, contenders
+from unvanish.remedies.combinations import candidate_combinations, combinations_to_race
 from unvanish.remedies.registry import built_in_catalogue
 
 
-def test_what_treats_the_finding_comes_before_what_treats_its_cause() -> None:
-    found = candidates((), ("optimizer-epsilon", "gradient-underflow"), built_in_catalogue())
-    assert found == (("epsilon",), ("loss-scaling",))
-    assert candidates((), ("gradient-underflow", "optimizer-epsilon"), built_in_catalogue()) == found[::-1]
+def test_remedies_of_an_earlier_code_come_first() -> None:
+    combinations = candidate_combinations((), ("optimizer-epsilon", "gradient-underflow"), built_in_catalogue())
+    assert combinations == (("epsilon",), ("loss-scaling",))
+    assert candidate_combinations((), ("gradient-underflow", "optimizer-epsilon"), built_in_catalogue()) == combinations[::-1]
 
 
-def test_a_remedy_with_a_partner_races_with_it_alone_and_advised_pairs_stay() -> None:
-    found = contenders(("elu", "glorot-init + batchnorm", "batchnorm", "a-stranger", "elu + he-init"), (), built_in_catalogue())
-    assert found == (("elu", "he-init"), ("glorot-init", "batchnorm"), ("batchnorm",))
+def test_a_remedy_with_a_partner_is_raced_only_with_it_and_advised_pairs_stay() -> None:
+    advised = ("elu", "glorot-init + batchnorm", "batchnorm", "a-stranger", "elu + he-init")
+    combinations = combinations_to_race(advised, (), built_in_catalogue())
+    assert combinations == (("elu", "he-init"), ("glorot-init", "batchnorm"), ("batchnorm",))
 
 
-def test_a_loss_that_takes_logarithms_by_hand_has_what_bounds_them_and_what_passes_over_the_rest() -> None:
-    assert set(contenders((), ("non-finite", "numerical-domain"), built_in_catalogue())) == {
+def test_non_finite_values_from_logarithms_get_bounded_logits_and_skipped_steps() -> None:
+    assert set(combinations_to_race((), ("non-finite", "numerical-domain"), built_in_catalogue())) == {
         ("skip-non-finite",),
         ("bounded-logits",),
     }

@@ -1,4 +1,4 @@
-"""lstm and gru in the place of hand-written cells: how these are told, what comes, and where it is refused."""
+"""lstm and gru replace hand-written cells: how cells are recognised, what replaces them, and which are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from state_of_network import portrait, random_state
+from state_of_network import random_state, state_snapshot
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable, UsageError
@@ -19,16 +19,16 @@ from unvanish.remedies.catalogue.architecture.gru import Gru
 from unvanish.remedies.catalogue.architecture.lstm import Lstm
 from unvanish.remedies.catalogue.initialisation.forget_bias import ForgetBias
 from unvanish.remedies.catalogue.initialisation.identity_rnn_init import IdentityRnnInit
-from unvanish.remedies.layers.as_called import AsCalled
+from unvanish.remedies.layers.cell_adapter import CellAdapter
 from unvanish.remedies.layers.recurrent import LSTMCellAsRNNCell
 
-SHELF = {each.name: each for each in (Lstm(), Gru(), ForgetBias(), IdentityRnnInit())}
-EXCHANGES = pytest.mark.parametrize("name", ["gru", "lstm"])
+CATALOGUE = {each.name: each for each in (Lstm(), Gru(), ForgetBias(), IdentityRnnInit())}
+both_remedies = pytest.mark.parametrize("name", ["gru", "lstm"])
 ROWS, STEPS, WIDTH, HIDDEN = 3, 7, 4, 5
 
 
 class Elman(nn.Module):
-    """The cell as most people write it."""
+    """A vanilla cell in its most common form."""
 
     def __init__(self, width: int = WIDTH, hidden: int = HIDDEN, bias: bool = True) -> None:
         super().__init__()
@@ -93,42 +93,42 @@ class Reader(nn.Module):
         self.cell = cell
         self.head = nn.Linear(hidden, 2)
 
-    def first(self, x: Tensor) -> Any:
+    def initial_state(self, x: Tensor) -> Any:
         return x.new_zeros(len(x), self.hidden)
 
-    def take(self, x: Tensor, h: Any) -> Any:
+    def advance(self, x: Tensor, h: Any) -> Any:
         return self.cell(x, h)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.first(x)
+        h = self.initial_state(x)
         for t in range(x.shape[1]):
-            h = self.take(x[:, t], h)
+            h = self.advance(x[:, t], h)
         return self.head(h)
 
 
-class Backward(Reader):
-    def take(self, x: Tensor, h: Any) -> Any:
+class StateFirstReader(Reader):
+    def advance(self, x: Tensor, h: Any) -> Any:
         return self.cell(h, x)
 
 
-class ByName(Reader):
-    def take(self, x: Tensor, h: Any) -> Any:
+class KeywordReader(Reader):
+    def advance(self, x: Tensor, h: Any) -> Any:
         return self.cell(h=h, x=x)
 
 
-class Alone(Reader):
-    def first(self, x: Tensor) -> Any:
+class WithoutInitialState(Reader):
+    def initial_state(self, x: Tensor) -> Any:
         return None
 
 
-class Learned(Reader):
-    """A beginning that is a parameter, and two sequences, one after the other."""
+class LearnedInitialState(Reader):
+    """An initial state that is a parameter, and two sequences, one after the other."""
 
     def __init__(self, cell: nn.Module) -> None:
         super().__init__(cell)
         self.start = nn.Parameter(torch.randn(HIDDEN))
 
-    def first(self, x: Tensor) -> Any:
+    def initial_state(self, x: Tensor) -> Any:
         return self.start.expand(len(x), HIDDEN)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,58 +144,58 @@ def seeded(kind: Callable[..., Any], *args: Any) -> Any:
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "two layers": lambda: Reader(Elman()),
     "no bias, rectified, state optional": lambda: Reader(Rectified()),
-    "no state at first": lambda: Alone(Rectified()),
+    "no state at first": lambda: WithoutInitialState(Rectified()),
     "one layer": lambda: Reader(Joined()),
     "raw matrices": lambda: Reader(Matrices()),
-    "state first": lambda: Backward(StateFirst()),
-    "by name": lambda: ByName(Elman()),
+    "state first": lambda: StateFirstReader(StateFirst()),
+    "by name": lambda: KeywordReader(Elman()),
     "square": lambda: Reader(Square(), WIDTH),
     "unnamed": lambda: Reader(UnnamedCell()),
-    "learned beginning": lambda: Learned(Elman()),
+    "learned beginning": lambda: LearnedInitialState(Elman()),
 }
 networks = pytest.mark.parametrize("kind", NETWORKS)
-told = pytest.mark.parametrize("told", [False, True], ids=["without inputs", "with inputs"])
+with_inputs = pytest.mark.parametrize("with_inputs", [False, True], ids=["without inputs", "with inputs"])
 
 
 def sequences(*, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(ROWS, STEPS, WIDTH, generator=torch.Generator().manual_seed(3), dtype=dtype)
 
 
-def treated(network: nn.Module, *names: str, **options: Any) -> nn.Module:
-    apply(network, *names, catalogue=SHELF, **options)
+def treat(network: nn.Module, *names: str, **options: Any) -> nn.Module:
+    apply(network, *names, catalogue=CATALOGUE, **options)
     return network
 
 
 def refusal(network: nn.Module, batch: Any = None, *, name: str = "gru") -> str:
-    """Why a network is refused, which leaves it as it was."""
-    before = portrait(network)
+    """The message with which a network is refused; the network must stay as it was."""
+    before = state_snapshot(network)
     with pytest.raises(NotApplicable, match=f"^{name}: ") as caught:
-        apply(network, name, inputs=batch, catalogue=SHELF)
-    assert portrait(network) == before
+        apply(network, name, inputs=batch, catalogue=CATALOGUE)
+    assert state_snapshot(network) == before
     return str(caught.value)
 
 
 def inner(network: Any) -> Any:
-    return network.cell.cell if isinstance(network.cell, AsCalled) else network.cell
+    return network.cell.cell if isinstance(network.cell, CellAdapter) else network.cell
 
 
-# What comes
+# The replacement
 
 
-@told
+@with_inputs
 @networks
-@EXCHANGES
-def test_the_treated_network_is_a_loop_by_hand_over_the_same_weights(name: str, kind: str, told: bool) -> None:
+@both_remedies
+def test_the_treated_network_equals_a_loop_over_a_torch_cell_with_the_same_weights(name: str, kind: str, with_inputs: bool) -> None:
     network, x = seeded(NETWORKS[kind]), sequences()
     old, before = network.cell, [p.clone() for p in network.head.parameters()]
-    options = {"inputs": x} if told else {}
-    (edit,) = apply(network, name, catalogue=SHELF, **options).edits
+    options = {"inputs": x} if with_inputs else {}
+    (edit,) = apply(network, name, catalogue=CATALOGUE, **options).edits
     new = inner(network)
     assert (edit.action, edit.path, edit.before, edit.after) == ("replace", "cell", type(old).__name__, repr(new))
     assert type(new) is {"gru": nn.GRUCell, "lstm": LSTMCellAsRNNCell}[name]
     assert (new.input_size, new.hidden_size) == (WIDTH, network.hidden)
     assert new.bias == any(p.dim() == 1 for p in old.parameters())
-    assert isinstance(network.cell, AsCalled) == (kind in ("state first", "by name"))
+    assert isinstance(network.cell, CellAdapter) == (kind in ("state first", "by name"))
     assert all(torch.equal(a, b) for a, b in zip(before, network.head.parameters(), strict=True))
     plain = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}[name](WIDTH, network.hidden, bias=new.bias)
     plain.load_state_dict(new.state_dict())
@@ -213,23 +213,23 @@ def test_the_treated_network_is_a_loop_by_hand_over_the_same_weights(name: str, 
 
 
 @networks
-def test_with_and_without_inputs_the_same_weights_come_and_a_plan_draws_nothing(kind: str) -> None:
-    network, luck = seeded(NETWORKS[kind]), random_state()
+def test_weights_are_the_same_with_and_without_inputs_and_planning_draws_no_random_numbers(kind: str) -> None:
+    network, random_before = seeded(NETWORKS[kind]), random_state()
     for batch in (None, sequences()):
-        SHELF["gru"].plan(network, Context(torch.Generator().manual_seed(0), inputs=batch))
-    assert random_state() == luck
-    one, two = treated(copy.deepcopy(network), "gru"), treated(network, "gru", inputs=sequences())
+        CATALOGUE["gru"].plan(network, Context(torch.Generator().manual_seed(0), inputs=batch))
+    assert random_state() == random_before
+    one, two = treat(copy.deepcopy(network), "gru"), treat(network, "gru", inputs=sequences())
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
-@told
-@EXCHANGES
-def test_device_type_mode_and_flags_are_kept_and_so_are_the_cells_settings(name: str, told: bool) -> None:
+@with_inputs
+@both_remedies
+def test_dtype_mode_flags_and_settings_of_the_cell_are_kept(name: str, with_inputs: bool) -> None:
     network = seeded(Reader, Elman()).double()
     network.cell.eval()
     network.cell.i2h.bias.requires_grad_(False)
     network.cell.h2h.bias.requires_grad_(False)
-    treated(network, name, **({"inputs": sequences(dtype=torch.float64)} if told else {}))
+    treat(network, name, **({"inputs": sequences(dtype=torch.float64)} if with_inputs else {}))
     assert {p.dtype for p in network.parameters()} == {torch.float64}
     assert [p.requires_grad for p in network.cell.parameters()] == [True, True, False, False]
     assert (network.cell.training, network.training) == (False, True)
@@ -237,9 +237,9 @@ def test_device_type_mode_and_flags_are_kept_and_so_are_the_cells_settings(name:
     assert network.cell(torch.zeros(2, WIDTH, dtype=torch.float64)).shape == (2, HIDDEN)
 
 
-@told
-@EXCHANGES
-def test_every_cell_is_exchanged_in_every_place_and_beside_torchs_own(name: str, told: bool) -> None:
+@with_inputs
+@both_remedies
+def test_every_cell_is_replaced_in_every_place_along_with_torchs_own(name: str, with_inputs: bool) -> None:
     class Stack(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -254,13 +254,13 @@ def test_every_cell_is_exchanged_in_every_place_and_beside_torchs_own(name: str,
             return states[-1]
 
     network = seeded(Stack)
-    edits = apply(network, name, catalogue=SHELF, **({"inputs": sequences()} if told else {})).edits
+    edits = apply(network, name, catalogue=CATALOGUE, **({"inputs": sequences()} if with_inputs else {})).edits
     assert sorted(edit.path for edit in edits) == ["cells.0", "cells.1", "cells.2"]
     assert network.top is network.cells[2]
     assert network(sequences()).shape == (ROWS, HIDDEN)
 
 
-def test_with_inputs_a_cell_may_compute_what_it_likes_and_the_innermost_counts() -> None:
+def test_with_inputs_a_cell_may_compute_anything_and_the_innermost_cell_is_replaced() -> None:
     class Odd(Elman):
         def __init__(self) -> None:
             super().__init__()
@@ -279,83 +279,83 @@ def test_with_inputs_a_cell_may_compute_what_it_likes_and_the_innermost_counts()
 
     assert "pass inputs=" in refusal(Reader(Odd()))
     network = seeded(Reader, Around())
-    (edit,) = apply(network, "gru", inputs=sequences(), catalogue=SHELF).edits
+    (edit,) = apply(network, "gru", inputs=sequences(), catalogue=CATALOGUE).edits
     assert (edit.path, edit.before) == ("cell.inner", "Odd")
     assert type(network.cell) is Around
 
 
-@told
-def test_forget_bias_finds_the_lstm_and_without_it_asks_for_it(told: bool) -> None:
-    options = {"inputs": sequences()} if told else {}
+@with_inputs
+def test_forget_bias_finds_the_new_lstm_and_asks_for_lstm_where_there_is_none(with_inputs: bool) -> None:
+    options = {"inputs": sequences()} if with_inputs else {}
     assert "no gates ('cell': StateFirst); apply lstm first" in refusal(
-        Backward(StateFirst()), name="forget-bias", batch=options.get("inputs")
+        StateFirstReader(StateFirst()), name="forget-bias", batch=options.get("inputs")
     )
-    edits = apply(Backward(StateFirst()), "lstm", "forget-bias", catalogue=SHELF, **options).edits
+    edits = apply(StateFirstReader(StateFirst()), "lstm", "forget-bias", catalogue=CATALOGUE, **options).edits
     assert edits[-1].path == "cell.cell"
-    assert edits[-1].after.startswith(f"chrono for {STEPS} steps" if told else "forget bias from 1 to 6")
+    assert edits[-1].after.startswith(f"chrono for {STEPS} steps" if with_inputs else "forget bias from 1 to 6")
 
 
-# What survives
+# Undo, training, copies and optimizers
 
 
 @networks
-@EXCHANGES
+@both_remedies
 @pytest.mark.parametrize("owner", [torch.optim.Adam, torch.optim.SGD])
 def test_undo_after_training_is_the_identity(name: str, kind: str, owner: Any) -> None:
     network, x = seeded(NETWORKS[kind]), sequences()
     optimizer = owner(network.named_parameters(), lr=0.01)
-    _trained(network, optimizer)
-    before, luck, expected = portrait(network, optimizer), random_state(), network(x).clone()
-    change = apply(network, name, optimizer=optimizer, inputs=x, catalogue=SHELF)
-    assert random_state() == luck
+    _train(network, optimizer)
+    before, random_before, expected = state_snapshot(network, optimizer), random_state(), network(x).clone()
+    change = apply(network, name, optimizer=optimizer, inputs=x, catalogue=CATALOGUE)
+    assert random_state() == random_before
     (group,) = optimizer.param_groups
     assert {*group["params"]} == {*network.parameters()}
     assert len(group["params"]) == len(group["param_names"]) == len([*network.parameters()])
     moved = [p.clone() for p in network.cell.parameters()]
-    _trained(network, optimizer)
+    _train(network, optimizer)
     assert not any(torch.equal(a, b) for a, b in zip(moved, network.cell.parameters(), strict=True))
     change.undo()
-    assert portrait(network, optimizer) == before
+    assert state_snapshot(network, optimizer) == before
     assert torch.equal(network(x), expected)
-    _trained(network, optimizer)
+    _train(network, optimizer)
 
 
 @networks
-@EXCHANGES
+@both_remedies
 def test_a_treated_network_trains_copies_pickles_and_loads(name: str, kind: str) -> None:
-    network, x = treated(seeded(NETWORKS[kind]), name), sequences()
-    _trained(network, torch.optim.Adam(network.parameters()))
+    network, x = treat(seeded(NETWORKS[kind]), name), sequences()
+    _train(network, torch.optim.Adam(network.parameters()))
     stream = io.BytesIO()
     torch.save(network.cell, stream)
     stream.seek(0)
     loaded = copy.deepcopy(network)
     loaded.cell = torch.load(stream, weights_only=False)
-    twin = treated(seeded(NETWORKS[kind]), name, seed=9)
-    twin.load_state_dict(network.state_dict())
-    for other in (loaded, copy.deepcopy(network), twin):
+    other_network = treat(seeded(NETWORKS[kind]), name, seed=9)
+    other_network.load_state_dict(network.state_dict())
+    for other in (loaded, copy.deepcopy(network), other_network):
         assert torch.equal(other(x), network(x))
 
 
 @pytest.fixture(scope="module")
 def compiler() -> None:
-    """Torch's compiler, which wraps nn.Module.__init__ for good when it first compiles: before anything is watched."""
+    """Runs torch's compiler once, since it wraps nn.Module.__init__ for good when it first compiles."""
     torch.compile(nn.Linear(1, 1), backend="eager")(torch.zeros(1, 1))
 
 
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler asks at a graph break
-@EXCHANGES
+@both_remedies
 @pytest.mark.parametrize("kind", ["two layers", "state first", "by name"])
 def test_a_treated_network_compiles(name: str, kind: str) -> None:
     network, x = seeded(NETWORKS[kind]), sequences()
     compiled = torch.compile(network, backend="eager")
     stale = compiled(x)
-    apply(compiled, name, catalogue=SHELF)
+    apply(compiled, name, catalogue=CATALOGUE)
     assert torch.allclose(compiled(x), network(x))
     assert not torch.equal(stale, compiled(x))
 
 
-def test_biases_join_the_group_of_biases_and_matrices_that_of_the_first_matrix() -> None:
+def test_new_biases_join_the_group_of_old_biases_and_matrices_that_of_the_first_matrix() -> None:
     network = seeded(Reader, Elman())
     cell = network.cell
     slow = torch.optim.SGD([cell.h2h.weight], lr=0.001)
@@ -365,22 +365,22 @@ def test_biases_join_the_group_of_biases_and_matrices_that_of_the_first_matrix()
             {"params": [cell.i2h.bias, cell.h2h.bias], "weight_decay": 0.0},
         ]
     )
-    change = apply(network, "gru", optimizer=[slow, quick], catalogue=SHELF)
+    change = apply(network, "gru", optimizer=[slow, quick], catalogue=CATALOGUE)
     decayed, free = (group["params"] for group in quick.param_groups)
     assert {*decayed} == {network.head.weight, network.head.bias, network.cell.weight_ih, network.cell.weight_hh}
     assert {*free} == {network.cell.bias_ih, network.cell.bias_hh}
     assert slow.param_groups[0]["params"] == [cell.h2h.weight]  # torch refuses an optimizer without any
     change.undo()
     with pytest.raises(NotApplicable, match="LBFGS"):
-        apply(network, "gru", optimizer=torch.optim.LBFGS(network.parameters()), catalogue=SHELF)
+        apply(network, "gru", optimizer=torch.optim.LBFGS(network.parameters()), catalogue=CATALOGUE)
     assert network.cell is cell
 
 
-def test_an_adapter_takes_its_arguments_as_the_old_cell_did() -> None:
+def test_an_adapter_accepts_its_arguments_as_the_old_cell_did() -> None:
     cell = nn.GRUCell(WIDTH, HIDDEN)
-    adapter, x, h = AsCalled(cell, ("h", "x"), state=0), torch.randn(2, WIDTH), torch.randn(2, HIDDEN)
-    for found in (adapter(h, x), adapter(h, x=x), adapter(x=x, h=h)):
-        assert torch.equal(found, cell(x, h))
+    adapter, x, h = CellAdapter(cell, ("h", "x"), state=0), torch.randn(2, WIDTH), torch.randn(2, HIDDEN)
+    for states in (adapter(h, x), adapter(h, x=x), adapter(x=x, h=h)):
+        assert torch.equal(states, cell(x, h))
     assert torch.equal(adapter(x=x), cell(x))
     for args, names in (((h,), {}), ((h, x, x), {}), ((h, x), {"x": x}), ((), {"x": x, "state": h})):
         with pytest.raises(TypeError, match="forward"):
@@ -397,7 +397,7 @@ def test_a_cell_that_is_more_than_a_step_is_refused_with_the_reason() -> None:
             return h, h
 
     class Unpacking(Reader):
-        def take(self, x: Tensor, h: Any) -> Any:
+        def advance(self, x: Tensor, h: Any) -> Any:
             return self.cell(x, h)[1]
 
     class Dropping(Elman):
@@ -427,33 +427,33 @@ def test_a_cell_that_is_more_than_a_step_is_refused_with_the_reason() -> None:
             return forget * h + write * torch.tanh(self.both(torch.cat([x, h], 1)))
 
     several = "returns several values"
-    for network, without, told in (
+    for network, without_inputs_reason, with_inputs_reason in (
         (Unpacking(Pairs()), several, several),
         (Reader(Dropping()), "something else than an activation", "depends on more than its input and its state"),
         (Reader(Counting()), "something else than an activation", "depends on more than its input and its state"),
-        (Alone(Starting()), "something else than an activation", "depends on more than its input and its state"),
+        (WithoutInitialState(Starting()), "something else than an activation", "depends on more than its input and its state"),
         (Reader(MinimalGated()), "pass inputs=", "'cell' (MinimalGated) has gates already"),
     ):
         for name in ("gru", "lstm"):
-            assert without in refusal(network, name=name)
-            assert told in refusal(network, sequences(), name=name)
+            assert without_inputs_reason in refusal(network, name=name)
+            assert with_inputs_reason in refusal(network, sequences(), name=name)
 
 
-@EXCHANGES
-def test_a_state_that_is_altered_on_the_way_is_refused(name: str) -> None:
+@both_remedies
+def test_a_cell_whose_state_is_altered_between_steps_is_refused(name: str) -> None:
     class Altering(Reader):
-        def take(self, x: Tensor, h: Any) -> Any:
+        def advance(self, x: Tensor, h: Any) -> Any:
             return self.cell(x, F.dropout(h, 0.5, self.training)) if h.any() else self.cell(x, h)
 
     class Resetting(Reader):
-        def take(self, x: Tensor, h: Any) -> Any:
+        def advance(self, x: Tensor, h: Any) -> Any:
             return self.cell(x, h * 0.5 if x[0, 0] > 0 else h)
 
     assert "'cell.h2h' runs 7 times" in refusal(Altering(Elman()), sequences(), name=name)
     assert "'cell' (Elman) is given a state that was altered" in refusal(Resetting(Elman()), sequences(), name=name)
 
 
-def test_a_state_that_comes_back_as_a_copy_is_for_gru() -> None:
+def test_a_cell_whose_state_comes_back_as_a_copy_is_replaced_by_gru_but_not_by_lstm() -> None:
     class Storing(Reader):
         def forward(self, x: Tensor) -> Tensor:
             states = x.new_zeros(x.shape[1] + 1, len(x), HIDDEN)
@@ -462,20 +462,20 @@ def test_a_state_that_comes_back_as_a_copy_is_for_gru() -> None:
             return self.head(states[-1])
 
     assert "'cell' is given a state that was altered since it came out" in refusal(Storing(Elman()), sequences(), name="lstm")
-    assert len(apply(Storing(Elman()), "gru", inputs=sequences(), catalogue=SHELF).edits) == 1
+    assert len(apply(Storing(Elman()), "gru", inputs=sequences(), catalogue=CATALOGUE).edits) == 1
 
 
 def test_a_detached_state_is_the_same_state() -> None:
     class Truncated(Reader):
-        def take(self, x: Tensor, h: Any) -> Any:
+        def advance(self, x: Tensor, h: Any) -> Any:
             return self.cell(x, h.detach() if x[0, 0] > 0 else h)
 
-    assert len(apply(Truncated(Elman()), "lstm", inputs=sequences(), catalogue=SHELF).edits) == 1
+    assert len(apply(Truncated(Elman()), "lstm", inputs=sequences(), catalogue=CATALOGUE).edits) == 1
 
 
-@told
-def test_a_cell_whose_parts_are_not_its_own_or_do_not_train_stays(told: bool) -> None:
-    batch = sequences() if told else None
+@with_inputs
+def test_a_cell_that_shares_weights_is_frozen_or_keeps_tensors_is_refused(with_inputs: bool) -> None:
+    batch = sequences() if with_inputs else None
     shared = Reader(Elman(), HIDDEN)
     shared.again = shared.cell.h2h
     frozen = Reader(Elman())
@@ -485,24 +485,26 @@ def test_a_cell_whose_parts_are_not_its_own_or_do_not_train_stays(told: bool) ->
     for network, why in ((shared, "shares a weight"), (frozen, "is frozen"), (holding, "keeps a tensor")):
         assert why in refusal(network, batch)
     itself = Elman()
-    assert "Elman is itself the recurrence" in refusal(itself, (torch.zeros(1, WIDTH), torch.zeros(1, HIDDEN)) if told else None)
+    assert "Elman is itself the recurrence" in refusal(
+        itself, (torch.zeros(1, WIDTH), torch.zeros(1, HIDDEN)) if with_inputs else None
+    )
 
 
-@told
-def test_a_network_that_asks_more_of_its_cell_is_refused(told: bool) -> None:
+@with_inputs
+def test_a_network_that_uses_more_of_its_cell_than_a_step_is_refused(with_inputs: bool) -> None:
     class Offering(Elman):
         def beginning(self, x: Tensor) -> Tensor:
             return x.new_zeros(len(x), self.n_hidden)
 
     class Asking(Reader):
-        def first(self, x: Tensor) -> Any:
+        def initial_state(self, x: Tensor) -> Any:
             return self.cell.beginning(x)
 
-    message = refusal(Asking(Offering()), sequences() if told else None)
-    assert ("asks more of 'cell' than a step" if told else "more than a forward (beginning)") in message
+    message = refusal(Asking(Offering()), sequences() if with_inputs else None)
+    assert ("asks more of 'cell' than a step" if with_inputs else "more than a forward (beginning)") in message
 
 
-def test_what_only_looks_like_a_cell_is_none() -> None:
+def test_modules_that_only_look_like_cells_are_not_recognised() -> None:
     class Fusion(nn.Module):
         """Two modalities of which neither is a state."""
 
@@ -524,7 +526,7 @@ def test_what_only_looks_like_a_cell_is_none() -> None:
             return self.cell(x[:, 0], self.text(x[:, 1]))
 
     class Merging(Reader):
-        def take(self, x: Tensor, h: Any) -> Any:
+        def advance(self, x: Tensor, h: Any) -> Any:
             return self.cell(x, x.new_ones(len(x), HIDDEN))
 
     assert "has no recurrence" in refusal(Reader(Fusion()))
@@ -533,7 +535,7 @@ def test_what_only_looks_like_a_cell_is_none() -> None:
     assert "has no recurrence" in refusal(Merging(Elman()), sequences())
 
 
-def test_a_traceable_loop_is_seen_to_recur() -> None:
+def test_a_cell_in_a_traceable_loop_is_recognised_as_recurrent() -> None:
     class Fixed(Reader):
         def forward(self, x: Tensor) -> Tensor:
             h = x.new_zeros(x.shape[0], self.hidden)
@@ -541,10 +543,10 @@ def test_a_traceable_loop_is_seen_to_recur() -> None:
                 h = self.cell(x[:, t], h)
             return self.head(h)
 
-    assert [edit.path for edit in apply(Fixed(Elman()), "gru", catalogue=SHELF).edits] == ["cell"]
+    assert [edit.path for edit in apply(Fixed(Elman()), "gru", catalogue=CATALOGUE).edits] == ["cell"]
 
 
-def test_arguments_that_do_not_tell_the_state_ask_for_inputs() -> None:
+def test_a_cell_whose_argument_names_do_not_tell_the_state_needs_inputs() -> None:
     class Level(UnnamedCell):
         def __init__(self) -> None:
             nn.Module.__init__(self)
@@ -557,12 +559,12 @@ def test_arguments_that_do_not_tell_the_state_ask_for_inputs() -> None:
     for cell, hidden in ((Level(), WIDTH), (RecurrentMerge(), HIDDEN)):
         network = Reader(cell, hidden)
         assert "pass inputs=" in refusal(network)
-        assert len(apply(network, "gru", inputs=sequences(), catalogue=SHELF).edits) == 1
+        assert len(apply(network, "gru", inputs=sequences(), catalogue=CATALOGUE).edits) == 1
     with pytest.raises(UsageError, match="inputs= cannot be run"):
-        apply(Reader(Elman()), "gru", inputs=torch.zeros(1), catalogue=SHELF)
+        apply(Reader(Elman()), "gru", inputs=torch.zeros(1), catalogue=CATALOGUE)
 
 
-def _trained(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _train(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Two training steps on a made-up loss."""
     for _ in range(2):
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""DynamicTanh: its formula at every axis, and that it is an ordinary module."""
+"""DynamicTanh follows its formula for every axis, and copies, pickles and compiles like any module."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from unvanish.errors import UsageError
 from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
 
 
-def learned(features: int, axis: int) -> DynamicTanh:
-    """A module as it may be after some training."""
+def trained_layer(features: int, axis: int) -> DynamicTanh:
+    """A layer with parameters other than at the start."""
     layer = DynamicTanh(features, axis=axis)
     with torch.no_grad():
         layer.alpha.fill_(0.7)
@@ -27,9 +27,9 @@ def learned(features: int, axis: int) -> DynamicTanh:
 @pytest.mark.parametrize(
     ("shape", "axis"), [((2, 3), -1), ((2, 3), 1), ((2, 5, 3), -1), ((2, 3, 5), 1), ((2, 3, 2, 2), 1), ((2, 3, 1, 2, 2), 1)]
 )
-def test_each_number_is_what_the_formula_says(shape: tuple[int, ...], axis: int) -> None:
+def test_each_output_follows_the_formula(shape: tuple[int, ...], axis: int) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    y = learned(3, axis)(x)
+    y = trained_layer(3, axis)(x)
     for index in torch.cartesian_prod(*(torch.arange(n) for n in shape)).tolist():
         feature = index[axis]
         expected = (1.0 + feature) * math.tanh(0.7 * x[tuple(index)].item()) - feature / 2.0
@@ -43,18 +43,21 @@ def test_it_starts_as_tanh_of_half_its_input() -> None:
 
 
 def test_its_gradient_is_right() -> None:
-    layer = learned(3, 1).double()
+    layer = trained_layer(3, 1).double()
     x = torch.randn(2, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     names = dict(layer.named_parameters())
     values = tuple(p.detach().requires_grad_() for p in names.values())
     assert sorted(names) == ["alpha", "bias", "weight"]
     assert torch.autograd.gradcheck(
-        lambda x, *given: torch.func.functional_call(layer, dict(zip(names, given, strict=True)), (x,)), (x, *values)
+        lambda x, *values_of_parameters: torch.func.functional_call(
+            layer, dict(zip(names, values_of_parameters, strict=True)), (x,)
+        ),
+        (x, *values),
     )
 
 
 def test_copies_pickles_and_half_precision_work() -> None:
-    layer = learned(3, -1)
+    layer = trained_layer(3, -1)
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert torch.equal(other(x), layer(x))
@@ -65,13 +68,13 @@ def test_copies_pickles_and_half_precision_work() -> None:
 
 @pytest.fixture(scope="module")
 def dynamo() -> None:
-    """Torch's compiler, which patches torch when it first runs: that is not ours to undo."""
+    """Runs torch's compiler once, since it patches torch for good when it first runs."""
     torch.compile(nn.Linear(1, 1), backend="eager")(torch.zeros(1, 1))
 
 
 @pytest.mark.usefixtures("dynamo")
-def test_a_compiled_one_does_the_same() -> None:
-    network = nn.Sequential(nn.Linear(3, 3), learned(3, -1))
+def test_a_compiled_layer_computes_the_same() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), trained_layer(3, -1))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.compile(network, backend="aot_eager")(x), network(x))
 

@@ -1,4 +1,4 @@
-"""he-init and glorot-init: the scale of what they draw, and which weights they leave alone."""
+"""Tests of he-init and glorot-init: the scale of the weights, and which weights stay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from remedy_networks import Branching, Tied, inputs, mlp, step
+from remedy_networks import Branching, Tied, example_inputs, mlp, training_step
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -36,7 +36,7 @@ def chain(*activations: nn.Module) -> nn.Sequential:
         (nn.Identity(), 1.0),
     ],
 )
-def test_he_takes_the_gain_of_the_activation_behind(activation: nn.Module, gain: float) -> None:
+def test_he_uses_the_gain_of_the_next_activation(activation: nn.Module, gain: float) -> None:
     network = chain(activation)
     apply(network, "he-init")
     first, last = network[0], network[2]
@@ -55,7 +55,7 @@ def test_he_keeps_the_signal_of_a_deep_rectifier_network() -> None:
     assert 0.3 < network(x).std() < 3.0
 
 
-def test_he_takes_the_networks_own_activation_where_the_order_is_unknown() -> None:
+def test_he_uses_the_networks_own_activation_where_the_order_is_unknown() -> None:
     network = Branching()
     change = apply(network, "he-init")
     assert change.edits[0].after == f"He normal, std {1 / math.sqrt(6):.3g}; bias 0"
@@ -156,17 +156,17 @@ def test_state_of_redrawn_parameters_starts_afresh_and_that_of_others_stays() ->
     network = mlp()
     network[0].requires_grad_(True)
     optimizer = torch.optim.Adam(network.parameters())
-    step(network, optimizer, inputs("mlp"))
+    training_step(network, optimizer, example_inputs("mlp"))
     network[0].weight.requires_grad_(False)
     kept = optimizer.state[network[0].weight]["exp_avg"].clone()
     apply(network, "he-init", optimizer=optimizer)
     assert network[2].weight not in optimizer.state
     assert torch.equal(optimizer.state[network[0].weight]["exp_avg"], kept)
-    step(network, optimizer, inputs("mlp"))
+    training_step(network, optimizer, example_inputs("mlp"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_type_is_kept(dtype: torch.dtype) -> None:
+def test_dtype_is_kept(dtype: torch.dtype) -> None:
     network = mlp().to(dtype)
     apply(network, "relu", "he-init", "batchnorm")
     assert {p.dtype for p in network.parameters()} == {dtype}

@@ -1,4 +1,4 @@
-"""learning-rate: the choice against curves whose answer is known, and the test run on networks that show what it is worth."""
+"""Tests of the learning-rate search: on curves whose answer is known, and on networks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from digits import chain, digits, trained_loss
+from digits import deep_network, digits, loss_after_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_state import whole
+from optimizer_state import state_with_hooks
 from remedy_networks import mlp
 from state_of_network import random_state
 from torch import Tensor, nn
@@ -22,9 +22,9 @@ from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies import apply
 from unvanish.remedies.catalogue.optimisation.clip_norm import ClipNorm
 from unvanish.remedies.catalogue.optimisation.learning_rate import LearningRate
-from unvanish.remedies.optimizers.learning_rate_search import losses_at, settled, steepest_stable, suitable_rate
+from unvanish.remedies.optimizers.learning_rate_search import find_learning_rate, losses_on_schedule, refine_rate, steepest_stable
 
-SHELF = {"learning-rate": LearningRate(), "clip-norm": ClipNorm()}
+CATALOGUE = {"learning-rate": LearningRate(), "clip-norm": ClipNorm()}
 RATES = np.geomspace(1e-7, 10.0, 100)
 
 
@@ -36,21 +36,21 @@ def batch(rows: int = 256) -> dict[str, Any]:
 
 @settings(max_examples=40, deadline=None)
 @given(middle=st.floats(-4.0, -1.0), depth=st.floats(0.5, 2.0), noise=st.floats(0.0, 0.02), seed=st.integers(0, 99))
-def test_the_steepest_place_of_a_sigmoid_is_its_middle(middle: float, depth: float, noise: float, seed: int) -> None:
+def test_the_steepest_rate_of_a_sigmoid_curve_is_its_middle(middle: float, depth: float, noise: float, seed: int) -> None:
     losses = 2.3 - depth / (1 + np.exp(-(np.log10(RATES) - middle) * 8))
     losses[10 ** (middle + 1) < RATES] = 50.0
     losses += noise * np.random.default_rng(seed).normal(size=100)
-    found = steepest_stable(RATES[:95], losses[:95])
-    assert found is not None
-    assert abs(math.log10(found) - middle) < 0.3
+    rate = steepest_stable(RATES[:95], losses[:95])
+    assert rate is not None
+    assert abs(math.log10(rate) - middle) < 0.3
 
 
-def test_what_comes_after_an_explosion_does_not_count() -> None:
+def test_losses_after_divergence_do_not_count() -> None:
     losses = 2.0 - 1.0 / (1 + np.exp(-(np.log10(RATES) + 3) * 6))
     losses[80:85], losses[85:] = 40.0, 0.01
-    found = steepest_stable(RATES, losses)
+    rate = steepest_stable(RATES, losses)
     losses[80:] = np.nan
-    assert found == steepest_stable(RATES, losses) == pytest.approx(1e-3, rel=0.5)
+    assert rate == steepest_stable(RATES, losses) == pytest.approx(1e-3, rel=0.5)
 
 
 @pytest.mark.parametrize(
@@ -75,125 +75,132 @@ def quadratic(rate: float) -> float:
 
 @pytest.mark.parametrize(("steepest", "expected"), [(0.9, 0.9), (9.0, 1.0), (1.2, 0.6), (3.9, 0.65), (1e-3, 1e-3), (1e6, None)])
 def test_the_rate_is_lowered_until_it_lasts(steepest: float, expected: float | None) -> None:
-    found = settled(steepest, quadratic, start=0.5)
-    assert found == (None if expected is None else pytest.approx(expected, rel=0.55))
-    if found is not None:
-        assert quadratic(2 * found) < 0.5
+    rate = refine_rate(steepest, quadratic, start_loss=0.5)
+    assert rate == (None if expected is None else pytest.approx(expected, rel=0.55))
+    if rate is not None:
+        assert quadratic(2 * rate) < 0.5
 
 
-def test_the_runner_trains_as_a_loop_would() -> None:
-    given = batch(64)
-    network = chain(2, nn.Tanh)
+def test_losses_on_a_schedule_are_those_of_a_training_loop() -> None:
+    arguments = batch(64)
+    network = deep_network(2, nn.Tanh)
     optimizer = Adam(network.parameters(), lr=0.1)
-    paces = [(rate,) for rate in (1e-4, 1e-3, 1e-2, 1e-3)]
-    losses = losses_at(network, optimizer, given["inputs"], given["loss"], paces, 0)
+    schedule = [(rate,) for rate in (1e-4, 1e-3, 1e-2, 1e-3)]
+    losses = losses_on_schedule(network, optimizer, arguments["inputs"], arguments["loss"], schedule, 0)
     expected = []
-    for (rate,) in paces:
+    for (rate,) in schedule:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        loss = given["loss"](network(given["inputs"]))
+        loss = arguments["loss"](network(arguments["inputs"]))
         expected.append(loss.item())
         loss.backward()
         optimizer.step()
     assert losses.tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_nothing_of_the_users_is_touched() -> None:
+def test_network_optimizer_and_random_state_stay_as_they_were() -> None:
     network = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10)).eval()
-    seen: list[str] = []
-    network.register_forward_hook(lambda *_: seen.append("hook"))
+    hook_calls: list[str] = []
+    network.register_forward_hook(lambda *_: hook_calls.append("hook"))
     optimizer = SGD(network.parameters(), lr=0.01, momentum=0.9)
-    given = batch()
+    arguments = batch()
     penalty = nn.Parameter(torch.ones(1))
-    own = given["loss"]
+    cross_entropy = arguments["loss"]
 
     def loss(out: Tensor) -> Tensor:
-        return own(out) + 1e-3 * network[0].weight.square().sum() + 0 * penalty.sum()
+        return cross_entropy(out) + 1e-3 * network[0].weight.square().sum() + 0 * penalty.sum()
 
-    before, luck = whole(network, optimizer), random_state()
-    first = suitable_rate(network, optimizer, given["inputs"], loss, seed=0)
+    before, random_before = state_with_hooks(network, optimizer), random_state()
+    first = find_learning_rate(network, optimizer, arguments["inputs"], loss, seed=0)
     assert first is not None
-    assert whole(network, optimizer) == before
-    assert random_state() == luck
-    assert seen == []
+    assert state_with_hooks(network, optimizer) == before
+    assert random_state() == random_before
+    assert hook_calls == []
     assert all(p.grad is None for p in (*network.parameters(), penalty))
     torch.manual_seed(17)
-    assert suitable_rate(network, optimizer, given["inputs"], loss, seed=0) == first
+    assert find_learning_rate(network, optimizer, arguments["inputs"], loss, seed=0) == first
 
 
 @pytest.mark.parametrize("wrong", [1e-6, 30.0])
 @pytest.mark.parametrize("kind", [SGD, Adam])
-def test_it_teaches_where_the_rate_was_off_by_decades(kind: type[Optimizer], wrong: float) -> None:
+def test_training_succeeds_where_the_rate_was_wrong_by_decades(kind: type[Optimizer], wrong: float) -> None:
     losses = []
     for treated in (False, True):
-        network = chain(3, nn.ReLU)
+        network = deep_network(3, nn.ReLU)
         optimizer = kind(network.parameters(), lr=wrong)
         if treated:
-            apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
-        losses.append(trained_loss(network, optimizer, steps=300))
+            apply(network, "learning-rate", optimizer=optimizer, catalogue=CATALOGUE, **batch())
+        losses.append(loss_after_training(network, optimizer, steps=300))
     assert not losses[0] < 2.2
     assert losses[1] < 0.3
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("depth", [1, 4])
-def test_what_it_finds_is_within_ten_times_of_the_best_of_a_grid(depth: int, momentum: float) -> None:
-    def end(rate: float) -> float:
-        network = chain(depth, nn.Tanh)
-        return trained_loss(network, SGD(network.parameters(), lr=rate, momentum=momentum), steps=150)
+def test_the_rate_is_about_as_good_as_the_best_of_a_grid(depth: int, momentum: float) -> None:
+    def final_loss(rate: float) -> float:
+        network = deep_network(depth, nn.Tanh)
+        return loss_after_training(network, SGD(network.parameters(), lr=rate, momentum=momentum), steps=150)
 
-    network = chain(depth, nn.Tanh)
-    given = batch()
-    found = suitable_rate(network, SGD(network.parameters(), lr=1.0, momentum=momentum), given["inputs"], given["loss"], seed=0)
-    assert found is not None
+    network = deep_network(depth, nn.Tanh)
+    arguments = batch()
+    rate_found = find_learning_rate(
+        network, SGD(network.parameters(), lr=1.0, momentum=momentum), arguments["inputs"], arguments["loss"], seed=0
+    )
+    assert rate_found is not None
     grid = [10**exponent for exponent in np.arange(-3, 1.1, 0.5)]
-    best = min(end(rate) for rate in grid)
-    assert end(found) < best + 0.3 * (2.3 - best)
+    best = min(final_loss(rate) for rate in grid)
+    assert final_loss(rate_found) < best + 0.3 * (2.3 - best)
 
 
-def test_proportions_of_the_groups_stay_and_a_scheduler_too() -> None:
-    network = chain(2, nn.Tanh)
+def test_proportions_of_the_groups_and_the_scheduler_stay() -> None:
+    network = deep_network(2, nn.Tanh)
     optimizer = SGD([{"params": network[0].parameters(), "lr": 1e-5}, {"params": network[2:].parameters()}], lr=1e-4)
-    change = apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
+    change = apply(network, "learning-rate", optimizer=optimizer, catalogue=CATALOGUE, **batch())
     first, second = (group["lr"] for group in optimizer.param_groups)
     assert second > 1e-2
     assert second / first == pytest.approx(10)
     assert change.edits[0].after == f"SGD(lr={first!r} | {second!r})"
     change.undo()
     LambdaLR(optimizer, lambda t: 0.5)
-    change = apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
+    change = apply(network, "learning-rate", optimizer=optimizer, catalogue=CATALOGUE, **batch())
     assert [group["lr"] for group in optimizer.param_groups] == [5e-6, 5e-5]
     assert f"{second / 1e-4:.3g} times the scheduler's rate" in change.edits[0].after
     with pytest.raises(NotApplicable, match="is right already"):
-        apply(network, "learning-rate", optimizer=optimizer, catalogue=SHELF, **batch())
+        apply(network, "learning-rate", optimizer=optimizer, catalogue=CATALOGUE, **batch())
 
 
-def test_clipping_that_was_applied_before_is_part_of_what_is_tried() -> None:
-    network = chain(3, nn.ReLU)
+def test_the_search_clips_gradients_where_the_optimizer_does() -> None:
+    network = deep_network(3, nn.ReLU)
     optimizer = SGD(network.parameters(), lr=1e-4)
-    given = batch() | {"loss": lambda out: 1e6 * batch()["loss"](out)}
-    plain = suitable_rate(network, optimizer, given["inputs"], given["loss"], seed=0)
-    apply(network, "clip-norm", optimizer=optimizer, catalogue=SHELF)
-    clipped = suitable_rate(network, optimizer, given["inputs"], given["loss"], seed=0)
-    assert plain is not None
+    arguments = batch() | {"loss": lambda out: 1e6 * batch()["loss"](out)}
+    unclipped = find_learning_rate(network, optimizer, arguments["inputs"], arguments["loss"], seed=0)
+    apply(network, "clip-norm", optimizer=optimizer, catalogue=CATALOGUE)
+    clipped = find_learning_rate(network, optimizer, arguments["inputs"], arguments["loss"], seed=0)
+    assert unclipped is not None
     assert clipped is not None
-    assert clipped > 1e3 * plain
+    assert clipped > 1e3 * unclipped
 
 
-def test_what_is_missing_or_wrong_is_said() -> None:
+def test_missing_or_wrong_arguments_are_named() -> None:
     network = mlp()
     optimizer = SGD(network.parameters(), lr=0.1)
     rows = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
 
-    def refused(kind: type[Exception], match: str, **given: Any) -> None:
-        with pytest.raises(kind, match=match):
-            apply(network, "learning-rate", catalogue=SHELF, **{"optimizer": optimizer, "inputs": rows, "loss": Tensor.sum} | given)
+    def expect_error(error: type[Exception], match: str, **arguments: Any) -> None:
+        with pytest.raises(error, match=match):
+            apply(
+                network,
+                "learning-rate",
+                catalogue=CATALOGUE,
+                **{"optimizer": optimizer, "inputs": rows, "loss": Tensor.sum} | arguments,
+            )
 
-    refused(NotApplicable, "pass inputs= and loss=", loss=None)
-    refused(NotApplicable, "pass inputs= and loss=", inputs=None)
-    refused(NotApplicable, "LBFGS chooses its own", optimizer=LBFGS(network.parameters()))
-    refused(NotApplicable, "give one at a time", optimizer=[optimizer, Adam(network.parameters())])
-    refused(NotApplicable, "falls at no rate", loss=lambda out: 0 * out.sum() + 2.3)
-    refused(UsageError, "must make one number", loss=lambda out: out)
-    refused(UsageError, r"KeyError: 'labels'", loss=lambda out: {}["labels"])
-    refused(UsageError, "cannot be trained on inputs=", inputs=torch.zeros(8, 7))
+    expect_error(NotApplicable, "pass inputs= and loss=", loss=None)
+    expect_error(NotApplicable, "pass inputs= and loss=", inputs=None)
+    expect_error(NotApplicable, "LBFGS chooses its own", optimizer=LBFGS(network.parameters()))
+    expect_error(NotApplicable, "give one at a time", optimizer=[optimizer, Adam(network.parameters())])
+    expect_error(NotApplicable, "falls at no rate", loss=lambda out: 0 * out.sum() + 2.3)
+    expect_error(UsageError, "must make one number", loss=lambda out: out)
+    expect_error(UsageError, r"KeyError: 'labels'", loss=lambda out: {}["labels"])
+    expect_error(UsageError, "cannot be trained on inputs=", inputs=torch.zeros(8, 7))

@@ -1,4 +1,4 @@
-"""logits: which activations of the output it drops, and when the loss forbids it."""
+"""Tests of logits: which output activations it removes, and which losses forbid it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_module_at_the_output_becomes_the_identity(last: nn.Module) -> None:
     assert network[3] is last
 
 
-def test_a_call_at_the_output_is_dropped_and_reshaping_behind_it_stays() -> None:
+def test_a_call_at_the_output_is_removed_and_a_later_reshape_stays() -> None:
     network = Called()
     x = torch.randn(6, 4)
     (edit,) = apply(network, "logits").edits

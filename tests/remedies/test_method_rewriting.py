@@ -1,4 +1,4 @@
-"""Activations that are called inside methods: each is exchanged where it stands, and the module stays the object that it was."""
+"""Tests of the replacement of activations that are called inside methods; the module stays the same object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from state_of_network import portrait
+from state_of_network import state_snapshot
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
@@ -120,16 +120,16 @@ def expected(network: Two, x: Tensor, act: Callable[[Tensor], Tensor]) -> Tensor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_call_is_exchanged_wherever_it_stands(kind: type[Two]) -> None:
+def test_a_call_is_replaced_in_every_kind_of_expression(kind: type[Two]) -> None:
     network = kind()
-    before = portrait(network)
+    before = state_snapshot(network)
     change = apply(network, "elu", inputs=batch())
     assert torch.equal(network(batch()), expected(network, batch(), F.elu))
     assert isinstance(network, kind)
     assert type(network).__name__ == kind.__name__
     change.undo()
     assert type(network) is kind
-    assert portrait(network) == before
+    assert state_snapshot(network) == before
     assert torch.equal(network(batch()), expected(network, batch(), torch.tanh))
 
 
@@ -161,7 +161,7 @@ def test_a_copy_of_an_edited_module_can_be_edited_again() -> None:
     assert torch.equal(network(batch()), expected(network, batch(), F.relu))
 
 
-def test_undoing_two_changes_in_turn_leads_back() -> None:
+def test_undoing_two_changes_in_turn_restores_the_network() -> None:
     network = Plain()
     first, second = apply(network, "elu"), apply(network, "relu")
     second.undo()
@@ -191,7 +191,7 @@ def test_blocks_of_one_class_are_each_edited() -> None:
     assert (network[:2](batch()) >= 0).all()
 
 
-def test_the_output_and_gates_stay_beside_exchanged_calls() -> None:
+def test_the_output_and_gates_stay_beside_replaced_calls() -> None:
     class Mixed(Two):
         def forward(self, x: Tensor) -> Tensor:
             h = torch.tanh(self.fc1(x))
@@ -239,7 +239,7 @@ def test_a_decorated_method_is_refused_with_the_reason() -> None:
     assert type(network) is Decorated
 
 
-def test_source_that_is_not_there_is_refused_with_the_reason() -> None:
+def test_missing_source_is_refused_with_the_reason() -> None:
     names: dict[str, object] = {"nn": nn, "torch": torch, "Two": Two}
     exec("class Typed(Two):\n    def forward(self, x):\n        return self.fc2(torch.tanh(self.fc1(x)))\n", names)
     kind = names["Typed"]

@@ -1,4 +1,4 @@
-"""A softmax or an exponential that leads from one layer to the next counts as an activation; one that weighs signals does not."""
+"""A softmax or an exponential between two layers counts as an activation; one that weighs signals does not."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Hidden(nn.Module):
         return self.out(x).softmax(dim=-1)
 
 
-class Weighing(nn.Module):
-    """Attention, a mixture of experts, and a sampled code: what they compute by softmax and exp weighs other signals."""
+class WeighingSignals(nn.Module):
+    """Attention, a mixture of experts, and a sampled code, where softmax and exp weigh other signals."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Weighing(nn.Module):
         return self.out(self.query(x) + torch.exp(0.5 * self.gate(x)) * torch.ones_like(x))
 
 
-def test_between_layers_they_are_exchanged_and_at_the_output_not() -> None:
+def test_they_are_replaced_between_layers_but_not_at_the_output() -> None:
     network = Hidden()
     x = torch.randn(4, 6)
     apply(network, "relu")
@@ -48,7 +48,7 @@ def test_between_layers_they_are_exchanged_and_at_the_output_not() -> None:
     assert torch.allclose(network(x), network.out(hidden).softmax(-1))
 
 
-def test_a_softmax_module_between_layers_is_exchanged_and_normalised() -> None:
+def test_a_softmax_module_between_layers_is_replaced_and_normalised() -> None:
     build: Callable[[], nn.Sequential] = lambda: nn.Sequential(nn.Linear(4, 5), nn.Softmax(1), nn.Linear(5, 3), nn.Softmax(1))  # noqa: E731
     network, normalised = build(), build()
     assert [(edit.path, edit.after) for edit in apply(network, "elu").edits] == [("1", "ELU(alpha=1.0)")]
@@ -56,6 +56,6 @@ def test_a_softmax_module_between_layers_is_exchanged_and_normalised() -> None:
 
 
 @pytest.mark.parametrize("kind", ["attention", "experts", "code"])
-def test_where_they_weigh_signals_they_stay(kind: str) -> None:
+def test_they_stay_where_they_weigh_signals(kind: str) -> None:
     with pytest.raises(NotApplicable, match="no activation to replace"):
-        apply(Weighing(kind), "relu", inputs=torch.randn(2, 3, 6))
+        apply(WeighingSignals(kind), "relu", inputs=torch.randn(2, 3, 6))

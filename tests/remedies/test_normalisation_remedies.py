@@ -1,16 +1,16 @@
-"""layernorm, groupnorm, rmsnorm, online-norm and dynamic-tanh: where they stand, what they take the place of, what they refuse."""
+"""Tests of layernorm, groupnorm, rmsnorm, online-norm and dynamic-tanh: where they are inserted, what they replace, refusals."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from remedy_networks import Functional, Sequences
-from state_of_network import portrait
+from state_of_network import state_snapshot
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies import apply
-from unvanish.remedies.catalogue.normalisation.groupnorm import groups_of
+from unvanish.remedies.catalogue.normalisation.groupnorm import group_count
 from unvanish.remedies.layers.channel_norm import ChannelRMSNorm
 from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
 from unvanish.remedies.layers.online_norm import OnlineNorm
@@ -38,10 +38,10 @@ def images() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_batch_normalisation_gives_way_and_its_parameters_leave_the_optimizer(name: str) -> None:
+def test_batch_normalisation_is_replaced_and_its_parameters_leave_the_optimizer(name: str) -> None:
     network = images()
     optimizer = torch.optim.Adam(network.parameters())
-    before = portrait(network, optimizer)
+    before = state_snapshot(network, optimizer)
     change = apply(network, name, optimizer=optimizer, inputs=torch.randn(4, 1, 5, 5))
     flat, spatial = KINDS[name]
     assert type(network[1]) is spatial
@@ -50,11 +50,11 @@ def test_batch_normalisation_gives_way_and_its_parameters_leave_the_optimizer(na
     assert sorted(owned) == sorted(id(p) for p in network.parameters())
     assert network(torch.randn(1, 1, 5, 5)).shape == (1, 2)
     change.undo()
-    assert portrait(network, optimizer) == before
+    assert state_snapshot(network, optimizer) == before
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_it_stands_between_a_layer_and_its_activation(name: str) -> None:
+def test_it_is_inserted_between_a_layer_and_its_activation(name: str) -> None:
     network = nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 2))
     apply(network, name)
     placed = network[1]
@@ -65,12 +65,12 @@ def test_it_stands_between_a_layer_and_its_activation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_it_stands_behind_a_layer_whose_activation_is_a_call(name: str) -> None:
+def test_it_is_inserted_behind_a_layer_whose_activation_is_a_call(name: str) -> None:
     network = Functional()
     assert [edit.path for edit in apply(network, name).edits] == ["fc1", "fc2"]
 
 
-def test_layer_normalisation_takes_sequences_and_groups_refuse_them() -> None:
+def test_layernorm_accepts_sequences_and_groupnorm_refuses_them() -> None:
     tokens = torch.randint(0, 7, (3, 5))
     network = Sequences()
     assert [edit.path for edit in apply(network, "layernorm", inputs=tokens).edits] == ["mix.1"]
@@ -81,7 +81,7 @@ def test_layer_normalisation_takes_sequences_and_groups_refuse_them() -> None:
         apply(Sequences(), "groupnorm")
 
 
-def test_dynamic_tanh_takes_the_place_of_layer_normalisation_where_there_is_one() -> None:
+def test_dynamic_tanh_replaces_layer_normalisation_where_there_is_one() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2))
     apply(network, "dynamic-tanh")
     assert isinstance(network[1], DynamicTanh)
@@ -91,7 +91,7 @@ def test_dynamic_tanh_takes_the_place_of_layer_normalisation_where_there_is_one(
 
 @pytest.mark.parametrize(("features", "groups"), [(1, 1), (3, 1), (4, 1), (8, 2), (16, 4), (64, 16), (96, 16), (256, 32), (100, 4)])
 def test_groups_divide_the_channels_and_have_four_at_least(features: int, groups: int) -> None:
-    assert groups_of(features) == groups
+    assert group_count(features) == groups
     assert features % groups == 0
     assert groups == 1 or features // groups >= 4
 

@@ -1,4 +1,4 @@
-"""OnlineNorm against scalar loops written straight from the formulas, and by what it is for: statistics and gradient over time."""
+"""OnlineNorm against scalar loops that follow the formulas, and its statistics and gradient over time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unvanish.errors import UsageError
-from unvanish.remedies.layers.online_norm import BOUND, OnlineNorm
+from unvanish.remedies.layers.online_norm import CLAMP_LIMIT, OnlineNorm
 
 SHAPES = [((3,), 1), ((3, 5), 1), ((3, 2, 4), 1), ((3, 2, 2, 2), 1), ((5, 3), -1), ((2, 3, 4), 2)]
 BUFFERS = ("m", "s2", "e_y", "e_1")
 
 
-class Slow:
-    """One sample, one feature, one position at a time, in double precision."""
+class ScalarLoops:
+    """The formulas in loops over features, samples and positions, in double precision."""
 
     def __init__(self, features: int, *, a: float, b: float, eps: float) -> None:
         self.m, self.s2, self.e_y, self.e_1 = [0.0] * features, [1.0] * features, [0.0] * features, [0.0] * features
@@ -34,9 +34,9 @@ class Slow:
             for t in range(x.shape[0]):
                 sigma = math.sqrt(self.s2[f] + self.eps)
                 xs, gs = x[t, f].tolist(), g[t, f].tolist()
-                ys = [(each - self.m[f]) / sigma for each in xs]
+                ys = [(value - self.m[f]) / sigma for value in xs]
                 mean = sum(xs) / len(xs)
-                var = sum((each - mean) ** 2 for each in xs) / len(xs)
+                var = sum((value - mean) ** 2 for value in xs) / len(xs)
                 self.s2[f] = self.a * self.s2[f] + (1 - self.a) * var + self.a * (1 - self.a) * (mean - self.m[f]) ** 2
                 self.m[f] = self.a * self.m[f] + (1 - self.a) * mean
                 ts = [gi - (1 - self.b) * self.e_y[f] * yi for gi, yi in zip(gs, ys, strict=True)]
@@ -47,13 +47,13 @@ class Slow:
         return y, back
 
 
-def bare(features: int, axis: int = 1, *, a: float = 0.9, b: float = 0.8) -> OnlineNorm:
-    """A norm that neither scales nor shifts, but for clamping, in double precision."""
+def plain_norm(features: int, axis: int = 1, *, a: float = 0.9, b: float = 0.8) -> OnlineNorm:
+    """A norm without weight and bias, with clamping, in double precision."""
     return OnlineNorm(features, axis=axis, forward_decay=a, backward_decay=b, affine=False, scaling="clamp", dtype=torch.float64)
 
 
-def flat(x: Tensor, axis: int) -> np.ndarray:
-    """Samples, features, positions."""
+def samples_features_positions(x: Tensor, axis: int) -> np.ndarray:
+    """The tensor as (samples, features, positions)."""
     return x.detach().movedim(axis, 1).flatten(2).numpy() if x.dim() > 2 else x.detach().numpy()[:, :, None]
 
 
@@ -65,30 +65,30 @@ def batches(shape: tuple[int, ...], *sizes: int, seed: int = 0) -> list[tuple[Te
 
 @pytest.mark.parametrize(("shape", "axis"), SHAPES)
 def test_forward_and_backward_follow_the_formulas_over_several_batches(shape: tuple[int, ...], axis: int) -> None:
-    norm, slow = bare(3, axis), Slow(3, a=0.9, b=0.8, eps=1e-5)
+    norm, loops = plain_norm(3, axis), ScalarLoops(3, a=0.9, b=0.8, eps=1e-5)
     for x, g in batches(shape, 1, 2, 7, 1, 16, 5):
         x.requires_grad_()
         y = norm(x)
         (gradient,) = torch.autograd.grad(y, x, g)
-        expected, back = slow.run(flat(x, axis), flat(g, axis))
-        assert np.abs(expected).max() < BOUND
-        np.testing.assert_allclose(flat(y, axis), expected, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(flat(gradient, axis), back, rtol=0, atol=1e-12)
+        expected, back = loops.run(samples_features_positions(x, axis), samples_features_positions(g, axis))
+        assert np.abs(expected).max() < CLAMP_LIMIT
+        np.testing.assert_allclose(samples_features_positions(y, axis), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(samples_features_positions(gradient, axis), back, rtol=0, atol=1e-12)
     for name in BUFFERS:
-        np.testing.assert_allclose(getattr(norm, name).numpy(), getattr(slow, name), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(getattr(norm, name).numpy(), getattr(loops, name), rtol=0, atol=1e-12)
 
 
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_how_samples_are_cut_into_batches_changes_nothing(sizes: list[int], seed: int) -> None:
-    whole, cut = bare(4), bare(4)
+def test_results_do_not_depend_on_how_samples_are_batched(sizes: list[int], seed: int) -> None:
+    undivided, divided = plain_norm(4), plain_norm(4)
     ((x, g),) = batches((4, 3), sum(sizes), seed=seed)
     x.requires_grad_()
-    y = whole(x)
+    y = undivided(x)
     (gradient,) = torch.autograd.grad(y, x, g)
     for part, g_part, y_part, gradient_part in zip(*(each.split(sizes) for each in (x, g, y, gradient)), strict=True):
         piece = part.detach().requires_grad_()
-        out = cut(piece)
+        out = divided(piece)
         torch.testing.assert_close(out, y_part, rtol=0, atol=1e-12)
         torch.testing.assert_close(torch.autograd.grad(out, piece, g_part)[0], gradient_part, rtol=0, atol=1e-12)
 
@@ -121,18 +121,18 @@ def test_over_time_the_gradient_is_orthogonal_to_the_output_and_to_one() -> None
     for step in range(3000):
         x = torch.randn(2, 3, generator=generator).requires_grad_()
         y = norm(x)
-        pull = 1.0 + 2.0 * y.detach() + 0.3 * torch.randn(2, 3, generator=generator)
-        (gradient,) = torch.autograd.grad(y, x, pull)
+        output_gradient = 1.0 + 2.0 * y.detach() + 0.3 * torch.randn(2, 3, generator=generator)
+        (gradient,) = torch.autograd.grad(y, x, output_gradient)
         if step >= 1000:
             along_y += (gradient * y.detach()).sum(0)
             along_1 += gradient.sum(0)
-            size += pull.abs().sum(0)
+            size += output_gradient.abs().sum(0)
     assert torch.all(along_1.abs() < 0.01 * size)
     assert torch.all(along_y.abs() < 0.02 * size)
 
 
 def test_layer_scaling_divides_a_sample_by_its_root_mean_square_with_an_ordinary_gradient() -> None:
-    plain, scaled = bare(3), bare(3)
+    plain, scaled = plain_norm(3), plain_norm(3)
     scaled.scaling = "layer"
     for x, g in batches((3, 4), 5, 2):
         ordinary = x.clone().requires_grad_()
@@ -146,11 +146,11 @@ def test_layer_scaling_divides_a_sample_by_its_root_mean_square_with_an_ordinary
         torch.testing.assert_close(out.square().mean((1, 2)), torch.ones(len(x), dtype=torch.float64), rtol=1e-3, atol=0)
 
 
-def test_clamping_cuts_outliers() -> None:
+def test_clamp_scaling_clamps_outliers() -> None:
     assert OnlineNorm(1, scaling="clamp")(torch.tensor([[1000.0], [-1000.0]])).tolist() == [[5.0], [-5.0]]
 
 
-def test_evaluation_uses_the_running_statistics_and_leaves_them() -> None:
+def test_evaluation_uses_the_running_statistics_without_updating_them() -> None:
     norm = OnlineNorm(3, scaling="clamp", dtype=torch.float64)
     for x, g in batches((3,), 4, 4):
         norm(x.requires_grad_()).backward(g)
@@ -204,7 +204,7 @@ def test_a_gradient_that_overflowed_leaves_the_errors_as_they_were() -> None:
     assert norm.e_y.any()
 
 
-def test_copies_pickles_and_state_dicts_go_on_alike() -> None:
+def test_copies_pickles_and_state_dicts_continue_identically() -> None:
     norm = OnlineNorm(3)
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     norm(x).square().mean().backward()
@@ -214,12 +214,12 @@ def test_copies_pickles_and_state_dicts_go_on_alike() -> None:
     loaded = OnlineNorm(3)
     loaded.load_state_dict(norm.state_dict())
     others = [copy.deepcopy(norm), torch.load(stored, weights_only=False), loaded]
-    expected = trained(norm, x)
+    expected = one_more_pass(norm, x)
     for other in others:
-        torch.testing.assert_close(trained(other, x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(one_more_pass(other, x), expected, rtol=0, atol=0)
 
 
-def trained(norm: OnlineNorm, x: Tensor) -> list[Tensor]:
+def one_more_pass(norm: OnlineNorm, x: Tensor) -> list[Tensor]:
     """Output, gradient and buffers after one more pass."""
     leaf = x.clone().requires_grad_()
     y = norm(leaf)
@@ -229,7 +229,7 @@ def trained(norm: OnlineNorm, x: Tensor) -> list[Tensor]:
 
 @pytest.fixture(scope="module")
 def dynamo() -> None:
-    """Torch's compiler, which patches torch when it first runs: that is not ours to undo."""
+    """Runs torch's compiler once, since it patches torch for good when it first runs."""
     torch.compile(nn.Linear(1, 1), backend="eager")(torch.zeros(1, 1))
 
 

@@ -1,4 +1,4 @@
-"""What holds for every remedy that changes the optimizer: it happens in place, is undone, and all who hold the optimizer go on."""
+"""Tests of all remedies that change the optimizer: they act in place, are undone, and schedulers and scalers go on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from optimisation_remedies import OPTIMIZERS, SHELF
-from optimizer_state import whole
-from remedy_networks import Nested, inputs, mlp, step
+from optimisation_remedies import CATALOGUE, OPTIMIZERS
+from optimizer_state import state_with_hooks
+from remedy_networks import Nested, example_inputs, mlp, training_step
 from state_of_network import random_state
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as schedulers
 
-from unvanish.docgen.cards import card_of
+from unvanish.docgen.cards import parse_class_card
 from unvanish.errors import NotApplicable
 from unvanish.remedies import Context, apply
 from unvanish.remedies.base import FAMILIES
@@ -32,7 +32,7 @@ SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
         o, [schedulers.LinearLR(o, 0.1, total_iters=3), schedulers.ExponentialLR(o, 0.9)], milestones=[3]
     ),
 }
-every_remedy = pytest.mark.parametrize("name", SHELF)
+every_remedy = pytest.mark.parametrize("name", CATALOGUE)
 every_optimizer = pytest.mark.parametrize("kind", OPTIMIZERS)
 
 
@@ -42,13 +42,13 @@ def network_for(name: str) -> nn.Module:
 
 
 def batch_for(name: str) -> torch.Tensor:
-    return inputs("nested").half() if name == "loss-scaling" else inputs("nested")
+    return example_inputs("nested").half() if name == "loss-scaling" else example_inputs("nested")
 
 
 def arguments(name: str, optimizer: Any) -> dict[str, Any]:
     """What `apply` needs beside the network and the name."""
-    given = {"inputs": inputs("nested"), "loss": lambda out: out.square().mean()} if name == "learning-rate" else {}
-    return {"optimizer": optimizer, "catalogue": SHELF, **given}
+    extra = {"inputs": example_inputs("nested"), "loss": lambda out: out.square().mean()} if name == "learning-rate" else {}
+    return {"optimizer": optimizer, "catalogue": CATALOGUE, **extra}
 
 
 def applied(network: nn.Module, name: str, optimizer: Optimizer) -> Any:
@@ -60,20 +60,20 @@ def applied(network: nn.Module, name: str, optimizer: Optimizer) -> Any:
 
 
 @every_remedy
-def test_without_the_optimizer_a_remedy_says_what_to_pass(name: str) -> None:
+def test_without_the_optimizer_the_error_says_what_to_pass(name: str) -> None:
     with pytest.raises(NotApplicable, match=rf"^{name}: .*pass optimizer="):
-        apply(network_for(name), name, catalogue=SHELF)
+        apply(network_for(name), name, catalogue=CATALOGUE)
     with pytest.raises(NotApplicable, match=rf"^{name}: .*pass as optimizer= the one that does"):
         apply(network_for(name), name, **arguments(name, SGD(mlp().parameters(), lr=0.1)))
 
 
 @every_remedy
-def test_cards_and_names_are_whole(name: str) -> None:
-    remedy = SHELF[name]
+def test_cards_and_names_are_complete(name: str) -> None:
+    remedy = CATALOGUE[name]
     assert remedy.family in FAMILIES
     assert remedy.treats
     assert "\n" not in remedy.summary
-    card = card_of(remedy)
+    card = parse_class_card(remedy)
     assert card.summary.endswith(".")
     assert [section.heading for section in card.sections] == ["Does", "Helps", "Harms", "Cost", "References"]
 
@@ -83,18 +83,18 @@ def test_cards_and_names_are_whole(name: str) -> None:
 def test_a_plan_alters_nothing(name: str, kind: str) -> None:
     network = network_for(name)
     optimizer = OPTIMIZERS[kind](network.parameters())
-    step(network, optimizer, batch_for(name))
+    training_step(network, optimizer, batch_for(name))
     gradients = [p.grad.clone() for p in network.parameters()]
-    before, luck = whole(network, optimizer), random_state()
+    before, random_before = state_with_hooks(network, optimizer), random_state()
     generator = torch.Generator().manual_seed(3)
     state = generator.get_state()
-    given = arguments(name, optimizer)
+    extra = arguments(name, optimizer)
     try:
-        operations = SHELF[name].plan(network, Context(generator, (optimizer,), given.get("inputs"), given.get("loss")))
+        operations = CATALOGUE[name].plan(network, Context(generator, (optimizer,), extra.get("inputs"), extra.get("loss")))
     except NotApplicable:
         operations = ()
-    assert whole(network, optimizer) == before
-    assert random_state() == luck
+    assert state_with_hooks(network, optimizer) == before
+    assert random_state() == random_before
     assert torch.equal(generator.get_state(), state)
     assert all(torch.equal(p.grad, g) for p, g in zip(network.parameters(), gradients, strict=True))
     assert all(operation.edit.before != operation.edit.after for operation in operations)
@@ -107,28 +107,28 @@ def test_undo_is_the_identity_also_after_training(name: str, kind: str) -> None:
     optimizer = OPTIMIZERS[kind](network.parameters())
     called: list[str] = []
     optimizer.register_step_post_hook(lambda *_: called.append("user's hook"))
-    step(network, optimizer, batch_for(name))
-    before, luck = whole(network, optimizer), random_state()
+    training_step(network, optimizer, batch_for(name))
+    before, random_before = state_with_hooks(network, optimizer), random_state()
     change = applied(network, name, optimizer)
-    assert random_state() == luck
+    assert random_state() == random_before
     if change is None:
-        assert whole(network, optimizer) == before
+        assert state_with_hooks(network, optimizer) == before
         return
-    assert whole(network, optimizer) != before
+    assert state_with_hooks(network, optimizer) != before
     for _ in range(2):
-        step(network, optimizer, batch_for(name))
+        training_step(network, optimizer, batch_for(name))
     optimizer.param_groups[0]["lr"] = 0.5
     assert len(called) == 3
     change.undo()
-    assert whole(network, optimizer) == before
+    assert state_with_hooks(network, optimizer) == before
     change.undo()
-    assert whole(network, optimizer) == before
-    step(network, optimizer, batch_for(name))
+    assert state_with_hooks(network, optimizer) == before
+    training_step(network, optimizer, batch_for(name))
 
 
 @every_optimizer
 @every_remedy
-def test_a_second_application_says_so(name: str, kind: str) -> None:
+def test_a_second_application_is_refused(name: str, kind: str) -> None:
     network = network_for(name)
     optimizer = OPTIMIZERS[kind](network.parameters())
     applied(network, name, optimizer)
@@ -150,12 +150,12 @@ def test_a_scheduler_that_was_there_before_goes_on(name: str, kind: str, schedul
         scheduler = SCHEDULERS[schedule](optimizer)
         if treated:
             applied(network, name, optimizer)
-        seen = []
+        group_rates = []
         for _ in range(6):
-            step(network, optimizer, batch_for(name))
-            seen.append(optimizer.param_groups[0]["lr"])
+            training_step(network, optimizer, batch_for(name))
+            group_rates.append(optimizer.param_groups[0]["lr"])
             scheduler.step()
-        rates.append(seen)
+        rates.append(group_rates)
     assert rates[0] == rates[1]  # and no warning that the scheduler stepped first
 
 
@@ -167,13 +167,13 @@ def test_a_scheduler_that_is_built_afterwards_starts_from_the_new_rate(name: str
     applied(network, name, optimizer)
     scheduler = SCHEDULERS[schedule](optimizer)
     for _ in range(3):
-        step(network, optimizer, batch_for(name))
+        training_step(network, optimizer, batch_for(name))
         scheduler.step()
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
 @every_optimizer
-@pytest.mark.parametrize("name", [name for name in SHELF if name != "loss-scaling"])  # whose factor begins anew
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "loss-scaling"])  # whose factor begins anew
 def test_the_state_dict_goes_through_a_file_and_training_goes_on_the_same(name: str, kind: str) -> None:
     twins = []
     for _ in range(2):
@@ -184,7 +184,7 @@ def test_the_state_dict_goes_through_a_file_and_training_goes_on_the_same(name: 
         twins.append((network, optimizer))
     (network, optimizer), (other, restored) = twins
     for _ in range(3):
-        step(network, optimizer, batch_for(name))
+        training_step(network, optimizer, batch_for(name))
     stream = io.BytesIO()
     torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, stream)
     stream.seek(0)
@@ -193,7 +193,7 @@ def test_the_state_dict_goes_through_a_file_and_training_goes_on_the_same(name: 
     restored.load_state_dict(kept["optimizer"])
     for _ in range(3):
         for n, o in ((network, optimizer), (other, restored)):
-            step(n, o, batch_for(name))
+            training_step(n, o, batch_for(name))
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
 
 
@@ -203,13 +203,13 @@ def test_a_pair_of_network_and_optimizer_copies(name: str, kind: str) -> None:
     network = network_for(name)
     optimizer = OPTIMIZERS[kind](network.parameters())
     applied(network, name, optimizer)
-    step(network, optimizer, batch_for(name))
+    training_step(network, optimizer, batch_for(name))
     other, twin = copy.deepcopy((network, optimizer))
     assert type(twin) is type(optimizer)
     assert {id(p) for group in twin.param_groups for p in group["params"]} == {id(p) for p in other.parameters()}
     before = [p.clone() for p in network.parameters()]
     for _ in range(8):  # the first of which may overflow
-        step(other, twin, batch_for(name))
+        training_step(other, twin, batch_for(name))
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(other.parameters(), before, strict=True))
 

@@ -1,4 +1,4 @@
-"""lecun-init, orthogonal-init and delta-orthogonal-init: what they draw, and what all of these initialisations leave alone."""
+"""Tests of lecun-init, orthogonal-init and delta-orthogonal-init: the weights they draw, and which weights stay."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from remedy_networks import Tied, build, inputs, mlp, step
-from state_of_network import plain, portrait, random_state
+from remedy_networks import Tied, build_network, example_inputs, mlp, training_step
+from state_of_network import comparable, random_state, state_snapshot
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -23,7 +23,7 @@ from unvanish.remedies.catalogue.initialisation.zero_init_residual import ZeroIn
 from unvanish.remedies.init.orthogonal import delta_orthogonal_, orthogonal_, semi_orthogonal
 from unvanish.remedies.init.weight_scale import fans
 
-SHELF: dict[str, Remedy] = {
+CATALOGUE: dict[str, Remedy] = {
     each.name: each
     for each in (LecunInit(), OrthogonalInit(), CriticalInit(), DeltaOrthogonalInit(), LsuvInit(), ZeroInitResidual())
 }
@@ -65,16 +65,16 @@ def assert_orthogonal(matrix: Tensor, gain: float = 1.0) -> None:
     torch.testing.assert_close(found, gain**2 * torch.eye(len(found), dtype=found.dtype), rtol=0.0, atol=EXACT * gain**2)
 
 
-@pytest.mark.parametrize("name", SHELF)
+@pytest.mark.parametrize("name", CATALOGUE)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_type_is_kept(name: str, dtype: torch.dtype) -> None:
+def test_dtype_is_kept(name: str, dtype: torch.dtype) -> None:
     network, batch = taker(name)
-    apply(network.to(dtype), name, inputs=batch.to(dtype), catalogue=SHELF)
+    apply(network.to(dtype), name, inputs=batch.to(dtype), catalogue=CATALOGUE)
     assert {p.dtype for p in network.parameters()} == {dtype}
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", SHELF)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_the_same_seed_gives_the_same_weights_and_the_programs_random_state_stays(name: str) -> None:
     one, batch = taker(name)
     other, _ = taker(name)
@@ -82,51 +82,51 @@ def test_the_same_seed_gives_the_same_weights_and_the_programs_random_state_stay
     other.eval()
     torch.manual_seed(5)
     before = random_state()
-    apply(one, name, inputs=batch, catalogue=SHELF)
+    apply(one, name, inputs=batch, catalogue=CATALOGUE)
     assert random_state() == before
     torch.manual_seed(6)
-    apply(other, name, inputs=batch, catalogue=SHELF)
-    apply(third, name, inputs=batch, catalogue=SHELF, seed=1)
-    assert plain(one.state_dict()) == plain(other.state_dict())
-    assert plain(one.state_dict()) != plain(third.state_dict())
+    apply(other, name, inputs=batch, catalogue=CATALOGUE)
+    apply(third, name, inputs=batch, catalogue=CATALOGUE, seed=1)
+    assert comparable(one.state_dict()) == comparable(other.state_dict())
+    assert comparable(one.state_dict()) != comparable(third.state_dict())
 
 
-@pytest.mark.parametrize("name", SHELF)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_undo_restores_weights_and_optimizer_exactly(name: str) -> None:
     network, batch = taker(name)
     optimizer = torch.optim.Adam(network.parameters())
-    step(network, optimizer, batch)
-    before = portrait(network, optimizer)
-    change = apply(network, name, inputs=batch, optimizer=optimizer, catalogue=SHELF)
-    assert portrait(network, optimizer) != before
+    training_step(network, optimizer, batch)
+    before = state_snapshot(network, optimizer)
+    change = apply(network, name, inputs=batch, optimizer=optimizer, catalogue=CATALOGUE)
+    assert state_snapshot(network, optimizer) != before
     assert network[-1].weight not in optimizer.state
-    step(network, optimizer, batch)
+    training_step(network, optimizer, batch)
     change.undo()
-    assert portrait(network, optimizer) == before
+    assert state_snapshot(network, optimizer) == before
 
 
-@pytest.mark.parametrize("name", SHELF)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_frozen_weights_stay(name: str) -> None:
     network, batch = taker(name)
     frozen = network[0].first if name == "zero-init-residual" else network[0]
     frozen.requires_grad_(False)
-    kept = plain(frozen.state_dict())
-    change = apply(network, name, inputs=batch, catalogue=SHELF)
-    assert plain(frozen.state_dict()) == kept
+    kept = comparable(frozen.state_dict())
+    change = apply(network, name, inputs=batch, catalogue=CATALOGUE)
+    assert comparable(frozen.state_dict()) == kept
     assert {"0", "0.first"}.isdisjoint(edit.path for edit in change.edits)
 
 
 @pytest.mark.parametrize("name", ["lecun-init", "orthogonal-init", "lsuv-init"])
 def test_tied_weights_stay_tied_and_are_drawn_once(name: str) -> None:
     network = Tied()
-    change = apply(network, name, inputs=inputs("tied weights"), catalogue=SHELF)
+    change = apply(network, name, inputs=example_inputs("tied weights"), catalogue=CATALOGUE)
     assert network.one.weight is network.two.weight
     assert [edit.path for edit in change.edits if edit.path] == ["one", "out"]
 
 
 def test_lecun_draws_the_variance_of_the_paper_and_no_bias() -> None:
     network = nn.Sequential(nn.Linear(300, 500), nn.SELU(), nn.Conv2d(8, 60, 5), nn.Linear(500, 300))
-    apply(network, "lecun-init", catalogue=SHELF)
+    apply(network, "lecun-init", catalogue=CATALOGUE)
     for layer in (network[0], network[2], network[3]):
         fan_in, _ = fans(layer)
         assert layer.weight.std().item() * math.sqrt(fan_in) == pytest.approx(1.0, rel=0.02)
@@ -135,7 +135,7 @@ def test_lecun_draws_the_variance_of_the_paper_and_no_bias() -> None:
 
 def test_lecun_holds_the_length_of_a_selu_network_at_its_fixed_point() -> None:
     network = nn.Sequential(*(part for _ in range(30) for part in (nn.Linear(256, 256), nn.SELU())))
-    apply(network, "lecun-init", catalogue=SHELF)
+    apply(network, "lecun-init", catalogue=CATALOGUE)
     made = network(torch.randn(256, 256, generator=torch.Generator().manual_seed(0)))
     assert made.std().item() == pytest.approx(1.0, abs=0.1)
     assert made.mean().item() == pytest.approx(0.0, abs=0.1)
@@ -154,9 +154,9 @@ def test_semi_orthogonal_matrices_are_uniform_among_all(rows: int, columns: int)
 @pytest.mark.parametrize(
     ("activation", "gain"), [(nn.ReLU(), ROOT2), (nn.LeakyReLU(0.5), math.sqrt(2 / 1.25)), (nn.Tanh(), 1.0), (nn.SELU(), 1.0)]
 )
-def test_linear_layers_become_orthogonal_times_the_gain_behind(activation: nn.Module, gain: float) -> None:
+def test_linear_layers_become_orthogonal_times_the_gain_of_the_next_activation(activation: nn.Module, gain: float) -> None:
     network = nn.Sequential(nn.Linear(48, 48), activation, nn.Linear(48, 20), activation, nn.Linear(20, 45))
-    apply(network, "orthogonal-init", catalogue=SHELF)
+    apply(network, "orthogonal-init", catalogue=CATALOGUE)
     assert_orthogonal(network[0].weight, gain)
     assert_orthogonal(network[2].weight, gain)
     assert_orthogonal(network[4].weight, 1.5)  # sqrt(45 / 20), and no activation behind
@@ -180,12 +180,12 @@ def test_linear_layers_become_orthogonal_times_the_gain_behind(activation: nn.Mo
 )
 def test_the_mean_square_of_orthogonal_weights_is_that_of_gaussian_ones(layer: nn.Module) -> None:
     network = nn.Sequential(layer.double(), nn.ReLU(), nn.Conv2d(1, 1, 1, dtype=torch.float64))
-    apply(network, "orthogonal-init", catalogue=SHELF)
+    apply(network, "orthogonal-init", catalogue=CATALOGUE)
     fan_in, _ = fans(layer)
     assert layer.weight.square().mean().item() * fan_in == pytest.approx(2.0)
 
 
-def test_every_group_of_a_kernel_is_a_matrix_of_its_own() -> None:
+def test_every_group_of_a_kernel_is_orthogonal_by_itself() -> None:
     weight = torch.empty(12, 3, 3)
     orthogonal_(weight, fan_in=9.0, gain=1.0, generator=torch.Generator().manual_seed(0), groups=2)
     for block in weight.view(2, 6, 9):
@@ -194,7 +194,7 @@ def test_every_group_of_a_kernel_is_a_matrix_of_its_own() -> None:
 
 def test_orthogonal_weights_keep_signal_and_gradient_of_a_deep_linear_network() -> None:
     network = nn.Sequential(*(nn.Linear(32, 32, dtype=torch.float64) for _ in range(200)))
-    apply(network, "orthogonal-init", catalogue=SHELF)
+    apply(network, "orthogonal-init", catalogue=CATALOGUE)
     x = torch.randn(16, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     y = network(x)
     assert y.norm().item() == pytest.approx(x.norm().item())
@@ -217,7 +217,7 @@ def test_orthogonal_weights_keep_signal_and_gradient_of_a_deep_linear_network() 
 )
 def test_recurrent_blocks_are_orthogonal_for_each_gate(module: nn.Module, gates: int) -> None:
     before = {name: p.clone() for name, p in module.named_parameters()}
-    change = apply(module, "orthogonal-init", catalogue=SHELF)
+    change = apply(module, "orthogonal-init", catalogue=CATALOGUE)
     assert [edit.action for edit in change.edits] == ["initialise"]
     for name, parameter in module.named_parameters():
         if name.startswith("weight_hh"):
@@ -239,7 +239,7 @@ def test_a_recurrent_state_keeps_its_length_where_torchs_default_shrinks_it() ->
     start = 1e-3 * torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0))  # where tanh is linear
     silence = torch.zeros(100, 1, 4)
     assert module(silence, start)[1].norm() < 1e-6 * start.norm()
-    apply(module, "orthogonal-init", catalogue=SHELF)
+    apply(module, "orthogonal-init", catalogue=CATALOGUE)
     assert module(silence, start)[1].norm().item() == pytest.approx(start.norm().item(), rel=1e-3)
 
 
@@ -247,12 +247,12 @@ def test_frozen_and_computed_recurrent_weights_stay() -> None:
     module = parametrizations.weight_norm(nn.RNN(4, 4), "weight_hh_l0")
     module.weight_ih_l0.requires_grad_(False)
     with pytest.raises(NotApplicable, match="no Linear or convolution"):
-        apply(module, "orthogonal-init", catalogue=SHELF)
+        apply(module, "orthogonal-init", catalogue=CATALOGUE)
 
 
-def test_feed_forward_and_recurrent_parts_are_done_in_one() -> None:
+def test_feed_forward_and_recurrent_parts_are_initialised_together() -> None:
     network = nn.ModuleDict({"read": nn.Linear(4, 4), "time": nn.GRU(4, 4)})
-    assert [edit.path for edit in apply(network, "orthogonal-init", catalogue=SHELF).edits] == ["read", "time"]
+    assert [edit.path for edit in apply(network, "orthogonal-init", catalogue=CATALOGUE).edits] == ["read", "time"]
 
 
 @pytest.mark.parametrize(("inner", "outer", "groups"), [(6, 6, 1), (6, 6, 2), (4, 9, 1)])
@@ -266,7 +266,7 @@ def test_a_delta_orthogonal_kernel_preserves_norms_on_periodic_padding(inner: in
     assert weight.count_nonzero() <= outer * inner // groups
 
 
-def test_convolutions_become_delta_orthogonal_and_the_edit_tells_which_cannot() -> None:
+def test_convolutions_become_delta_orthogonal_and_the_edit_says_which_cannot() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3),
         nn.ReLU(),
@@ -276,7 +276,7 @@ def test_convolutions_become_delta_orthogonal_and_the_edit_tells_which_cannot() 
         nn.Flatten(),
         nn.Linear(36, 4),
     )
-    changed = {edit.path: edit.after for edit in apply(network, "delta-orthogonal-init", catalogue=SHELF).edits}
+    changed = {edit.path: edit.after for edit in apply(network, "delta-orthogonal-init", catalogue=CATALOGUE).edits}
     assert changed == {
         "0": "delta-orthogonal, gain 1.41; bias 0",
         "2": "orthogonal, gain 1 (no delta kernel: fewer outputs than inputs); bias 0",
@@ -299,9 +299,9 @@ def test_delta_orthogonal_layers_keep_every_frequency_where_ordinary_kernels_blu
     def kept_of_each_frequency() -> Tensor:
         return torch.fft.fft2(network(x)).norm(dim=1) / torch.fft.fft2(x).norm(dim=1)
 
-    apply(network, "orthogonal-init", catalogue=SHELF)
+    apply(network, "orthogonal-init", catalogue=CATALOGUE)
     assert kept_of_each_frequency().max() > 30 * kept_of_each_frequency().min()
-    apply(network, "delta-orthogonal-init", catalogue=SHELF)
+    apply(network, "delta-orthogonal-init", catalogue=CATALOGUE)
     torch.testing.assert_close(kept_of_each_frequency(), torch.ones(1, 8, 8, dtype=torch.float64))
 
 
@@ -313,12 +313,12 @@ def test_delta_orthogonal_layers_keep_every_frequency_where_ordinary_kernels_blu
     ],
     ids=["no convolution", "none that can"],
 )
-def test_delta_orthogonal_is_refused_where_no_kernel_can_take_it(network: nn.Module, reason: str) -> None:
+def test_delta_orthogonal_is_refused_where_no_kernel_fits(network: nn.Module, reason: str) -> None:
     with pytest.raises(NotApplicable, match=reason + ".*use orthogonal-init"):
-        apply(network, "delta-orthogonal-init", catalogue=SHELF)
+        apply(network, "delta-orthogonal-init", catalogue=CATALOGUE)
 
 
 def test_the_shared_layer_of_a_loop_is_orthogonal_like_any_other() -> None:
-    network = build("shared layer")
-    apply(network, "orthogonal-init", catalogue=SHELF)
+    network = build_network("shared layer")
+    apply(network, "orthogonal-init", catalogue=CATALOGUE)
     assert_orthogonal(network.layer.weight)

@@ -1,4 +1,4 @@
-"""Weights that a person keeps as bare parameters: found by what `forward` multiplies with them, whichever way they lie."""
+"""Initialisation of weights that are bare parameters: recognised by the products in `forward`, in any order of axes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] 
 every_product = pytest.mark.parametrize("product", PRODUCTS)
 
 
-class Own(nn.Module):
-    """One bare weight with its bias, a rectifier, and a layer of torch's."""
+class BareParameter(nn.Module):
+    """A bare weight with its bias, a rectifier, and a Linear layer."""
 
     def __init__(self, product: str) -> None:
         super().__init__()
@@ -53,26 +53,26 @@ def test_a_bare_weight_gets_the_scale_of_its_own_fans(product: str) -> None:
         "orthogonal-init": math.sqrt(2 / NARROW),
     }
     for name, deviation in expected.items():
-        network = Own(product)
+        network = BareParameter(product)
         change = apply(network, name)
         assert float(network.weight.detach().std()) == pytest.approx(deviation, rel=0.02)
         assert not network.bias.any()
         change.undo()
-        assert torch.equal(network.weight, Own(product).weight)
+        assert torch.equal(network.weight, BareParameter(product).weight)
         assert network.bias.all()
 
 
 @every_product
 def test_an_orthogonal_weight_keeps_the_mean_square_of_every_signal(product: str) -> None:
-    network = Own(product)
+    network = BareParameter(product)
     apply(network, "orthogonal-init")
     signal = torch.randn(64, NARROW, generator=torch.Generator().manual_seed(1))
     out = network.product(signal, network.weight) - (signal.sum() if product == "addmm" else 0.0)
     assert torch.allclose(out.square().mean(1), 2 * signal.square().mean(1), rtol=1e-3)
 
 
-class Layered(nn.Module):
-    """Weights in a list, one as a kernel, one that is a table besides, one that is frozen, one that only scales."""
+class SeveralParameters(nn.Module):
+    """Weights in a list, a kernel, a weight that is also a lookup table, a frozen one, and one that only scales."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,17 +90,17 @@ class Layered(nn.Module):
         return F.conv1d(x[:, None], self.kernel).mean((1, 2))[:, None] + x @ self.table.t()
 
 
-def test_what_is_no_weight_matrix_alone_stays_as_it_is() -> None:
-    network = Layered()
+def test_parameters_with_other_uses_stay() -> None:
+    network = SeveralParameters()
     before = {name: p.clone() for name, p in network.named_parameters()}
     change = apply(network, "he-init")
-    altered = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
-    assert altered == {"hidden.0", "hidden.1", "hidden.2", "kernel"}
+    changed = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"hidden.0", "hidden.1", "hidden.2", "kernel"}
     assert next(edit.before for edit in change.edits) == "0: 6 x 6 parameter"
 
 
-def test_a_forward_that_cannot_be_followed_is_refused_as_before() -> None:
-    class Branching(Own):
+def test_a_forward_that_cannot_be_traced_is_refused() -> None:
+    class Branching(BareParameter):
         def forward(self, x: Tensor) -> Tensor:
             return x @ self.weight if x.sum() > 0 else x
 

@@ -1,4 +1,4 @@
-"""A plan says what remedies would do, and leaves network, optimizers and random state as they were, bit for bit."""
+"""Tests of plan_remedies: the planned edits, and that network, optimizers and random state stay as they were."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from optimizer_state import whole
+from optimizer_state import state_with_hooks
 from state_of_network import random_state
 from torch import Tensor, nn
 
-from unvanish.remedies.plan import planned
+from unvanish.remedies.plan import plan_remedies
 
 
 def network() -> nn.Sequential:
@@ -45,36 +45,36 @@ NAMES = [
 
 
 @pytest.mark.parametrize("names", NAMES, ids="+".join)
-def test_nothing_is_altered_and_nothing_drawn(names: tuple[str, ...]) -> None:
+def test_planning_alters_nothing_and_draws_no_random_numbers(names: tuple[str, ...]) -> None:
     net, x = network(), torch.randn(6, 4)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     net(x).square().mean().backward()
     optimizer.step()
-    before, luck, gradients = whole(net, optimizer), random_state(), [p.grad for p in net.parameters()]
-    plan = planned(net, names, optimizers=(optimizer,), inputs=x)
+    before, random_before, gradients = state_with_hooks(net, optimizer), random_state(), [p.grad for p in net.parameters()]
+    plan = plan_remedies(net, names, optimizers=(optimizer,), inputs=x)
     assert plan.remedies == names
     assert [step.remedy for step in plan.steps] == ([] if plan.refusal else list(names))
-    assert whole(net, optimizer) == before
-    assert random_state() == luck
+    assert state_with_hooks(net, optimizer) == before
+    assert random_state() == random_before
     assert all(p.grad is g for p, g in zip(net.parameters(), gradients, strict=True))
 
 
-def test_later_remedies_see_what_earlier_ones_did() -> None:
-    plan = planned(network(), ("relu", "batchnorm"))
+def test_later_remedies_plan_on_what_earlier_ones_did() -> None:
+    plan = plan_remedies(network(), ("relu", "batchnorm"))
     assert [(e.path, e.before, e.after) for e in plan.steps[0].edits] == [(p, "Sigmoid()", "ReLU()") for p in ("1", "3")]
     assert [e.after for e in plan.steps[1].edits] == ["BatchNorm1d(8), ReLU()"] * 2
 
 
-def test_a_refusal_is_said_without_the_remedys_name() -> None:
-    plan = planned(network(), ("gru",))
+def test_a_refusal_does_not_repeat_the_remedys_name() -> None:
+    plan = plan_remedies(network(), ("gru",))
     assert plan.steps == ()
     assert plan.refusal.startswith("Sequential has no recurrence")
 
 
-def test_calls_are_named_by_where_they_end_in_the_source() -> None:
+def test_calls_are_located_by_where_they_end_in_the_source() -> None:
     net = Looping()
     net(torch.ones(2, 4))
-    plan = planned(net, ("relu",), inputs=torch.ones(2, 4))
+    plan = plan_remedies(net, ("relu",), inputs=torch.ones(2, 4))
     ((edit,),) = [step.edits for step in plan.steps]
     ((call,),) = [edit.calls]
     assert (edit.path, call.before, call.after, call.text) == ("", "tanh(x)", "relu(x)", "x = torch.tanh(self.a(x))")
@@ -84,18 +84,18 @@ def test_calls_are_named_by_where_they_end_in_the_source() -> None:
     assert line[: point.column].endswith("torch.tanh(self.a(x))")
 
 
-def test_a_step_tells_whether_it_needs_the_batch() -> None:
+def test_a_step_says_whether_it_needs_the_batch() -> None:
     x = torch.ones(2, 4)
-    assert [step.needs_batch for step in planned(Looping(), ("relu", "he-init"), inputs=x).steps] == [True, True]
-    assert [step.needs_batch for step in planned(network(), ("relu", "lsuv-init"), inputs=x).steps] == [False, True]
-    assert [step.needs_batch for step in planned(network(), ("he-init", "relu")).steps] == [False, False]
+    assert [step.needs_batch for step in plan_remedies(Looping(), ("relu", "he-init"), inputs=x).steps] == [True, True]
+    assert [step.needs_batch for step in plan_remedies(network(), ("relu", "lsuv-init"), inputs=x).steps] == [False, True]
+    assert [step.needs_batch for step in plan_remedies(network(), ("he-init", "relu")).steps] == [False, False]
 
 
-def test_the_rate_is_that_which_a_scheduler_started_from() -> None:
+def test_the_rate_is_the_one_that_a_scheduler_started_from() -> None:
     net = network()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1e-3)
-    ((edit,),) = [step.edits for step in planned(net, ("adamw",), optimizers=(optimizer,)).steps]
+    ((edit,),) = [step.edits for step in plan_remedies(net, ("adamw",), optimizers=(optimizer,)).steps]
     assert (edit.before, edit.after.partition(",")[0]) == ("Adam(lr=0.1)", "AdamW(lr=0.1")
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
 
@@ -104,7 +104,7 @@ def test_a_hook_that_cannot_be_copied_does_not_matter() -> None:
     net, lock = network(), threading.Lock()
     net[1].register_forward_hook(lambda *_, lock=lock: None)
     net[3].register_forward_hook(Locked().hook)
-    assert planned(net, ("relu",)).refusal == ""
+    assert plan_remedies(net, ("relu",)).refusal == ""
 
 
 class Locked:

@@ -1,4 +1,4 @@
-"""pre-norm: torch's transformer layers and blocks written by hand, turned and turned back."""
+"""Tests of pre-norm on torch's transformer layers and on hand-written blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from state_of_network import portrait
+from state_of_network import state_snapshot
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
@@ -61,7 +61,7 @@ def batch() -> Tensor:
     return torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
 
 
-def turned(network: Stack, x: Tensor) -> Tensor:
+def pre_norm_output(network: Stack, x: Tensor) -> Tensor:
     """What the network computes with every normalisation before its branch, but for the very last."""
     blocks = [block for block in network.blocks if isinstance(block, Block)]
     for block in blocks:
@@ -71,15 +71,15 @@ def turned(network: Stack, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", [OneLine, Stepwise])
-def test_blocks_written_by_hand_are_turned_but_for_the_last_normalisation(kind: type[Block]) -> None:
+def test_hand_written_blocks_become_pre_norm_except_the_last_normalisation(kind: type[Block]) -> None:
     network = Stack(kind)
-    before, expected = portrait(network), turned(network, batch())
+    before, expected = state_snapshot(network), pre_norm_output(network, batch())
     change = apply(network, "pre-norm", inputs=batch())
     assert torch.allclose(network(batch()), expected, atol=1e-6)
     assert torch.equal(pickle.loads(pickle.dumps(network))(batch()), network(batch()))
     assert torch.equal(copy.deepcopy(network)(batch()), network(batch()))
     change.undo()
-    assert portrait(network) == before
+    assert state_snapshot(network) == before
     assert all(type(block) is kind for block in network.blocks)
 
 
@@ -96,9 +96,9 @@ def test_the_gradient_of_a_deep_stack_no_longer_shrinks(kind: type[Block]) -> No
         )
         assert first is not None
         assert last is not None
-        found = float(torch.log10(first.norm() / last.norm()))
+        decades = float(torch.log10(first.norm() / last.norm()))
         network.zero_grad()
-        return found
+        return decades
 
     before = decades()
     apply(network, "pre-norm", inputs=batch())
@@ -106,11 +106,11 @@ def test_the_gradient_of_a_deep_stack_no_longer_shrinks(kind: type[Block]) -> No
     assert abs(decades()) < abs(before) / 2
 
 
-def test_torchs_layers_are_set_and_their_encoder_gets_a_final_normalisation_that_trains() -> None:
+def test_torchs_layers_become_pre_norm_and_their_encoder_gets_a_final_trained_normalisation() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
     network = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     optimizer = torch.optim.Adam(network.parameters())
-    before = portrait(network, optimizer)
+    before = state_snapshot(network, optimizer)
     change = apply(network, "pre-norm", optimizer=optimizer)
     assert [(edit.path, edit.after) for edit in change.edits] == [
         ("layers.0", "norm_first=True"),
@@ -124,7 +124,7 @@ def test_torchs_layers_are_set_and_their_encoder_gets_a_final_normalisation_that
     reference.load_state_dict(network.state_dict())
     assert torch.allclose(network(batch()), reference(batch()), atol=1e-6)
     change.undo()
-    assert portrait(network, optimizer) == before
+    assert state_snapshot(network, optimizer) == before
     assert not layer.norm_first
 
 

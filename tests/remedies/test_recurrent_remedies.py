@@ -1,4 +1,4 @@
-"""lstm, gru, forget-bias and identity-rnn-init: what they put where, what it computes, and where they refuse."""
+"""Tests of lstm, gru, forget-bias and identity-rnn-init: what they replace, what it computes, and refusals."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from remedy_networks import build, inputs, mlp
+from remedy_networks import build_network, example_inputs, mlp
 from scipy import stats
-from state_of_network import portrait, random_state
+from state_of_network import random_state, state_snapshot
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -27,9 +27,9 @@ from unvanish.remedies.catalogue.initialisation.forget_bias import ForgetBias
 from unvanish.remedies.catalogue.initialisation.identity_rnn_init import IdentityRnnInit
 from unvanish.remedies.layers.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
 
-SHELF = {each.name: each for each in (Lstm(), Gru(), ForgetBias(), IdentityRnnInit())}
+CATALOGUE = {each.name: each for each in (Lstm(), Gru(), ForgetBias(), IdentityRnnInit())}
 EXCHANGES = pytest.mark.parametrize("name", ["lstm", "gru"])
-EVERY = pytest.mark.parametrize("chosen", [("lstm",), ("gru",), ("lstm", "forget-bias"), ("identity-rnn-init",)], ids="+".join)
+EVERY = pytest.mark.parametrize("names", [("lstm",), ("gru",), ("lstm", "forget-bias"), ("identity-rnn-init",)], ids="+".join)
 
 ROWS, STEPS, WIDTH, HIDDEN = 3, 7, 4, 5
 SHAPES: dict[str, dict[str, Any]] = {
@@ -96,7 +96,7 @@ def sequences(rows: int = ROWS, steps: int = STEPS, *, dtype: torch.dtype = torc
 
 
 def treated(network: nn.Module, *names: str, **options: Any) -> nn.Module:
-    apply(network, *names, catalogue=SHELF, **options)
+    apply(network, *names, catalogue=CATALOGUE, **options)
     return network
 
 
@@ -107,7 +107,7 @@ def seeded(kind: Any, *args: Any, **settings: Any) -> Any:
 
 
 def plan(name: str, network: nn.Module, batch: Any = None) -> Any:
-    return SHELF[name].plan(network, Context(torch.Generator().manual_seed(0), inputs=batch))
+    return CATALOGUE[name].plan(network, Context(torch.Generator().manual_seed(0), inputs=batch))
 
 
 # What stands where the recurrence stood
@@ -115,13 +115,13 @@ def plan(name: str, network: nn.Module, batch: Any = None) -> Any:
 
 @shaped
 @EXCHANGES
-def test_the_module_that_comes_has_the_settings_and_the_interface_of_the_one_that_goes(name: str, shape: str) -> None:
+def test_the_new_module_has_the_settings_and_the_interface_of_the_old_one(name: str, shape: str) -> None:
     network = seeded(Tagger, **SHAPES[shape]).double().eval()
     network.rnn.weight_hh_l0.requires_grad_(False)
     old, x = network.rnn, sequences(dtype=torch.float64)
     out, last = network(x)
     feed_forward = {key: value.clone() for key, value in network.state_dict().items() if not key.startswith("rnn.")}
-    (edit,) = apply(network, name, catalogue=SHELF).edits
+    (edit,) = apply(network, name, catalogue=CATALOGUE).edits
     new = network.rnn
     assert (edit.path, edit.action) == ("rnn", "replace")
     for setting in ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "training"):
@@ -137,7 +137,7 @@ def test_the_module_that_comes_has_the_settings_and_the_interface_of_the_one_tha
 
 
 @EXCHANGES
-def test_every_cell_and_every_place_of_a_shared_module_is_exchanged(name: str) -> None:
+def test_every_cell_and_every_place_of_a_shared_module_is_replaced(name: str) -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -145,14 +145,14 @@ def test_every_cell_and_every_place_of_a_shared_module_is_exchanged(name: str) -
             self.again = self.cells[0]
 
     network = Shared()
-    assert [edit.path for edit in apply(network, name, catalogue=SHELF).edits] == ["cells.0", "cells.1"]
+    assert [edit.path for edit in apply(network, name, catalogue=CATALOGUE).edits] == ["cells.0", "cells.1"]
     assert network.again is network.cells[0]
     assert [type(cell) for cell in network.cells] == [{"lstm": LSTMCellAsRNNCell, "gru": nn.GRUCell}[name]] * 2
     assert network.cells[1].bias_ih is None
 
 
 @EXCHANGES
-def test_new_numbers_fill_torchs_own_interval(name: str) -> None:
+def test_new_weights_fill_torchs_own_interval(name: str) -> None:
     network = treated(nn.Sequential(nn.RNN(30, 100, num_layers=2)), name)
     bound = 1 / math.sqrt(100)
     for key, parameter in network[0].named_parameters():
@@ -161,7 +161,7 @@ def test_new_numbers_fill_torchs_own_interval(name: str) -> None:
             assert stats.kstest(parameter.detach().flatten().numpy(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-3
 
 
-def test_an_lstm_comes_with_forget_bias_one() -> None:
+def test_a_new_lstm_has_forget_bias_one() -> None:
     rnn = treated(nn.Sequential(nn.RNN(3, 50, bidirectional=True)), "lstm")[0]
     for end in ("l0", "l0_reverse"):
         total = getattr(rnn, f"bias_ih_{end}") + getattr(rnn, f"bias_hh_{end}")
@@ -170,10 +170,10 @@ def test_an_lstm_comes_with_forget_bias_one() -> None:
 
 
 @EXCHANGES
-def test_the_same_seed_gives_the_same_weights_and_a_plan_draws_nothing(name: str) -> None:
-    network, luck = seeded(Tagger), random_state()
+def test_the_same_seed_gives_the_same_weights_and_planning_draws_no_random_numbers_for_recurrence(name: str) -> None:
+    network, random_before = seeded(Tagger), random_state()
     plan(name, network, sequences())
-    assert random_state() == luck
+    assert random_state() == random_before
     one, two = (treated(copy.deepcopy(network), name, seed=5).rnn for _ in range(2))
     other = treated(copy.deepcopy(network), name, seed=6).rnn
     assert torch.equal(one.weight_hh_l0, two.weight_hh_l0)
@@ -185,7 +185,7 @@ def test_tied_modules_stay_tied(name: str) -> None:
     network = nn.ModuleList([nn.RNN(4, 4), nn.RNN(4, 4)])
     network[1].weight_hh_l0 = network[0].weight_hh_l0
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    apply(network, name, optimizer=optimizer, catalogue=SHELF)
+    apply(network, name, optimizer=optimizer, catalogue=CATALOGUE)
     assert network[0].weight_hh_l0 is network[1].weight_hh_l0
     assert {*optimizer.param_groups[0]["params"]} == {*network.parameters()}
     assert len(optimizer.param_groups[0]["params"]) == 7
@@ -196,7 +196,7 @@ def test_tied_modules_stay_tied(name: str) -> None:
 
 
 @shaped
-def test_the_adapter_computes_what_an_lstm_does_whose_cell_state_is_carried_by_hand(shape: str) -> None:
+def test_the_adapter_equals_an_lstm_whose_cell_state_is_carried_by_hand(shape: str) -> None:
     settings = {key: value for key, value in SHAPES[shape].items() if key != "nonlinearity"}
     adapter, x = LSTMAsRNN(WIDTH, HIDDEN, **settings).double().eval(), sequences(dtype=torch.float64)
     plain = nn.LSTM(WIDTH, HIDDEN, **settings).double().eval()
@@ -208,10 +208,10 @@ def test_the_adapter_computes_what_an_lstm_does_whose_cell_state_is_carried_by_h
     assert torch.equal(state, h)
     for detached in (False, True):
         expected, (last, _) = plain(two, (h.detach(), c.detach()) if detached else (h, c))
-        found, end = adapter(two, state.detach() if detached else state)
-        assert torch.equal(found, expected)
+        output, end = adapter(two, state.detach() if detached else state)
+        assert torch.equal(output, expected)
         assert torch.equal(end, last)
-        ours = torch.autograd.grad(found.sum() + end.sum(), adapter.parameters(), retain_graph=True)
+        ours = torch.autograd.grad(output.sum() + end.sum(), adapter.parameters(), retain_graph=True)
         theirs = torch.autograd.grad(expected.sum() + last.sum(), plain.parameters(), retain_graph=True)
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
@@ -242,7 +242,7 @@ def test_a_cell_in_a_loop_is_an_lstm_in_training_evaluation_and_truncated_backpr
             assert torch.equal(ours(-1), expected)
 
 
-def test_a_state_that_was_not_returned_starts_both_states() -> None:
+def test_a_state_that_was_not_returned_initialises_both_states() -> None:
     adapter, plain = LSTMAsRNN(WIDTH, HIDDEN), nn.LSTM(WIDTH, HIDDEN)
     plain.load_state_dict(adapter.state_dict())
     x, h = torch.randn(STEPS, ROWS, WIDTH), torch.randn(1, ROWS, HIDDEN)
@@ -263,7 +263,7 @@ def test_a_state_that_is_zeroed_in_place_is_a_fresh_start(mode: Any) -> None:
         assert torch.equal(cell(x, h), cell(x))
 
 
-def test_parts_of_a_state_find_their_parts_of_the_cell_state() -> None:
+def test_parts_of_a_state_get_their_parts_of_the_cell_state() -> None:
     states = CellStates()
     h, c = torch.randn(4, 6, 5, requires_grad=True) * 1, torch.randn(5, 4, 6).permute(1, 2, 0)
     h = states.remember(h, c)
@@ -274,7 +274,7 @@ def test_parts_of_a_state_find_their_parts_of_the_cell_state() -> None:
         assert states.recall(other) is other
 
 
-def test_encoder_and_decoder_hand_over_the_cell_state() -> None:
+def test_a_decoder_gets_the_cell_state_of_the_encoder() -> None:
     class Translator(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -310,7 +310,7 @@ def test_a_cell_state_goes_with_its_hidden_state() -> None:
         gc.enable()
 
 
-def test_packed_sequences_go_in_and_come_out() -> None:
+def test_packed_sequences_are_supported() -> None:
     x, lengths = sequences(), [3, 7, 5]
     packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     for name in ("lstm", "gru"):
@@ -332,7 +332,7 @@ def test_packed_sequences_go_in_and_come_out() -> None:
 @EXCHANGES
 def test_remedies_of_the_same_call_leave_the_new_recurrence_alone(name: str) -> None:
     network = seeded(Tagger)
-    change = apply(network, name, "relu", "he-init", catalogue=SHELF | dict(built_in_catalogue()))
+    change = apply(network, name, "relu", "he-init", catalogue=CATALOGUE | dict(built_in_catalogue()))
     assert [edit.path for edit in change.edits] == ["rnn", "into.1", "into.0", "head"]
     alone = treated(seeded(Tagger), name)
     assert all(torch.equal(a, b) for a, b in zip(network.rnn.parameters(), alone.rnn.parameters(), strict=True))
@@ -340,23 +340,23 @@ def test_remedies_of_the_same_call_leave_the_new_recurrence_alone(name: str) -> 
 
 @EVERY
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_type_is_kept(chosen: tuple[str, ...], dtype: torch.dtype) -> None:
-    network = treated(seeded(Stepper).to(dtype), *chosen, inputs=sequences(dtype=dtype))
+def test_dtype_is_kept(names: tuple[str, ...], dtype: torch.dtype) -> None:
+    network = treated(seeded(Stepper).to(dtype), *names, inputs=sequences(dtype=dtype))
     assert {p.dtype for p in network.parameters()} == {dtype}
     assert network(sequences(dtype=dtype)).isfinite().all()
 
 
 @EVERY
 @pytest.mark.parametrize("kind", [Tagger, Stepper])
-def test_a_treated_network_trains_copies_pickles_and_loads(kind: Any, chosen: tuple[str, ...]) -> None:
-    network, x = treated(seeded(kind), *chosen), sequences()
+def test_a_treated_network_trains_copies_pickles_and_loads(kind: Any, names: tuple[str, ...]) -> None:
+    network, x = treated(seeded(kind), *names), sequences()
     optimizer = torch.optim.Adam(network.parameters())
     _trained(network, optimizer)
     expected = _first(network(x))
     stream = io.BytesIO()
     torch.save(network, stream)
     stream.seek(0)
-    twin = treated(seeded(kind), *chosen, seed=9)
+    twin = treated(seeded(kind), *names, seed=9)
     twin.load_state_dict(network.state_dict())
     for other in (copy.deepcopy(network), torch.load(stream, weights_only=False), twin, network):
         assert torch.equal(_first(other(x)), expected)
@@ -375,11 +375,11 @@ def compiler() -> None:
 )  # the compiler asks for it at a graph break
 @EVERY
 @pytest.mark.parametrize("kind", [Tagger, Stepper])
-def test_a_treated_network_compiles(kind: Any, chosen: tuple[str, ...]) -> None:
+def test_a_treated_network_compiles(kind: Any, names: tuple[str, ...]) -> None:
     network, x = seeded(kind), sequences()
     compiled = torch.compile(network, backend="eager")
     stale = _first(compiled(x))
-    apply(compiled, *chosen, catalogue=SHELF)
+    apply(compiled, *names, catalogue=CATALOGUE)
     for batch in (x, sequences(2)):
         expected = _first(network(batch))
         grads = torch.autograd.grad(expected.sum(), list(network.parameters()))
@@ -393,34 +393,34 @@ def test_a_treated_network_compiles(kind: Any, chosen: tuple[str, ...]) -> None:
 @EVERY
 @pytest.mark.parametrize("kind", [Tagger, Stepper])
 @pytest.mark.parametrize("owner", [torch.optim.Adam, torch.optim.SGD])
-def test_undo_after_training_is_the_identity(kind: Any, chosen: tuple[str, ...], owner: Any) -> None:
+def test_undo_after_training_is_the_identity(kind: Any, names: tuple[str, ...], owner: Any) -> None:
     network = seeded(kind)
     optimizer = owner(network.named_parameters(), lr=0.01)
     _trained(network, optimizer)
     x = sequences()
-    before, luck, expected = portrait(network, optimizer), random_state(), _first(network(x)).clone()
-    change = apply(network, *chosen, optimizer=optimizer, inputs=x, catalogue=SHELF)
-    assert random_state() == luck
+    before, random_before, expected = state_snapshot(network, optimizer), random_state(), _first(network(x)).clone()
+    change = apply(network, *names, optimizer=optimizer, inputs=x, catalogue=CATALOGUE)
+    assert random_state() == random_before
     assert {*optimizer.param_groups[0]["params"]} == {*network.parameters()}
     assert len(optimizer.param_groups[0]["params"]) == len(optimizer.param_groups[0]["param_names"]) == len([*network.parameters()])
     _trained(network, optimizer)
     change.undo()
-    assert portrait(network, optimizer) == before
+    assert state_snapshot(network, optimizer) == before
     assert torch.equal(_first(network(x)), expected)
     _trained(network, optimizer)
 
 
-def test_new_parameters_take_the_group_of_the_old_one_of_their_name() -> None:
+def test_new_parameters_join_the_group_of_the_old_one_of_their_name() -> None:
     network = seeded(Tagger)
     biases = [p for key, p in network.named_parameters() if "bias" in key]
     weights = [p for key, p in network.named_parameters() if "bias" not in key]
     optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": 0.1}, {"params": biases, "weight_decay": 0.0}])
-    apply(network, "lstm", optimizer=optimizer, catalogue=SHELF)
+    apply(network, "lstm", optimizer=optimizer, catalogue=CATALOGUE)
     decayed, free = (group["params"] for group in optimizer.param_groups)
     assert {*decayed} == {p for key, p in network.named_parameters() if "bias" not in key}
     assert {*free} == {p for key, p in network.named_parameters() if "bias" in key}
     with pytest.raises(NotApplicable, match="LBFGS"):
-        apply(other := Tagger(), "gru", optimizer=torch.optim.LBFGS(other.parameters()), catalogue=SHELF)
+        apply(other := Tagger(), "gru", optimizer=torch.optim.LBFGS(other.parameters()), catalogue=CATALOGUE)
     assert type(other.rnn) is nn.RNN
 
 
@@ -444,7 +444,7 @@ def test_chrono_biases_follow_their_distribution() -> None:
     assert forget.mean().item() == pytest.approx((top * math.log(top) - top + 1) / (top - 1), abs=0.1)
 
 
-def test_the_length_is_the_one_that_the_layer_sees() -> None:
+def test_the_length_is_that_of_the_layers_own_sequences() -> None:
     class Pieces(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -465,7 +465,7 @@ def test_the_length_is_the_one_that_the_layer_sees() -> None:
             self.cell(x[:, 0])
 
     network = Pieces()
-    change = apply(network, "forget-bias", inputs={"x": sequences()}, catalogue=SHELF)
+    change = apply(network, "forget-bias", inputs={"x": sequences()}, catalogue=CATALOGUE)
     chrono = "chrono for {} steps: {} bias ln U(1, {})"
     assert {edit.path: edit.after for edit in change.edits} == {
         "first": chrono.format(7, "forget", 6) + ", input bias its negative",
@@ -492,7 +492,7 @@ def test_a_gru_with_a_large_update_bias_keeps_the_old_state() -> None:
 def test_without_inputs_memories_are_spread_over_all_lengths() -> None:
     network = nn.ModuleList([nn.LSTM(3, 6, num_layers=2), nn.GRU(3, 6), nn.LSTMCell(3, 6), nn.LSTM(3, 4, bias=False)])
     kept = network[1].bias_ih_l0[:6].clone()
-    edits = apply(network, "forget-bias", optimizer=torch.optim.SGD(network.parameters(), lr=0.1), catalogue=SHELF).edits
+    edits = apply(network, "forget-bias", optimizer=torch.optim.SGD(network.parameters(), lr=0.1), catalogue=CATALOGUE).edits
     lstm, gru = "forget bias from 1 to 6, input bias minus half of it", "update bias from 1 to 6"
     assert [(edit.path, edit.after) for edit in edits] == [("0", lstm), ("1", gru), ("2", lstm)]
     total = (network[0].bias_ih_l1 + network[0].bias_hh_l1).detach()
@@ -503,8 +503,8 @@ def test_without_inputs_memories_are_spread_over_all_lengths() -> None:
 
 
 @pytest.mark.parametrize("kind", [Tagger, Stepper])
-def test_forget_bias_finds_the_lstm_that_the_same_call_brought(kind: Any) -> None:
-    edits = apply(seeded(kind), "lstm", "forget-bias", inputs=sequences(), catalogue=SHELF).edits
+def test_forget_bias_finds_the_lstm_of_the_same_call(kind: Any) -> None:
+    edits = apply(seeded(kind), "lstm", "forget-bias", inputs=sequences(), catalogue=CATALOGUE).edits
     assert "chrono for 7 steps" in edits[-1].after
 
 
@@ -512,10 +512,10 @@ def test_forget_bias_finds_the_lstm_that_the_same_call_brought(kind: Any) -> Non
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_an_identity_rnn_adds_up_what_a_loop_by_hand_does(nonlinearity: str) -> None:
+def test_an_identity_rnn_equals_a_hand_written_sum(nonlinearity: str) -> None:
     network = seeded(Tagger, nonlinearity=nonlinearity, num_layers=2).double()
     held = list(network.rnn.parameters())
-    change = apply(network, "identity-rnn-init", catalogue=SHELF)
+    change = apply(network, "identity-rnn-init", catalogue=CATALOGUE)
     assert [edit.action for edit in change.edits] == (["replace"] if nonlinearity == "tanh" else []) + ["initialise"]
     assert change.edits[-1].before == f"RNN({WIDTH}, {HIDDEN}, num_layers=2, nonlinearity='relu')"
     rnn, x = network.rnn, sequences(dtype=torch.float64).transpose(0, 1)
@@ -540,10 +540,10 @@ def test_a_cell_keeps_its_input_weights_beside_the_identity() -> None:
     assert not cell.bias_hh.any()
 
 
-def test_a_loop_written_by_hand_gets_the_identity_and_its_gate_stays() -> None:
+def test_a_hand_written_loop_gets_the_identity_and_its_gate_stays() -> None:
     network = seeded(Written)
     gate, into = network.gate.weight.clone(), network.i2h.weight.clone()
-    (edit,) = apply(network, "identity-rnn-init", inputs=sequences(), catalogue=SHELF).edits
+    (edit,) = apply(network, "identity-rnn-init", inputs=sequences(), catalogue=CATALOGUE).edits
     assert (edit.path, edit.after) == ("h2h", "identity; bias 0")
     assert torch.equal(network.h2h.weight, torch.eye(HIDDEN))
     assert not network.h2h.bias.any()
@@ -560,25 +560,25 @@ def test_a_layer_that_is_merely_used_twice_is_no_recurrence() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.out(torch.tanh(self.leg(x)) - torch.tanh(self.leg(-x)))
 
-    for name in SHELF:
+    for name in CATALOGUE:
         with pytest.raises(NotApplicable, match="has no recurrence"):
-            apply(Siamese(), name, inputs=inputs("mlp"), catalogue=SHELF)
+            apply(Siamese(), name, inputs=example_inputs("mlp"), catalogue=CATALOGUE)
 
 
 # Refusals
 
 
-@pytest.mark.parametrize("name", SHELF)
-def test_a_feed_forward_network_is_refused_and_told_what_it_is(name: str) -> None:
-    for network, made_of in ((mlp(), "Linear"), (build("cnn"), "Conv2d, Linear"), (nn.Sigmoid(), "no weights at all")):
-        before = portrait(network)
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_feed_forward_network_is_refused_with_the_reason(name: str) -> None:
+    for network, made_of in ((mlp(), "Linear"), (build_network("cnn"), "Conv2d, Linear"), (nn.Sigmoid(), "no weights at all")):
+        before = state_snapshot(network)
         with pytest.raises(NotApplicable, match=rf"{name}: \w+ has no recurrence \({made_of}\)"):
-            apply(network, name, catalogue=SHELF)
-        assert portrait(network) == before
+            apply(network, name, catalogue=CATALOGUE)
+        assert state_snapshot(network) == before
 
 
 @EXCHANGES
-def test_what_cannot_be_exchanged_is_named(name: str) -> None:
+def test_modules_that_cannot_be_replaced_are_named(name: str) -> None:
     class Own(nn.RNN):
         pass
 
@@ -596,20 +596,20 @@ def test_what_cannot_be_exchanged_is_named(name: str) -> None:
         (Written(), "pass inputs="),
     ):
         with pytest.raises(NotApplicable, match=why):
-            apply(network, name, catalogue=SHELF)
+            apply(network, name, catalogue=CATALOGUE)
     with pytest.raises(NotApplicable, match=r"'h2h' runs 7 times, 'gate' runs 7 times.*nn\.GRUCell"):
-        apply(Written(), name, inputs=sequences(), catalogue=SHELF)
+        apply(Written(), name, inputs=sequences(), catalogue=CATALOGUE)
     with pytest.raises(UsageError, match="inputs= cannot be run"):
-        apply(Tagger(), "lstm", inputs=torch.zeros(1), catalogue=SHELF)
+        apply(Tagger(), "lstm", inputs=torch.zeros(1), catalogue=CATALOGUE)
 
 
 @pytest.mark.parametrize("between", [nn.Dropout(0.5), nn.LayerNorm(HIDDEN)], ids=repr)
-def test_a_state_that_is_altered_between_steps_is_for_gru(between: nn.Module) -> None:
+def test_lstm_refuses_a_state_that_is_altered_between_steps_and_gru_does_not(between: nn.Module) -> None:
     network = seeded(Stepper, between)
     with pytest.raises(NotApplicable, match="apply gru"):
-        apply(network, "lstm", inputs=sequences(), catalogue=SHELF)
-    assert [edit.path for edit in apply(network, "gru", inputs=sequences(), catalogue=SHELF).edits] == ["low", "high"]
-    assert len(apply(seeded(Stepper), "lstm", inputs=sequences(), catalogue=SHELF).edits) == 2
+        apply(network, "lstm", inputs=sequences(), catalogue=CATALOGUE)
+    assert [edit.path for edit in apply(network, "gru", inputs=sequences(), catalogue=CATALOGUE).edits] == ["low", "high"]
+    assert len(apply(seeded(Stepper), "lstm", inputs=sequences(), catalogue=CATALOGUE).edits) == 2
 
 
 def test_gates_without_a_bias_to_set_are_refused() -> None:
@@ -621,7 +621,7 @@ def test_gates_without_a_bias_to_set_are_refused() -> None:
         (nn.Sequential(nn.RNN(3, 3)), None, "apply lstm first"),
     ):
         with pytest.raises(NotApplicable, match=why):
-            apply(network, "forget-bias", inputs=batch, catalogue=SHELF)
+            apply(network, "forget-bias", inputs=batch, catalogue=CATALOGUE)
 
 
 def test_identity_is_refused_where_nothing_maps_a_state_to_the_next() -> None:
@@ -637,13 +637,13 @@ def test_identity_is_refused_where_nothing_maps_a_state_to_the_next() -> None:
             return self.head(h)
 
     with pytest.raises(NotApplicable, match=r"'both' runs again.*its own nn\.Linear"):
-        apply(Joined(), "identity-rnn-init", inputs=sequences(), catalogue=SHELF)
+        apply(Joined(), "identity-rnn-init", inputs=sequences(), catalogue=CATALOGUE)
     with pytest.raises(NotApplicable, match="nonlinearity='relu'"):
-        apply(nn.RNN(3, 3), "identity-rnn-init", catalogue=SHELF)
+        apply(nn.RNN(3, 3), "identity-rnn-init", catalogue=CATALOGUE)
     network = treated(nn.RNN(3, 3, nonlinearity="relu"), "identity-rnn-init")
     assert torch.equal(network.weight_hh_l0, torch.eye(3))
     with pytest.raises(NotApplicable, match="gated already"):
-        apply(nn.Sequential(nn.GRU(3, 3)), "identity-rnn-init", catalogue=SHELF)
+        apply(nn.Sequential(nn.GRU(3, 3)), "identity-rnn-init", catalogue=CATALOGUE)
 
 
 @EXCHANGES

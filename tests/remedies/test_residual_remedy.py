@@ -1,4 +1,4 @@
-"""residual: plain chains get skips, networks with skips get gates; both start as the identity."""
+"""Tests of residual: plain chains get skips, residual networks get gates, and both start as the identity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from state_of_network import portrait
+from state_of_network import state_snapshot
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
@@ -50,7 +50,7 @@ def batch(*shape: int) -> Tensor:
 def test_a_plain_chain_starts_as_the_identity_and_opens_its_gates() -> None:
     network = plain()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    before = portrait(network, optimizer)
+    before = state_snapshot(network, optimizer)
     change = apply(network, "residual", optimizer=optimizer)
     x = batch(4, 6)
     last = network[5]
@@ -61,7 +61,7 @@ def test_a_plain_chain_starts_as_the_identity_and_opens_its_gates() -> None:
     assert len(gates) == 2
     assert all(gate != 0 for gate in gates)
     change.undo()
-    assert portrait(network, optimizer) == before
+    assert state_snapshot(network, optimizer) == before
 
 
 def test_calls_in_a_loop_move_into_their_layers() -> None:
@@ -96,7 +96,7 @@ def test_existing_branches_get_a_gate_behind_their_last_layer() -> None:
         (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "no layer with a hidden activation"),
     ],
 )
-def test_networks_without_a_place_for_a_skip_are_refused(network: nn.Module, reason: str) -> None:
+def test_networks_where_no_skip_fits_are_refused(network: nn.Module, reason: str) -> None:
     with pytest.raises(NotApplicable, match=reason):
         apply(network, "residual")
 

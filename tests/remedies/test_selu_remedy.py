@@ -1,4 +1,4 @@
-"""selu: the unit, its initialisation and its dropout come together."""
+"""Tests of selu: the activation, its initialisation and its dropout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def network(depth: int = 20, width: int = 128) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(width, 2))
 
 
-def test_mean_and_variance_are_drawn_to_zero_and_one_through_depth() -> None:
+def test_mean_and_variance_approach_zero_and_one_with_depth() -> None:
     treated = network()
     apply(treated, "selu")
     out = treated[:60].eval()(torch.randn(500, 128, generator=torch.Generator().manual_seed(0))).detach()
@@ -23,7 +23,7 @@ def test_mean_and_variance_are_drawn_to_zero_and_one_through_depth() -> None:
     assert 0.8 < float(out.var()) < 1.25
 
 
-def test_dropout_becomes_alpha_dropout_of_the_same_share() -> None:
+def test_dropout_becomes_alpha_dropout_of_the_same_probability() -> None:
     treated = network(2)
     apply(treated, "selu")
     assert [type(treated[at]) for at in (1, 2, 4, 5)] == [nn.SELU, nn.AlphaDropout] * 2

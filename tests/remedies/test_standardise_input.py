@@ -1,4 +1,4 @@
-"""standardise-input: its statistics against numpy over everything, where it goes, and what it teaches."""
+"""Tests of standardise-input: its statistics against numpy, where it is inserted, and how training improves."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from digits import chain, digits, trained_loss
+from digits import deep_network, digits, loss_after_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_state import whole
-from remedy_networks import Branching, Functional, Sequences, Tied, build, inputs, mlp, step
+from optimizer_state import state_with_hooks
+from remedy_networks import Branching, Functional, Sequences, Tied, build_network, example_inputs, mlp, training_step
 from state_of_network import random_state
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.optim import SGD, Adam
 
-from unvanish.docgen.cards import card_of
+from unvanish.docgen.cards import parse_class_card
 from unvanish.errors import NotApplicable
 from unvanish.remedies import Context, apply
 from unvanish.remedies.catalogue.data_output.standardise_input import StandardiseInput
-from unvanish.remedies.layers.standardise import ENOUGH, Standardise
+from unvanish.remedies.layers.standardise import MAX_EXAMPLES, Standardise
 
-SHELF = {"standardise-input": StandardiseInput()}
+CATALOGUE = {"standardise-input": StandardiseInput()}
 SHAPES = {
     "features": ((300, 5), -1),
     "time": ((40, 7, 5), -1),
@@ -44,8 +44,8 @@ def raw(shape: tuple[int, ...], axis: int, dtype: Any = np.float64) -> Any:
     return (numbers * size + place).astype(dtype)
 
 
-def treated(network: nn.Module, **given: Any) -> Any:
-    return apply(network, "standardise-input", catalogue=SHELF, **given)
+def treated(network: nn.Module, **arguments: Any) -> Any:
+    return apply(network, "standardise-input", catalogue=CATALOGUE, **arguments)
 
 
 # The module
@@ -80,7 +80,7 @@ def test_statistics_of_several_batches_are_those_of_all_rows_together(shape: str
     size=st.floats(1e-3, 1e3),
     seed=st.integers(0, 9),
 )
-def test_how_the_rows_are_cut_into_batches_makes_no_difference(cuts: list[int], place: float, size: float, seed: int) -> None:
+def test_statistics_do_not_depend_on_the_batch_size(cuts: list[int], place: float, size: float, seed: int) -> None:
     rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * size + place
     whole_batch, parts = Standardise(3, dtype=torch.float64), Standardise(3, dtype=torch.float64)
     whole_batch(rows)
@@ -91,7 +91,7 @@ def test_how_the_rows_are_cut_into_batches_makes_no_difference(cuts: list[int], 
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_narrow_inputs_are_counted_in_wide_numbers(kind: torch.dtype) -> None:
+def test_half_precision_inputs_are_summed_in_wider_numbers(kind: torch.dtype) -> None:
     rows = torch.tensor(raw((500, 5), -1)).to(kind)
     module = Standardise(5)
     out = module(rows)
@@ -118,7 +118,7 @@ def test_a_constant_feature_is_only_centred(value: float, rows: list[int]) -> No
 
 def test_statistics_stay_after_enough_examples_and_in_evaluation() -> None:
     module = Standardise(2)
-    rows = torch.randn(ENOUGH - 100, 2, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(MAX_EXAMPLES - 100, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(module.eval()(rows), rows)
     assert int(module.values) == 0
     module.train()
@@ -127,7 +127,7 @@ def test_statistics_stay_after_enough_examples_and_in_evaluation() -> None:
     before = module.mean.clone()
     module(rows + 100)
     assert torch.equal(module.mean, before)
-    assert int(module.examples) == ENOUGH + 100
+    assert int(module.examples) == MAX_EXAMPLES + 100
     fresh = Standardise(2)
     fresh.load_state_dict(module.state_dict())
     assert torch.equal(fresh(rows), module(rows))
@@ -151,7 +151,7 @@ def test_one_example_without_a_batch_counts_as_one() -> None:
     assert (int(module.examples), int(module.values)) == (1, 16)
 
 
-def test_two_passes_before_one_backward_pass_are_fine() -> None:
+def test_two_forward_passes_before_one_backward_pass_work() -> None:
     network = nn.Sequential(Standardise(3), nn.Linear(3, 2))
     x = torch.randn(8, 3, requires_grad=True)
     (network(x).sum() + network(x * 2).sum()).backward()
@@ -166,22 +166,22 @@ def compiler() -> None:
 
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_a_compiled_one_gathers_the_same(backend: str) -> None:
+def test_a_compiled_module_gathers_the_same_statistics(backend: str) -> None:
     plain, module = Standardise(3), Standardise(3)
     compiled = torch.compile(module, backend=backend)
     for seed in range(6):
         rows = torch.randn(256, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 1
         assert torch.allclose(compiled(rows), plain(rows), atol=1e-6)
     assert torch.allclose(module.mean, plain.mean)
-    assert int(module.examples) == ENOUGH
+    assert int(module.examples) == MAX_EXAMPLES
     torch._dynamo.reset()
 
 
 # The remedy
 
 
-def test_the_card_is_whole() -> None:
-    card = card_of(StandardiseInput())
+def test_the_card_is_complete() -> None:
+    card = parse_class_card(StandardiseInput())
     assert [section.heading for section in card.sections] == ["Does", "Helps", "Harms", "Cost", "References"]
 
 
@@ -199,33 +199,33 @@ PLACES = {
 
 @pytest.mark.parametrize("with_inputs", [False, True])
 @pytest.mark.parametrize("kind", PLACES)
-def test_it_goes_before_the_layer_that_takes_the_input_and_undo_takes_it_out(kind: str, with_inputs: bool) -> None:
-    network = build(kind)
+def test_it_is_inserted_before_the_first_layer_and_undo_removes_it(kind: str, with_inputs: bool) -> None:
+    network = build_network(kind)
     optimizer = Adam(network.parameters())
-    step(network, optimizer, inputs(kind))
-    before, luck = whole(network, optimizer), random_state()
-    given = {"inputs": inputs(kind) * 9 + 4} if with_inputs else {}
-    StandardiseInput().plan(network, Context(torch.Generator(), (optimizer,), given.get("inputs")))
-    assert whole(network, optimizer) == before
-    change = treated(network, optimizer=optimizer, **given)
+    training_step(network, optimizer, example_inputs(kind))
+    before, random_before = state_with_hooks(network, optimizer), random_state()
+    arguments = {"inputs": example_inputs(kind) * 9 + 4} if with_inputs else {}
+    StandardiseInput().plan(network, Context(torch.Generator(), (optimizer,), arguments.get("inputs")))
+    assert state_with_hooks(network, optimizer) == before
+    change = treated(network, optimizer=optimizer, **arguments)
     assert [edit.path for edit in change.edits] == PLACES[kind]
     assert change.edits[0].after.startswith("Standardise(")
-    assert random_state() == luck
-    step(network, optimizer, inputs(kind) * 9 + 4)
+    assert random_state() == random_before
+    training_step(network, optimizer, example_inputs(kind) * 9 + 4)
     (module,) = [m for m in network.modules() if isinstance(m, Standardise)]
-    rows = (inputs(kind) * 9 + 4).movedim(module.axis, -1).flatten(0, -2)
+    rows = (example_inputs(kind) * 9 + 4).movedim(module.axis, -1).flatten(0, -2)
     assert torch.allclose(module.mean, rows.mean(0), atol=1e-4)
     assert torch.allclose(module.deviation, rows.std(0, unbiased=False), rtol=1e-4)
     assert int(module.examples) == (16 if with_inputs else 8)
     with pytest.raises(NotApplicable, match="standardised already"):
         treated(network)
     change.undo()
-    assert whole(network, optimizer) == before
+    assert state_with_hooks(network, optimizer) == before
 
 
 def test_with_inputs_evaluation_is_standardised_at_once() -> None:
     network = mlp().eval()
-    rows = inputs("mlp") * 50 + 1000
+    rows = example_inputs("mlp") * 50 + 1000
     treated(network, inputs=rows)
     seen: list[Tensor] = []
     network[0][1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -291,7 +291,7 @@ def test_a_layer_whose_weight_is_read_elsewhere_keeps_its_name() -> None:
             return nn.functional.linear(torch.tanh(self.code(x)), self.code.weight.t())
 
     network = Autoencoder()
-    rows = inputs("mlp") * 5 + 2
+    rows = example_inputs("mlp") * 5 + 2
     treated(network, inputs=rows)
     assert list(network.state_dict())[:2] == ["code.weight", "code.bias"]
     expected = torch.tanh(
@@ -300,7 +300,7 @@ def test_a_layer_whose_weight_is_read_elsewhere_keeps_its_name() -> None:
     assert torch.allclose(network.eval()(rows), expected @ network.code.weight, atol=1e-5)
 
 
-def test_every_layer_that_takes_the_input_gets_one_and_reshapes_are_seen_through() -> None:
+def test_every_layer_that_takes_the_input_gets_one_also_behind_reshapes() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -322,7 +322,7 @@ def test_every_layer_that_takes_the_input_gets_one_and_reshapes_are_seen_through
     assert torch.allclose(skip[0].mean, (rows / 255).flatten(1).mean(0), atol=1e-6)
 
 
-def test_where_there_is_no_place_it_says_why() -> None:
+def test_a_network_where_it_does_not_fit_is_refused_with_the_reason() -> None:
     cases: dict[str, nn.Module] = {
         "normalisation first": nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)),
         "could not be traced.*pass inputs=": Branching(),
@@ -332,10 +332,10 @@ def test_where_there_is_no_place_it_says_why() -> None:
     for match, network in cases.items():
         with pytest.raises(NotApplicable, match=match):
             treated(network)
-    assert [edit.path for edit in treated(Branching(), inputs=inputs("mlp")).edits] == ["fc1"]
+    assert [edit.path for edit in treated(Branching(), inputs=example_inputs("mlp")).edits] == ["fc1"]
     assert [edit.path for edit in treated(Functional()).edits] == ["fc1"]
     with pytest.raises(NotApplicable):
-        treated(build("shared layer"))
+        treated(build_network("shared layer"))
     assert treated(Tied()).edits[0].path == "one"
 
 
@@ -364,31 +364,31 @@ def test_a_column_of_ones_stays_the_bias_of_a_layer_that_has_none() -> None:
 
 
 def test_a_treated_network_trains_copies_and_pickles() -> None:
-    network = build("cnn")
+    network = build_network("cnn")
     treated(network)
     optimizer = SGD(network.parameters(), lr=1e-3)
-    step(network, optimizer, inputs("cnn"))
+    training_step(network, optimizer, example_inputs("cnn"))
     network.eval()
-    expected = network(inputs("cnn"))
+    expected = network(example_inputs("cnn"))
     stream = io.BytesIO()
     torch.save(network, stream)
     stream.seek(0)
     for other in (copy.deepcopy(network), torch.load(stream, weights_only=False)):
-        assert torch.equal(other(inputs("cnn")), expected)
+        assert torch.equal(other(example_inputs("cnn")), expected)
     half = copy.deepcopy(network).half()
-    assert torch.isfinite(half(inputs("cnn").half())).all()
+    assert torch.isfinite(half(example_inputs("cnn").half())).all()
 
 
 @pytest.mark.parametrize("with_inputs", [False, True])
-def test_raw_data_are_learned_that_were_not(with_inputs: bool) -> None:
+def test_raw_data_are_learned_only_with_it(with_inputs: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     images = digits()[0] * 10 ** torch.linspace(-3, 3, 64) + torch.randn(64, generator=generator) * 1e3
     losses = []
     for is_treated in (False, True):
-        network = chain(2, nn.Tanh)
+        network = deep_network(2, nn.Tanh)
         optimizer = SGD(network.parameters(), lr=0.1, momentum=0.9)
         if is_treated:
             treated(network, optimizer=optimizer, **({"inputs": images[:256]} if with_inputs else {}))
-        losses.append(trained_loss(network.train(), optimizer, steps=150, images=images))
+        losses.append(loss_after_training(network.train(), optimizer, steps=150, images=images))
     assert losses[0] > 2.0
     assert losses[1] < 0.3

@@ -1,4 +1,4 @@
-"""Every remedy comes with two stored races, one that it wins and one that it does not, which one command runs again."""
+"""Tests of the stored races of every remedy, one that it wins and one that it does not, and of the benchmarks behind them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 import unvanish
-from unvanish.docgen.stored_races import stored
-from unvanish.record.stored_race import StoredRace, outcome_of
-from unvanish.record.verdict import Outcome
-from unvanish.remedies import names
+from unvanish.docgen.stored_races import load_stored_races
+from unvanish.record.races.stored_race import StoredRace, outcome_of
+from unvanish.record.races.verdict import Outcome
+from unvanish.remedies import remedy_names
 
 PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = Path(unvanish.__file__).parent / "remedies" / "verdicts"
-EVERY = [raced for name in names() for raced in stored(name)]
+EVERY = [raced for name in remedy_names() for raced in load_stored_races(name)]
 
 
 def test_every_remedy_has_its_verdicts_and_nothing_else_has() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == set(names())
+    assert {path.stem for path in FOLDER.iterdir()} == set(remedy_names())
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", remedy_names())
 def test_a_remedy_helps_in_one_race_and_not_in_another(name: str) -> None:
-    helps, other = stored(name)
+    helps, other = load_stored_races(name)
     assert helps.remedies == other.remedies == (name,)
     assert helps.outcome is Outcome.BETTER
     assert other.outcome in (Outcome.SAME, Outcome.WORSE)
@@ -41,13 +41,16 @@ def test_a_stored_race_has_seeds_cost_and_the_outcome_of_its_interval(raced: Sto
 
 
 def test_verdicts_are_read_without_torch() -> None:
-    code = "import sys; from unvanish.docgen.stored_races import stored; assert stored('relu'); assert 'torch' not in sys.modules"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    code = (
+        "import sys; from unvanish.docgen.stored_races import load_stored_races; "
+        "assert load_stored_races('relu'); assert 'torch' not in sys.modules"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def test_a_remedy_of_somebody_else_has_none() -> None:
-    assert stored("a-remedy-of-somebody-else") == ()
+    assert load_stored_races("a-remedy-of-somebody-else") == ()
 
 
 @pytest.fixture
@@ -63,17 +66,17 @@ def test_every_remedy_has_experiments_and_every_training_is_used() -> None:
     from benchmarks.remedies.experiments import EXPERIMENTS
     from benchmarks.remedies.tasks import TASKS
 
-    assert set(EXPERIMENTS) == set(names())
+    assert set(EXPERIMENTS) == set(remedy_names())
     assert {task for pair in EXPERIMENTS.values() for task in pair} == set(TASKS)
 
 
 @pytest.mark.usefixtures("benchmarks")
-def test_a_training_of_the_table_gives_what_is_stored() -> None:
+def test_a_training_reproduces_the_stored_race() -> None:
     from benchmarks.remedies.experiments import EXPERIMENTS
     from benchmarks.remedies.tasks import TASKS
     from benchmarks.remedies.training import train
 
-    race, task = stored("standardise-input")[0], TASKS[EXPERIMENTS["standardise-input"][0]]
+    race, task = load_stored_races("standardise-input")[0], TASKS[EXPERIMENTS["standardise-input"][0]]
     before, after = ([train(task, names, seed).value for seed in range(race.seeds)] for names in ((), race.remedies))
     assert sum(before) / len(before) == pytest.approx(race.effect.control, abs=0.1)
     assert sum(after) / len(after) == pytest.approx(race.effect.treated, abs=0.05)

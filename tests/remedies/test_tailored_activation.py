@@ -1,4 +1,4 @@
-"""tailored-activation: the module, the shape that is read off a network, and what comes of it, measured against theory."""
+"""tailored-activation: the module, the kernel shape of networks, and tailored networks measured against theory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrizations
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.record.change import Change
+from unvanish.record.network_changes import Change
 from unvanish.remedies import apply
-from unvanish.remedies.catalogue.activation.tailored_activation import Tailoring
+from unvanish.remedies.catalogue.activation.tailored_activation import TailoredActivations
 from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.layers.tailored import PHI, TailoredActivation, tailored
-from unvanish.remedies.structure.kernel_shape import shape_of
-from unvanish.theory import maps
+from unvanish.remedies.layers.tailored import TAILORABLE, TailoredActivation, tailored
+from unvanish.remedies.structure.kernel_shape import kernel_shape
+from unvanish.theory import mean_field_maps
+from unvanish.theory.kernel_shaping import ShapedActivation, leaky_correlation, tat, tat_leaky_relu
 from unvanish.theory.nonlinearity import Nonlinearity, nonlinearity
-from unvanish.theory.shaping import Tailored, leaky_correlation, tat, tat_leaky_relu
-from unvanish.theory.subnetworks import Layers, Network, Residual, Sequence, composed
+from unvanish.theory.shaped_networks import Layers, Network, Residual, Sequential, compose_map
 
 HALF, TWO_THIRDS = math.sqrt(1 / 2), math.sqrt(2 / 3)
 WIDE = 400
@@ -53,7 +53,7 @@ class Block(nn.Module):
         return x + self.b(self.act(self.a(x)))
 
 
-class Pre(Block):
+class PreActivation(Block):
     """Activations first, and the sum written in place."""
 
     def __init__(self, width: int, activation: Callable[[], nn.Module]) -> None:
@@ -66,7 +66,7 @@ class Pre(Block):
         return y
 
 
-class Projected(Pre):
+class Projected(PreActivation):
     """Both paths begin with the same activation."""
 
     def __init__(self, width: int, activation: Callable[[], nn.Module]) -> None:
@@ -89,8 +89,8 @@ class Uneven(Projected):
         self.act_too = nn.Sequential(nn.Linear(width, width), activation())
 
 
-class Called(nn.Module):
-    """No module for any activation."""
+class FunctionalCalls(nn.Module):
+    """Activations as functional calls alone."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -100,32 +100,34 @@ class Called(nn.Module):
         return x + self.b(torch.tanh(self.a(F.silu(x))))
 
 
-def chain(depth: int, activation: Callable[[], nn.Module], *, width: int = 6, out: int = 3) -> nn.Sequential:
+def deep_network(depth: int, activation: Callable[[], nn.Module], *, width: int = 6, out: int = 3) -> nn.Sequential:
     layers = [part for _ in range(depth) for part in (nn.Linear(width, width), activation())]
     return nn.Sequential(*layers, nn.Linear(width, out))
 
 
-def blocks(kind: Callable[..., nn.Module], count: int, activation: Callable[[], nn.Module], *, width: int = 6) -> nn.Sequential:
+def residual_network(
+    kind: Callable[..., nn.Module], count: int, activation: Callable[[], nn.Module], *, width: int = 6
+) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), *(kind(width, activation) for _ in range(count)), nn.Linear(width, 3))
 
 
-def tailor(network: nn.Module, **given: object) -> Change:
-    return apply(network, "tailored-activation", catalogue={"tailored-activation": Tailoring()}, **given)  # pyright: ignore
+def tailor(network: nn.Module, **options: object) -> Change:
+    return apply(network, "tailored-activation", catalogue={"tailored-activation": TailoredActivations()}, **options)  # pyright: ignore
 
 
-def shape_from(layout: ForwardGraph) -> Network:
-    return shape_of(layout, {position for position, _ in layout.activations()}).network
+def shape_from(graph: ForwardGraph) -> Network:
+    return kernel_shape(graph, {position for position, _ in graph.activations()}).network
 
 
 # The module
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_the_function_is_the_theorys(name: str) -> None:
-    found = Tailored(nonlinearity(name), 0.3, -0.7, 2.5, 0.4)
+def test_the_function_equals_the_theorys_formula(name: str) -> None:
+    expected = ShapedActivation(nonlinearity(name), 0.3, -0.7, 2.5, 0.4)
     x = torch.linspace(-9, 9, 101, dtype=torch.float64)
     y = tailored(x, phi=name, alpha=0.3, beta=-0.7, gamma=2.5, delta=0.4)
-    torch.testing.assert_close(y, torch.from_numpy(found.nonlinearity().function(x.numpy())), rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(y, torch.from_numpy(expected.nonlinearity().function(x.numpy())), rtol=1e-9, atol=1e-8)
 
 
 def test_the_module_is_the_function_and_shows_four_digits() -> None:
@@ -136,7 +138,7 @@ def test_the_module_is_the_function_and_shows_four_digits() -> None:
     assert repr(module) == "TailoredActivation(leaky_relu, negative_slope=0.3333, alpha=1, beta=0, gamma=3.142, delta=0)"
 
 
-def test_the_module_copies_pickles_scripts_to_a_graph_and_refuses_what_it_does_not_know() -> None:
+def test_the_module_copies_pickles_and_traces_and_refuses_unknown_activations() -> None:
     module = TailoredActivation("sigmoid", {}, alpha=0.16, beta=1.05, gamma=31.9, delta=-0.74)
     x = torch.linspace(-2, 2, 9)
     graph = fx.symbolic_trace(nn.Sequential(module))
@@ -145,11 +147,11 @@ def test_the_module_copies_pickles_scripts_to_a_graph_and_refuses_what_it_does_n
     assert [node.target for node in graph.graph.nodes][1] is tailored
     with pytest.raises(UsageError, match="hardtanh"):
         TailoredActivation("hardtanh", {})
-    assert "tanh" in PHI
+    assert "tanh" in TAILORABLE
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_loses_no_more_than_its_input_does(dtype: torch.dtype) -> None:
+def test_half_precision_is_as_exact_as_its_input(dtype: torch.dtype) -> None:
     module = TailoredActivation("sigmoid", {}, alpha=0.1633, beta=1.052, gamma=31.88, delta=-0.7416)
     x = torch.linspace(-3, 3, 200).to(dtype)
     assert module(x).dtype == dtype
@@ -162,13 +164,13 @@ def test_half_precision_loses_no_more_than_its_input_does(dtype: torch.dtype) ->
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        (chain(3, nn.Tanh), Layers(3)),
+        (deep_network(3, nn.Tanh), Layers(3)),
         (nn.Sequential(nn.Tanh(), nn.Linear(6, 6), nn.Dropout(), nn.ReLU(), nn.Linear(6, 3)), Layers(2)),
-        (blocks(Block, 2, nn.Tanh), Sequence((Residual(Layers(1), HALF), Residual(Layers(1), TWO_THIRDS)))),
-        (blocks(Pre, 2, nn.Tanh), Sequence((Residual(Layers(2), HALF), Residual(Layers(2), TWO_THIRDS)))),
-        (blocks(Projected, 1, nn.Tanh), Sequence((Layers(1), Residual(Layers(1), HALF)))),
-        (blocks(Uneven, 1, nn.Tanh), Sequence((Layers(1), Residual(Layers(1), HALF)))),
-        (nn.Sequential(chain(2, nn.Tanh, out=6), Block(6, nn.Tanh)), Sequence((Layers(2), Residual(Layers(1), HALF)))),
+        (residual_network(Block, 2, nn.Tanh), Sequential((Residual(Layers(1), HALF), Residual(Layers(1), TWO_THIRDS)))),
+        (residual_network(PreActivation, 2, nn.Tanh), Sequential((Residual(Layers(2), HALF), Residual(Layers(2), TWO_THIRDS)))),
+        (residual_network(Projected, 1, nn.Tanh), Sequential((Layers(1), Residual(Layers(1), HALF)))),
+        (residual_network(Uneven, 1, nn.Tanh), Sequential((Layers(1), Residual(Layers(1), HALF)))),
+        (nn.Sequential(deep_network(2, nn.Tanh, out=6), Block(6, nn.Tanh)), Sequential((Layers(2), Residual(Layers(1), HALF)))),
         (
             nn.Sequential(nn.Linear(6, 6), Block(6, functools.partial(Block, 6, nn.Tanh))),
             Residual(Residual(Layers(1), HALF), math.sqrt(1 / 3)),
@@ -176,27 +178,27 @@ def test_half_precision_loses_no_more_than_its_input_does(dtype: torch.dtype) ->
     ],
 )
 def test_the_shape_of_a_network(network: nn.Module, expected: Network) -> None:
-    found = shape_from(trace_graph(network))
-    assert plain(found) == plain(expected)
-    assert plain(shape_from(trace_graph(network, torch.zeros(2, 6)))) == plain(expected)
+    shape = shape_from(trace_graph(network))
+    assert rounded(shape) == rounded(expected)
+    assert rounded(shape_from(trace_graph(network, torch.zeros(2, 6)))) == rounded(expected)
 
 
-def plain(network: Network) -> object:
-    """A network that can be compared, its weights rounded."""
+def rounded(network: Network) -> object:
+    """A network as values that can be compared, with rounded weights."""
     match network:
         case Layers(count):
             return count
-        case Sequence(parts):
-            return [plain(part) for part in parts]
+        case Sequential(parts):
+            return [rounded(part) for part in parts]
         case Residual(branch, w):
-            return round(w, 12), plain(branch)
+            return round(w, 12), rounded(branch)
 
 
 def test_the_deepest_of_two_heads_counts() -> None:
     class Heads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body, self.short, self.long = chain(2, nn.Tanh, out=6), chain(1, nn.Tanh), chain(4, nn.Tanh)
+            self.body, self.short, self.long = deep_network(2, nn.Tanh, out=6), deep_network(1, nn.Tanh), deep_network(4, nn.Tanh)
 
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             x = torch.relu(self.body(x))
@@ -209,7 +211,7 @@ def test_embeddings_scaling_and_reshaping_of_the_input_change_nothing() -> None:
     class Words(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.words, self.places, self.body = nn.Embedding(9, 3), nn.Embedding(2, 3), chain(2, nn.Tanh)
+            self.words, self.places, self.body = nn.Embedding(9, 3), nn.Embedding(2, 3), deep_network(2, nn.Tanh)
 
         def forward(self, x: Tensor) -> Tensor:
             h = (self.words(x) + self.places.weight) * 0.7
@@ -218,7 +220,7 @@ def test_embeddings_scaling_and_reshaping_of_the_input_change_nothing() -> None:
     assert shape_from(trace_graph(Words(), torch.zeros(4, 2, dtype=torch.long))) == Layers(2)
 
 
-def test_convolutions_pooling_and_flattening_are_read() -> None:
+def test_convolutions_pooling_and_flattening_are_supported() -> None:
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3),
         nn.ReLU(),
@@ -236,12 +238,12 @@ def test_convolutions_pooling_and_flattening_are_read() -> None:
     ]
 
 
-# The network that comes of it
+# The tailored network
 
 
 @pytest.mark.parametrize(("depth", "slope"), [(50, "0.4305"), (100, "0.5704")])
-def test_rectifiers_get_the_known_slope(depth: int, slope: str) -> None:
-    network = chain(depth, nn.ReLU)
+def test_rectifiers_get_the_published_slope(depth: int, slope: str) -> None:
+    network = deep_network(depth, nn.ReLU)
     change = tailor(network)
     assert f"negative_slope={slope}, alpha=1, beta=0" in change.edits[0].after
     assert network[1].gamma == math.sqrt(2 / (1 + network[1].settings["negative_slope"] ** 2))
@@ -249,7 +251,7 @@ def test_rectifiers_get_the_known_slope(depth: int, slope: str) -> None:
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_activations_get_theorys_own_numbers(name: str) -> None:
-    network, expected = chain(20, SMOOTH[name]), tat(nonlinearity(name), Layers(20))
+    network, expected = deep_network(20, SMOOTH[name]), tat(nonlinearity(name), Layers(20))
     tailor(network)
     module = network[1]
     assert isinstance(module, TailoredActivation)
@@ -264,16 +266,18 @@ def test_smooth_activations_get_theorys_own_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU])
 def test_leaky_relatives_of_relu_are_treated_alike(activation: Callable[[], nn.Module]) -> None:
-    network = chain(30, activation)
+    network = deep_network(30, activation)
     tailor(network)
     assert network[1].settings["negative_slope"] == dict(tat_leaky_relu(Layers(30)).phi.settings)["slope"]
 
 
 def test_calls_in_forward_are_tailored_as_modules_are() -> None:
-    network = nn.Sequential(nn.Linear(6, 6), Called(6), Called(6), nn.Linear(6, 2))
+    network = nn.Sequential(nn.Linear(6, 6), FunctionalCalls(6), FunctionalCalls(6), nn.Linear(6, 2))
     change = tailor(network)
     solved = {
-        name: tat(nonlinearity(name), shape_from(trace_graph(nn.Sequential(nn.Linear(6, 6), Called(6), Called(6)))))
+        name: tat(
+            nonlinearity(name), shape_from(trace_graph(nn.Sequential(nn.Linear(6, 6), FunctionalCalls(6), FunctionalCalls(6))))
+        )
         for name in ("silu", "tanh")
     }
 
@@ -284,8 +288,10 @@ def test_calls_in_forward_are_tailored_as_modules_are() -> None:
         return network[3](x)
 
     def act(x: Tensor, name: str, length: float) -> Tensor:
-        found = solved[name]
-        return found.gamma * (getattr(F, name)(found.alpha * x / math.sqrt(length) + found.beta) + found.delta)
+        tailored_phi = solved[name]
+        return tailored_phi.gamma * (
+            getattr(F, name)(tailored_phi.alpha * x / math.sqrt(length) + tailored_phi.beta) + tailored_phi.delta
+        )
 
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network(x), run(x))
@@ -294,13 +300,13 @@ def test_calls_in_forward_are_tailored_as_modules_are() -> None:
     torch.testing.assert_close(network[1](x), x + network[1].b(torch.tanh(network[1].a(F.silu(x)))))
 
 
-KINDS = {"block": Block, "pre": Pre, "projected": Projected, "uneven": Uneven}
+KINDS = {"block": Block, "pre": PreActivation, "projected": Projected, "uneven": Uneven}
 
 
 @pytest.mark.parametrize("name", ["tanh", "silu", "softplus"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_activation_reads_and_writes_signals_of_the_expected_size(kind: str, name: str) -> None:
-    network = blocks(KINDS[kind], 6, SMOOTH[name], width=WIDE)
+def test_inputs_and_outputs_of_every_activation_have_the_expected_mean_square(kind: str, name: str) -> None:
+    network = residual_network(KINDS[kind], 6, SMOOTH[name], width=WIDE)
     generator = torch.Generator().manual_seed(0)
     sizes: list[tuple[float, float]] = []
     tailor(network)
@@ -325,32 +331,32 @@ def test_every_activation_reads_and_writes_signals_of_the_expected_size(kind: st
 def mean_correlation(build: Callable[[], nn.Sequential], *, seeds: int) -> float:
     """The mean correlation, before the output layer, of inputs that are orthogonal to each other."""
     rows = torch.linalg.qr(torch.randn(WIDE, 24, generator=torch.Generator().manual_seed(0)))[0].T * math.sqrt(WIDE)
-    found: list[Tensor] = []
+    correlations: list[Tensor] = []
     for seed in range(seeds):
         network = build()
         tailor(network, seed=seed)
         with torch.no_grad():
             out = F.normalize(network[:-1](rows))
-        found.append((out @ out.T)[~torch.eye(len(rows), dtype=torch.bool)].mean())
-    return torch.stack(found).mean().item()
+        correlations.append((out @ out.T)[~torch.eye(len(rows), dtype=torch.bool)].mean())
+    return torch.stack(correlations).mean().item()
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("block", 0.3805), ("pre", 0.5277), ("projected", 0.8504)])
-def test_a_wide_network_correlates_inputs_as_its_shape_says(kind: str, expected: float) -> None:
-    build = functools.partial(blocks, KINDS[kind], 6, nn.ReLU, width=WIDE)
+def test_a_wide_network_correlates_inputs_as_its_shape_predicts(kind: str, expected: float) -> None:
+    build = functools.partial(residual_network, KINDS[kind], 6, nn.ReLU, width=WIDE)
     shape = shape_from(trace_graph(build()))
     slope = dict(tat_leaky_relu(shape).phi.settings)["slope"]
-    assert composed(shape, functools.partial(leaky_correlation, slope=slope))(0.0) == pytest.approx(expected, abs=1e-4)
+    assert compose_map(shape, functools.partial(leaky_correlation, slope=slope))(0.0) == pytest.approx(expected, abs=1e-4)
     assert mean_correlation(build, seeds=4) == pytest.approx(expected, abs=0.05)  # with w^2 = 1/2 each time 0.57, 0.73
 
 
 def test_a_wide_deep_chain_correlates_inputs_as_the_paper_asks() -> None:
-    assert mean_correlation(functools.partial(chain, 50, nn.ReLU, width=WIDE), seeds=2) == pytest.approx(0.9, abs=0.03)
+    assert mean_correlation(functools.partial(deep_network, 50, nn.ReLU, width=WIDE), seeds=2) == pytest.approx(0.9, abs=0.03)
 
 
 def test_gradients_neither_fade_nor_grow_over_two_hundred_layers() -> None:
     for activation in (nn.Sigmoid, nn.ReLU):
-        network = chain(200, activation, width=64)
+        network = deep_network(200, activation, width=64)
         tailor(network)
         network(torch.randn(32, 64, generator=torch.Generator().manual_seed(0))).square().mean().backward()
         sizes = torch.stack([layer.weight.grad.norm().log10() for layer in network if isinstance(layer, nn.Linear)])
@@ -360,7 +366,7 @@ def test_gradients_neither_fade_nor_grow_over_two_hundred_layers() -> None:
 def test_fifty_layers_of_sigmoid_learn_digits() -> None:
     data = load_digits()
     x, y = torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
-    network = nn.Sequential(nn.Linear(64, 32), chain(49, nn.Sigmoid, width=32, out=10))
+    network = nn.Sequential(nn.Linear(64, 32), deep_network(49, nn.Sigmoid, width=32, out=10))
     tailor(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     order = torch.Generator().manual_seed(0)
@@ -372,7 +378,7 @@ def test_fifty_layers_of_sigmoid_learn_digits() -> None:
     assert (network(x).argmax(1) == y).float().mean() > 0.8
 
 
-def test_activations_of_several_kinds_keep_their_own() -> None:
+def test_activations_of_several_kinds_are_each_tailored() -> None:
     network = nn.Sequential(
         nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1), nn.Sigmoid()
     )
@@ -383,19 +389,21 @@ def test_activations_of_several_kinds_keep_their_own() -> None:
 
 @pytest.mark.parametrize("phi", ["tanh", "gelu"])
 def test_signals_of_the_tailored_activation_keep_their_length_and_gradient(phi: str) -> None:
-    network = chain(30, SMOOTH[phi])
+    network = deep_network(30, SMOOTH[phi])
     tailor(network)
     module = network[1]
-    found: Nonlinearity = Tailored(nonlinearity(phi), module.alpha, module.beta, module.gamma, module.delta).nonlinearity()
-    assert maps.length(1.0, found, sw2=1.0) == pytest.approx(1.0, abs=1e-8)
-    assert maps.gain(1.0, found, sw2=1.0) == pytest.approx(1.0, abs=1e-8)
+    tailored_phi: Nonlinearity = ShapedActivation(
+        nonlinearity(phi), module.alpha, module.beta, module.gamma, module.delta
+    ).nonlinearity()
+    assert mean_field_maps.length(1.0, tailored_phi, sw2=1.0) == pytest.approx(1.0, abs=1e-8)
+    assert mean_field_maps.gain(1.0, tailored_phi, sw2=1.0) == pytest.approx(1.0, abs=1e-8)
 
 
-# What it refuses
+# Refusals
 
 
 class Wrapped(nn.Module):
-    """Some layers around a body that a function runs."""
+    """Layers around a body that a function computes."""
 
     def __init__(self, run: Callable[[nn.Module, Tensor], Tensor], activation: Callable[[], nn.Module] = nn.Tanh) -> None:
         super().__init__()
@@ -413,13 +421,13 @@ def deep(run: Callable[[nn.Module, Tensor], Tensor]) -> Callable[[], nn.Module]:
 
 
 def frozen() -> nn.Module:
-    network = chain(3, nn.Tanh)
+    network = deep_network(3, nn.Tanh)
     network[2].weight.requires_grad_(False)
     return network
 
 
 def tied() -> nn.Module:
-    network = chain(3, nn.Tanh)
+    network = deep_network(3, nn.Tanh)
     network[2].weight = network[0].weight
     return network
 
@@ -441,18 +449,22 @@ REFUSED: list[tuple[str, Callable[[], nn.Module], str]] = [
     ("activations added", deep(lambda m, x: (h := m.act(m.fc(x))) + m.last(m.other(h))), "results of two activations"),
     ("shared weights", tied, "shared with another layer"),
     ("frozen weights", frozen, "are frozen"),
-    ("weight norm", lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 6)), *chain(1, nn.Tanh)), "weight_norm"),
-    ("hard activation", lambda: chain(3, nn.Hardtanh), "slope that jumps"),
-    ("scaled exponential", lambda: chain(3, nn.SELU), "slope that jumps"),
-    ("no formula", lambda: chain(3, nn.LogSigmoid), "has no formula here"),
+    ("weight norm", lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 6)), *deep_network(1, nn.Tanh)), "weight_norm"),
+    ("hard activation", lambda: deep_network(3, nn.Hardtanh), "slope that jumps"),
+    ("scaled exponential", lambda: deep_network(3, nn.SELU), "slope that jumps"),
+    ("no formula", lambda: deep_network(3, nn.LogSigmoid), "has no formula here"),
     ("no hidden activation", lambda: nn.Sequential(nn.Linear(6, 2), nn.Sigmoid()), "no hidden activation"),
-    ("one activation for all blocks", lambda: blocks(Block, 2, functools.partial(lambda act: act, nn.Tanh())), "several places"),
+    (
+        "one activation for all blocks",
+        lambda: residual_network(Block, 2, functools.partial(lambda act: act, nn.Tanh())),
+        "several places",
+    ),
     ("unknown settings", deep(lambda m, x: F.elu(m.fc(x), 0.3)), "settings that are not known"),
 ]
 
 
 @pytest.mark.parametrize(("build", "reason"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED])
-def test_what_has_no_theory_is_refused_with_the_reason(build: Callable[[], nn.Module], reason: str) -> None:
+def test_networks_without_theory_are_refused_with_the_reason(build: Callable[[], nn.Module], reason: str) -> None:
     network = build()
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(NotApplicable, match=f"tailored-activation: .*{reason}.*; .*"):
@@ -460,12 +472,12 @@ def test_what_has_no_theory_is_refused_with_the_reason(build: Callable[[], nn.Mo
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
 
 
-def test_a_forward_that_cannot_be_traced_asks_for_inputs_and_is_read_with_them() -> None:
+def test_a_forward_that_cannot_be_traced_needs_inputs() -> None:
     class Branching(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(-x if x.sum() > 0 else x)
 
-    network = Branching(*chain(3, nn.Tanh))
+    network = Branching(*deep_network(3, nn.Tanh))
     with pytest.raises(NotApplicable, match="pass inputs="):
         tailor(network)
     tailor(network, inputs=torch.ones(2, 6))
@@ -473,17 +485,17 @@ def test_a_forward_that_cannot_be_traced_asks_for_inputs_and_is_read_with_them()
 
 
 def test_a_tailored_network_is_not_tailored_again() -> None:
-    for network in (chain(3, nn.Tanh), nn.Sequential(nn.Linear(6, 6), Called(6), nn.Linear(6, 2))):
+    for network in (deep_network(3, nn.Tanh), nn.Sequential(nn.Linear(6, 6), FunctionalCalls(6), nn.Linear(6, 2))):
         tailor(network)
         with pytest.raises(NotApplicable, match="has tailored activations"):
             tailor(network)
 
 
-def test_what_stands_behind_the_last_activation_may_be_anything() -> None:
+def test_anything_may_follow_the_last_tailored_activation() -> None:
     class Gated(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body, self.norm = chain(3, nn.Tanh, out=6), nn.LayerNorm(6)
+            self.body, self.norm = deep_network(3, nn.Tanh, out=6), nn.LayerNorm(6)
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.norm(self.body(x))

@@ -1,4 +1,4 @@
-"""zero-init-residual: which branches are seen, that every block starts as the identity, and Fixup's scale."""
+"""Tests of zero-init-residual: which branches are found, that every block starts as the identity, and Fixup's scale."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from remedy_networks import Block, Gated, Listed, build, mlp
-from state_of_network import plain, portrait
+from remedy_networks import Block, Gated, Listed, build_network, mlp
+from state_of_network import comparable, state_snapshot
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -18,7 +18,7 @@ from unvanish.remedies.catalogue.initialisation.zero_init_residual import ZeroIn
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.structure.branches import residual_branches
 
-SHELF: dict[str, Remedy] = {"zero-init-residual": ZeroInitResidual()}
+CATALOGUE: dict[str, Remedy] = {"zero-init-residual": ZeroInitResidual()}
 WIDTH = 8
 
 
@@ -143,7 +143,7 @@ def zeroed(network: nn.Module) -> list[str]:
 )
 def test_a_block_is_the_identity_at_the_start_and_learns(block: nn.Module, x: Tensor, ends: list[str]) -> None:
     assert not torch.allclose(block.eval()(x), x)
-    changed = [edit.path for edit in apply(block, "zero-init-residual", catalogue=SHELF).edits if edit.after.startswith("zero")]
+    changed = [edit.path for edit in apply(block, "zero-init-residual", catalogue=CATALOGUE).edits if edit.after.startswith("zero")]
     assert sorted(changed) == sorted(ends)
     assert set(ends) <= set(zeroed(block))
     torch.testing.assert_close(block(x), x)
@@ -152,9 +152,9 @@ def test_a_block_is_the_identity_at_the_start_and_learns(block: nn.Module, x: Te
         assert block.get_submodule(path).weight.grad.any()
 
 
-def test_a_branch_inside_a_branch_starts_at_zero_too_and_learns_in_its_turn() -> None:
+def test_a_branch_inside_a_branch_starts_at_zero_too_and_learns() -> None:
     network = Branch(Branch(linear(), nn.ReLU(), linear()), linear())
-    apply(network, "zero-init-residual", catalogue=SHELF)
+    apply(network, "zero-init-residual", catalogue=CATALOGUE)
     assert zeroed(network) == ["f.0.f.2", "f.1"]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(2):
@@ -166,10 +166,10 @@ def test_a_branch_inside_a_branch_starts_at_zero_too_and_learns_in_its_turn() ->
 
 def test_a_resnet_starts_without_its_blocks_as_in_the_paper() -> None:
     network = nn.Sequential(Bottleneck(4, 4), Bottleneck(4, 6), Bottleneck(6, 6), nn.Flatten(), nn.Linear(96, 3))
-    kept = plain({name: value for name, value in network.state_dict().items() if "bn2" not in name})
-    change = apply(network, "zero-init-residual", catalogue=SHELF)
+    kept = comparable({name: value for name, value in network.state_dict().items() if "bn2" not in name})
+    change = apply(network, "zero-init-residual", catalogue=CATALOGUE)
     assert [edit.path for edit in change.edits] == ["0.bn2", "1.bn2", "2.bn2"]
-    assert plain({name: value for name, value in network.state_dict().items() if "bn2" not in name}) == kept
+    assert comparable({name: value for name, value in network.state_dict().items() if "bn2" not in name}) == kept
     x = batch(4, 4, 4, 4)
     torch.testing.assert_close(network[0](x), F.relu(x))
     torch.testing.assert_close(network[1](x), F.relu(network[1].down(x)))
@@ -177,7 +177,7 @@ def test_a_resnet_starts_without_its_blocks_as_in_the_paper() -> None:
 
 def test_every_layer_of_torchs_transformers_starts_as_its_norms() -> None:
     network = nn.Transformer(WIDTH, 2, 2, 2, 16, batch_first=True)
-    changed = {edit.path for edit in apply(network, "zero-init-residual", catalogue=SHELF).edits}
+    changed = {edit.path for edit in apply(network, "zero-init-residual", catalogue=CATALOGUE).edits}
     assert len(changed) == 2 * 2 + 2 * 3
     assert changed == set(zeroed(network))
     layer, x = network.encoder.layers[0], batch(2, 5, WIDTH)
@@ -188,7 +188,7 @@ def test_branches_without_normalisation_are_scaled_after_fixup() -> None:
     blocks = [Branch(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256)) for _ in range(4)]
     network = nn.Sequential(nn.Linear(WIDTH, 256), *blocks, nn.Linear(256, 3))
     stem = network[0].weight.clone()
-    apply(network, "zero-init-residual", catalogue=SHELF)
+    apply(network, "zero-init-residual", catalogue=CATALOGUE)
     expected = math.sqrt(2 / 256) * 4 ** (-1 / 4)  # L = 4, m = 3
     for block in blocks:
         for at in (0, 2):
@@ -206,7 +206,7 @@ def test_fixups_factor_is_that_of_the_paper() -> None:
 
 def test_a_sum_that_is_normalised_needs_no_fixup() -> None:
     network = nn.Sequential(Branch(linear(), nn.ReLU(), linear()), nn.LayerNorm(WIDTH), linear())
-    assert [edit.path for edit in apply(network, "zero-init-residual", catalogue=SHELF).edits] == ["0.f.2"]
+    assert [edit.path for edit in apply(network, "zero-init-residual", catalogue=CATALOGUE).edits] == ["0.f.2"]
 
 
 def test_a_deep_residual_network_without_normalisation_no_longer_explodes() -> None:
@@ -214,7 +214,7 @@ def test_a_deep_residual_network_without_normalisation_no_longer_explodes() -> N
     network = nn.Sequential(*blocks, linear())
     apply(network, "he-init")
     assert network(batch()).abs().max() > 1e6
-    apply(network, "zero-init-residual", catalogue=SHELF)
+    apply(network, "zero-init-residual", catalogue=CATALOGUE)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
     losses = []
     for _ in range(30):
@@ -228,19 +228,19 @@ def test_a_deep_residual_network_without_normalisation_no_longer_explodes() -> N
 
 def test_a_branch_is_found_past_other_inputs_of_its_own() -> None:
     network = Masked()
-    changed = [edit.path for edit in apply(network, "zero-init-residual", catalogue=SHELF).edits]
+    changed = [edit.path for edit in apply(network, "zero-init-residual", catalogue=CATALOGUE).edits]
     assert changed == ["block.attend.out_proj", "block.down"]
 
 
-def test_a_forward_that_cannot_be_traced_is_followed_with_inputs() -> None:
+def test_a_forward_that_cannot_be_traced_needs_inputs_for_branches() -> None:
     class Branching(Branch):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(-x if x.sum() > 0 else x)
 
     network = Branching(linear(), nn.ReLU(), linear())
     with pytest.raises(NotApplicable, match=r"could not be traced.*pass inputs="):
-        apply(network, "zero-init-residual", catalogue=SHELF)
-    apply(network, "zero-init-residual", inputs=batch(), catalogue=SHELF)
+        apply(network, "zero-init-residual", catalogue=CATALOGUE)
+    apply(network, "zero-init-residual", inputs=batch(), catalogue=CATALOGUE)
     assert zeroed(network) == ["f.2"]
 
 
@@ -277,36 +277,36 @@ def frozen_end() -> nn.Module:
         (shared_end(), "a trainable layer of its own"),
         (tied_end(), "a trainable layer of its own"),
         (frozen_end(), "a trainable layer of its own"),
-        (build("nested"), "no residual branch of Nested can start at zero"),
+        (build_network("nested"), "no residual branch of Nested can start at zero"),
     ],
     ids=repr,
 )
 def test_it_is_refused_where_no_branch_can_start_at_zero(network: nn.Module, reason: str) -> None:
-    before = portrait(network)
+    before = state_snapshot(network)
     with pytest.raises(NotApplicable, match="zero-init-residual: .*" + reason):
-        apply(network, "zero-init-residual", catalogue=SHELF)
-    assert portrait(network) == before
+        apply(network, "zero-init-residual", catalogue=CATALOGUE)
+    assert state_snapshot(network) == before
 
 
 def test_a_layer_that_ends_every_branch_is_zeroed_once() -> None:
     last = linear()
     network = nn.Sequential(*(Branch(linear(), nn.ReLU(), last) for _ in range(3)))
-    zeros = [edit for edit in apply(network, "zero-init-residual", catalogue=SHELF).edits if edit.after.startswith("zero")]
+    zeros = [edit for edit in apply(network, "zero-init-residual", catalogue=CATALOGUE).edits if edit.after.startswith("zero")]
     assert [edit.path for edit in zeros] == ["0.f.2"]
 
 
 def test_an_output_layer_that_a_rectifier_follows_is_not_zeroed() -> None:
     network = nn.Sequential(Branch(linear(), nn.ReLU(), linear()), linear(), nn.ReLU())
-    apply(network, "zero-init-residual", catalogue=SHELF)
+    apply(network, "zero-init-residual", catalogue=CATALOGUE)
     assert zeroed(network) == ["0.f.2"]
 
 
-def test_branches_are_told_from_their_skips() -> None:
+def test_branches_are_distinguished_from_their_skips() -> None:
     layout = trace_graph(nn.Sequential(Bottleneck(4, 6), Bottleneck(6, 6)))
-    found = residual_branches(layout)
-    assert [layout.steps[branch.end].path for branch in found] == ["0.bn2", "1.bn2"]
-    assert [[layout.steps[at].path for at in branch.weights(layout)] for branch in found] == [
+    branches = residual_branches(layout)
+    assert [layout.steps[branch.end].path for branch in branches] == ["0.bn2", "1.bn2"]
+    assert [[layout.steps[at].path for at in branch.weights(layout)] for branch in branches] == [
         ["0.conv1", "0.conv2"],
         ["1.conv1", "1.conv2"],
     ]
-    assert all(branch.normalised for branch in found)
+    assert all(branch.is_normalised for branch in branches)

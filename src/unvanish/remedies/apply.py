@@ -1,4 +1,4 @@
-"""Applies remedies to a live network, all of them or none, and hands back the way back. It decides nothing itself."""
+"""Applies remedies to a live network, all of them or none, and returns the change, which can be undone."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable, UsageError
-from unvanish.record.change import Change, Edit
+from unvanish.network.unwrapping import wrapped_module
+from unvanish.record.network_changes import Change, Edit
 from unvanish.remedies.base import Context
-from unvanish.remedies.registry import Catalogue, remedy
-from unvanish.remedies.registry import names as known_names
+from unvanish.remedies.registry import Catalogue, get_remedy, remedy_names
 from unvanish.remedies.undo import Reversal, Snapshot
 
 
@@ -31,35 +31,64 @@ def apply(
 ) -> Change:
     """The change that the named remedies made to the model, in place and in the order given; `change.undo()` takes it back.
 
-    As `unvanish.apply`, which says it all, with the remedies of `catalogue` by name: by default those that come with the package.
+    The same as `unvanish.apply`, but with the remedies of `catalogue` in place of all that are installed.
+
+    Args:
+        model: the network; DataParallel and torch.compile wrappers are looked through.
+        names: names of remedies. Each plans on what those before it did.
+        optimizer: the optimizer that trains the model, or several. New parameters join it, and its state of parameters that are
+            drawn anew starts afresh.
+        inputs: one example batch (a tensor, a tuple of positional or a dict of keyword arguments), for remedies that need shapes
+            or values.
+        loss: takes the model's outputs to one number, for remedies that try something out.
+        seed: seeds a random generator of its own for each remedy; the program's random state is neither read nor changed.
+        catalogue: remedies by name; by default those that come with the package.
+
+    Raises:
+        UnknownRemedy: no remedy has that name.
+        NotApplicable: a remedy cannot act on this model.
+        UsageError: no name, or an argument of the wrong kind.
+
+    After an error the model and the optimizers are as they were. Cost: a copy of all parameters, buffers and optimizer state, kept
+    for as long as the change is referenced.
+
+    Example:
+        >>> from torch import nn
+        >>> from unvanish.remedies import apply
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 1))
+        >>> change = apply(network, "relu")
+        >>> network[1]
+        ReLU()
+        >>> change.undo()
+        >>> network[1]
+        Sigmoid()
     """
-    optimizers = _optimizers(optimizer)
-    network = _network(model)
+    optimizers = _check_optimizers(optimizer)
+    network = _unwrap_network(model)
     if not names:
-        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(known_names(catalogue))}")
-    chosen = [remedy(name, catalogue) for name in names]
-    before = Snapshot.take(network, optimizers)
+        raise UsageError(f"apply(model) was given no remedy; name at least one of {', '.join(remedy_names(catalogue))}")
+    remedies = [get_remedy(name, catalogue) for name in names]
+    snapshot = Snapshot.take(network, optimizers)
     edits: list[Edit] = []
     try:
-        for each in chosen:
-            context = Context(_generator(each.name, seed), optimizers, inputs, loss)
-            operations = each.plan(network, context)
-            for operation in operations:
+        for remedy in remedies:
+            context = Context(_seeded_generator(remedy.name, seed), optimizers, inputs, loss)
+            for operation in remedy.plan(network, context):
                 edits.append(operation.edit)
                 operation.perform(network, optimizers)
     except BaseException:
-        before.restore()
+        snapshot.restore()
         raise
-    return Change(tuple(names), tuple(edits), Reversal(before))
+    return Change(tuple(names), tuple(edits), Reversal(snapshot))
 
 
-def _generator(name: str, seed: int) -> torch.Generator:
-    """A generator of the remedy's own: one seeded with the bare number would draw what a script that sets the same seed draws."""
+def _seeded_generator(name: str, seed: int) -> torch.Generator:
+    """A generator for one remedy; seeded with the bare number it would draw what a script that sets the same seed draws."""
     return torch.Generator().manual_seed(zlib.crc32(f"{name}:{seed}".encode()))
 
 
-def _network(model: object) -> nn.Module:
-    """The network behind wrappers that only run it."""
+def _unwrap_network(model: object) -> nn.Module:
+    """The network inside wrappers. Raises NotApplicable where its parameters are fixed by a wrapper, or have no shape yet."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"apply needs a torch.nn.Module to change, and was given {type(model).__name__}; pass the network itself")
     if isinstance(model, DistributedDataParallel):
@@ -68,9 +97,9 @@ def _network(model: object) -> nn.Module:
         raise NotApplicable(
             f"{type(model).__name__} is compiled by TorchScript and cannot be changed; apply remedies before scripting"
         )
-    inner = model.module if isinstance(model, DataParallel) else dict(model.named_children()).get("_orig_mod")
+    inner = wrapped_module(model)
     if inner is not None:
-        return _network(inner)
+        return _unwrap_network(inner)
     for path, parameter in model.named_parameters():
         if is_lazy(parameter):
             raise NotApplicable(
@@ -79,11 +108,11 @@ def _network(model: object) -> nn.Module:
     return model
 
 
-def _optimizers(given: object) -> tuple[Optimizer, ...]:
-    several = () if given is None else given if isinstance(given, (tuple, list)) else (given,)
-    found: list[Optimizer] = []
-    for each in several:
-        if not isinstance(each, Optimizer):
-            raise UsageError(f"optimizer= takes one torch.optim.Optimizer or a list of them, and was given {type(each).__name__}")
-        found.append(each)
-    return tuple(found)
+def _check_optimizers(argument: object) -> tuple[Optimizer, ...]:
+    values = () if argument is None else argument if isinstance(argument, (tuple, list)) else (argument,)
+    optimizers: list[Optimizer] = []
+    for value in values:
+        if not isinstance(value, Optimizer):
+            raise UsageError(f"optimizer= takes one torch.optim.Optimizer or a list of them, and was given {type(value).__name__}")
+        optimizers.append(value)
+    return tuple(optimizers)

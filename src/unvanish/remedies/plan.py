@@ -1,7 +1,7 @@
-"""What remedies would do to a live network, found out on copies. Network, optimizers and the random state stay as they were.
+"""Finds out on copies what remedies would do to a live network; network, optimizers and random state stay as they were.
 
-A change to a script enters where the script builds its optimizer, so the copies of the optimizers are as they were built: with
-the rates that their schedulers started from.
+A change to a script enters where the script builds its optimizer. So the copies of the optimizers get the learning rates that
+their schedulers started from.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from unvanish.errors import UnvanishError
-from unvanish.record.change import Edit, Plan, PlanStep
+from unvanish.network.hooks import memo_without_hooks
+from unvanish.record.network_changes import Edit, Plan, PlanStep
 from unvanish.remedies.apply import apply
-from unvanish.remedies.graph.model_copy import hooks_left_out
 from unvanish.remedies.registry import Catalogue
 
 
-def planned(
+def plan_remedies(
     model: nn.Module,
     names: Sequence[str],
     *,
@@ -31,60 +31,90 @@ def planned(
     loss: Any = None,
     catalogue: Catalogue | None = None,
 ) -> Plan:
-    """The edits of the remedies, taken in this order; or why one of them cannot act.
+    """The edits that the remedies would make, one step a remedy; or, as the plan's `refusal`, why one of them cannot act.
 
-    `inputs` and `loss` are as for `apply`. Cost: two copies of the network and of its optimizers.
+    Raises nothing: whatever goes wrong becomes the refusal.
+
+    Args:
+        model: the network; it is neither run nor altered.
+        names: names of remedies, in order: each plans on what those before it did.
+        optimizers: those that train the network.
+        inputs: one example batch, as for `apply`. A step tells whether it needs one.
+        loss: from the network's outputs to one number, as for `apply`.
+        catalogue: remedies by name; by default those that come with the package.
+
+    Cost: two copies of the network and of its optimizers.
+
+    Example:
+        >>> from torch import nn
+        >>> from unvanish.remedies.plan import plan_remedies
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 1))
+        >>> [(edit.path, edit.before, edit.after) for edit in plan_remedies(network, ["relu"]).steps[0].edits]
+        [('1', 'Sigmoid()', 'ReLU()')]
+        >>> network[1]
+        Sigmoid()
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
-            steps = _steps(model, names, optimizers, catalogue, inputs=inputs, loss=loss)
-        except UnvanishError as why:
-            return Plan(tuple(names), refusal=_without_name(str(why), names))
-        except Exception as why:  # what cannot be copied, or run apart from its program, may raise anything
-            return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(why).__name__}: {why})")
-        alone = len(steps) if inputs is None and loss is None else _alone(model, steps, optimizers, catalogue)
-    return Plan(tuple(names), tuple(PlanStep(s.remedy, s.edits, needs_batch=at >= alone) for at, s in enumerate(steps)))
+            steps = _plan_steps(model, names, optimizers, catalogue, inputs=inputs, loss=loss)
+        except UnvanishError as error:
+            return Plan(tuple(names), refusal=_strip_remedy_name(str(error), names))
+        except Exception as error:  # what cannot be copied, or run apart from its program, may raise anything
+            return Plan(tuple(names), refusal=f"it could not be planned on a copy of the network ({type(error).__name__}: {error})")
+        first_with_batch = (
+            len(steps) if inputs is None and loss is None else _count_without_batch(model, steps, optimizers, catalogue)
+        )
+    return Plan(
+        tuple(names),
+        tuple(PlanStep(step.remedy, step.edits, needs_batch=position >= first_with_batch) for position, step in enumerate(steps)),
+    )
 
 
-def _steps(
-    model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], catalogue: Catalogue | None, **given: Any
+def _plan_steps(
+    model: nn.Module, names: Sequence[str], optimizers: Sequence[Optimizer], catalogue: Catalogue | None, **batch: Any
 ) -> tuple[PlanStep, ...]:
-    double, doubles = _copies(model, optimizers)
-    return tuple(PlanStep(name, apply(double, name, optimizer=doubles, catalogue=catalogue, **given).edits) for name in names)
+    copied, optimizer_copies = _copy_together(model, optimizers)
+    return tuple(
+        PlanStep(name, apply(copied, name, optimizer=optimizer_copies, catalogue=catalogue, **batch).edits) for name in names
+    )
 
 
-def _alone(model: nn.Module, steps: Sequence[PlanStep], optimizers: Sequence[Optimizer], catalogue: Catalogue | None) -> int:
-    """How many of the steps come out without a batch, up to the first that does not; the scale of drawn numbers does not matter."""
-    double, doubles = _copies(model, optimizers)
+def _count_without_batch(
+    model: nn.Module, steps: Sequence[PlanStep], optimizers: Sequence[Optimizer], catalogue: Catalogue | None
+) -> int:
+    """How many steps make the same edits without a batch, up to the first that does not; scales of drawn numbers may differ."""
+    copied, optimizer_copies = _copy_together(model, optimizers)
     for count, step in enumerate(steps):
         try:
-            change = apply(double, step.remedy, optimizer=doubles, catalogue=catalogue)
-        except Exception:  # the user's modules may raise anything: no matter why it cannot
+            change = apply(copied, step.remedy, optimizer=optimizer_copies, catalogue=catalogue)
+        except Exception:  # the user's modules may raise anything
             return count
-        if _structure(change.edits) != _structure(step.edits):
+        if _without_initialisation(change.edits) != _without_initialisation(step.edits):
             return count
     return len(steps)
 
 
-def _structure(edits: Sequence[Edit]) -> list[Edit]:
+def _without_initialisation(edits: Sequence[Edit]) -> list[Edit]:
     return [edit for edit in edits if edit.action != "initialise"]
 
 
-def _copies(model: nn.Module, optimizers: Sequence[Optimizer]) -> tuple[nn.Module, tuple[Optimizer, ...]]:
-    """The network and its optimizers once more, joined as they are. Tensors that a forward pass left behind lose their history."""
-    loose = [leaf for module in model.modules() for leaf in tree_leaves(list(vars(module).values())) if isinstance(leaf, Tensor)]
-    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in loose if not tensor.is_leaf}
+def _copy_together(model: nn.Module, optimizers: Sequence[Optimizer]) -> tuple[nn.Module, tuple[Optimizer, ...]]:
+    """Copies of the network and of its optimizers, which train the copy. Tensors that a forward pass left lose their history."""
+    attributes = [
+        leaf for module in model.modules() for leaf in tree_leaves(list(vars(module).values())) if isinstance(leaf, Tensor)
+    ]
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in attributes if not tensor.is_leaf}
     try:
-        double, doubles = copy.deepcopy((model, tuple(optimizers)), dict(memo))
+        copied, optimizer_copies = copy.deepcopy((model, tuple(optimizers)), dict(memo))
     except Exception:  # a hook may hold anything: an open file, a lock
-        double, doubles = copy.deepcopy((model, tuple(optimizers)), memo | hooks_left_out(model))
-    for group in (group for optimizer in doubles for group in optimizer.param_groups):
+        copied, optimizer_copies = copy.deepcopy((model, tuple(optimizers)), memo | memo_without_hooks(model))
+    for group in (group for optimizer in optimizer_copies for group in optimizer.param_groups):
         if "initial_lr" in group:
             group["lr"] = group.pop("initial_lr")
-    return double, doubles
+    return copied, optimizer_copies
 
 
-def _without_name(text: str, names: Sequence[str]) -> str:
+def _strip_remedy_name(text: str, names: Sequence[str]) -> str:
     for name in names:
         text = text.removeprefix(f"{name}: ")
     return text

@@ -1,4 +1,4 @@
-"""Remedies by name. It builds none but those that come with the package, and applies none."""
+"""Looks remedies up by name, in the built-in catalogue or another one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,16 @@ def built_in_catalogue() -> Catalogue:
     return MappingProxyType({remedy.name: remedy for remedy in built_in()})
 
 
-def remedy(name: str, catalogue: Catalogue | None = None) -> Remedy:
-    """The remedy of that name, on the package's own shelf by default. Raises UnknownRemedy, with the nearest name, for none."""
+def get_remedy(name: str, catalogue: Catalogue | None = None) -> Remedy:
+    """The remedy of that name in a catalogue, by default the built-in one.
+
+    Raises UnknownRemedy, with the nearest name, where there is none.
+
+    Example:
+        >>> from unvanish.remedies import get_remedy
+        >>> get_remedy("he-init").family
+        'initialisation'
+    """
     known = built_in_catalogue() if catalogue is None else catalogue
     if name in known:
         return known[name]
@@ -32,6 +40,6 @@ def remedy(name: str, catalogue: Catalogue | None = None) -> Remedy:
     raise UnknownRemedy(f"no remedy is called {name!r}; {hint}the remedies are {', '.join(known)}")
 
 
-def names(catalogue: Catalogue | None = None) -> tuple[str, ...]:
-    """The public names of all remedies of a shelf, by default the package's own."""
+def remedy_names(catalogue: Catalogue | None = None) -> tuple[str, ...]:
+    """The names of all remedies of a catalogue, by default the built-in one, in the order in which lists show them."""
     return tuple(built_in_catalogue() if catalogue is None else catalogue)

@@ -1,4 +1,4 @@
-"""The way back: a network and its optimizers as they were, restored bit for bit. It knows nothing of what was done to them."""
+"""Snapshots of a network and its optimizers, restored bit for bit, and the check that only values changed in between."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import UndoError
-from unvanish.remedies.network_identity import Structure
+from unvanish.remedies.object_identity import NetworkIdentity
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptModule:
-    """One module: its class, its attributes, and what its own dictionaries (registries, hooks) held.
+class _ModuleState:
+    """One module with its class, its attributes, and the contents of its own dictionaries (registries, hooks).
 
-    The dictionaries are restored whole, which keeps their identity and order, and names that hold None.
+    The contents are put back into the same dictionary objects, in order, names that hold None included.
     """
 
     module: nn.Module
-    kind: type[nn.Module]
+    module_class: type[nn.Module]
     attributes: dict[str, Any]
     dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]
 
     @classmethod
-    def of(cls, module: nn.Module) -> _KeptModule:
+    def of(cls, module: nn.Module) -> _ModuleState:
         attributes = dict(vars(module))
-        return cls(module, type(module), attributes, _held(attributes))
+        return cls(module, type(module), attributes, _copy_dictionaries(attributes))
 
     def restore(self) -> None:
-        if type(self.module) is not self.kind:
-            self.module.__class__ = self.kind
-        _put_back(self.module, self.attributes, self.dictionaries)
+        if type(self.module) is not self.module_class:
+            self.module.__class__ = self.module_class
+        _restore_attributes(self.module, self.attributes, self.dictionaries)
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptTensor:
-    """One tensor and what it held. A tensor that stands for one memory cell many times over cannot be written in place."""
+class _TensorState:
+    """One tensor with its values. An expanded tensor (stride 0) cannot be written in place, and keeps what it holds."""
 
     tensor: Tensor
     value: Tensor
@@ -55,28 +55,28 @@ class _KeptTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptOptimizer:
-    """One optimizer: its attributes and hooks, its group objects, their settings and parameters, and its state.
+class _OptimizerState:
+    """One optimizer with its class, attributes, hooks, group objects, their settings and parameters, and its state.
 
-    It is not kept alive: one that the program has replaced since cannot be restored, and must be noticed.
+    It is referenced weakly: one that the program has replaced since cannot be restored, and has to be noticed.
     """
 
     optimizer: weakref.ref[Optimizer]
-    kind: type[Optimizer]
+    optimizer_class: type[Optimizer]
     attributes: dict[str, Any]
     dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]
     groups: tuple[tuple[dict[str, Any], dict[str, Any], tuple[nn.Parameter, ...]], ...]
     state: tuple[tuple[Any, Any], ...]
 
     @classmethod
-    def of(cls, optimizer: Optimizer) -> _KeptOptimizer:
+    def of(cls, optimizer: Optimizer) -> _OptimizerState:
         attributes = dict(vars(optimizer))
         return cls(
             weakref.ref(optimizer),
             type(optimizer),
             attributes,
-            _held(attributes, beside="state"),  # whose tensors are copied below
-            tuple((group, _settings(group), tuple(group["params"])) for group in optimizer.param_groups),
+            _copy_dictionaries(attributes, leave_out="state"),  # whose tensors are copied below
+            tuple((group, _copy_group(group), tuple(group["params"])) for group in optimizer.param_groups),
             tuple((key, copy.deepcopy(value)) for key, value in optimizer.state.items()),
         )
 
@@ -84,9 +84,9 @@ class _KeptOptimizer:
         optimizer = self.optimizer()
         if optimizer is None:
             return
-        if type(optimizer) is not self.kind:
-            optimizer.__class__ = self.kind
-        _put_back(optimizer, self.attributes, self.dictionaries)
+        if type(optimizer) is not self.optimizer_class:
+            optimizer.__class__ = self.optimizer_class
+        _restore_attributes(optimizer, self.attributes, self.dictionaries)
         for group, settings, parameters in self.groups:
             settings["params"][:] = parameters  # the same list object: LBFGS holds it elsewhere too
             group.clear()
@@ -98,85 +98,110 @@ class _KeptOptimizer:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A network and its optimizers at one moment. It holds a copy of every parameter, buffer and optimizer state."""
+    """A network and its optimizers at one moment, with a copy of every parameter, buffer and optimizer state.
+
+    Not in it: gradients, random states, and what modules of the user's own hold outside of their attributes.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from unvanish.remedies.undo import Snapshot
+        >>> network = nn.Linear(2, 1)
+        >>> weight = network.weight.detach().clone()
+        >>> snapshot = Snapshot.take(network, ())
+        >>> _ = nn.init.zeros_(network.weight)
+        >>> network.extra = nn.ReLU()
+        >>> snapshot.restore()
+        >>> bool(torch.equal(network.weight, weight)), list(network.children())
+        (True, [])
+    """
 
     network: nn.Module
-    modules: tuple[_KeptModule, ...]
-    tensors: tuple[_KeptTensor, ...]
-    kept_optimizers: tuple[_KeptOptimizer, ...]
+    module_states: tuple[_ModuleState, ...]
+    tensor_states: tuple[_TensorState, ...]
+    optimizer_states: tuple[_OptimizerState, ...]
 
     @classmethod
     def take(cls, network: nn.Module, optimizers: Sequence[Optimizer]) -> Snapshot:
-        """The present moment. Cost: as much memory as the network and its optimizer state."""
+        """The network and the optimizers as they are now. Cost: as much memory as the network and its optimizer state."""
         return cls(
             network,
-            tuple(_KeptModule.of(module) for module in network.modules()),
-            tuple(_keep_tensor(tensor) for tensor in (*network.parameters(), *network.buffers())),
-            tuple(_KeptOptimizer.of(optimizer) for optimizer in optimizers),
+            tuple(_ModuleState.of(module) for module in network.modules()),
+            tuple(_copy_tensor(tensor) for tensor in (*network.parameters(), *network.buffers())),
+            tuple(_OptimizerState.of(optimizer) for optimizer in optimizers),
         )
 
-    def optimizers(self) -> tuple[Optimizer, ...] | None:
-        """The optimizers; None where the program has let go of one."""
-        alive = [each for kept in self.kept_optimizers if (each := kept.optimizer()) is not None]
-        return tuple(alive) if len(alive) == len(self.kept_optimizers) else None
+    def live_optimizers(self) -> tuple[Optimizer, ...] | None:
+        """The optimizers; None where the program no longer holds one of them."""
+        optimizers = [optimizer for state in self.optimizer_states if (optimizer := state.optimizer()) is not None]
+        return tuple(optimizers) if len(optimizers) == len(self.optimizer_states) else None
 
     def restore(self) -> None:
         """Puts back objects, values and flags, whatever happened to them since. A snapshot is restored at most once."""
-        for module in self.modules:
-            module.restore()
+        for module_state in self.module_states:
+            module_state.restore()
         with torch.no_grad():
-            for tensor in self.tensors:
-                tensor.restore()
-        for optimizer in self.kept_optimizers:
-            optimizer.restore()
+            for tensor_state in self.tensor_states:
+                tensor_state.restore()
+        for optimizer_state in self.optimizer_states:
+            optimizer_state.restore()
 
 
 class Reversal:
-    """A change's way back, once: calling it restores the snapshot if nothing but values changed since the change was made."""
+    """The undo of a change, built once the change is made: a call restores the snapshot from before it.
+
+    Args:
+        before: the snapshot taken before the change.
+    """
 
     def __init__(self, before: Snapshot) -> None:
         self._before: Snapshot | None = before
-        self._after = Structure.of(before.network, before.optimizers() or ())
+        self._after = NetworkIdentity.of(before.network, before.live_optimizers() or ())
 
     def __call__(self) -> None:
-        """Restores the snapshot. A second call does nothing. Raises UndoError, and alters nothing, where objects were exchanged."""
+        """Restores the snapshot; a second call does nothing.
+
+        Raises UndoError, and alters nothing, where a module, parameter, buffer or optimizer is another object than after the
+        change, or has another shape, dtype or device: training alters values only.
+        """
         before = self._before
         if before is None:
             return
-        optimizers = before.optimizers()
+        optimizers = before.live_optimizers()
         if optimizers is None:
             raise UndoError(
                 f"cannot undo: the optimizer of {type(before.network).__name__} was replaced after the remedy, and the new one may "
                 "hold parameters that the remedy brought; build the network and its optimizer anew"
             )
-        if fault := self._after.difference(Structure.of(before.network, optimizers)):
+        if difference := self._after.difference(NetworkIdentity.of(before.network, optimizers)):
             raise UndoError(
-                f"cannot undo: {type(before.network).__name__} was altered after the remedy ({fault}); "
+                f"cannot undo: {type(before.network).__name__} was altered after the remedy ({difference}); "
                 "take that alteration back first (undo later changes before earlier ones), or build the network anew"
             )
         before.restore()
         self._before = None
 
 
-def _keep_tensor(tensor: Tensor) -> _KeptTensor:
-    return _KeptTensor(tensor, tensor.detach().clone(), tensor.requires_grad)
+def _copy_tensor(tensor: Tensor) -> _TensorState:
+    return _TensorState(tensor, tensor.detach().clone(), tensor.requires_grad)
 
 
-def _held(attributes: dict[str, Any], *, beside: str = "") -> tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]:
-    """The dictionaries among some attributes, each with what it holds now."""
-    found = [value for name, value in attributes.items() if isinstance(value, dict) and name != beside]
-    return tuple((each, dict(each)) for each in found)
+def _copy_dictionaries(attributes: dict[str, Any], *, leave_out: str = "") -> tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]:
+    """The dictionaries among some attributes, each with a copy of its contents."""
+    dictionaries = [value for name, value in attributes.items() if isinstance(value, dict) and name != leave_out]
+    return tuple((dictionary, dict(dictionary)) for dictionary in dictionaries)
 
 
-def _put_back(thing: object, attributes: dict[str, Any], dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]) -> None:
-    """Gives an object its attributes again, and their dictionaries what these held."""
-    vars(thing).clear()
-    vars(thing).update(attributes)
-    for dictionary, held in dictionaries:
+def _restore_attributes(
+    owner: object, attributes: dict[str, Any], dictionaries: tuple[tuple[dict[Any, Any], dict[Any, Any]], ...]
+) -> None:
+    vars(owner).clear()
+    vars(owner).update(attributes)
+    for dictionary, contents in dictionaries:
         dictionary.clear()
-        dictionary.update(held)
+        dictionary.update(contents)
 
 
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
+def _copy_group(group: dict[str, Any]) -> dict[str, Any]:
     """A group's entries; all but the parameters are copied, since a learning rate may be a tensor that is written in place."""
     return {key: value if key == "params" else copy.deepcopy(value) for key, value in group.items()}

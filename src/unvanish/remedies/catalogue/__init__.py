@@ -1,4 +1,4 @@
-"""The remedies that come with the package, one a file. Nothing here chooses between them."""
+"""The built-in remedies, one a file in the folder of its family. A new one is imported here and added to `REMEDY_CLASSES`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from unvanish.remedies.catalogue.activation.leaky_relu import LeakyRelu
 from unvanish.remedies.catalogue.activation.relu import Relu
 from unvanish.remedies.catalogue.activation.selu import Selu
 from unvanish.remedies.catalogue.activation.silu import Silu
-from unvanish.remedies.catalogue.activation.tailored_activation import Tailoring
+from unvanish.remedies.catalogue.activation.tailored_activation import TailoredActivations
 from unvanish.remedies.catalogue.architecture.gru import Gru
 from unvanish.remedies.catalogue.architecture.lstm import Lstm
 from unvanish.remedies.catalogue.architecture.pre_norm import PreNorm
-from unvanish.remedies.catalogue.architecture.residual import SkipInit
+from unvanish.remedies.catalogue.architecture.residual import ResidualConnections
 from unvanish.remedies.catalogue.data_output.bounded_logits import BoundedLogits
 from unvanish.remedies.catalogue.data_output.log_softmax_output import LogSoftmaxOutput
 from unvanish.remedies.catalogue.data_output.logits import Logits
@@ -47,19 +47,27 @@ from unvanish.remedies.catalogue.optimisation.sgd_momentum import SgdMomentum
 from unvanish.remedies.catalogue.optimisation.skip_non_finite import SkipNonFinite
 from unvanish.remedies.catalogue.optimisation.warmup import WarmUp
 
-KINDS: tuple[type[Remedy], ...] = (
-    *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu, Tailoring),
+REMEDY_CLASSES: tuple[type[Remedy], ...] = (
+    # activation
+    *(Relu, LeakyRelu, Elu, Selu, Gelu, Silu, TailoredActivations),
+    # initialisation
     *(GlorotInit, HeInit, LecunInit, OrthogonalInit, CriticalInit, DeltaOrthogonalInit, LsuvInit),
     *(IdentityRnnInit, ForgetBias, ZeroInitResidual),
+    # normalisation
     *(BatchNorm, LayerNorm, GroupNorm, RmsNorm, OnlineNormalisation, DyT),
-    *(Lstm, Gru, SkipInit, PreNorm),
+    # architecture
+    *(Lstm, Gru, ResidualConnections, PreNorm),
+    # optimisation
     *(LearningRate, WarmUp, AdamW, SgdMomentum, Muon),
     *(ClipNorm, ClipAdaptive, LossScaling, SkipNonFinite, Epsilon),
-    *(StandardiseInput, Logits, BoundedLogits, SigmoidOutput, SoftmaxOutput, LogSoftmaxOutput),
+    # data
+    StandardiseInput,
+    # output
+    *(Logits, BoundedLogits, SigmoidOutput, SoftmaxOutput, LogSoftmaxOutput),
 )
-"""In the order in which lists show them: by family, and in each from the plain to the special."""
+"""In the order in which lists show them: by family, and in each from the general to the special."""
 
 
 def built_in() -> tuple[Remedy, ...]:
-    """One remedy of each kind."""
-    return tuple(kind() for kind in KINDS)
+    """One instance of every built-in remedy; the entry point `unvanish.remedies` names this function."""
+    return tuple(remedy_class() for remedy_class in REMEDY_CLASSES)

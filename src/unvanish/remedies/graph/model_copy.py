@@ -1,4 +1,4 @@
-"""Copies a network for a look at how it runs, so that the look leaves no mark. It never runs the user's own network."""
+"""Copies of a network that can be run for inspection without side effects on the original, its hooks or the program's state."""
 
 from __future__ import annotations
 
@@ -7,50 +7,37 @@ import copy
 import io
 import random
 import warnings
-from collections import OrderedDict
 from collections.abc import Generator, Iterable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Hooks may hold anything (a logger, an open file) and would run on the copy as if it were the network: they are not copied.
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
+from unvanish.network.hooks import memo_without_hooks
 
 
 def model_copy(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
-    """A copy of the network in evaluation mode, without its hooks. Tensors in `shared` are not copied but used by both.
+    """A deep copy of the network in evaluation mode, without its hooks.
+
+    Args:
+        network: the network to copy.
+        shared: tensors that the copy uses as well, instead of copies of them.
 
     Raises whatever copying the user's modules raises.
     """
-    memo = {id(tensor): tensor for tensor in shared} | hooks_left_out(network)
+    memo = {id(tensor): tensor for tensor in shared} | memo_without_hooks(network)
     return copy.deepcopy(network, memo).eval()
 
 
-def hooks_left_out(network: nn.Module) -> dict[int, Any]:
-    """A memo for copy.deepcopy that leaves the network's hooks out of the copy."""
-    states = [vars(module) for module in network.modules()]
-    return {id(state[name]): OrderedDict[int, Any]() for state in states for name in _HOOKS if name in state}
-
-
-def paths_of(network: nn.Module) -> dict[nn.Module, str]:
-    """The path of every module of a network; the first one of a module that is shared."""
+def module_paths(network: nn.Module) -> dict[nn.Module, str]:
+    """The path of every module of a network; of a module that is shared, its first path."""
     return {module: path for path, module in network.named_modules()}
 
 
 @contextlib.contextmanager
-def without_trace() -> Generator[None]:
-    """Runs the user's code inside it without output, warnings, gradients, or a change to any random state."""
-    python, legacy = random.getstate(), np.random.get_state()
+def without_side_effects() -> Generator[None]:
+    """A context in which code prints nothing, warns of nothing, records no gradients and leaves all random states unchanged."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with (
             warnings.catch_warnings(),
@@ -62,5 +49,5 @@ def without_trace() -> Generator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

@@ -1,5 +1,7 @@
-"""Looks on as a stand-in runs an example batch: how long states are carried, and whether they are altered on the way. The network
-itself never runs."""
+"""Measures over how many steps recurrent modules carry their state, and whether code changes it between steps.
+
+Both run a copy of the network on an example batch.
+"""
 
 from __future__ import annotations
 
@@ -11,81 +13,87 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from unvanish.remedies.graph.kinds import NORMALISATIONS
-from unvanish.remedies.graph.model_copy import model_copy, paths_of, without_trace
-from unvanish.remedies.graph.shape_probe import fed, misfit
+from unvanish.remedies.graph.model_copy import model_copy, module_paths, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs, inputs_error
+from unvanish.remedies.graph.signal_kinds import NORMALISATIONS
 
-Look = Callable[[nn.RNNBase | nn.RNNCellBase, str, Any, Any, Any], None]
-"""Gets a recurrent module, its path, its input, the state that it was given (or None), and what it returned."""
+RecurrentCallback = Callable[[nn.RNNBase | nn.RNNCellBase, str, Any, Any, Any], None]
+"""Called with a recurrent module, its path, its input, the state that was passed to it (or None), and its output."""
 
 
 def sequence_lengths(network: nn.Module, inputs: Any) -> dict[str, int]:
-    """The most steps through which each recurrent module carried its state, by path. Cost: a copy of the network, and a pass.
+    """The largest number of steps over which each recurrent module carried its state, by module path.
 
-    Calls that are given a state count as the continuation of the one before. Raises UsageError where the network does not take the
-    inputs.
+    A call with a state counts as the continuation of the call before. Cost: a copy of the network and a forward pass. Raises
+    UsageError where the network does not accept the inputs.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> sequence_lengths(nn.LSTM(3, 4, batch_first=True), torch.zeros(2, 9, 3))  # (batch, time, features)
+        {'': 9}
     """
     longest: dict[str, int] = {}
     current: dict[str, int] = {}
 
-    def look(module: nn.RNNBase | nn.RNNCellBase, path: str, signal: Any, state: Any, output: Any) -> None:
+    def on_call(module: nn.RNNBase | nn.RNNCellBase, path: str, signal: Any, state: Any, output: Any) -> None:
         del output
-        current[path] = _length(module, signal) + (0 if state is None else current.get(path, 0))
+        current[path] = _step_count(module, signal) + (0 if state is None else current.get(path, 0))
         longest[path] = max(longest.get(path, 0), current[path])
 
-    _rehearse(network, inputs, look)
+    _run_copy(network, inputs, on_call)
     return longest
 
 
-def altered(network: nn.Module, inputs: Any) -> tuple[str, ...]:
-    """The paths of vanilla recurrent modules that are called step by step, and mostly with a state that is none of those returned.
+def modules_with_altered_state(network: nn.Module, inputs: Any) -> tuple[str, ...]:
+    """The paths of vanilla recurrent modules that run step by step, mostly with a state that none of their calls returned.
 
-    Then something lies between two steps: dropout, a mask, a normalisation, a copy. A beginning is no such state: zeros, or the
-    first one again. Cost and errors as above.
+    Then code changes the state between two steps: dropout, a mask, a normalisation, a copy. Initial states do not count: zeros, or
+    the first state again. Cost and errors are those of `sequence_lengths`.
     """
     returned: dict[torch.UntypedStorage, int] = {}
-    first: dict[str, Any] = {}
-    known, strange = Counter[str](), Counter[str]()
+    first_states: dict[str, Any] = {}
+    unaltered, altered = Counter[str](), Counter[str]()
 
-    def look(module: nn.RNNBase | nn.RNNCellBase, path: str, signal: Any, state: Any, output: Any) -> None:
-        if not isinstance(module, (nn.RNN, nn.RNNCell)) or _length(module, signal) != 1:
+    def on_call(module: nn.RNNBase | nn.RNNCellBase, path: str, signal: Any, state: Any, output: Any) -> None:
+        if not isinstance(module, (nn.RNN, nn.RNNCell)) or _step_count(module, signal) != 1:
             return
-        beginning = first.setdefault(path, state)
+        first_state = first_states.setdefault(path, state)
         if isinstance(state, Tensor) and returned.get(state.untyped_storage()) == state._version:  # pyright: ignore[reportPrivateUsage]
-            known[path] += 1
-        elif isinstance(state, Tensor) and bool(state.any()) and not _equal(state, beginning):
-            strange[path] += 1
+            unaltered[path] += 1
+        elif isinstance(state, Tensor) and bool(state.any()) and not _is_equal(state, first_state):
+            altered[path] += 1
         hidden = output[1] if isinstance(module, nn.RNN) else output
         returned[hidden.untyped_storage()] = hidden._version
 
-    _rehearse(network, inputs, look)
-    return tuple(path for path, times in strange.items() if times > known[path])
+    _run_copy(network, inputs, on_call)
+    return tuple(path for path, times in altered.items() if times > unaltered[path])
 
 
-def _rehearse(network: nn.Module, inputs: Any, look: Look) -> None:
+def _run_copy(network: nn.Module, inputs: Any, on_call: RecurrentCallback) -> None:
     try:
-        with without_trace():
-            double = model_copy(network)
-            for module, path in paths_of(double).items():
+        with without_side_effects():
+            network_copy = model_copy(network)
+            for module, path in module_paths(network_copy).items():
                 module.training = not isinstance(module, NORMALISATIONS)  # dropout acts, batch statistics do not
                 if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-                    module.register_forward_hook(_hook(path, look), with_kwargs=True)
-            fed(double, inputs)
-    except Exception as fault:  # the user's forward may raise anything
-        raise misfit(network, fault) from fault
+                    module.register_forward_hook(_recurrent_hook(path, on_call), with_kwargs=True)
+            call_with_inputs(network_copy, inputs)
+    except Exception as error:  # the user's forward may raise anything
+        raise inputs_error(network, error) from error
 
 
-def _hook(path: str, look: Look) -> Callable[[nn.Module, Any, Any, Any], None]:
+def _recurrent_hook(path: str, on_call: RecurrentCallback) -> Callable[[nn.Module, Any, Any, Any], None]:
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        given = dict(zip(("input", "hx"), args, strict=False)) | kwargs
+        arguments = dict(zip(("input", "hx"), args, strict=False)) | kwargs
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-            look(module, path, given["input"], given.get("hx"), output)
+            on_call(module, path, arguments["input"], arguments.get("hx"), output)
 
     return hook
 
 
-def _length(module: nn.RNNBase | nn.RNNCellBase, signal: Any) -> int:
-    """The number of steps that one call takes."""
+def _step_count(module: nn.RNNBase | nn.RNNCellBase, signal: Any) -> int:
+    """The number of time steps of one call."""
     if isinstance(module, nn.RNNCellBase):
         return 1
     if isinstance(signal, PackedSequence):
@@ -93,5 +101,5 @@ def _length(module: nn.RNNBase | nn.RNNCellBase, signal: Any) -> int:
     return int(signal.shape[1 if module.batch_first and signal.dim() == 3 else 0])
 
 
-def _equal(state: Tensor, beginning: Any) -> bool:
-    return isinstance(beginning, Tensor) and beginning.shape == state.shape and bool((beginning == state).all())
+def _is_equal(state: Tensor, first_state: Any) -> bool:
+    return isinstance(first_state, Tensor) and first_state.shape == state.shape and bool((first_state == state).all())

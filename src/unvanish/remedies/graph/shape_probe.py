@@ -1,4 +1,4 @@
-"""One forward pass of a stand-in on an example batch, to see what is called and how large it is. The network itself never runs."""
+"""Records the module calls of one forward pass and their output shapes, by running a copy of the network on an example batch."""
 
 from __future__ import annotations
 
@@ -10,55 +10,64 @@ from typing import Any
 from torch import Tensor, nn
 
 from unvanish.errors import UsageError
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call of one module: its path, and the shape of its output; empty where that is no tensor."""
+class ModuleCall:
+    """One call of one module: its path, and the shape of its output; () where that is not a tensor."""
 
     path: str
     shape: tuple[int, ...]
 
 
-def probe_shapes(network: nn.Module, inputs: Any) -> tuple[Call, ...]:
-    """The calls of one forward pass in evaluation mode, in the order in which they ended. Cost: a copy of the network.
+def probe_shapes(network: nn.Module, inputs: Any) -> tuple[ModuleCall, ...]:
+    """The module calls of one forward pass in evaluation mode, in the order in which they end.
 
-    `inputs` is a tensor, a tuple of positional or a dict of keyword arguments. Raises UsageError where the network does not
-    take them.
+    Args:
+        network: the network, of which a copy runs.
+        inputs: one batch: a tensor, a tuple of positional or a dict of keyword arguments.
+
+    Cost: a copy of the network and a forward pass. Raises UsageError where the network does not accept the inputs.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> probe_shapes(nn.Sequential(nn.Linear(3, 4)), torch.zeros(2, 3))
+        (ModuleCall(path='0', shape=(2, 4)), ModuleCall(path='', shape=(2, 4)))
     """
-    calls: list[Call] = []
+    calls: list[ModuleCall] = []
     try:
-        with without_trace():
-            double = model_copy(network)
-            for path, module in double.named_modules():
-                module.register_forward_hook(_note(path, calls))
-            fed(double, inputs)
-    except Exception as fault:  # the user's forward may raise anything
-        raise misfit(network, fault) from fault
+        with without_side_effects():
+            network_copy = model_copy(network)
+            for path, module in network_copy.named_modules():
+                module.register_forward_hook(_recording_hook(path, calls))
+            call_with_inputs(network_copy, inputs)
+    except Exception as error:  # the user's forward may raise anything
+        raise inputs_error(network, error) from error
     return tuple(calls)
 
 
-def fed(double: nn.Module, inputs: Any, *, first: Callable[[Any], None] = lambda _: None) -> Any:
-    """What a network makes of a copy of the inputs, which `first` gets before it runs."""
+def call_with_inputs(network_copy: nn.Module, inputs: Any, *, before_run: Callable[[Any], None] = lambda _: None) -> Any:
+    """The network's output for a copy of the inputs. `before_run` is called with that copy first."""
     batch = copy.deepcopy(inputs)
-    first(batch)
+    before_run(batch)
     if isinstance(batch, dict):
-        return double(**batch)
-    return double(*(batch if isinstance(batch, (tuple, list)) else (batch,)))
+        return network_copy(**batch)
+    return network_copy(*(batch if isinstance(batch, (tuple, list)) else (batch,)))
 
 
-def misfit(network: nn.Module, fault: Exception) -> UsageError:
-    """What to say where a network does not take the inputs."""
+def inputs_error(network: nn.Module, error: Exception) -> UsageError:
+    """The error to raise where a network does not accept the inputs; `error` is what its forward raised."""
     return UsageError(
-        f"inputs= cannot be run through a copy of {type(network).__name__} ({type(fault).__name__}: {fault}); pass one "
+        f"inputs= cannot be run through a copy of {type(network).__name__} ({type(error).__name__}: {error}); pass one "
         "batch as the network takes it: a tensor, a tuple of positional or a dict of keyword arguments"
     )
 
 
-def _note(path: str, calls: list[Call]) -> Callable[[nn.Module, Any, Any], None]:
+def _recording_hook(path: str, calls: list[ModuleCall]) -> Callable[[nn.Module, Any, Any], None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         del module, args
-        calls.append(Call(path, tuple(output.shape) if isinstance(output, Tensor) else ()))
+        calls.append(ModuleCall(path, tuple(output.shape) if isinstance(output, Tensor) else ()))
 
     return hook

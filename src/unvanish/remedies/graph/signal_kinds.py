@@ -1,79 +1,39 @@
-"""Sorts modules and functional calls by what they do to a signal. It knows torch's own vocabulary and looks at no values."""
+"""Classifies modules and functional calls by what they do to a signal: weight, activation, normalisation, reshape, ..."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TypeAlias
 
 from torch import nn
 
+from unvanish.network import module_kinds
+from unvanish.network.module_kinds import WEIGHTED
 from unvanish.remedies.layers.channel_norm import ChannelRMSNorm
 from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
 from unvanish.remedies.layers.online_norm import OnlineNorm
 from unvanish.remedies.layers.tailored import TailoredActivation, tailored
 
-WeightedLayer: TypeAlias = (
-    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-)
-
-WEIGHTED = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-ACTIVATIONS = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-    nn.Softplus,
-    nn.Sigmoid,
-    nn.Hardsigmoid,
-    nn.LogSigmoid,
-    nn.Tanh,
-    nn.Hardtanh,  # and nn.ReLU6, its subclass
-    nn.Softsign,
-    nn.Tanhshrink,
-    nn.Softshrink,
-    nn.Hardshrink,
-    nn.Threshold,
-    TailoredActivation,
-)
-NORMALISATIONS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.LayerNorm,
-    nn.RMSNorm,
-    nn.GroupNorm,
-    nn.LocalResponseNorm,
-    ChannelRMSNorm,
-    DynamicTanh,
-    OnlineNorm,
-)
-# One kernel runs over all parameters of these, whose scales belong together: neither modules nor weights inside are ours.
-FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-# These also keep flags about the modules inside them, which an exchange would belie; their weights are ordinary ones.
+ACTIVATIONS = (*module_kinds.ACTIVATIONS.values(), TailoredActivation)
+NORMALISATIONS = (*module_kinds.NORMALISATIONS, ChannelRMSNorm, DynamicTanh, OnlineNorm)
+# One kernel uses all parameters of these, whose scales belong together: remedies change neither modules nor weights inside.
+FUSED = (*module_kinds.RECURRENT, *module_kinds.ATTENTION)
+# These also keep flags about the modules inside them, which a replacement would make wrong; their weights are ordinary ones.
 SEALED = (*FUSED, nn.Transformer, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
-_ACTIVATION_CALLS = frozenset(kind.__name__.lower() for kind in (*ACTIVATIONS, nn.ReLU6, tailored))
-_NORMALISATION_CALLS = frozenset({"batchnorm", "instancenorm", "layernorm", "rmsnorm", "groupnorm", "localresponsenorm"})
-_WEIGHT_CALLS = frozenset({"linear", "bilinear", "matmul", "mm", "bmm", "addmm", "einsum"})
+
+def op_name(name: str) -> str:
+    """One name for an operation, whether a class, a function or a method.
+
+    Example:
+        >>> op_name("LeakyReLU"), op_name("leaky_relu_")
+        ('leakyrelu', 'leakyrelu')
+    """
+    return name.replace("_", "").lower()
+
+
+_ACTIVATION_CALLS = frozenset(map(op_name, (*module_kinds.ACTIVATIONS, TailoredActivation.__name__, tailored.__name__)))
+_NORMALISATION_CALLS = frozenset(map(op_name, module_kinds.NORMALISATION_FUNCTIONS))
+_WEIGHT_CALLS = module_kinds.MATRIX_PRODUCTS | {"linear", "bilinear", "addmm"}
 _WEIGHT_PREFIXES = ("conv", "scaleddotproduct")
 _PRODUCT_CALLS = frozenset({"mul", "imul", "multiply"})
 ARITHMETIC = _PRODUCT_CALLS | {"add", "iadd", "sub", "isub", "rsub", "div", "truediv", "neg"}
@@ -91,19 +51,14 @@ class Kind(Enum):
     ACTIVATION = auto()
     NORMALISATION = auto()
     NEUTRAL = auto()
-    """Leaves the channel axis where it is, and as long as it was."""
+    """Keeps the position and the length of the channel axis."""
     RESHAPE = auto()
     PRODUCT = auto()
     OTHER = auto()
 
 
-def op_name(name: str) -> str:
-    """One spelling for one operation, whether a class, a function or a method: "leakyrelu" for LeakyReLU and leaky_relu_."""
-    return name.replace("_", "").lower()
-
-
 def kind_of(module: nn.Module) -> Kind:
-    """The kind of a module that is taken as one operation. A module of unknown class that owns parameters counts as WEIGHT."""
+    """The kind of a module that is one operation. A module of unknown class that has parameters counts as WEIGHT."""
     if isinstance(module, WEIGHTED):
         return Kind.WEIGHT
     if isinstance(module, ACTIVATIONS):
@@ -133,7 +88,7 @@ def kind_of_call(op: str) -> Kind:
 
 
 def is_one_operation(module: nn.Module) -> bool:
-    """Whether a module is taken as one operation, its inside unseen. Containers and the user's own classes are not."""
+    """Whether a module counts as one operation, whose submodules are ignored. Containers and the user's own classes do not."""
     if isinstance(module, (*WEIGHTED, *ACTIVATIONS, *NORMALISATIONS, *SEALED)):
         return True
     return type(module).__module__.startswith("torch.nn") and not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))

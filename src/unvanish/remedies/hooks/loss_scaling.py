@@ -1,7 +1,7 @@
-"""Hooks under which the backward pass through a network runs on a larger gradient, which float16 does not round to zero.
+"""Dynamic loss scaling as hooks: the backward pass through a network runs on a larger gradient, which float16 does not round to 0.
 
-What comes out of that pass, at the parameters and the inputs, is divided again before anybody sees it. So clipping, penalties,
-other networks and several passes work as they did.
+Gradients of parameters and inputs are divided by the factor before any other code sees them. So clipping, penalties, other networks
+and several passes work as without it.
 """
 
 from __future__ import annotations
@@ -17,177 +17,207 @@ from torch.autograd.graph import Node
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from unvanish.remedies.hooks.step_gradients import when_there
-from unvanish.remedies.hooks.withheld import Withheld
+from unvanish.remedies.hooks.step_gradients import call_with_gradients
+from unvanish.remedies.hooks.withheld_gradients import WithheldGradients
 
-START, GROWTH, SHRINK, PATIENCE = 2.0**16, 2.0, 0.5, 2000
-"""The factor at the start, what it is multiplied with after so many good passes, and after one that overflowed: as in torch's
+INITIAL_SCALE, GROWTH_FACTOR, BACKOFF_FACTOR, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000
+"""The factor at the start, its growth after that many passes without overflow, and its change after an overflow: as in torch's
 GradScaler (Micikevicius 2018, arXiv 1710.03740, sec. 3.2)."""
 
-LEAST, MOST = 1.0, 2.0**24
-"""Bounds of the factor: below one it would lose what it is to save, and no gradient that float16 holds needs more than 2^24, by
-which even its smallest number becomes one."""
+MIN_SCALE, MAX_SCALE = 1.0, 2.0**24
+"""Bounds of the factor: below one it would lose what it should save, and 2^24 makes even float16's smallest number one."""
 
 
 @final
 class LossScaling:
-    """Hooks of the whole network, whose outputs they make multiply the gradient that enters them.
+    """Hooks before and after a network's forward pass that scale the gradient inside it.
 
-    The factor halves when a pass makes a gradient that is not finite, whose parts then count as zero, and doubles after 2000
-    passes that do not. `overflows` counts the former; the optimizers' hooks read it. Nothing here waits for the device. A pass in
-    which nothing is of a `narrow` type stays as it is.
+    The factor `scale` halves when a backward pass has a gradient that is not finite, whose gradients then all become zero, and
+    doubles after 2000 passes without. `overflows` counts the former; `SkipOverflowedSteps` reads it. It does not wait for the
+    device. A pass without any tensor of a `low_precision` dtype stays as it is.
+
+    Args:
+        low_precision: the dtypes for which gradients are scaled.
+
+    Example:
+        >>> import torch
+        >>> network = torch.nn.Linear(1, 1, bias=False).half()
+        >>> hooks = LossScaling()
+        >>> handles = (
+        ...     network.register_forward_pre_hook(hooks.before_forward, with_kwargs=True),
+        ...     network.register_forward_hook(hooks.after_forward, with_kwargs=True),
+        ... )
+        >>> (network(torch.full((1, 1), 2.0, dtype=torch.float16)).float().sum() / 1024).backward()
+        >>> network.weight.grad.item() * 1024  # its true size: it is scaled inside the network alone
+        2.0
+        >>> hooks.overflows.item()
+        0
     """
 
-    def __init__(self, narrow: tuple[torch.dtype, ...] = (torch.float16,)) -> None:
-        self.narrow = narrow
-        self.scale = torch.tensor(START)
+    def __init__(self, low_precision: tuple[torch.dtype, ...] = (torch.float16,)) -> None:
+        self.low_precision = low_precision
+        self.scale = torch.tensor(INITIAL_SCALE)
         self.overflows = torch.tensor(0)
-        self._good = torch.tensor(0)
+        self._passes_since_overflow = torch.tensor(0)
         self._mark_for_the_compiler()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles keep: all but the functions that are marked for the compiler."""
+        """The state for copies and pickles, without the functions that are marked for the compiler."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_uncompiled")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes that in."""
+        """Restores that state."""
         vars(self).update(state)
         self._mark_for_the_compiler()
 
     def _mark_for_the_compiler(self) -> None:
-        self._uncompiled_before: Callable[..., Any] = torch.compiler.disable(_aliased)
-        self._uncompiled_after: Callable[..., Any] = torch.compiler.disable(self._enlarged)
+        self._uncompiled_before: Callable[..., Any] = torch.compiler.disable(_with_aliased_tensors)
+        self._uncompiled_after: Callable[..., Any] = torch.compiler.disable(self._scale_output_gradients)
 
     def before_forward(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        """The hook before a forward pass, registered with keyword arguments."""
+        """The forward pre-hook: register it with `with_kwargs=True`."""
         del module
         return self._uncompiled_before((args, kwargs))
 
     def after_forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        """The hook after a forward pass, registered with keyword arguments. Without gradients it changes nothing.
+        """The forward hook: register it with `with_kwargs=True`. Without gradients it changes nothing.
 
-        Outputs in float16 come out in float32 where autocast made them so: else their gradient is lost before it gets here.
+        Outputs that autocast made float16 are converted to float32; otherwise their gradient is lost before it gets here.
         """
         return self._uncompiled_after(module, args, kwargs, output)
 
-    def _enlarged(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        leaves, form = tree_flatten(output)
-        at = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        if not at or not torch.is_grad_enabled():
+    def _scale_output_gradients(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        leaves, tree_spec = tree_flatten(output)
+        positions = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        if not positions or not torch.is_grad_enabled():
             return output
-        inner = tuple(leaves[i] for i in at)
-        given = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
-        own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        nodes = _nodes(inner, {tensor.grad_fn for tensor in given})
-        if not any(tensor.dtype in self.narrow for tensor in (*inner, *own)) and not _made(nodes, self.narrow):
+        inner = tuple(leaves[i] for i in positions)
+        arguments = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor) and leaf.requires_grad]
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        nodes = _graph_nodes(inner, {tensor.grad_fn for tensor in arguments})
+        is_narrow = any(tensor.dtype in self.low_precision for tensor in (*inner, *parameters))
+        if not is_narrow and not _any_of_dtype(nodes, self.low_precision):
             return output
-        self._follow(inner[0].device)
-        sources = tuple({id(tensor): tensor for tensor in (*given, *own, *_leaves(nodes))}.values())
-        way = _Way(
+        self._move_to(inner[0].device)
+        sources = tuple({id(tensor): tensor for tensor in (*arguments, *parameters, *_leaf_tensors(nodes))}.values())
+        scaled_pass = _ScaledPass(
             self,
             inner,
             sources,
-            widens=all(parameter.dtype is not torch.float16 for parameter in own),
-            once=any("CompiledFunction" in node.name() for node in nodes),
+            widens=all(parameter.dtype is not torch.float16 for parameter in parameters),
+            runs_once=any("CompiledFunction" in node.name() for node in nodes),
         )
-        for i, tensor in zip(at, _Enlarged.apply(way, *sources), strict=True):
+        for i, tensor in zip(positions, _ScaledBackward.apply(scaled_pass, *sources), strict=True):
             leaves[i] = tensor
-        return tree_unflatten(leaves, form)
+        return tree_unflatten(leaves, tree_spec)
 
-    def judge(self, overflowed: Tensor) -> None:
-        """Takes in whether a pass made a gradient that is not finite."""
+    def update_scale(self, overflowed: Tensor) -> None:
+        """Updates the factor after a backward pass; `overflowed` (bool, shape ()) tells whether a gradient was not finite."""
         self.overflows += overflowed
-        self._good = torch.where(overflowed, 0, self._good + 1)
-        grown = torch.where(self._good >= PATIENCE, self.scale * GROWTH, self.scale)
-        self._good = self._good % PATIENCE
-        self.scale = torch.where(overflowed, self.scale * SHRINK, grown).clamp(LEAST, MOST)
+        self._passes_since_overflow = torch.where(overflowed, 0, self._passes_since_overflow + 1)
+        grown_scale = torch.where(self._passes_since_overflow >= GROWTH_INTERVAL, self.scale * GROWTH_FACTOR, self.scale)
+        self._passes_since_overflow = self._passes_since_overflow % GROWTH_INTERVAL
+        self.scale = torch.where(overflowed, self.scale * BACKOFF_FACTOR, grown_scale).clamp(MIN_SCALE, MAX_SCALE)
 
-    def _follow(self, device: torch.device) -> None:
+    def _move_to(self, device: torch.device) -> None:
         if self.scale.device != device:
-            self.scale, self.overflows, self._good = (t.to(device) for t in (self.scale, self.overflows, self._good))
+            self.scale, self.overflows = self.scale.to(device), self.overflows.to(device)
+            self._passes_since_overflow = self._passes_since_overflow.to(device)
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """What a pass through the network led from and to.
+class _ScaledPass:
+    """One forward pass of the network.
 
-    Its outputs come out in float32 where it `widens` those in float16, and it can be gone back only `once` where a part of it
-    is a compiled graph.
+    Args:
+        scaling: the owner of the factor.
+        inner: the network's own outputs that have a gradient.
+        sources: the inputs, parameters and other leaves on which they depend.
+        widens: whether outputs in float16 are converted to float32.
+        runs_once: whether its backward pass can run only once, since a part of it is a compiled graph.
     """
 
-    keeper: LossScaling
+    scaling: LossScaling
     inner: tuple[Tensor, ...]
     sources: tuple[Tensor, ...]
     widens: bool
-    once: bool
+    runs_once: bool
 
 
-class _Enlarged(torch.autograd.Function):
-    """Passes tensors on. Backwards it runs the pass behind them itself, on a larger gradient, and divides what arrives.
+class _ScaledBackward(torch.autograd.Function):
+    """The identity, whose backward pass runs the network's backward pass itself on a larger gradient, and divides the results.
 
-    That a pass of its own is run keeps apart what comes through the outputs from what reaches the same parameters another way.
+    A backward pass of its own separates gradients through the outputs from those that reach the same parameters otherwise.
     """
 
     @staticmethod
-    def forward(ctx: Any, way: _Way, *sources: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: Any, scaled_pass: _ScaledPass, *sources: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         del sources
-        ctx.way = way
+        ctx.scaled_pass = scaled_pass
         ctx.set_materialize_grads(False)
-        return tuple(t.detach().float() if way.widens and t.dtype is torch.float16 else t.detach() for t in way.inner)
+        return tuple(
+            t.detach().float() if scaled_pass.widens and t.dtype is torch.float16 else t.detach() for t in scaled_pass.inner
+        )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        way: _Way = ctx.way
-        scale = way.keeper.scale
-        pairs = [(tensor, g) for tensor, g in zip(way.inner, gradients, strict=True) if g is not None]
+        scaled_pass: _ScaledPass = ctx.scaled_pass
+        scale = scaled_pass.scaling.scale
+        pairs = [(tensor, g) for tensor, g in zip(scaled_pass.inner, gradients, strict=True) if g is not None]
         if not pairs:
-            return None, *[None for _ in way.sources]
-        twice = torch.is_grad_enabled()
-        with _without_hooks(way.sources):
-            given = torch.autograd.grad(
+            return None, *[None for _ in scaled_pass.sources]
+        is_differentiable = torch.is_grad_enabled()
+        with _without_hooks(scaled_pass.sources):
+            gradients_of_sources = torch.autograd.grad(
                 [tensor for tensor, _ in pairs],
-                way.sources,
-                [_times(g, scale, tensor.dtype) for tensor, g in pairs],
-                retain_graph=twice or not way.once,
-                create_graph=twice,
+                scaled_pass.sources,
+                [_multiply(g, scale, tensor.dtype) for tensor, g in pairs],
+                retain_graph=is_differentiable or not scaled_pass.runs_once,
+                create_graph=is_differentiable,
                 allow_unused=True,
             )
-        found = cast("tuple[Tensor | None, ...]", given)
-        real = [g for g in found if g is not None]
-        overflowed = ~torch.stack([torch.isfinite(_values(g)).all().to(scale.device) for g in real]).all() if real else scale < 0
-        way.keeper.judge(overflowed)
-        back = torch.where(overflowed, 0.0, 1.0 / scale)
-        return None, *[None if g is None else _finite(_times(g, back, g.dtype), overflowed) for g in found]
+        source_gradients = cast("tuple[Tensor | None, ...]", gradients_of_sources)
+        is_finite = [torch.isfinite(_stored_values(g)).all().to(scale.device) for g in source_gradients if g is not None]
+        overflowed = ~torch.stack(is_finite).all() if is_finite else scale < 0
+        scaled_pass.scaling.update_scale(overflowed)
+        inverse_scale = torch.where(overflowed, 0.0, 1.0 / scale)
+        return None, *[
+            None if g is None else _zero_if_overflowed(_multiply(g, inverse_scale, g.dtype), overflowed) for g in source_gradients
+        ]
 
 
 @final
-class DropOverflow:
-    """Hooks before and after an optimizer's step: it passes over gradients of which a part overflowed, as GradScaler has it."""
+class SkipOverflowedSteps:
+    """Hooks before and after an optimizer's step that skip it after an overflow, as GradScaler does.
 
-    def __init__(self, keeper: LossScaling) -> None:
-        self._keeper = keeper
-        self._seen = 0
-        self._withheld = Withheld()
+    Args:
+        scaling: the hooks of the network, which count overflows.
+    """
+
+    def __init__(self, scaling: LossScaling) -> None:
+        self._scaling = scaling
+        self._seen_overflows = 0
+        self._withheld = WithheldGradients()
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        """The hook before a step: without gradients an optimizer moves nothing, and keeps its state."""
-        return when_there(optimizer, args, kwargs, self._look)
+        """The step pre-hook: withholds the gradients after an overflow, so that the optimizer changes nothing."""
+        return call_with_gradients(optimizer, args, kwargs, self._check)
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """The hook after a step: the gradients are there again for whoever reads them."""
+        """The step post-hook: restores the gradients."""
         del optimizer, args, kwargs
-        self._withheld.give_back()
+        self._withheld.restore()
 
-    def _look(self, optimizer: Optimizer) -> None:
-        overflows = int(self._keeper.overflows)
-        if overflows == self._seen:
+    def _check(self, optimizer: Optimizer) -> None:
+        overflows = int(self._scaling.overflows)
+        if overflows == self._seen_overflows:
             return
-        self._seen = overflows
-        self._withheld.take(optimizer)
+        self._seen_overflows = overflows
+        self._withheld.withhold(optimizer)
 
 
-def _aliased(arguments: Any) -> Any:
-    """Arguments whose tensors with gradients are others of the same values, which carry nobody's hooks."""
+def _with_aliased_tensors(arguments: Any) -> Any:
+    """The arguments with views in place of the tensors that require gradients; the views have no hooks."""
     if not torch.is_grad_enabled():
         return arguments
     return tree_map_only(Tensor, lambda tensor: tensor.view_as(tensor) if tensor.requires_grad else tensor, arguments)
@@ -195,57 +225,57 @@ def _aliased(arguments: Any) -> Any:
 
 @contextmanager
 def _without_hooks(tensors: Sequence[Tensor]) -> Generator[None]:
-    """Keeps the hooks of tensors from being called with a gradient that is not the true one; they are called with that later."""
-    held = [(hooks, dict(hooks)) for tensor in tensors if (hooks := tensor._backward_hooks)]
-    for hooks, _ in held:
+    """A context in which the hooks of tensors do not run on scaled gradients; they run on the true gradients later."""
+    saved_hooks = [(hooks, dict(hooks)) for tensor in tensors if (hooks := tensor._backward_hooks)]
+    for hooks, _ in saved_hooks:
         hooks.clear()
     try:
         yield
     finally:
-        for hooks, own in held:
-            hooks.update(own)
+        for hooks, hooks_before in saved_hooks:
+            hooks.update(hooks_before)
 
 
-def _times(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The product in a type. It is taken in float32 or wider: 2^16 is no number of float16."""
-    wide = torch.promote_types(gradient.dtype, torch.float32)
-    return (gradient.to(wide) * factor.to(gradient.device)).to(dtype)
+def _multiply(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The product as `dtype`, computed in float32 or wider: 2^16 is not a number of float16."""
+    wide_dtype = torch.promote_types(gradient.dtype, torch.float32)
+    return (gradient.to(wide_dtype) * factor.to(gradient.device)).to(dtype)
 
 
-def _finite(gradient: Tensor, overflowed: Tensor) -> Tensor:
-    """The gradient; zeros where the pass overflowed, so that a copy of the network without our step hook stays sound."""
+def _zero_if_overflowed(gradient: Tensor, overflowed: Tensor) -> Tensor:
+    """The gradient, or zeros where the pass overflowed, so that copies of the network without the step hook stay finite."""
     if gradient.is_sparse:
         return gradient
     return torch.where(overflowed.to(gradient.device), torch.zeros((), dtype=gradient.dtype, device=gradient.device), gradient)
 
 
-def _values(gradient: Tensor) -> Tensor:
+def _stored_values(gradient: Tensor) -> Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
-def _made(nodes: Sequence[Node], types: tuple[torch.dtype, ...]) -> bool:
-    """Whether some operation made a tensor of one of these types."""
-    return any(each.dtype in types for node in nodes for each in node._input_metadata)  # pyright: ignore[reportPrivateUsage]
+def _any_of_dtype(nodes: Sequence[Node], dtypes: tuple[torch.dtype, ...]) -> bool:
+    """Whether an operation in the graph had a result of one of these dtypes."""
+    return any(metadata.dtype in dtypes for node in nodes for metadata in node._input_metadata)  # pyright: ignore[reportPrivateUsage]
 
 
-def _leaves(nodes: Sequence[Node]) -> Iterator[Tensor]:
-    """The tensors that have a gradient of their own and at which some operations of a graph end."""
+def _leaf_tensors(nodes: Sequence[Node]) -> Iterator[Tensor]:
+    """The leaf tensors at which the operations of a graph accumulate gradients."""
     for node in nodes:
         variable = getattr(node, "variable", None)
         if isinstance(variable, Tensor):
             yield variable
 
 
-def _nodes(outputs: Sequence[Tensor], stops: set[Node | None]) -> list[Node]:
-    """The operations on which outputs depend, down to `stops`."""
+def _graph_nodes(outputs: Sequence[Tensor], boundary: set[Node | None]) -> list[Node]:
+    """The operations on which `outputs` depend, back to `boundary`."""
     stack = [tensor.grad_fn for tensor in outputs]
-    seen = set(stops)
-    found: list[Node] = []
+    visited = set(boundary)
+    nodes: list[Node] = []
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
-        found.append(node)
+        visited.add(node)
+        nodes.append(node)
         stack.extend(next_node for next_node, _ in node.next_functions)
-    return found
+    return nodes

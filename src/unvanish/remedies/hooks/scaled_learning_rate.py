@@ -1,6 +1,6 @@
-"""Step hooks under which an optimizer steps at other rates than its groups show. Between steps the groups are as they were.
+"""Optimizer step hooks that multiply learning rates during a step: constant factors and warm-up.
 
-Schedulers and the program's own logging see and write their own values.
+Between steps the groups keep their own rates, which schedulers and logging read and write.
 """
 
 from __future__ import annotations
@@ -11,74 +11,94 @@ from typing import Any, final
 
 from torch.optim import Optimizer
 
-WARMED = "unvanish_warmup"
-"""The entry of a group that counts its warm-up steps; there it goes through the optimizer's `state_dict`."""
+WARMUP_STEPS_KEY = "unvanish_warmup"
+"""The entry of a group that counts its warm-up steps, and is part of the optimizer's `state_dict`."""
 
 
 class ScaledLearningRate(ABC):
-    """Multiplies the learning rate of every group for the length of a step."""
+    """Multiplies the learning rate of every group during a step."""
 
     def __init__(self) -> None:
-        self._changed: list[tuple[dict[str, Any], Any, Any]] = []
+        self._scaled_groups: list[tuple[dict[str, Any], Any, Any]] = []
 
     @abstractmethod
-    def take(self, at: int, group: dict[str, Any]) -> float:
-        """The factor of the group at that place, for the step that begins now."""
+    def next_factor(self, index: int, group: dict[str, Any]) -> float:
+        """The factor of group number `index` for the step that begins now."""
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """The hook before a step."""
+        """The pre-hook: register it with `optimizer.register_step_pre_hook`."""
         del args, kwargs
-        self._put_back()  # a step that raised has left its rates behind
-        for at, group in enumerate(optimizer.param_groups):
-            factor = self.take(at, group)
+        self._restore_rates()  # a step that raised did not run its post-hook
+        for index, group in enumerate(optimizer.param_groups):
+            factor = self.next_factor(index, group)
             if factor != 1.0:
-                own = group["lr"]
-                group["lr"] = own * factor
-                self._changed.append((group, own, group["lr"]))
+                original = group["lr"]
+                group["lr"] = original * factor
+                self._scaled_groups.append((group, original, group["lr"]))
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """The hook after a step."""
+        """The post-hook: register it with `optimizer.register_step_post_hook`."""
         del optimizer, args, kwargs
-        self._put_back()
+        self._restore_rates()
 
-    def _put_back(self) -> None:
-        for group, own, changed in self._changed:
-            if group["lr"] is changed:
-                group["lr"] = own
-        self._changed.clear()
+    def _restore_rates(self) -> None:
+        for group, original, scaled in self._scaled_groups:
+            if group["lr"] is scaled:
+                group["lr"] = original
+        self._scaled_groups.clear()
 
 
 @final
-class ScaledRate(ScaledLearningRate):
-    """A constant factor for each group; a group that is added later has the last one."""
+class ConstantRateFactor(ScaledLearningRate):
+    """A constant factor on the learning rate of each group.
+
+    Args:
+        factors: one factor for each group; a group that is added later has the last one.
+    """
 
     def __init__(self, factors: Sequence[float]) -> None:
         super().__init__()
         self._factors = tuple(factors)
 
-    def factor(self, at: int) -> float:
-        """The factor of the group at that place."""
-        return self._factors[min(at, len(self._factors) - 1)]
+    def factor(self, index: int) -> float:
+        """The factor of group number `index`."""
+        return self._factors[min(index, len(self._factors) - 1)]
 
-    def take(self, at: int, group: dict[str, Any]) -> float:
-        """The same one every time."""
+    def next_factor(self, index: int, group: dict[str, Any]) -> float:
+        """The group's constant factor."""
         del group
-        return self.factor(at)
+        return self.factor(index)
 
 
 @final
 class WarmUp(ScaledLearningRate):
-    """A factor of t / N at step t of the first N steps of a group, and then 1. `lengths` has N by the place of the group."""
+    """Linear warm-up: a factor of t / N on the learning rate at step t of a group's first N steps, and 1 afterwards.
 
-    def __init__(self, lengths: Mapping[int, int]) -> None:
+    Args:
+        ramp_steps_by_group: N by the number of the group; a group that is missing has no warm-up.
+
+    Example:
+        >>> import torch
+        >>> parameter = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = torch.optim.SGD([parameter], lr=1.0)
+        >>> warmup = WarmUp({0: 4})
+        >>> handles = optimizer.register_step_pre_hook(warmup.before_step), optimizer.register_step_post_hook(warmup.after_step)
+        >>> for _ in range(2):
+        ...     parameter.grad = torch.ones(1)
+        ...     optimizer.step()
+        >>> parameter.item(), optimizer.param_groups[0]["lr"]  # -1/4 - 2/4
+        (-0.75, 1.0)
+    """
+
+    def __init__(self, ramp_steps_by_group: Mapping[int, int]) -> None:
         super().__init__()
-        self._lengths = dict(lengths)
+        self._ramp_steps = dict(ramp_steps_by_group)
 
-    def take(self, at: int, group: dict[str, Any]) -> float:
-        """The next value of the ramp; the group counts it."""
-        length = self._lengths.get(at, 0)
-        done = group.get(WARMED, 0)
-        if done >= length:
+    def next_factor(self, index: int, group: dict[str, Any]) -> float:
+        """The next value of the ramp; counts the step in the group."""
+        ramp_steps = self._ramp_steps.get(index, 0)
+        steps_done = group.get(WARMUP_STEPS_KEY, 0)
+        if steps_done >= ramp_steps:
             return 1.0
-        group[WARMED] = done + 1
-        return (done + 1) / length
+        group[WARMUP_STEPS_KEY] = steps_done + 1
+        return (steps_done + 1) / ramp_steps

@@ -1,4 +1,4 @@
-"""The gradients of a step that is about to be taken, for the hooks that alter them. It alters none itself."""
+"""Access to an optimizer's gradients before a step, for step hooks: with closures, sparse gradients and gradient scalers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,37 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-def when_there(optimizer: Optimizer, args: Any, kwargs: Any, act: Callable[[Optimizer], None]) -> tuple[Any, Any] | None:
-    """Calls `act` once the gradients are there: now, or, where the step makes them in a closure, each time after that ran.
+def call_with_gradients(
+    optimizer: Optimizer, args: Any, kwargs: Any, action: Callable[[Optimizer], None]
+) -> tuple[Any, Any] | None:
+    """Calls `action` when the gradients are computed: now, or, where the step has a closure, each time after the closure ran.
 
-    What comes back is what a hook before a step has to return.
+    Returns what a step pre-hook has to return: new arguments, or None.
+
+    Args:
+        optimizer: the optimizer, passed to `action`.
+        args: positional arguments of the step, the optimizer first.
+        kwargs: keyword arguments of the step.
+        action: changes the gradients of the optimizer.
     """
     closure = args[1] if len(args) > 1 else kwargs.get("closure")
     if closure is None:
-        act(optimizer)
+        action(optimizer)
         return None
 
-    def measured() -> Any:
+    def closure_with_action() -> Any:
         loss = closure()
         with torch.no_grad():
-            act(optimizer)
+            action(optimizer)
         return loss
 
     if len(args) > 1:
-        return (args[0], measured, *args[2:]), kwargs
-    return args, {**kwargs, "closure": measured}
+        return (args[0], closure_with_action, *args[2:]), kwargs
+    return args, {**kwargs, "closure": closure_with_action}
 
 
-def gradients(optimizer: Optimizer) -> Iterator[tuple[Tensor, Tensor]]:
-    """The parameters that have a gradient, with it; of a sparse gradient, the values that it holds."""
+def parameters_with_gradients(optimizer: Optimizer) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each parameter that has a gradient, with the gradient; of a sparse gradient, its stored values."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             gradient = parameter.grad
@@ -44,12 +52,12 @@ def gradients(optimizer: Optimizer) -> Iterator[tuple[Tensor, Tensor]]:
             yield parameter, gradient
 
 
-def scale_of(optimizer: Optimizer) -> Tensor | float:
-    """The factor that gradients still have on them: a gradient scaler leaves it to fused optimizers to divide by it."""
+def gradient_scale(optimizer: Optimizer) -> Tensor | float:
+    """The factor by which gradients are still multiplied: a gradient scaler leaves the division to fused optimizers."""
     scale = vars(optimizer).get("grad_scale")
     return 1.0 if scale is None else scale
 
 
-def wide(gradient: Tensor) -> torch.dtype:
-    """The type in which a gradient's size is computed: squares overflow float16 at 256."""
+def accumulation_dtype(gradient: Tensor) -> torch.dtype:
+    """The dtype in which a gradient's norm is computed, float32 or wider: squares overflow float16 at 256."""
     return torch.promote_types(gradient.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""Gradients that an optimizer does not see while it steps: without them it moves nothing, and keeps its state."""
+"""Withholds gradients from an optimizer during a step, so that it changes neither parameters nor its state."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from torch.optim import Optimizer
 
 
 @final
-class Withheld:
-    """Owner of the gradients between a step's two hooks."""
+class WithheldGradients:
+    """Keeps the gradients between the pre-hook and the post-hook of a step."""
 
     def __init__(self) -> None:
-        self._held: list[tuple[Tensor, Tensor]] = []
+        self._withheld: list[tuple[Tensor, Tensor]] = []
 
-    def take(self, optimizer: Optimizer) -> None:
-        """Takes the gradients of all parameters of an optimizer away."""
+    def withhold(self, optimizer: Optimizer) -> None:
+        """Sets the gradients of all parameters of an optimizer to None, and keeps them."""
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._held.append((parameter, parameter.grad))
+                    self._withheld.append((parameter, parameter.grad))
                     parameter.grad = None
 
-    def give_back(self) -> list[Tensor]:
-        """Puts what was taken back where it was; the gradients, for whoever alters them."""
-        for parameter, gradient in self._held:
+    def restore(self) -> list[Tensor]:
+        """Sets the gradients that were withheld again, and returns them."""
+        for parameter, gradient in self._withheld:
             parameter.grad = gradient
-        given = [gradient for _, gradient in self._held]
-        self._held.clear()
-        return given
+        gradients = [gradient for _, gradient in self._withheld]
+        self._withheld.clear()
+        return gradients

@@ -1,7 +1,4 @@
-"""Random weights that turn a signal without stretching it: orthogonal matrices, dense or in the centre of a kernel.
-
-Pure functions of a tensor and a generator. They know no network.
-"""
+"""Draws orthogonal weights: semi-orthogonal matrices, and kernels with an orthogonal matrix in their centre (delta-orthogonal)."""
 
 from __future__ import annotations
 
@@ -10,29 +7,56 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unvanish.remedies.graph.kinds import WeightedLayer
+from unvanish.network.module_kinds import WeightedLayer
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def semi_orthogonal(rows: int, columns: int, *, generator: torch.Generator) -> Tensor:
-    """A float64 matrix with orthonormal rows or columns, whichever are fewer, uniformly distributed among all such.
+    """A random matrix with orthonormal rows or columns, whichever are fewer, uniformly distributed among all such matrices.
 
     QR of a Gaussian matrix with the signs of R's diagonal made positive (Mezzadri 2007, arXiv math-ph/0609050). Cost: 0.1 s for
     1024 x 1024 on one core, growing with the cube.
+
+    Args:
+        rows: number of rows.
+        columns: number of columns.
+        generator: where the random numbers come from.
+
+    Returns:
+        Shape (rows, columns), float64, on the CPU.
+
+    Example:
+        >>> import torch
+        >>> q = semi_orthogonal(3, 5, generator=torch.Generator().manual_seed(0))
+        >>> torch.allclose(q @ q.T, torch.eye(3, dtype=torch.float64))
+        True
     """
     tall = torch.empty(max(rows, columns), min(rows, columns), dtype=torch.float64).normal_(generator=generator)
-    turned, scale = torch.linalg.qr(tall)
-    signed = turned * torch.where(scale.diagonal() < 0.0, -1.0, 1.0)
-    return signed if rows >= columns else signed.T
+    q, r_matrix = torch.linalg.qr(tall)
+    signed_q = q * torch.where(r_matrix.diagonal() < 0.0, -1.0, 1.0)
+    return signed_q if rows >= columns else signed_q.T
 
 
 def orthogonal_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.Generator, groups: int = 1) -> Tensor:
-    """The same tensor, a semi-orthogonal matrix for each group (Saxe 2014, arXiv 1312.6120), of mean square gain^2 / fan_in.
+    """Fills a weight in place with a semi-orthogonal matrix for each group (Saxe 2014, arXiv 1312.6120), and returns it.
 
-    A kernel is flattened to its first axis times all others. At this scale a unit's input keeps its mean square, and the gradient
-    its Euclidean norm, whether a layer widens or narrows: where fan_in is the number of columns, the matrix is gain times
-    max(1, sqrt(rows / columns)) times a semi-orthogonal one (Martens 2021, arXiv 2110.01765).
+    Its mean square is gain^2 / fan_in. At this scale a unit's input keeps its mean square, and the gradient its Euclidean norm,
+    whether a layer widens or narrows: where fan_in is the number of columns, the matrix is gain times max(1, sqrt(rows / columns))
+    times a semi-orthogonal one (Martens 2021, arXiv 2110.01765).
+
+    Args:
+        weight: shape (outputs, ...); all axes after the first are flattened to columns.
+        fan_in: number of inputs that reach an output.
+        gain: factor for the activation that follows.
+        generator: where the random numbers come from.
+        groups: number of blocks of rows, each of which gets a matrix of its own.
+
+    Example:
+        >>> import torch
+        >>> weight = orthogonal_(torch.empty(2, 4), fan_in=4.0, gain=1.0, generator=torch.Generator().manual_seed(0))
+        >>> torch.allclose(weight @ weight.T, torch.eye(2), atol=1e-6)
+        True
     """
     for block in weight.view(groups, weight.shape[0] // groups, -1):
         rows, columns = block.shape
@@ -42,10 +66,22 @@ def orthogonal_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.
 
 
 def delta_orthogonal_(weight: Tensor, *, gain: float, generator: torch.Generator, groups: int = 1) -> Tensor:
-    """The same kernel, zero everywhere but in its centre, which holds an orthogonal matrix (Xiao 2018, arXiv 1806.05393).
+    """Fills a kernel in place with zeros and, in its centre, an orthogonal matrix (Xiao 2018, arXiv 1806.05393), and returns it.
 
     With as many inputs as outputs it is an isometry times the gain; with more outputs the columns are orthonormal, times
     sqrt(outputs / inputs), so that the mean square is kept.
+
+    Args:
+        weight: shape (outputs, inputs / groups, *extents), with odd extents.
+        gain: factor for the activation that follows.
+        generator: where the random numbers come from.
+        groups: number of groups of channels, each of which gets a matrix of its own.
+
+    Example:
+        >>> import torch
+        >>> kernel = delta_orthogonal_(torch.empty(1, 1, 3), gain=2.0, generator=torch.Generator().manual_seed(0))
+        >>> kernel.abs()
+        tensor([[[0., 2., 0.]]])
     """
     centre = (slice(None), slice(None), *(extent // 2 for extent in weight.shape[2:]))
     matrix = torch.empty(weight.shape[:2], dtype=weight.dtype)
@@ -54,14 +90,14 @@ def delta_orthogonal_(weight: Tensor, *, gain: float, generator: torch.Generator
     return weight
 
 
-def takes_delta(layer: WeightedLayer) -> bool:
-    """Whether a layer's kernel has a centre to hold an orthogonal matrix that loses nothing: a plain convolution with odd extents
-    and, in each group, at least as many outputs as inputs."""
-    if isinstance(layer, (nn.Linear, *TRANSPOSED)):
+def supports_delta_orthogonal(layer: WeightedLayer) -> bool:
+    """Whether a layer can be delta-orthogonal without loss: a plain convolution with odd extents and, in each group, at least as
+    many outputs as inputs."""
+    if isinstance(layer, (nn.Linear, *TRANSPOSED_CONVOLUTIONS)):
         return False
     return all(extent % 2 for extent in layer.kernel_size) and layer.out_channels >= layer.in_channels
 
 
 def group_count(layer: WeightedLayer) -> int:
-    """How many groups of channels a layer keeps apart."""
+    """The number of groups of channels of a layer; 1 for a Linear layer."""
     return 1 if isinstance(layer, nn.Linear) else layer.groups

@@ -1,5 +1,7 @@
-"""Numbers for recurrent layers, written in place: torch's own scale of weights, and biases of the gates that remember. It knows no
-network."""
+"""Initialises parameters of recurrent layers in place: weights at torch's own scale, and biases of the forget and input gates.
+
+Biases have torch's layout: blocks of `hidden` numbers, (input, forget, cell, output) in an LSTM, (reset, update, new) in a GRU.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +11,74 @@ import torch
 from torch import Tensor
 
 FORGET_BIAS = 1.0
-"""Jozefowicz 2015: the gate starts at sigmoid(1) = .73 instead of one half."""
+"""The forget gate starts at sigmoid(1) = .73 instead of one half (Jozefowicz 2015)."""
 
-SPREAD = (1.0, 6.0)
-"""Biases from that of Jozefowicz to one with which a state lasts some 1 + e^6 = 400 steps, about the longest that is learned."""
+FORGET_BIAS_RANGE = (1.0, 6.0)
+"""From the bias of Jozefowicz to one with which a state lasts some 1 + e^6 = 400 steps, about the longest that is learned."""
 
 
-def recurrent_(weight: Tensor, *, hidden: int, generator: torch.Generator) -> Tensor:
-    """The same tensor, filled from U(-1/sqrt(hidden), 1/sqrt(hidden)), as torch fills the weights and biases of such layers."""
+def recurrent_uniform_(weight: Tensor, *, hidden: int, generator: torch.Generator) -> Tensor:
+    """Fills a weight or bias in place from U(-1/sqrt(hidden), 1/sqrt(hidden)), as torch does, and returns it."""
     bound = 1.0 / math.sqrt(hidden)
     return weight.uniform_(-bound, bound, generator=generator)
 
 
-def forgetting(bias: Tensor, *, hidden: int) -> Tensor:
-    """The part of a bias that belongs to the gate on the old state, as a view.
+def forget_gate_bias(bias: Tensor, *, hidden: int) -> Tensor:
+    """The part of a bias that belongs to the gate on the old state, as a view of shape (hidden,).
 
-    That is torch's second block, in an LSTM (input, forget, cell, output) and in a GRU (reset, update, new) alike: the update
-    gate multiplies the old state, where the papers have it multiply the new one.
+    That is the second block in an LSTM (forget gate) and in a GRU (update gate) alike: torch's update gate multiplies the old
+    state, where the papers have it multiply the new one.
     """
     return bias[hidden : 2 * hidden]
 
 
-def remembering_(bias: Tensor, *, hidden: int, total: float = FORGET_BIAS) -> Tensor:
-    """The same bias, with `total` for the gate on the old state. Torch adds up two biases: give the other one zero."""
-    forgetting(bias, hidden=hidden).fill_(total)
+def forget_bias_(bias: Tensor, *, hidden: int, total: float = FORGET_BIAS) -> Tensor:
+    """Sets the bias of the gate on the old state to `total` in place, and returns the bias.
+
+    Torch adds two biases: set the other one to zero.
+
+    Example:
+        >>> import torch
+        >>> forget_bias_(torch.zeros(8), hidden=2)
+        tensor([0., 0., 1., 1., 0., 0., 0., 0.])
+    """
+    forget_gate_bias(bias, hidden=hidden).fill_(total)
     return bias
 
 
-def chrono_(bias: Tensor, *, hidden: int, steps: int, inputs: bool, generator: torch.Generator) -> Tensor:
-    """The same bias, with b = ln U(1, steps - 1) for the gate on the old state, and -b for the input gate where `inputs` says so.
+def chrono_(bias: Tensor, *, hidden: int, steps: int, has_input_gate: bool, generator: torch.Generator) -> Tensor:
+    """Sets b = ln U(1, steps - 1) for the gate on the old state in place, and -b for the input gate; returns the bias.
 
-    A gate of bias b keeps its state for some 1 + e^b steps, so the units' memories spread over all the lengths that occur
-    (Tallec 2018, arXiv 1804.11188). A GRU has no input gate: what its update gate does not keep, it takes from the new.
+    A gate of bias b keeps its state for some 1 + e^b steps, so the units' time scales spread over all lengths that occur
+    (Tallec 2018, arXiv 1804.11188). A GRU has no input gate: one minus its update gate weighs the new state.
+
+    Args:
+        bias: shape (gates * hidden,).
+        hidden: number of hidden units.
+        steps: length of the sequences, at least 3.
+        has_input_gate: whether the first block belongs to an input gate, as in an LSTM.
+        generator: where the random numbers come from.
     """
-    old = forgetting(bias, hidden=hidden).uniform_(1.0, steps - 1.0, generator=generator).log_()
-    if inputs:
-        torch.neg(old, out=bias[:hidden])
+    forget_part = forget_gate_bias(bias, hidden=hidden).uniform_(1.0, steps - 1.0, generator=generator).log_()
+    if has_input_gate:
+        torch.neg(forget_part, out=bias[:hidden])
     return bias
 
 
-def spread_(bias: Tensor, *, hidden: int, inputs: bool) -> Tensor:
-    """The same bias, for sequences of unknown length: b from 1 to 6 for the gate on the old state, -b/2 for the input gate.
+def spread_memory_(bias: Tensor, *, hidden: int, has_input_gate: bool) -> Tensor:
+    """Sets b from 1 to 6 for the gate on the old state in place, and -b/2 for the input gate; returns the bias.
 
-    The units' memories are spread evenly over the orders of magnitude from 4 to 400 steps. A sum of n unrelated inputs grows as
-    sqrt(n), which the input gate makes up for: chrono's -b keeps an average instead, in which one event among n is lost.
+    It is for sequences of unknown length: the units' time scales are spread evenly over the orders of magnitude from 4 to 400
+    steps. A sum of n independent inputs grows as sqrt(n), for which the input gate compensates; chrono's -b would keep an average
+    instead, in which one event among n is lost.
+
+    Args:
+        bias: shape (gates * hidden,).
+        hidden: number of hidden units.
+        has_input_gate: whether the first block belongs to an input gate, as in an LSTM.
     """
-    old = forgetting(bias, hidden=hidden)
-    old.copy_(torch.linspace(*SPREAD, hidden))
-    if inputs:
-        torch.mul(old, -0.5, out=bias[:hidden])
+    forget_part = forget_gate_bias(bias, hidden=hidden)
+    forget_part.copy_(torch.linspace(*FORGET_BIAS_RANGE, hidden))
+    if has_input_gate:
+        torch.mul(forget_part, -0.5, out=bias[:hidden])
     return bias

@@ -1,9 +1,9 @@
-"""Which weights an initialisation touches, and which it leaves alone and why. It draws and alters nothing.
+"""Selects the weights that an initialisation fills, with the gain of what follows each.
 
-Touched: the trainable weights and biases of Linear, Conv and ConvTranspose layers, each parameter once however many layers
-share it; and, for remedies that ask for them, parameters of the user's own modules that their `forward` does nothing with but
-multiply a signal. Left alone: embeddings (and weights tied to one), normalisation, recurrent and attention layers, frozen
-parameters, and weights that torch computes from others (weight_norm, spectral_norm), which cannot be set in place.
+Selected are the trainable weights and biases of Linear, Conv and ConvTranspose layers, each parameter once however many layers
+share it; and, for remedies that ask for them, parameters of the user's own modules that their `forward` only multiplies with a
+signal. Left out are embeddings (and weights tied to one), normalisation, recurrent and attention layers, frozen parameters, and
+weights that torch computes from others (weight_norm, spectral_norm), which cannot be set in place.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
+from unvanish.network.module_kinds import WEIGHTED, WeightedLayer
 from unvanish.remedies.base import Operation
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph
-from unvanish.remedies.graph.kinds import FUSED, WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.graph.parameter_products import TURNS, Factor
+from unvanish.remedies.graph.parameter_products import AXIS_SWAPS, ParameterFactor
+from unvanish.remedies.graph.signal_kinds import FUSED, Kind
 from unvanish.remedies.init.orthogonal import group_count
-from unvanish.remedies.init.weight_scale import LINEAR_GAIN, RECTIFIER_GAIN, fans, gain_of
+from unvanish.remedies.init.weight_scale import LINEAR_GAIN, RECTIFIER_GAIN, activation_gain, fans
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One weight to be filled: the first layer that owns it, and the bias that goes with it."""
+class LayerTarget:
+    """A layer's weight to be filled: the first layer that owns it, and the trainable bias of that layer."""
 
     path: str
     layer: WeightedLayer
@@ -37,31 +38,39 @@ class Target:
 
     @property
     def fans(self) -> tuple[float, float]:
-        """How many inputs reach an output, and how many outputs an input reaches."""
+        """(fan_in, fan_out)."""
         return fans(self.layer)
 
     @property
     def groups(self) -> int:
-        """How many groups of channels are kept apart."""
+        """The number of groups of channels."""
         return group_count(self.layer)
 
-    def gain(self, layout: ForwardGraph) -> float:
-        """The gain of what follows the layer."""
-        return gain_behind(self.layer, layout)
+    def gain(self, graph: ForwardGraph) -> float:
+        """The gain of the activation after the layer."""
+        return gain_after(self.layer, graph)
 
-    def filled(self, fill: Fill, *, after: str) -> Operation:
-        """The operation that fills the weight and clears the bias."""
-        return _filling(self.path, repr(self.layer), after, self.weight, fill, self.bias)
+    def fill_operation(self, fill: Fill, *, after: str) -> Operation:
+        """The operation that fills the weight with `fill` and the bias with zeros; `after` describes it in the edit."""
+        return _fill_operation(self.path, repr(self.layer), after, self.weight, fill, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
-class OwnTarget:
-    """A parameter of the user's own module that multiplies a signal, at the position of that call in the layout; and the bias that
-    is added."""
+class ParameterTarget:
+    """A parameter of the user's own module that multiplies a signal.
+
+    Args:
+        path: path of the module that owns it.
+        name: name of the parameter in that module.
+        factor: which of its axes are inputs, and which are outputs.
+        position: position of the product in the forward graph.
+        weight: the parameter.
+        bias: the trainable bias that is added to the product; None where there is none.
+    """
 
     path: str
     name: str
-    factor: Factor
+    factor: ParameterFactor
     position: int
     weight: nn.Parameter
     bias: nn.Parameter | None
@@ -69,114 +78,126 @@ class OwnTarget:
 
     @property
     def fans(self) -> tuple[float, float]:
-        """How many inputs reach an output, and how many outputs an input reaches; a kernel's taps count as inputs of both."""
-        into, out = (math.prod(self.weight.shape[axis] for axis in axes) for axes in (self.factor.inputs, self.factor.outputs))
-        taps = math.prod(self.weight.shape[axis] for axis in self.factor.inputs[1:])
-        return float(into), float(out * taps)
+        """(fan_in, fan_out). The extents of a kernel count in both."""
+        shape = self.weight.shape
+        input_count, output_count = (math.prod(shape[axis] for axis in axes) for axes in (self.factor.inputs, self.factor.outputs))
+        taps = math.prod(shape[axis] for axis in self.factor.inputs[1:])
+        return float(input_count), float(output_count * taps)
 
-    def gain(self, layout: ForwardGraph) -> float:
-        """The gain of what follows the product."""
-        return _gain_at(self.position, layout)
+    def gain(self, graph: ForwardGraph) -> float:
+        """The gain of the activation after the product."""
+        return _gain_at(self.position, graph)
 
-    def filled(self, fill: Fill, *, after: str) -> Operation:
-        """The operation that fills the weight, with its outputs as rows, and clears the bias."""
+    def fill_operation(self, fill: Fill, *, after: str) -> Operation:
+        """The operation that fills the weight with `fill`, outputs as rows, and the bias with zeros; `after` describes it."""
         order = (*self.factor.outputs, *self.factor.inputs)
         rows = math.prod(self.weight.shape[axis] for axis in self.factor.outputs)
 
-        def turned(weight: Tensor) -> None:
-            straight = weight.permute(order)
-            matrix = torch.empty(rows, straight.numel() // rows, dtype=weight.dtype)
+        def fill_transposed(weight: Tensor) -> None:
+            outputs_first = weight.permute(order)
+            matrix = torch.empty(rows, outputs_first.numel() // rows, dtype=weight.dtype)
             fill(matrix)
-            straight.copy_(matrix.view(straight.shape))
+            outputs_first.copy_(matrix.view(outputs_first.shape))
 
         before = f"{self.name}: {' x '.join(map(str, self.weight.shape))} parameter"
-        return _filling(self.path, before, after, self.weight, turned, self.bias)
+        return _fill_operation(self.path, before, after, self.weight, fill_transposed, self.bias)
 
 
-def _filling(path: str, before: str, after: str, weight: nn.Parameter, fill: Fill, bias: nn.Parameter | None) -> Operation:
+def _fill_operation(path: str, before: str, after: str, weight: nn.Parameter, fill: Fill, bias: nn.Parameter | None) -> Operation:
     fills = [(weight, fill), *([(bias, Tensor.zero_)] if bias is not None else [])]
     return Initialise(path, before, after if bias is None else f"{after}; bias 0", tuple(fills))
 
 
-def drawable(network: nn.Module, layout: ForwardGraph, *, remedy: str) -> tuple[Target | OwnTarget, ...]:
-    """The weights of layers, and those of the user's own modules. Raises NotApplicable, in the name of `remedy`, where there are
-    none."""
-    own = tuple(_own_targets(network, layout))
+def layer_and_parameter_targets(
+    network: nn.Module, graph: ForwardGraph, *, remedy: str
+) -> tuple[LayerTarget | ParameterTarget, ...]:
+    """The weights of layers, and parameters of the user's own modules that multiply a signal.
+
+    Raises NotApplicable, in the name of `remedy`, where there are none.
+    """
+    parameter_targets = tuple(_parameter_targets(network, graph))
     try:
-        return (*targets(network, remedy=remedy), *own)
+        return (*layer_targets(network, remedy=remedy), *parameter_targets)
     except NotApplicable:
-        if not own:
+        if not parameter_targets:
             raise
-        return own
+        return parameter_targets
 
 
-def _own_targets(network: nn.Module, layout: ForwardGraph) -> Iterator[OwnTarget]:
-    """Parameters that nothing is done with but to multiply signals; of several products, the first counts."""
+def _parameter_targets(network: nn.Module, graph: ForwardGraph) -> Iterator[ParameterTarget]:
+    """The parameters that are used only to multiply signals; of several products, the first counts."""
     parameters = dict(network.named_parameters(remove_duplicate=False))
-    taken = {id(p) for module in network.modules() if isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
-    used_else = {
+    claimed = {id(p) for module in network.modules() if isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
+    used_otherwise = {
         step.path
-        for position, step in enumerate(layout.steps)
-        if step.op == PARAMETER and not _only_multiplies(position, layout, step.path)
+        for position, step in enumerate(graph.steps)
+        if step.op == PARAMETER and not _only_multiplies(position, graph, step.path)
     }
-    for position, step in enumerate(layout.steps):
-        if step.factor is None or step.factor.path in used_else:
+    for position, step in enumerate(graph.steps):
+        factor = step.parameter_factor
+        if factor is None or factor.path in used_otherwise:
             continue
-        path, _, name = step.factor.path.rpartition(".")
-        weight = parameters[step.factor.path]
-        if id(weight) in taken or not weight.requires_grad or not weight.is_floating_point():
+        path, _, name = factor.path.rpartition(".")
+        weight = parameters[factor.path]
+        if id(weight) in claimed or not weight.requires_grad or not weight.is_floating_point():
             continue
-        taken.add(id(weight))
-        yield OwnTarget(path, name, step.factor, position, weight, _bias_behind(position, step.factor, parameters, layout))
+        claimed.add(id(weight))
+        bias = _bias_of_product(position, factor, parameters, graph)
+        yield ParameterTarget(path, name, factor, position, weight, bias)
 
 
-def _only_multiplies(position: int, layout: ForwardGraph, path: str) -> bool:
-    """Whether a parameter goes, as it is or turned, into products alone."""
-    readers = [(at, layout.steps[at]) for at in layout.consumers[position]]
+def _only_multiplies(position: int, graph: ForwardGraph, path: str) -> bool:
+    """Whether a parameter is used only in products, directly or transposed."""
+    consumers = [(consumer, graph.steps[consumer]) for consumer in graph.consumers[position]]
     return all(
-        (step.factor is not None and step.factor.path == path) or (step.op in TURNS and _only_multiplies(at, layout, path))
-        for at, step in readers
+        (step.parameter_factor is not None and step.parameter_factor.path == path)
+        or (step.op in AXIS_SWAPS and _only_multiplies(consumer, graph, path))
+        for consumer, step in consumers
     )
 
 
-def _bias_behind(
-    position: int, factor: Factor, parameters: Mapping[str, nn.Parameter], layout: ForwardGraph
+def _bias_of_product(
+    position: int, factor: ParameterFactor, parameters: Mapping[str, nn.Parameter], graph: ForwardGraph
 ) -> nn.Parameter | None:
-    """The trainable parameter that the product is given as a bias, or that is added to it next, one number an output."""
+    """The trainable parameter, of one number an output, that is the bias of a product or of the next sum."""
     outputs = math.prod(parameters[factor.path].shape[axis] for axis in factor.outputs)
-    for at in (position, *_sums_behind(position, layout)):
-        given = [layout.steps[source].path for source in layout.steps[at].sources if layout.steps[source].op == PARAMETER]
-        for bias in (parameters[path] for path in given if path != factor.path and path in parameters):
+    for reader in (position, *_following_sums(position, graph)):
+        parameter_paths = [
+            graph.steps[source].path for source in graph.steps[reader].sources if graph.steps[source].op == PARAMETER
+        ]
+        for bias in (parameters[path] for path in parameter_paths if path != factor.path and path in parameters):
             if bias.requires_grad and bias.numel() == outputs:
                 return bias
     return None
 
 
-def _sums_behind(position: int, layout: ForwardGraph) -> Iterator[int]:
-    """The sums that take a result as it is or in another shape."""
-    for at in layout.consumers[position]:
-        step = layout.steps[at]
+def _following_sums(position: int, graph: ForwardGraph) -> Iterator[int]:
+    """The sums that take a result directly or reshaped."""
+    for consumer in graph.consumers[position]:
+        step = graph.steps[consumer]
         if step.op in ("add", "iadd"):
-            yield at
-        elif step.op in TURNS or step.kind is Kind.RESHAPE:
-            yield from _sums_behind(at, layout)
+            yield consumer
+        elif step.op in AXIS_SWAPS or step.kind is Kind.RESHAPE:
+            yield from _following_sums(consumer, graph)
 
 
-def targets(network: nn.Module, *, remedy: str) -> tuple[Target, ...]:
-    """The weights to fill, in order of registration. Raises NotApplicable, in the name of `remedy`, where there are none."""
-    foreign = {id(p) for module in network.modules() if not isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)}
-    fused = {id(inner) for module in network.modules() if isinstance(module, FUSED) for inner in module.modules()}
-    found: list[Target] = []
-    taken: set[int] = set(foreign)
-    layers = [(path, m) for path, m in network.named_modules() if isinstance(m, WEIGHTED) and id(m) not in fused]
+def layer_targets(network: nn.Module, *, remedy: str) -> tuple[LayerTarget, ...]:
+    """The weights of layers, in order of registration. Raises NotApplicable, in the name of `remedy`, where there are none."""
+    other_owners = {
+        id(p) for module in network.modules() if not isinstance(module, WEIGHTED) for p in module.parameters(recurse=False)
+    }
+    fused_ids = {id(inner) for module in network.modules() if isinstance(module, FUSED) for inner in module.modules()}
+    targets: list[LayerTarget] = []
+    claimed: set[int] = set(other_owners)
+    layers = [(path, m) for path, m in network.named_modules() if isinstance(m, WEIGHTED) and id(m) not in fused_ids]
     for path, layer in layers:
-        own = dict(layer.named_parameters(recurse=False))
-        weight, bias = own.get("weight"), own.get("bias")
-        if weight is None or not weight.requires_grad or id(weight) in taken:
+        parameters = dict(layer.named_parameters(recurse=False))
+        weight, bias = parameters.get("weight"), parameters.get("bias")
+        if weight is None or not weight.requires_grad or id(weight) in claimed:
             continue
-        taken.add(id(weight))
-        found.append(Target(path, layer, weight, bias if bias is not None and bias.requires_grad else None))
-    if not found:
+        claimed.add(id(weight))
+        targets.append(LayerTarget(path, layer, weight, bias if bias is not None and bias.requires_grad else None))
+    if not targets:
         reason = (
             "its weights are frozen, computed from other parameters (weight_norm, spectral_norm), or tied to an embedding; "
             "unfreeze one, or apply the remedy before such a wrapper"
@@ -184,25 +205,25 @@ def targets(network: nn.Module, *, remedy: str) -> tuple[Target, ...]:
             else "it has no Linear or convolution layer of its own; give the part of the model that has"
         )
         raise NotApplicable(f"{remedy}: no weight of {type(network).__name__} can be initialised: {reason}")
-    return tuple(found)
+    return tuple(targets)
 
 
-def gain_behind(layer: nn.Module, layout: ForwardGraph) -> float:
-    """The gain of what follows a layer: its activation, or 1 before another weighted layer and at the network's output.
+def gain_after(layer: nn.Module, graph: ForwardGraph) -> float:
+    """The gain of the activation after a layer; 1 before another weighted layer and at the network's output.
 
-    Where the layout cannot tell (an activation called in a `forward` that could not be traced), the network's own activation
-    if all are of one gain, else a rectifier is assumed.
+    Where the graph cannot tell (an activation called in a `forward` that could not be traced), that of the network's activations
+    where all have the same gain; else that of a rectifier.
     """
-    positions = layout.positions(layer)
-    return _gain_at(positions[0] if positions else None, layout)
+    positions = graph.positions(layer)
+    return _gain_at(positions[0] if positions else None, graph)
 
 
-def _gain_at(position: int | None, layout: ForwardGraph) -> float:
+def _gain_at(position: int | None, graph: ForwardGraph) -> float:
     if position is not None:
-        follower = layout.following(position)
-        if follower is not None:
-            return gain_of(follower.op, follower.module) if follower.kind is Kind.ACTIVATION else LINEAR_GAIN
-        if layout.traced or not layout.hidden[position]:
+        next_step = graph.next_activation_or_layer(position)
+        if next_step is not None:
+            return activation_gain(next_step.op, next_step.module) if next_step.kind is Kind.ACTIVATION else LINEAR_GAIN
+        if graph.is_traced or not graph.hidden[position]:
             return LINEAR_GAIN
-    gains = {gain_of(step.op, step.module) for _, step in layout.activations()}
+    gains = {activation_gain(step.op, step.module) for _, step in graph.activations()}
     return gains.pop() if len(gains) == 1 else RECTIFIER_GAIN

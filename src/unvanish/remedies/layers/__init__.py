@@ -1,1 +1,1 @@
-"""The modules that remedies put into networks: ordinary torch modules, one kind a file. They know no remedy and no network."""
+"""The modules that remedies insert into networks: ordinary torch modules, which can be copied, pickled and compiled."""

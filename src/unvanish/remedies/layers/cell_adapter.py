@@ -1,4 +1,4 @@
-"""A cell behind the call signature of another cell, so that the code that calls it stays as it is. It knows no network."""
+"""Adapts a recurrent cell of torch to the argument names and order of the cell that it replaces."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from torch import Tensor, nn
 
 
 @final
-class AsCalled(nn.Module):
-    """A recurrent cell, called as cell(input, state), behind a forward with two arguments of other names or in the other order.
+class CellAdapter(nn.Module):
+    """Calls a cell as cell(input, state), for code that passes its two arguments by other names or in the other order.
 
-    `names` are those of the two arguments, in their order, and `state` is the position of the state among them.
+    Args:
+        cell: a cell such as nn.GRUCell, whose state is optional.
+        names: the names of the two arguments of this module's forward, in order.
+        state: which of the two is the state: 0 or 1.
+
+    Shapes: input (batch, features), state and result (batch, hidden).
+
+    Example:
+        >>> import torch
+        >>> cell = nn.GRUCell(3, 4)
+        >>> adapter = CellAdapter(cell, ("h", "x"), state=0)
+        >>> x, h = torch.ones(2, 3), torch.zeros(2, 4)
+        >>> torch.equal(adapter(h, x=x), cell(x, h))
+        True
     """
 
     def __init__(self, cell: nn.Module, names: tuple[str, str], *, state: int) -> None:
@@ -21,16 +34,16 @@ class AsCalled(nn.Module):
         self.state = state
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The next state. Raises TypeError for an argument of another name, and for one that is missing, but for the state."""
-        given = dict(zip(self.names, args, strict=False))
-        if len(args) > len(self.names) or not given.keys().isdisjoint(kwargs) or not kwargs.keys() <= {*self.names}:
+        """The next state. Raises TypeError for an unknown or repeated argument, and where the input is missing."""
+        arguments = dict(zip(self.names, args, strict=False))
+        if len(args) > len(self.names) or not arguments.keys().isdisjoint(kwargs) or not kwargs.keys() <= {*self.names}:
             raise TypeError(f"forward takes {self.names[0]} and {self.names[1]}, once each")
-        given |= kwargs
+        arguments |= kwargs
         signal, state = self.names[1 - self.state], self.names[self.state]
-        if signal not in given:
+        if signal not in arguments:
             raise TypeError(f"forward misses {signal}")
-        return self.cell(given[signal], given.get(state))
+        return self.cell(arguments[signal], arguments.get(state))
 
     def extra_repr(self) -> str:
-        """The call, as a person writes it."""
+        """The arguments, for the module's repr."""
         return f"{', '.join(self.names)}; state={self.names[self.state]}"

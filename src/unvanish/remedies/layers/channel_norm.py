@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation over channels that are the second axis, which torch's own takes to be the last."""
+"""Root-mean-square normalisation over channels as the second axis (torch's RMSNorm normalises over the last axes)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from torch import Tensor, nn
 
 @final
 class ChannelRMSNorm(nn.Module):
-    """x over the root mean square of its channels, times a learned weight a channel, from one: (N, C, ...) to the same shape.
+    """x / rms(x) * weight, with the root mean square over channels at each position (Zhang and Sennrich 2019, arXiv 1910.07467).
 
-    Zhang and Sennrich 2019, arXiv 1910.07467, at each position of a feature map.
+    Args:
+        num_features: number of channels C. `weight`, of shape (C,), starts at one.
+
+    Shapes: (batch, C, ...) to the same shape.
+
+    Example:
+        >>> ChannelRMSNorm(2)(torch.tensor([[[3.0], [4.0]]])).square().mean().item()  # doctest: +ELLIPSIS
+        1.0...
     """
 
     def __init__(self, num_features: int) -> None:

@@ -1,4 +1,4 @@
-"""Dynamic Tanh: a learned squashing in the place of a normalisation layer. It computes no statistics."""
+"""Dynamic Tanh: a learned elementwise squashing that replaces a normalisation layer, without statistics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,22 @@ ALPHA = 0.5  # the scale at the start (Zhu 2025)
 
 @final
 class DynamicTanh(nn.Module):
-    """g tanh(a x) + b with one learned scale a for all, and a learned g and b for each feature (Zhu 2025, arXiv 2503.10622).
+    """weight tanh(alpha x) + bias, with one learned scale alpha, and weight and bias for each feature (Zhu 2025, arXiv 2503.10622).
 
-    The input may have any shape with `num_features` at `axis`, by default the last: the features of (N, C) and (N, T, F). For maps
-    such as (N, C, H, W) the axis is 1. Training and evaluation are the same. Raises UsageError for an input of another shape.
+    Training and evaluation are the same.
+
+    Args:
+        num_features: number of features.
+        axis: axis of the features: -1 for (batch, features) and (batch, time, features), 1 for (batch, channels, height, width).
+        alpha: the scale at the start.
+        device: device of the parameters.
+        dtype: dtype of the parameters.
+
+    Shapes: any with `num_features` at `axis`, to the same shape. The forward raises UsageError for an input of another shape.
+
+    Example:
+        >>> DynamicTanh(3)(torch.tensor([[0.0, 2.0, -2.0]])).detach()
+        tensor([[ 0.0000,  0.7616, -0.7616]])
     """
 
     def __init__(

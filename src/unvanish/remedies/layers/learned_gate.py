@@ -1,4 +1,4 @@
-"""Learned gates that start at zero, so that a deep network starts as the identity."""
+"""Learned scales of residual branches that start at zero, so that a deep network starts as the identity: SkipInit and ReZero."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 @final
 class Gate(nn.Module):
-    """Its input times one learned number, from zero: what is put behind the last layer of a residual branch.
+    """Its input times one learned number `scale` that starts at zero, for the end of a residual branch.
 
-    SkipInit (De and Smith 2020, arXiv 2002.10444).
+    SkipInit (De and Smith 2020, arXiv 2002.10444). Shapes: any, to the same shape.
+
+    Example:
+        >>> Gate()(torch.ones(2)).detach()
+        tensor([0., 0.])
     """
 
     def __init__(self) -> None:
@@ -26,9 +30,19 @@ class Gate(nn.Module):
 
 @final
 class Residual(nn.Module):
-    """x + a branch(x), with one learned number a, from zero. The branch must keep the shape of its input.
+    """x + scale branch(x), with one learned number `scale` that starts at zero.
 
     ReZero (Bachlechner et al. 2020, arXiv 2003.04887).
+
+    Args:
+        branch: the modules of the branch in sequence; together they must keep the shape of their input.
+
+    Shapes: any that the branch accepts, to the same shape.
+
+    Example:
+        >>> x = torch.ones(1, 3)
+        >>> torch.equal(Residual(nn.Linear(3, 3), nn.Tanh())(x), x)
+        True
     """
 
     def __init__(self, *branch: nn.Module) -> None:
@@ -37,5 +51,5 @@ class Residual(nn.Module):
         self.scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input and what the branch adds to it, of the same shape."""
+        """The sum of the input and the scaled branch, of the same shape."""
         return x + self.scale * self.branch(x)

@@ -1,4 +1,4 @@
-"""Online Normalization: one sample at a time, with statistics from the samples before. It needs no batch, and knows no network.
+"""Online Normalization: normalises one sample at a time by statistics of the samples before, so that it needs no batch.
 
 In the paper's symbols, for one feature and sample t, with decays a (forward) and a' (backward), and mean() and var() over the
 positions of the feature in that sample (one position on a plain batch: mean x, var 0):
@@ -8,9 +8,9 @@ positions of the feature in that sample (one position on a plain batch: mean x, 
     t_t = g_t - (1 - a') e_y y_t                     e_y <- e_y + mean(t_t y_t)
     x'_t = t_t / sqrt(s2_{t-1} + eps) - (1 - a') e_1          e_1 <- e_1 + mean(x'_t)
 
-The two errors e_y and e_1 hold what the gradients so far had along y and along 1, and steer the later ones against it: over time
-the gradient is orthogonal to both, which is all that the exact gradient of a normalisation is (Chiley 2019, arXiv 1905.05894).
-All four recurrences are linear in their own state, so a batch is a scan over its samples.
+The two errors e_y and e_1 accumulate the components of the gradients along y and along 1, and correct later gradients for them:
+over time the gradient is orthogonal to both, as the exact gradient of a normalisation is (Chiley 2019, arXiv 1905.05894). All four
+recurrences are linear in their own state, so a batch is a scan over its samples.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unvanish.errors import UsageError
 
 FORWARD_DECAY = 0.999  # a, Chiley 2019
 BACKWARD_DECAY = 0.99  # a', the same
-BOUND = 5.0  # where outputs are clamped: the same
+CLAMP_LIMIT = 5.0  # where outputs are clamped: the same
 EPS = 1e-5  # as in torch's own normalisations
 
 Scaling: TypeAlias = Literal["layer", "clamp"]
@@ -33,19 +33,32 @@ Scaling: TypeAlias = Literal["layer", "clamp"]
 
 @final
 class OnlineNorm(nn.Module):
-    """Normalises every feature by running statistics, one sample after the other, with a gradient that is right over time.
+    """Normalises every feature by running statistics, one sample after the other (Chiley 2019, arXiv 1905.05894).
 
-    The input has shape (N, ..., C, ...): samples first, `num_features` at `axis`, all other axes positions of one sample. While
-    training, samples are taken in their order in the batch. In evaluation m and s2 stay as they are, and the gradient is
-    autograd's own.
+    In training, samples are processed in their order in the batch. In evaluation m and s2 stay as they are, and the gradient is
+    autograd's own. The buffers m, s2, e_y and e_1 and all sums are float32 or wider, whatever the input's dtype and whatever the
+    module is cast to. A gradient that is not finite, as gradient scaling provokes, leaves e_y and e_1 as they were. The backward
+    pass writes to e_y and e_1: a second one through the same graph counts the samples twice.
 
-    Statistics lag behind, so an output can be large: with `scaling` "layer" the outputs of a sample are divided by their root
-    mean square over all features and positions, whose gradient is ordinary; with "clamp" they are cut at +-5. Then `weight` and
-    `bias` scale and shift each feature, unless `affine` is False.
+    Args:
+        num_features: number of features C.
+        axis: axis of the features, not 0.
+        forward_decay: decay of the statistics m and s2 for each sample.
+        backward_decay: decay of the errors e_y and e_1 for each sample.
+        eps: added to the variance.
+        affine: whether each feature has a learned `weight` and `bias` after scaling.
+        scaling: what limits outputs, which can be large since statistics lag behind: "layer" divides the outputs of a sample by
+            their root mean square over all features and positions, with an ordinary gradient; "clamp" clamps them to +-5.
+        device: device of parameters and buffers.
+        dtype: dtype of the parameters.
 
-    The buffers m, s2, e_y and e_1 and all sums are float32 or wider, whatever the input is and whatever the module is cast to. A
-    gradient that is not finite, as gradient scaling provokes, leaves e_y and e_1 as they were. The backward pass writes to e_y
-    and e_1: a second one through the same graph counts the samples twice. Raises UsageError for an input of another shape.
+    Shapes: (batch, ..., C, ...) with C at `axis`, all other axes being positions of a sample, to the same shape and dtype. The
+    forward raises UsageError for an input of another shape, the constructor for another scaling.
+
+    Example:
+        >>> norm = OnlineNorm(2, scaling="clamp")
+        >>> norm(torch.tensor([[3.0, -9.0]])).detach()  # statistics start at mean 0 and variance 1
+        tensor([[ 3.0000, -5.0000]])
     """
 
     m: Tensor
@@ -88,21 +101,21 @@ class OnlineNorm(nn.Module):
         """The normalised, scaled and shifted input, of its shape and dtype. Cost: some five passes over it, log2 N over (N, C)."""
         axis = self._feature_axis(x)
         wide = x.to(torch.promote_types(x.dtype, self.m.dtype))
-        feature = [1] * x.dim()
-        feature[axis] = self.num_features
+        feature_shape = [1] * x.dim()
+        feature_shape[axis] = self.num_features
         if self.training:
-            mean, spread = self._advance(wide.detach(), axis)
-            along = [x.shape[0], *feature[1:]]
-            scale = (spread + self.eps).rsqrt().reshape(along)
-            y = _steered(wide, mean.reshape(along), scale, self.e_y, self.e_1, axis, self.backward_decay)
+            mean, variance = self._advance(wide.detach(), axis)
+            per_sample_shape = [x.shape[0], *feature_shape[1:]]
+            scale = (variance + self.eps).rsqrt().reshape(per_sample_shape)
+            y = _normalise_steered(wide, mean.reshape(per_sample_shape), scale, self.e_y, self.e_1, axis, self.backward_decay)
         else:
-            y = (wide - self.m.reshape(feature)) * (self.s2 + self.eps).rsqrt().reshape(feature)
+            y = (wide - self.m.reshape(feature_shape)) * (self.s2 + self.eps).rsqrt().reshape(feature_shape)
         if self.scaling == "layer":
             y = y * (y.square().mean(dim=tuple(range(1, x.dim())), keepdim=True) + self.eps).rsqrt()
         else:
-            y = y.clamp(-BOUND, BOUND)
+            y = y.clamp(-CLAMP_LIMIT, CLAMP_LIMIT)
         if self.weight is not None and self.bias is not None:
-            y = y * self.weight.reshape(feature) + self.bias.reshape(feature)
+            y = y * self.weight.reshape(feature_shape) + self.bias.reshape(feature_shape)
         return y.to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -114,16 +127,16 @@ class OnlineNorm(nn.Module):
 
     @torch.no_grad()
     def _advance(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """Statistics m and s2 before every sample, as rows of shape (N, C); the buffers move on to after the last."""
+        """Statistics m and s2 before every sample, each (N, C); sets the buffers to those after the last."""
         positions = _positions(x, axis)
         mean = _mean(x, positions)
         decay = self.forward_decay
-        m, last_m = _leaked(self.m, (1.0 - decay) * mean, decay)
+        m, last_m = _constant_decay_scan(self.m, (1.0 - decay) * mean, decay)
         gain = decay * (1.0 - decay) * (mean - m).square()
         if positions:
             centred = x - x.mean(positions, keepdim=True)
             gain += (1.0 - decay) * centred.square_().mean(positions)  # x.var() takes twenty times as long on a CPU
-        s2, last_s2 = _leaked(self.s2, gain, decay)
+        s2, last_s2 = _constant_decay_scan(self.s2, gain, decay)
         self.m.copy_(last_m)
         self.s2.copy_(last_s2)
         return m, s2
@@ -138,7 +151,7 @@ class OnlineNorm(nn.Module):
         return axis
 
     def _apply(self, fn: Any, recurse: bool = True) -> OnlineNorm:
-        """What .half(), .to() and the like call. Running sums in half precision would lose every new sample, so they stay wide."""
+        """Keeps buffers wide in .half(), .to() and the like: running sums in half precision would lose every new sample."""
         super()._apply(fn, recurse)
         for name, buffer in self.named_buffers(recurse=False):
             self.register_buffer(name, buffer.to(torch.promote_types(buffer.dtype, torch.float32)))
@@ -146,8 +159,8 @@ class OnlineNorm(nn.Module):
 
 
 @final
-class _Steered(torch.autograd.Function):
-    """(x - mean) * scale, with the steered gradient; `e_y` and `e_1` move on when the gradient has passed."""
+class _SteeredNormalisation(torch.autograd.Function):
+    """(x - mean) * scale, with the corrected gradient; the backward pass updates `e_y` and `e_1`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, e_y: Tensor, e_1: Tensor, axis: int, decay: float) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -163,51 +176,56 @@ class _Steered(torch.autograd.Function):
         e_y, e_1 = cast(tuple[Tensor, Tensor], ctx.errors)
         axis, rest = ctx.axis, 1.0 - ctx.decay
         positions, rows = _positions(y, axis), (y.shape[0], y.shape[axis])
-        along_y, last_y = _scanned(e_y, _mean(g * y, positions), 1.0 - rest * _mean(y * y, positions))
+        along_y, last_y = _variable_decay_scan(e_y, _mean(g * y, positions), 1.0 - rest * _mean(y * y, positions))
         t = torch.addcmul(g, along_y.reshape(scale.shape), y, value=-rest)
         per_sample = _mean(t, positions) * scale.reshape(rows)
-        along_1, last_1 = _leaked(e_1, per_sample, ctx.decay)
+        along_1, last_1 = _constant_decay_scan(e_1, per_sample, ctx.decay)
         e_y.copy_(torch.where(last_y.isfinite(), last_y, e_y))
         e_1.copy_(torch.where(last_1.isfinite(), last_1, e_1))
         return t.mul_(scale).sub_(rest * along_1.reshape(scale.shape)), None, None, None, None, None, None
 
 
-def _steered(x: Tensor, mean: Tensor, scale: Tensor, e_y: Tensor, e_1: Tensor, axis: int, decay: float) -> Tensor:
-    return cast(Tensor, _Steered.apply(x, mean, scale, e_y, e_1, axis, decay))
+def _normalise_steered(x: Tensor, mean: Tensor, scale: Tensor, e_y: Tensor, e_1: Tensor, axis: int, decay: float) -> Tensor:
+    return cast(Tensor, _SteeredNormalisation.apply(x, mean, scale, e_y, e_1, axis, decay))
 
 
-def _leaked(start: Tensor, gains: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-    """The state of h <- decay h + gain before each sample, and after the last; rows are samples.
+def _constant_decay_scan(start: Tensor, gains: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+    """The state of h <- decay h + gain before each sample, (N, C), and after the last, (C,).
 
-    Steps are composed in pairs, then pairs of pairs (Hillis and Steele 1986): log2 N passes over (N, C), without a division.
+    A parallel prefix scan (Hillis and Steele 1986): log2 N passes over (N, C), without a division.
+
+    Args:
+        start: the state before the first sample, (C,).
+        gains: the gain of each sample, (N, C).
+        decay: the decay of all samples.
     """
     gains = torch.cat([gains[:1].add(start, alpha=decay), gains[1:]])
     reach = 1
     while reach < gains.shape[0]:
         gains = torch.cat([gains[:reach], gains[reach:].add(gains[:-reach], alpha=decay**reach)])
         reach *= 2
-    return _before(start, gains), gains[-1]
+    return _states_before(start, gains), gains[-1]
 
 
-def _scanned(start: Tensor, gains: Tensor, decays: Tensor) -> tuple[Tensor, Tensor]:
-    """The same with a decay for each sample and feature."""
+def _variable_decay_scan(start: Tensor, gains: Tensor, decays: Tensor) -> tuple[Tensor, Tensor]:
+    """The same with a decay for each sample and feature, (N, C)."""
     gains = torch.cat([torch.addcmul(gains[:1], decays[:1], start), gains[1:]])
     reach = 1
     while reach < gains.shape[0]:
         gains = torch.cat([gains[:reach], torch.addcmul(gains[reach:], decays[reach:], gains[:-reach])])
         decays = torch.cat([decays[:reach], decays[reach:] * decays[:-reach]])
         reach *= 2
-    return _before(start, gains), gains[-1]
+    return _states_before(start, gains), gains[-1]
 
 
-def _before(start: Tensor, after: Tensor) -> Tensor:
+def _states_before(start: Tensor, after: Tensor) -> Tensor:
     return torch.cat([start[None].to(after.dtype), after[:-1]])
 
 
 def _positions(x: Tensor, axis: int) -> tuple[int, ...]:
-    return tuple(each for each in range(1, x.dim()) if each != axis)
+    return tuple(index for index in range(1, x.dim()) if index != axis)
 
 
 def _mean(x: Tensor, positions: tuple[int, ...]) -> Tensor:
-    """The mean over some axes; over none, the tensor itself (torch takes none for all)."""
+    """The mean over some axes; for no axes the tensor itself (torch would reduce all)."""
     return x.mean(positions) if positions else x

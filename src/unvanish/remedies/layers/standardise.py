@@ -1,4 +1,4 @@
-"""Standardisation of a network's input by statistics that are gathered once and then stay. It has nothing to train."""
+"""Standardises features by mean and deviation, which the first training batches determine; no parameters."""
 
 from __future__ import annotations
 
@@ -8,26 +8,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-ENOUGH = 1024
-"""Examples after which the statistics stay: means are then known to 3 % of a deviation, and deviations to 2 %."""
+MAX_EXAMPLES = 1024
+"""Number of examples after which the statistics stay: means are then known to 3 % of a deviation, and deviations to 2 %."""
 
-ROUNDING = 4.0
-"""A deviation of so many units in the last place of the mean is rounding: the feature is constant."""
+ROUNDING_UNITS = 4.0
+"""A deviation of up to so many units in the last place of the mean counts as rounding: the feature is constant."""
 
-NAME = "standardise"
-"""Under this name the module hangs in a layer whose input it standardises from inside."""
+SUBMODULE_NAME = "standardise"
+"""The name of the module as a submodule of the layer whose input it standardises."""
 
 
 @final
 class Standardise(nn.Module):
-    """(x - mean) / deviation for each of `features` along `axis`, which counts from the end.
+    """(x - mean) / deviation for each feature.
 
-    A feature that is constant becomes `constant`: 1 where it has to serve as the bias that a layer lacks, else 0; zeros stay.
+    In training mode the first batches update the statistics, by the pairwise formula of Chan 1983, until MAX_EXAMPLES examples are
+    counted; then the statistics stay, in training and evaluation. A batch is standardised with statistics that include it; one with
+    a number that is not finite is not counted. Before the first batch, inputs are returned as they are.
 
-    In training mode it takes the first batches into its statistics, by the pairwise formula of Chan 1983, until it has seen 1024
-    examples; they stand for the whole set from then on, in training and evaluation. A batch is standardised with the statistics
-    that include it; one that holds a number that is not finite is left out. Before the first batch it passes inputs on.
-    Shapes: (..., features, and -1 - axis more axes). What comes out has the type of the input.
+    Args:
+        features: number of features.
+        axis: axis of the features, counted from the end: -1 for (batch, ..., features), -3 for (batch, channels, height, width).
+        constant: the value of a constant feature: 1 where it serves as the bias that a layer lacks, else 0. A feature of zeros
+            stays zero.
+        device: device of the buffers.
+        dtype: dtype of the buffers `mean` and `deviation`.
+
+    Shapes: any with `features` at `axis`, to the same shape and dtype.
+
+    Example:
+        >>> layer = Standardise(1)
+        >>> layer(torch.tensor([[1.0], [3.0]]))
+        tensor([[-1.],
+                [ 1.]])
+        >>> layer.eval()(torch.tensor([[5.0]]))  # mean 2, deviation 1
+        tensor([[3.]])
     """
 
     mean: Tensor
@@ -46,42 +61,46 @@ class Standardise(nn.Module):
     ) -> None:
         super().__init__()
         self.features, self.axis, self.constant = features, axis, constant
-        self._gathers = True
+        self._is_gathering = True
         self.register_buffer("mean", torch.zeros(features, device=device, dtype=dtype))
         self.register_buffer("deviation", torch.zeros(features, device=device, dtype=dtype))
         self.register_buffer("values", torch.tensor(0, device=device))
         self.register_buffer("examples", torch.tensor(0, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The standardised input. Nothing here depends on the shape or type of x, so that torch.fx can follow."""
-        if self.training and self._gathers:
-            self.gather(x.detach())
+        """The standardised input. No branch depends on the shape or dtype of x, so that torch.fx can trace it."""
+        if self.training and self._is_gathering:
+            self.update_statistics(x.detach())
         scale = torch.where(self.deviation > 0, self.deviation, 1.0)
         shape = (self.features, *[1] * (-1 - self.axis))
         if not self.constant:
             return ((x - self.mean.view(shape)) / scale.view(shape)).to(x)
-        still = (self.deviation == 0) & (self.mean != 0)
-        offset = torch.where(still, self.constant, 0.0)
+        is_constant = (self.deviation == 0) & (self.mean != 0)
+        offset = torch.where(is_constant, self.constant, 0.0)
         return ((x - self.mean.view(shape)) / scale.view(shape) + offset.view(shape)).to(x)
 
     @torch.no_grad()
-    def gather(self, x: Tensor) -> None:
-        """Takes a batch into the statistics, if they are not complete. Waits for the device."""
-        before = int(self.values)
-        self._gathers = int(self.examples) < ENOUGH
+    def update_statistics(self, x: Tensor) -> None:
+        """Updates the statistics with a batch, unless they are complete. Waits for the device."""
+        samples_before = int(self.values)
+        self._is_gathering = int(self.examples) < MAX_EXAMPLES
         wide = torch.promote_types(torch.promote_types(x.dtype, self.mean.dtype), torch.float32)
         rows = x.to(wide).movedim(self.axis, -1).reshape(-1, self.features)
-        if not self._gathers or not len(rows):
+        if not self._is_gathering or not len(rows):
             return
         mean = rows.mean(0)
         variance = (rows - mean).square().mean(0)
-        share = len(rows) / (before + len(rows))
-        apart = mean - self.mean
-        mean = self.mean + share * apart
-        variance = (1 - share) * self.deviation.to(wide).square() + share * variance + share * (1 - share) * apart.square()
+        new_fraction = len(rows) / (samples_before + len(rows))
+        mean_difference = mean - self.mean
+        mean = self.mean + new_fraction * mean_difference
+        variance = (
+            (1 - new_fraction) * self.deviation.to(wide).square()
+            + new_fraction * variance
+            + new_fraction * (1 - new_fraction) * mean_difference.square()
+        )
         if not bool(torch.isfinite(variance).all()):
             return
-        rounding = ROUNDING * max(torch.finfo(wide).eps, torch.finfo(self.mean.dtype).eps)
+        rounding = ROUNDING_UNITS * max(torch.finfo(wide).eps, torch.finfo(self.mean.dtype).eps)
         deviation = variance.sqrt()
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > rounding * mean.abs(), deviation, 0.0))
@@ -89,18 +108,20 @@ class Standardise(nn.Module):
         self.examples += x.shape[0] if x.dim() > -self.axis else 1
 
     def extra_repr(self) -> str:
-        """The number of features, and what is not as usual."""
+        """The number of features and the settings that are not the default, for the module's repr."""
         axis = "" if self.axis == -1 else f", axis={self.axis}"
         return f"{self.features}{axis}" + (f", constant={self.constant:g}" if self.constant else "")
 
 
-def precede(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A hook before a layer's forward pass, for one that holds a Standardise by the name "standardise"; with keyword arguments."""
-    standardise = module.get_submodule(NAME)
+def standardise_layer_input(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The forward pre-hook, with keyword arguments, of a layer that has a Standardise as its submodule "standardise"."""
+    standardise = module.get_submodule(SUBMODULE_NAME)
     if not args:
-        return args, {**kwargs, "input": _standardised(standardise, kwargs["input"])}
-    return (_standardised(standardise, args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "input": _standardise(standardise, kwargs["input"])}
+    return (_standardise(standardise, args[0]), *args[1:]), kwargs
 
 
-def _standardised(standardise: nn.Module, x: Any) -> Any:
+def _standardise(standardise: nn.Module, x: Any) -> Any:
     return x._replace(data=standardise(x.data)) if isinstance(x, PackedSequence) else standardise(x)

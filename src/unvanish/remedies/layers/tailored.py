@@ -1,4 +1,4 @@
-"""Tailored activations: a known activation, scaled and shifted inside and out. What the numbers should be is not decided here."""
+"""Tailored activations: gamma (phi(alpha x + beta) + delta) for a known activation phi, as a function and as a module."""
 
 from __future__ import annotations
 
@@ -12,29 +12,54 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from unvanish.errors import UsageError
 
-PHI = ("celu", "elu", "gelu", "leaky_relu", "mish", "relu", "sigmoid", "silu", "softplus", "softsign", "tanh")
-"""The activations that can be tailored, by their names in torch.nn.functional."""
+TAILORABLE = ("celu", "elu", "gelu", "leaky_relu", "mish", "relu", "sigmoid", "silu", "softplus", "softsign", "tanh")
+"""The activations phi that can be tailored, by their names in torch.nn.functional."""
 
 
 def tailored(x: Tensor, *, phi: str, alpha: float, beta: float, gamma: float, delta: float, **settings: float) -> Tensor:
-    """The tensor gamma (phi(alpha x + beta) + delta), of the shape and dtype of x. `settings` go to phi, such as negative_slope.
+    """The tensor gamma (phi(alpha x + beta) + delta), of the shape and dtype of x.
 
-    In a deep network alpha is small and gamma large, so that digits cancel: half precision is computed in float32. To torch.fx
-    and torch's function modes this is one operation. Cost: that of phi, and up to four passes more.
+    In a deep network alpha is small and gamma large, so that digits cancel: half precision is computed in float32. torch.fx and
+    torch's function modes see one operation. Cost: that of phi, and up to four more passes over x.
+
+    Args:
+        x: any shape.
+        phi: name of the activation in torch.nn.functional, one of TAILORABLE.
+        alpha: scale of the input.
+        beta: shift of the input.
+        gamma: scale of the output.
+        delta: shift of phi.
+        settings: keyword arguments of phi, such as negative_slope.
+
+    Example:
+        >>> tailored(torch.tensor([-1.0, 1.5]), phi="relu", alpha=1.0, beta=0.0, gamma=2.0, delta=0.5)
+        tensor([1., 4.])
     """
     if has_torch_function_unary(x):
         return handle_torch_function(tailored, (x,), x, phi=phi, alpha=alpha, beta=beta, gamma=gamma, delta=delta, **settings)
     function = cast(Callable[..., Tensor], getattr(F, phi))
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    inner = _shifted(_scaled(wide, alpha), beta)
-    return _scaled(_shifted(function(inner, **settings), delta), gamma).to(x.dtype)
+    inner = _add(_multiply(wide, alpha), beta)
+    return _multiply(_add(function(inner, **settings), delta), gamma).to(x.dtype)
 
 
 @final
 class TailoredActivation(nn.Module):
-    """gamma (phi(alpha x + beta) + delta), elementwise on any shape, with fixed numbers.
+    """gamma (phi(alpha x + beta) + delta), elementwise, with fixed numbers.
 
-    `phi` is one of PHI, and `settings` are keyword arguments for it, such as negative_slope. Raises UsageError for another phi.
+    Args:
+        phi: name of the activation in torch.nn.functional, one of TAILORABLE; UsageError is raised for any other.
+        settings: keyword arguments of phi, such as negative_slope.
+        alpha: scale of the input.
+        beta: shift of the input.
+        gamma: scale of the output.
+        delta: shift of phi.
+
+    Shapes: any, to the same shape and dtype.
+
+    Example:
+        >>> TailoredActivation("leaky_relu", {"negative_slope": 0.5}, gamma=2.0)(torch.tensor([-1.0, 1.0]))
+        tensor([-1.,  2.])
     """
 
     def __init__(
@@ -48,8 +73,8 @@ class TailoredActivation(nn.Module):
         delta: float = 0.0,
     ) -> None:
         super().__init__()
-        if phi not in PHI:
-            raise UsageError(f"{phi!r} cannot be tailored; the activations that can are {', '.join(PHI)}")
+        if phi not in TAILORABLE:
+            raise UsageError(f"{phi!r} cannot be tailored; the activations that can are {', '.join(TAILORABLE)}")
         self.phi = phi
         self.settings = dict(settings)
         self.alpha = alpha
@@ -73,12 +98,12 @@ class TailoredActivation(nn.Module):
         return ", ".join([self.phi, *(f"{name}={value:.4g}" for name, value in numbers.items())])
 
 
-# Without a pass where there is nothing to do.
+# A scale of one and a shift of zero cost no pass over the tensor.
 
 
-def _scaled(x: Tensor, factor: float) -> Tensor:
+def _multiply(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1.0 else x * factor
 
 
-def _shifted(x: Tensor, distance: float) -> Tensor:
-    return x if distance == 0.0 else x + distance
+def _add(x: Tensor, offset: float) -> Tensor:
+    return x if offset == 0.0 else x + offset

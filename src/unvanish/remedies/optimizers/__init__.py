@@ -1,1 +1,1 @@
-"""Changes to optimizers: class, settings, parameters, the learning-rate search, and Muon."""
+"""Changes to optimizers: their class, settings and parameters, the learning-rate search, and the Muon optimizer."""

@@ -1,7 +1,6 @@
-"""What remedies do to an optimizer, in place: set its groups, give it hooks, change its rates. It takes no step.
+"""Operations that change an optimizer in place: entries of its parameter groups, step hooks, learning rates.
 
-The training loop, the schedulers and a gradient scaler all hold the optimizer object, so that object has to stay. What is
-altered here, a snapshot restores: entries of the groups, the defaults, and the hooks.
+The training loop, the schedulers and a gradient scaler all hold the optimizer object, so that object has to stay.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.record.network_changes import Edit, EditTarget
 from unvanish.remedies.base import Operation
-from unvanish.remedies.hooks.scaled_learning_rate import ScaledRate
+from unvanish.remedies.hooks.scaled_learning_rate import ConstantRateFactor
 
 PRE_HOOKS = "_optimizer_step_pre_hooks"
 POST_HOOKS = "_optimizer_step_post_hooks"
@@ -25,7 +24,7 @@ Entries: TypeAlias = Mapping[str, Any]
 """Settings of one group, without its parameters."""
 
 
-def trained_by(network: nn.Module, optimizers: Sequence[Optimizer], *, remedy: str) -> dict[str, Optimizer]:
+def find_optimizers(network: nn.Module, optimizers: Sequence[Optimizer], *, remedy: str) -> dict[str, Optimizer]:
     """The optimizers that train a parameter of the network, under the names by which edits call them.
 
     Raises NotApplicable, in the name of `remedy`, where there is none.
@@ -33,21 +32,29 @@ def trained_by(network: nn.Module, optimizers: Sequence[Optimizer], *, remedy: s
     name = type(network).__name__
     if not optimizers:
         raise NotApplicable(f"{remedy}: it changes how {name} is trained, and no optimizer was given; pass optimizer=")
-    own = {id(parameter) for parameter in network.parameters()}
-    labels = ["optimizer"] if len(optimizers) == 1 else [f"optimizers[{at}]" for at in range(len(optimizers))]
-    found = {
+    own_parameters = {id(parameter) for parameter in network.parameters()}
+    labels = ["optimizer"] if len(optimizers) == 1 else [f"optimizers[{position}]" for position in range(len(optimizers))]
+    trained = {
         label: optimizer
         for label, optimizer in zip(labels, optimizers, strict=True)
-        if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
+        if any(id(parameter) in own_parameters for group in optimizer.param_groups for parameter in group["params"])
     }
-    if not found:
+    if not trained:
         raise NotApplicable(f"{remedy}: the optimizer trains no parameter of {name}; pass as optimizer= the one that does")
-    return found
+    return trained
 
 
 @dataclass(frozen=True, slots=True)
-class Set(Operation):
-    """Writes entries into the groups of an optimizer, one mapping a group. What all groups get becomes the default too."""
+class SetEntries(Operation):
+    """Writes entries into the parameter groups of an optimizer. What all groups get becomes the optimizer's default too.
+
+    Args:
+        path: the optimizer's name in edits, from `find_optimizers`.
+        optimizer: the optimizer.
+        entries: one mapping a group, in the order of the groups; it may be empty.
+        before: the settings before, in words, for the edit.
+        after: the settings after, in words, for the edit.
+    """
 
     path: str
     optimizer: Optimizer
@@ -57,60 +64,73 @@ class Set(Operation):
 
     @property
     def edit(self) -> Edit:
-        """The optimizer, and the settings that change."""
-        return Edit("set", self.path, self.before, self.after)
+        """The settings that change, before and after."""
+        return Edit("set", self.path, self.before, self.after, target=EditTarget.OPTIMIZER)
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Writes them; the group objects stay."""
+        """Updates the group objects, which stay."""
         del network, optimizers
         for group, entries in zip(self.optimizer.param_groups, self.entries, strict=True):
             group.update(entries)
         for name, value in self.entries[0].items():
-            if name in self.optimizer.defaults and all(name in each and each[name] is value for each in self.entries):
+            if name in self.optimizer.defaults and all(name in group and group[name] is value for group in self.entries):
                 self.optimizer.defaults[name] = value
 
 
-def set_groups(path: str, optimizer: Optimizer, entries: Sequence[Entries]) -> Set:
-    """The operation that writes the entries, of which some groups may get none, and its edit."""
-    present = [{name: group.get(name) for name in each} for group, each in zip(optimizer.param_groups, entries, strict=True)]
-    kind = type(optimizer).__name__
-    return Set(path, optimizer, tuple(entries), f"{kind}({spelled(present)})", f"{kind}({spelled(entries)})")
+def set_entries(path: str, optimizer: Optimizer, entries: Sequence[Entries]) -> SetEntries:
+    """The operation that writes `entries`, one mapping a group, into the groups of an optimizer; a mapping may be empty."""
+    present = [{key: group.get(key) for key in new} for group, new in zip(optimizer.param_groups, entries, strict=True)]
+    name = type(optimizer).__name__
+    before, after = f"{name}({format_entries(present)})", f"{name}({format_entries(entries)})"
+    return SetEntries(path, optimizer, tuple(entries), before, after)
 
 
-def spelled(entries: Sequence[Entries]) -> str:
-    """Settings of several groups as a person would write them, a name once: "lr=0.1, momentum=0.9", "lr=0.1 | 0.01"."""
-    names = dict.fromkeys(name for each in entries for name in each if name != "initial_lr")
-    values = {name: dict.fromkeys(_value(each[name]) for each in entries if name in each) for name in names}
-    return ", ".join(f"{name}={' | '.join(several)}" for name, several in values.items())
+def format_entries(entries: Sequence[Entries]) -> str:
+    """The settings of several groups as text, each name once.
+
+    Example:
+        >>> format_entries([{"lr": 0.1, "momentum": 0.9}, {"lr": 0.01, "momentum": 0.9}])
+        'lr=0.1 | 0.01, momentum=0.9'
+    """
+    names = dict.fromkeys(name for group in entries for name in group if name != "initial_lr")
+    values = {name: dict.fromkeys(_format_value(group[name]) for group in entries if name in group) for name in names}
+    return ", ".join(f"{name}={' | '.join(distinct)}" for name, distinct in values.items())
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, Tensor):
         value = float(value)
     if not isinstance(value, float):
         return repr(value)
-    short = f"{value:.3g}"
-    return short if float(short) == value else repr(value)
+    rounded = f"{value:.3g}"
+    return rounded if float(rounded) == value else repr(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Attach(Operation):
-    """Has an optimizer call hooks of an importable class before and after each of its steps.
+class AddStepHooks(Operation):
+    """Registers hooks that an optimizer calls before and after each of its steps.
 
-    Later hooks are called later before a step and earlier after it, so that each finds things as it left them.
+    Hooks that are added later run later before a step and earlier after it, so that each finds things as it left them.
+
+    Args:
+        path: the optimizer's name in edits, from `find_optimizers`.
+        optimizer: the optimizer.
+        before_step: hook of an importable class, as for `Optimizer.register_step_pre_hook`.
+        after_step: hook as for `Optimizer.register_step_post_hook`; or None.
+        description: what the steps do from now on, for the edit.
     """
 
     path: str
     optimizer: Optimizer
     before_step: Callable[..., Any]
     after_step: Callable[..., Any] | None
-    described: str
+    description: str
 
     @property
     def edit(self) -> Edit:
-        """The optimizer, and what its steps do from now on."""
-        kind = type(self.optimizer).__name__
-        return Edit("insert", self.path, kind, f"{kind}, {self.described}")
+        """The optimizer without and with the hooks."""
+        name = type(self.optimizer).__name__
+        return Edit("insert", self.path, name, f"{name}, {self.description}", target=EditTarget.OPTIMIZER)
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Registers the hooks."""
@@ -121,51 +141,54 @@ class Attach(Operation):
             vars(self.optimizer)[POST_HOOKS].move_to_end(handle.id, last=False)
 
 
-def attached(optimizer: Optimizer, kind: type[Any]) -> tuple[Any, ...]:
-    """The hooks before a step that are of a class of ours, or methods of an object of that class."""
+def find_hooks(optimizer: Optimizer, hook_class: type[Any]) -> tuple[Any, ...]:
+    """The step hooks of an optimizer that are objects of a class, or methods of such objects."""
     hooks = [getattr(hook, "__self__", hook) for hook in vars(optimizer)[PRE_HOOKS].values()]
-    return tuple(hook for hook in hooks if isinstance(hook, kind))
+    return tuple(hook for hook in hooks if isinstance(hook, hook_class))
 
 
-def is_scheduled(optimizer: Optimizer) -> bool:
-    """Whether a scheduler of torch has been built for the optimizer: it leaves its mark on the `step` of that object."""
+def has_scheduler(optimizer: Optimizer) -> bool:
+    """Whether one of torch's learning-rate schedulers has been built for the optimizer; it marks the optimizer's `step`."""
     return bool(getattr(vars(optimizer).get("step"), "_wrapped_by_lr_sched", False))
 
 
-def rates(optimizer: Optimizer) -> tuple[float, ...]:
-    """The learning rate of every group as it is meant: the one that a scheduler starts from, where there is one."""
-    name = "initial_lr" if is_scheduled(optimizer) else "lr"
-    plain = [float(group.get(name, group["lr"])) for group in optimizer.param_groups]
-    for hook in attached(optimizer, ScaledRate):
-        plain = [rate * hook.factor(at) for at, rate in enumerate(plain)]
-    return tuple(plain)
+def intended_rates(optimizer: Optimizer) -> tuple[float, ...]:
+    """The learning rate of every group: where there is a scheduler, the rate it starts from; times the factors of our own hooks."""
+    key = "initial_lr" if has_scheduler(optimizer) else "lr"
+    rates = [float(group.get(key, group["lr"])) for group in optimizer.param_groups]
+    for hook in find_hooks(optimizer, ConstantRateFactor):
+        rates = [rate * hook.factor(position) for position, rate in enumerate(rates)]
+    return tuple(rates)
 
 
-def proportional(optimizer: Optimizer, largest: float) -> tuple[float, ...]:
-    """Rates of which the largest is as given, in the proportions of the present ones; all the same where those are zero."""
-    present = rates(optimizer)
-    top = max(present)
-    return tuple(largest * rate / top if top else largest for rate in present)
+def scale_rates(optimizer: Optimizer, largest: float) -> tuple[float, ...]:
+    """A learning rate for every group, in the proportions of the present ones, of which `largest` is the largest.
 
-
-def set_rates(path: str, optimizer: Optimizer, wanted: Sequence[float]) -> Operation:
-    """The operation that makes the learning rates of the groups what is wanted.
-
-    A scheduler keeps the rates that it was built with, and writes what it makes of them into the groups. Where there is one,
-    the rates in the groups stay its own, and each step takes them times a factor.
+    All are `largest` where the present ones are zero.
     """
-    present = rates(optimizer)
-    if is_scheduled(optimizer) and all(present):
-        factors = tuple(new / old for new, old in zip(wanted, present, strict=True))
-        told = " | ".join(dict.fromkeys(f"{factor:.3g}" for factor in factors))
-        hook = ScaledRate(factors)
-        return Attach(path, optimizer, hook.before_step, hook.after_step, f"each step at {told} times the scheduler's rate")
-    return set_groups(
-        path, optimizer, [rate_entries(group, new) for group, new in zip(optimizer.param_groups, wanted, strict=True)]
-    )
+    present_rates = intended_rates(optimizer)
+    present_largest = max(present_rates)
+    return tuple(largest * rate / present_largest if present_largest else largest for rate in present_rates)
+
+
+def set_rates(path: str, optimizer: Optimizer, new_rates: Sequence[float]) -> Operation:
+    """The operation that sets the learning rate of every group.
+
+    A scheduler keeps the rates that it was built with, and writes multiples of them into the groups. Where there is one, the
+    groups keep its rates, and each step takes them times a factor.
+    """
+    present_rates = intended_rates(optimizer)
+    if has_scheduler(optimizer) and all(present_rates):
+        factors = tuple(new / old for new, old in zip(new_rates, present_rates, strict=True))
+        factors_text = " | ".join(dict.fromkeys(f"{factor:.3g}" for factor in factors))
+        hook = ConstantRateFactor(factors)
+        description = f"each step at {factors_text} times the scheduler's rate"
+        return AddStepHooks(path, optimizer, hook.before_step, hook.after_step, description)
+    entries = [rate_entries(group, rate) for group, rate in zip(optimizer.param_groups, new_rates, strict=True)]
+    return set_entries(path, optimizer, entries)
 
 
 def rate_entries(group: Entries, rate: float) -> dict[str, Any]:
-    """The entries that give a group its rate; where the rate is a tensor, a new one like it."""
-    names = [name for name in ("lr", "initial_lr") if name in group]
-    return {name: torch.full_like(group[name], rate) if isinstance(group[name], Tensor) else rate for name in names}
+    """The entries that set the learning rate of a group; where the present one is a tensor, a new tensor like it."""
+    keys = [key for key in ("lr", "initial_lr") if key in group]
+    return {key: torch.full_like(group[key], rate) if isinstance(group[key], Tensor) else rate for key in keys}

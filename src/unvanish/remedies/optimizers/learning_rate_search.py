@@ -1,4 +1,4 @@
-"""The learning-rate range test: which rate a network and its optimizer stand. It trains copies, and leaves no other mark."""
+"""Finds a learning rate by a range test on copies of the network and its optimizer (Smith 2017, arXiv 1506.01186)."""
 
 from __future__ import annotations
 
@@ -14,141 +14,172 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import UsageError
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
-from unvanish.remedies.graph.shape_probe import fed
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs
 from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive
 from unvanish.remedies.hooks.clip_norm import ClipNorm
-from unvanish.remedies.optimizers.settings import attached, proportional
+from unvanish.remedies.optimizers.group_settings import find_hooks, scale_rates
 
-Numbers = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 
-LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
-"""The ramp (Smith 2017, arXiv 1506.01186, sec. 3.3, there linear): nothing moves at the one end, most breaks at the other."""
+LOWEST_RATE, HIGHEST_RATE, RAMP_STEPS = 1e-7, 10.0, 100
+"""The range test (Smith 2017, arXiv 1506.01186, sec. 3.3, there linear): nothing moves at the lowest rate, most diverges at the
+highest."""
 
-EXPLODED = 4.0
-"""So many times the first loss is no training any more, and ends it."""
+DIVERGENCE_FACTOR = 4.0
+"""Training counts as diverged, and ends, where the loss is more than this many times the first loss."""
 
-LEAPT, NOISY = 0.1, 4.0
-"""So far above the first loss, as a part of it or in deviations of the noise, the rate is too large to be the one."""
+MAX_RISE, NOISE_DEVIATIONS = 0.1, 4.0
+"""The rate is too large where the loss is above the first one by this part of it and by so many deviations of the noise."""
 
-FIRST = 5
-"""Steps of the ramp that tell the loss of the beginning: the rate has doubled after them."""
+INITIAL_STEPS = 5
+"""Steps of the range test over which the initial loss is averaged: the rate has doubled after them."""
 
-MEDIAN_BEND = 0.6745 * math.sqrt(6.0)
-"""The median of the second differences of Gaussian noise of deviation one."""
+MEDIAN_SECOND_DIFFERENCE = 0.6745 * math.sqrt(6.0)
+"""The median absolute second difference of Gaussian noise of standard deviation one."""
 
-WIDTH = 3
-"""Steps of the ramp, a quarter of a decade, over which the loss is smoothed: the deviation of a Gaussian."""
+SMOOTHING_WIDTH = 3
+"""Standard deviation of the Gaussian that smooths the loss, in steps of the range test: a quarter of a decade."""
 
-FALL = 1e-3
-"""The part of the first loss that has to go before a rate is said to teach anything: plain deep networks take long to start."""
+MIN_FALL = 1e-3
+"""The part of the first loss by which it has to fall for a rate to count as training: plain deep networks take long to start."""
 
-HOLD, END = 60, 10
-"""A rate is held for so many steps, of which the last ones count: long enough for most networks that explode to have done so."""
+HOLD_STEPS, FINAL_STEPS = 60, 10
+"""Steps at a constant rate, and how many of the last ones the loss is averaged over; most networks that diverge do so by then."""
 
-LOWER, TRIES, MARGIN = 3.0, 6, 2.0
-"""How much lower the next rate to be held is, how many times, and how far the rate has to stay away from what explodes."""
+RATE_DIVISOR, MAX_REDUCTIONS, STABILITY_MARGIN = 3.0, 6, 2.0
+"""By what the rate is divided to try a lower one, how often at most, and how far the rate has to stay from one that diverges."""
 
 
-def steepest_stable(rates: Numbers, losses: Numbers) -> float | None:
+def steepest_stable(rates: FloatArray, losses: FloatArray) -> float | None:
     """The rate at which the loss falls most steeply over the logarithm of the rate; None where it does not fall.
 
-    `rates` rise by equal factors, and `losses` were seen as they rose. Both end, for this purpose, where the loss is no number or
-    leaps above the first. What is left is smoothed without delay. Smith 2017, arXiv 1506.01186, sec. 3.3.
+    Both are cut where the loss is not finite or leaps above the first; the rest is smoothed by a symmetric window, which does not
+    shift it. Smith 2017, arXiv 1506.01186, sec. 3.3.
+
+    Args:
+        rates: learning rates that rise by equal factors, (steps,).
+        losses: the loss before the step at each rate, (steps,).
     """
-    level, noise = beginning(losses), _noise(losses[np.isfinite(losses)])
-    highest = level + max(LEAPT * abs(level), NOISY * noise)
-    smooth = _smoothed(losses[np.logical_and.accumulate(losses <= highest)])  # which no comparison with nan is
-    if len(smooth) < 2 or not level - smooth.min() > max(FALL * abs(level), 0.5 * NOISY * noise):  # smoothed, noise is a third
+    start_loss, deviation = initial_loss(losses), _noise_deviation(losses[np.isfinite(losses)])
+    highest_loss = start_loss + max(MAX_RISE * abs(start_loss), NOISE_DEVIATIONS * deviation)
+    smoothed = _smooth(losses[np.logical_and.accumulate(losses <= highest_loss)])  # a comparison with nan is false
+    min_fall = max(MIN_FALL * abs(start_loss), 0.5 * NOISE_DEVIATIONS * deviation)  # smoothed, noise is a third
+    if len(smoothed) < 2 or not start_loss - smoothed.min() > min_fall:
         return None
-    return float(rates[int(np.argmin(np.gradient(smooth)))])
+    return float(rates[int(np.argmin(np.gradient(smoothed)))])
 
 
-def beginning(losses: Numbers) -> float:
-    """The loss before anything has moved: the mean of the first steps of a ramp."""
-    return float(losses[:FIRST].mean())
+def initial_loss(losses: FloatArray) -> float:
+    """The loss before any training: the mean over the first steps of a range test."""
+    return float(losses[:INITIAL_STEPS].mean())
 
 
-def _noise(losses: Numbers) -> float:
-    """The deviation of losses from a smooth course, by what neighbours differ from their middle; 0 for fewer than three."""
-    bends = np.abs(np.diff(losses, 2))
-    return float(np.median(bends)) / MEDIAN_BEND if len(bends) else 0.0
+def _noise_deviation(losses: FloatArray) -> float:
+    """The standard deviation of losses around a smooth curve, from their second differences; 0 for fewer than three losses."""
+    second_differences = np.abs(np.diff(losses, 2))
+    return float(np.median(second_differences)) / MEDIAN_SECOND_DIFFERENCE if len(second_differences) else 0.0
 
 
-def _smoothed(losses: Numbers) -> Numbers:
-    reach = 4 * WIDTH
-    weights: Numbers = np.exp(-0.5 * (np.arange(-reach, reach + 1) / WIDTH) ** 2)
+def _smooth(losses: FloatArray) -> FloatArray:
+    half_width = 4 * SMOOTHING_WIDTH
+    weights: FloatArray = np.exp(-0.5 * (np.arange(-half_width, half_width + 1) / SMOOTHING_WIDTH) ** 2)
     if not len(losses):
         return losses
-    return np.asarray(np.convolve(np.pad(losses, reach, mode="edge"), weights / weights.sum(), mode="valid"), dtype=np.float64)
+    return np.asarray(np.convolve(np.pad(losses, half_width, mode="edge"), weights / weights.sum(), mode="valid"), dtype=np.float64)
 
 
-def settled(rate: float, held: Callable[[float], float], *, start: float) -> float | None:
-    """The rate, or the first lower one at which training gets further; half of it where twice the rate does not get half as far.
+def refine_rate(rate: float, loss_at: Callable[[float], float], *, start_loss: float) -> float | None:
+    """The rate, lowered as long as a lower one trains further; half of it where twice the rate does not get half as far.
 
-    `held` gives the loss at the end of training at a constant rate, infinite where it explodes, and `start` is the loss before.
-    The loss of a ramp still profits from the low rates at its beginning: what is steepest there may not last. None where no
-    rate gets below the start.
+    The loss of a range test still profits from the low rates at its beginning: the rate at which it falls most steeply may not
+    last.
+
+    Args:
+        rate: the rate to begin with.
+        loss_at: the loss at the end of training at a constant rate, infinite where training diverges.
+        start_loss: the loss before training.
+
+    Returns:
+        The rate; None where the loss falls at no rate.
+
+    Example:
+        60 steps of gradient descent on x^2 / 2 from x = 1, fastest at rate 1, and diverging from 2 on. The rate is lowered to 3
+        and 1, and halved, since twice as much diverges:
+
+        >>> refine_rate(9.0, lambda rate: 0.5 * (1 - rate) ** 120 if rate < 2 else math.inf, start_loss=0.5)
+        0.5
     """
-    end = held(rate)
-    for _ in range(TRIES):
-        lower = held(rate / LOWER)
-        if np.isfinite(end) and lower >= end:
+    end_loss = loss_at(rate)
+    for _ in range(MAX_REDUCTIONS):
+        lower_loss = loss_at(rate / RATE_DIVISOR)
+        if np.isfinite(end_loss) and lower_loss >= end_loss:
             break
-        rate, end = rate / LOWER, lower
-    if not end < start:
+        rate, end_loss = rate / RATE_DIVISOR, lower_loss
+    if not end_loss < start_loss:
         return None
-    return rate if held(rate * MARGIN) <= (start + end) / 2 else rate / MARGIN
+    return rate if loss_at(rate * STABILITY_MARGIN) <= (start_loss + end_loss) / 2 else rate / STABILITY_MARGIN
 
 
-def suitable_rate(
+def find_learning_rate(
     network: nn.Module, optimizer: Optimizer, inputs: Any, loss: Callable[[Any], Tensor], *, seed: int
 ) -> float | None:
-    """The largest of the groups' rates for which training on one batch goes fastest and lasts; None where no rate teaches.
+    """The learning rate at which training on one batch goes fastest and lasts; None where the loss falls at no rate.
 
-    The rates of the groups keep their proportions. Cost: 220 to 600 training steps on a copy.
+    It is for the group with the largest rate; the groups keep their proportions. Cost: 220 to 600 training steps on a copy.
+
+    Args:
+        network: the network; copies of it are trained.
+        optimizer: its optimizer, of which copies are used.
+        inputs: one batch, as the network takes it.
+        loss: from the network's outputs to one number, a tensor with a gradient.
+        seed: seeds the random generators for every training, so that dropout draws the same in each.
+
+    Raises:
+        UsageError: the loss is not one number that depends on the parameters.
     """
-    shares = proportional(optimizer, 1.0)
+    group_shares = scale_rates(optimizer, 1.0)
 
-    def run(pace: Sequence[float]) -> Numbers:
-        return losses_at(network, optimizer, inputs, loss, [[rate * share for share in shares] for rate in pace], seed)
+    def run(rates: Sequence[float]) -> FloatArray:
+        schedule = [[rate * share for share in group_shares] for rate in rates]
+        return losses_on_schedule(network, optimizer, inputs, loss, schedule, seed)
 
-    def held(rate: float) -> float:
-        losses = run([rate] * HOLD)
-        return float(losses[-END:].mean()) if len(losses) == HOLD and np.isfinite(losses).all() else np.inf
+    def loss_at(rate: float) -> float:
+        losses = run([rate] * HOLD_STEPS)
+        return float(losses[-FINAL_STEPS:].mean()) if len(losses) == HOLD_STEPS and np.isfinite(losses).all() else np.inf
 
-    rates = np.geomspace(LOWEST, HIGHEST, STEPS)
+    rates = np.geomspace(LOWEST_RATE, HIGHEST_RATE, RAMP_STEPS)
     losses = run(list(rates))
     steepest = steepest_stable(rates[: len(losses)], losses)
-    return None if steepest is None else settled(steepest, held, start=beginning(losses))
+    return None if steepest is None else refine_rate(steepest, loss_at, start_loss=initial_loss(losses))
 
 
-def double_of(network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-    """Copies of both that belong together, in training mode. Of all hooks the copies have those of our own that clip gradients.
+def copy_for_training(network: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    """Copies of network and optimizer, which trains the copy, in training mode. Hooks are left out, but for our gradient clipping.
 
     Raises whatever copying the user's objects raises.
     """
-    double = model_copy(network)
+    network_copy = model_copy(network)
     if network.training:
-        for mine, theirs in zip(double.modules(), network.modules(), strict=True):
-            mine.training = theirs.training
+        for copied_module, module in zip(network_copy.modules(), network.modules(), strict=True):
+            copied_module.training = module.training
     else:
-        double.train()
-    memo: dict[int, Any] = {id(old): new for old, new in zip(network.parameters(), double.parameters(), strict=True)}
-    twin = copy.deepcopy(optimizer, memo)
-    for kind in (ClipNorm, ClipAdaptive):
-        for hook in attached(optimizer, kind):
-            twin.register_step_pre_hook(copy.deepcopy(hook, memo).before_step)
-    return double, twin
+        network_copy.train()
+    memo: dict[int, Any] = {id(old): new for old, new in zip(network.parameters(), network_copy.parameters(), strict=True)}
+    optimizer_copy = copy.deepcopy(optimizer, memo)
+    for hook_class in (ClipNorm, ClipAdaptive):
+        for hook in find_hooks(optimizer, hook_class):
+            optimizer_copy.register_step_pre_hook(copy.deepcopy(hook, memo).before_step)
+    return network_copy, optimizer_copy
 
 
 def set_gradients(network: nn.Module, inputs: Any, loss: Callable[[Any], Tensor]) -> float:
-    """The loss of a network on a batch, whose gradients its parameters get. Nothing else, such as what `loss` holds, gets any.
+    """The loss of a network on a batch; its gradients are set on the network's parameters, and on no other tensor.
 
     Raises UsageError where the loss is not one number that depends on the parameters.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    value = loss(fed(network, inputs))
+    value = loss(call_with_inputs(network, inputs))
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError("loss= must make one number, a tensor with a gradient, out of what the network makes of inputs=")
     for parameter, gradient in zip(parameters, torch.autograd.grad(value.sum(), parameters, allow_unused=True), strict=True):
@@ -156,27 +187,27 @@ def set_gradients(network: nn.Module, inputs: Any, loss: Callable[[Any], Tensor]
     return float(value.detach())
 
 
-def losses_at(
+def losses_on_schedule(
     network: nn.Module,
     optimizer: Optimizer,
     inputs: Any,
     loss: Callable[[Any], Tensor],
-    paces: Sequence[Sequence[float]],
+    schedule: Sequence[Sequence[float]],
     seed: int,
-) -> Numbers:
-    """The loss of a copy of the network before each step that a copy of the optimizer takes on one batch.
+) -> FloatArray:
+    """The loss before each step of training a copy of the network on one batch, (steps,); it ends early where training diverges.
 
-    `paces` has the rate of every group for every step. It ends early where the loss explodes. Cost: a training step for each.
+    `schedule` has the learning rate of every group for every step, (steps, groups). Cost: one training step for each.
     """
-    found: list[float] = []
-    with without_trace(), torch.enable_grad():
+    losses: list[float] = []
+    with without_side_effects(), torch.enable_grad():
         torch.manual_seed(seed)
-        double, twin = double_of(network, optimizer)
-        for pace in paces:
-            found.append(set_gradients(double, inputs, loss))
-            if not abs(found[-1]) <= EXPLODED * abs(found[0]):
+        network_copy, optimizer_copy = copy_for_training(network, optimizer)
+        for group_rates in schedule:
+            losses.append(set_gradients(network_copy, inputs, loss))
+            if not abs(losses[-1]) <= DIVERGENCE_FACTOR * abs(losses[0]):
                 break
-            for group, rate in zip(twin.param_groups, pace, strict=True):
+            for group, rate in zip(optimizer_copy.param_groups, group_rates, strict=True):
                 group["lr"] = torch.full_like(group["lr"], rate) if isinstance(group["lr"], Tensor) else rate
-            twin.step()
-    return np.asarray(found, dtype=np.float64)
+            optimizer_copy.step()
+    return np.asarray(losses, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The links of a plain chain: a weighted layer, what lies behind it, and its activation. It finds them, and alters nothing."""
+"""Finds weighted layers with the normalisation and activation behind them, as units that a residual branch can be made of."""
 
 from __future__ import annotations
 
@@ -8,80 +8,83 @@ from typing import Any
 
 from torch import nn
 
+from unvanish.network.module_kinds import WEIGHTED, WeightedLayer
 from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
-from unvanish.remedies.graph.kinds import ACTIVATIONS, WEIGHTED, Kind, WeightedLayer, op_name
+from unvanish.remedies.graph.signal_kinds import ACTIVATIONS, Kind, op_name
 from unvanish.remedies.layers.tailored import TailoredActivation
 
-_CLASSES = {op_name(kind.__name__): kind for kind in ACTIVATIONS if kind not in (nn.Threshold, TailoredActivation)}
+_ACTIVATION_CLASSES = {
+    op_name(kind.__name__): kind for kind in ACTIVATIONS if kind not in (nn.ReLU6, nn.Threshold, TailoredActivation)
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A layer that runs once, the modules between it and its hidden activation, and that activation: a module or a call."""
+class ActivatedLayer:
+    """A weighted layer that runs once, the modules between it and its hidden activation, and that activation (module or call)."""
 
     layer: GraphStep
     between: tuple[GraphStep, ...]
     activation: GraphStep
 
     @property
-    def weighted(self) -> WeightedLayer:
-        """The layer's module."""
+    def weighted_layer(self) -> WeightedLayer:
+        """The module of the weighted layer."""
         assert isinstance(self.layer.module, WEIGHTED)
         return self.layer.module
 
     @property
-    def branch(self) -> tuple[nn.Module, ...]:
-        """The modules of the link in order; a call of an activation stands there as a module of the same kind."""
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The layer, the modules between and the activation, in order. An activation that is a call becomes a new module."""
         inner = [step.module for step in self.between if step.module is not None]
-        return (self.weighted, *inner, self.activation.module or _built(self.activation.op))
+        return (self.weighted_layer, *inner, self.activation.module or _build_activation(self.activation.op))
 
     @property
     def keeps_shape(self) -> bool:
-        """Whether what comes out has the shape of what goes in, whatever the batch."""
-        layer = self.weighted
+        """Whether the output has the shape of the input, whatever the batch."""
+        layer = self.weighted_layer
         if isinstance(layer, nn.Linear):
             return layer.in_features == layer.out_features
         if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or layer.in_channels != layer.out_channels:
             return False
         if layer.padding == "same":
             return True
-        pairs = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True) if not isinstance(layer.padding, str) else ()
-        return set(layer.stride) == {1} and bool(pairs) and all(2 * p == d * (k - 1) for p, d, k in pairs)
+        extents = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True) if not isinstance(layer.padding, str) else ()
+        return set(layer.stride) == {1} and bool(extents) and all(2 * p == d * (k - 1) for p, d, k in extents)
 
 
-def links(layout: ForwardGraph) -> tuple[Link, ...]:
-    """The links whose activation is theirs alone, or shared by links alone: those that can be taken out of the chain whole."""
-    read = {step.path.rpartition(".")[0] for step in layout.steps if step.op == PARAMETER}
-    uses: dict[object, list[Link | None]] = {}
-    for position, step in layout.activations():
+def activated_layers(graph: ForwardGraph) -> tuple[ActivatedLayer, ...]:
+    """The activated layers, in order of the forward pass, whose activation no other kind of step shares."""
+    parameter_owners = {step.path.rpartition(".")[0] for step in graph.steps if step.op == PARAMETER}
+    uses: dict[object, list[ActivatedLayer | None]] = {}
+    for position, step in graph.activations():
         key = step.module if step.module is not None else step.site
-        uses.setdefault(key, []).append(_link(position, layout, read))
-    whole = [several for key, several in uses.items() if key is not None and None not in several]
-    found = [link for several in whole for link in several if link is not None]
-    return tuple(sorted(found, key=lambda link: layout.positions(link.weighted)[0]))
+        uses.setdefault(key, []).append(_find_activated_layer(position, graph, parameter_owners))
+    complete_uses = [layers for key, layers in uses.items() if key is not None and None not in layers]
+    activated = [layer for layers in complete_uses for layer in layers if layer is not None]
+    return tuple(sorted(activated, key=lambda layer: graph.positions(layer.weighted_layer)[0]))
 
 
-def _built(op: str) -> nn.Module:
-    kind: Any = _CLASSES[op]
+def _build_activation(op: str) -> nn.Module:
+    kind: Any = _ACTIVATION_CLASSES[op]
     return kind()
 
 
-def _link(position: int, layout: ForwardGraph, read: set[str]) -> Link | None:
-    """The link that ends with an activation; None where it is none."""
-    activation = layout.steps[position]
-    if not layout.hidden[position] or layout.is_gate(position):
+def _find_activated_layer(position: int, graph: ForwardGraph, parameter_owners: set[str]) -> ActivatedLayer | None:
+    """The activated layer that ends in the activation at `position`; None where there is none."""
+    activation = graph.steps[position]
+    if not graph.hidden[position] or graph.is_gate(position):
         return None
-    if activation.module is None and not (activation.plain and activation.op in _CLASSES):
+    if activation.module is None and not (activation.has_default_arguments and activation.op in _ACTIVATION_CLASSES):
         return None
     between: list[GraphStep] = []
-    while len(layout.steps[position].sources) == 1:
-        (position,) = layout.steps[position].sources
-        step = layout.steps[position]
-        if step.module is None or len(layout.positions(step.module)) != 1 or len(layout.consumers[position]) != 1:
+    while len(graph.steps[position].sources) == 1:
+        (position,) = graph.steps[position].sources
+        step = graph.steps[position]
+        if step.module is None or len(graph.positions(step.module)) != 1 or len(graph.consumers[position]) != 1:
             return None
         if step.kind is Kind.WEIGHT:
-            own = isinstance(step.module, WEIGHTED) and step.path not in read
-            return Link(step, tuple(reversed(between)), activation) if own else None
+            is_replaceable = isinstance(step.module, WEIGHTED) and step.path not in parameter_owners
+            return ActivatedLayer(step, tuple(reversed(between)), activation) if is_replaceable else None
         if step.kind not in (Kind.NORMALISATION, Kind.NEUTRAL) or not _keeps_shape(step):
             return None
         between.append(step)
@@ -92,8 +95,8 @@ def _keeps_shape(step: GraphStep) -> bool:
     return "pool" not in step.op
 
 
-def activations_of(chosen: Sequence[Link]) -> tuple[list[GraphStep], list[GraphStep]]:
-    """The activation modules and the calls that some links end with, each once."""
-    modules = {link.activation.module: link.activation for link in chosen if link.activation.module is not None}
-    calls = {link.activation.site: link.activation for link in chosen if link.activation.module is None}
+def unique_activations(layers: Sequence[ActivatedLayer]) -> tuple[list[GraphStep], list[GraphStep]]:
+    """The activation modules of some activated layers, and their activation calls, each once."""
+    modules = {layer.activation.module: layer.activation for layer in layers if layer.activation.module is not None}
+    calls = {layer.activation.site: layer.activation for layer in layers if layer.activation.module is None}
     return list(modules.values()), list(calls.values())

@@ -1,4 +1,4 @@
-"""What has to be zero for a residual branch to be zero, so that a gradient still gets in. It alters nothing."""
+"""Finds the modules at the end of a residual branch whose parameters, set to zero, make the branch zero but keep it trainable."""
 
 from __future__ import annotations
 
@@ -6,62 +6,63 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from unvanish.network.module_kinds import WEIGHTED
 from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
-from unvanish.remedies.graph.kinds import NORMALISATIONS, WEIGHTED, Kind
+from unvanish.remedies.graph.signal_kinds import NORMALISATIONS, Kind
 from unvanish.remedies.structure.branches import Branch
 
-# They give zero for zero, and let the gradient back through them there.
-_TRANSPARENT = frozenset(
+# f(0) = 0, and the slope at 0 is not zero.
+_ZERO_PRESERVING = frozenset(
     {"tanh", "gelu", "silu", "elu", "celu", "selu", "mish", "softsign", "hardtanh", "hardswish", "leakyrelu", "prelu", "rrelu"}
 )
-_PASSING = frozenset({"getitem", "cat", "concat", "concatenate", "add", "iadd", "mean", "to"})
+_ZERO_PRESERVING_CALLS = frozenset({"getitem", "cat", "concat", "concatenate", "add", "iadd", "mean", "to"})
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """A module whose own parameters, all zero, make zero what is put out at `position`."""
+class BranchEnd:
+    """A module whose output, at `position` in the graph, is zero when all of its own parameters are."""
 
     path: str
     module: nn.Module
     position: int
 
 
-def branch_ends(branch: Branch, layout: ForwardGraph) -> tuple[End, ...] | None:
-    """The last layer of a branch, or its last normalisation where that has parameters; several where the branch joins some.
+def branch_ends(branch: Branch, graph: ForwardGraph) -> tuple[BranchEnd, ...] | None:
+    """The last layer of a branch, or its last normalisation where that has parameters; several where the branch joins several.
 
-    None where zeros there would not do: behind them comes a sigmoid, which makes 1/2 of zero, or a rectifier, which lets no
-    gradient back from zero, or an operation of the user's own. Of two factors one is enough.
+    None where zeros there would not help: a sigmoid follows, which is 1/2 at zero, or a rectifier, whose gradient at zero is zero,
+    or an unknown operation. For a product, one factor is enough.
     """
-    return _ends(branch.end, frozenset(branch.steps), layout)
+    return _find_ends(branch.end, frozenset(branch.steps), graph)
 
 
-def _ends(position: int, inside: frozenset[int], layout: ForwardGraph) -> tuple[End, ...] | None:
-    if position not in inside:
+def _find_ends(position: int, branch_steps: frozenset[int], graph: ForwardGraph) -> tuple[BranchEnd, ...] | None:
+    if position not in branch_steps:
         return None
-    step = layout.steps[position]
+    step = graph.steps[position]
     if step.kind in (Kind.WEIGHT, Kind.NORMALISATION):
-        return _layer(step, position)
+        return _layer_end(step, position)
     if not _gives_zero_for_zero(step):
         return None
-    found = [_ends(source, inside, layout) for source in step.sources if layout.steps[source].op != PARAMETER]
-    known = [each for each in found if each is not None]
+    ends_of_sources = [_find_ends(source, branch_steps, graph) for source in step.sources if graph.steps[source].op != PARAMETER]
+    found_ends = [ends for ends in ends_of_sources if ends is not None]
     if step.kind is Kind.PRODUCT:
-        return known[0] if known else None
-    return tuple(end for each in known for end in each) if known and len(known) == len(found) else None
+        return found_ends[0] if found_ends else None
+    return tuple(end for ends in found_ends for end in ends) if found_ends and len(found_ends) == len(ends_of_sources) else None
 
 
-def _layer(step: GraphStep, position: int) -> tuple[End, ...] | None:
+def _layer_end(step: GraphStep, position: int) -> tuple[BranchEnd, ...] | None:
     if isinstance(step.module, nn.MultiheadAttention):
-        return (End(f"{step.path}.out_proj", step.module.out_proj, position),)
+        return (BranchEnd(f"{step.path}.out_proj", step.module.out_proj, position),)
     if (
         isinstance(step.module, (*WEIGHTED, *NORMALISATIONS))
         and dict(step.module.named_parameters(recurse=False)).get("weight") is not None
     ):
-        return (End(step.path, step.module, position),)
+        return (BranchEnd(step.path, step.module, position),)
     return None
 
 
 def _gives_zero_for_zero(step: GraphStep) -> bool:
     if step.kind is Kind.ACTIVATION:
-        return step.op in _TRANSPARENT
-    return step.kind is not Kind.OTHER or step.op in _PASSING
+        return step.op in _ZERO_PRESERVING
+    return step.kind is not Kind.OTHER or step.op in _ZERO_PRESERVING_CALLS

@@ -1,16 +1,13 @@
-"""The shape of a network as kernel shaping sees it, read off its layout: layers in a row, and residual sums.
+"""Reads the nested structure of layers and residual sums, which kernel shaping needs, from a forward graph.
 
-It looks at no values, alters nothing, and knows no activation's formula. How a layout is read:
-
-- Every chosen activation is one layer; weights, dropout, pooling and reshaping between activations map correlations to
-  themselves. Each chosen activation puts out signals of mean square 1, and weights keep that (Martens 2021, arXiv 2110.01765).
-- Kernel shaping is written for sums w x + sqrt(1 - w^2) F(x), which keep the mean square. A plain sum x + F(x) is taken as what it
-  is, not rescaled: with mean squares p and q it has p + q, and maps correlations as the rescaled sum with w^2 = p / (p + q)
-  does. So in a row of plain residual blocks w^2 is 1/2, 2/3, 3/4 and so on, and not 1/2 each time, which would need the sum
-  divided by sqrt(2). `lengths` tells by what an activation must divide its input instead (as Brock 2021, arXiv 2101.08692, does
-  before each branch).
-- Of two paths that both have layers, the shorter is taken as common to both: layers m and n >= m, summed, are m in a row and then a
-  residual sum around n - m. Slopes and bends at one are the same as those of the sum itself.
+- Every tailored activation is one layer; weights, dropout, pooling and reshaping between activations map correlations to
+  themselves. Each tailored activation has outputs of mean square 1, and weights keep that (Martens 2021, arXiv 2110.01765).
+- Kernel shaping is derived for sums w x + sqrt(1 - w^2) F(x), which keep the mean square. A plain sum x + F(x) is not rescaled:
+  with mean squares p and q it has p + q, and maps correlations as the rescaled sum with w^2 = p / (p + q) does. So in a row of
+  plain residual blocks w^2 is 1/2, 2/3, 3/4 and so on, and not 1/2 each time, which would need the sum divided by sqrt(2).
+  Instead an activation divides its input by the root of its mean square, as Brock 2021, arXiv 2101.08692, does before each branch.
+- Of two paths that both have layers, the shorter is taken as common to both: the sum of m and n >= m layers counts as m in a row
+  and then a residual sum around n - m. First and second derivatives at one are the same as those of the sum itself.
 """
 
 from __future__ import annotations
@@ -23,172 +20,191 @@ from typing import TypeAlias
 
 from torch import nn
 
+from unvanish.network.module_kinds import EMBEDDINGS, WEIGHTED
 from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
-from unvanish.remedies.graph.kinds import ARITHMETIC, WEIGHTED, Kind
-from unvanish.theory.subnetworks import Layers, Network, Residual, Sequence, bends
+from unvanish.remedies.graph.signal_kinds import ARITHMETIC, Kind
+from unvanish.theory.shaped_networks import Layers, Network, Residual, Sequential, curvature_at_one
 
-_SUMS = frozenset({"add", "iadd", "sub", "isub", "rsub"})
-# They hand on the numbers that they get, some of them, or averages of them.
-_PASSING = frozenset({"getitem", "chunk", "split", "unbind", "to", "float", "double", "half", "mean"})
-_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_SUM_CALLS = frozenset({"add", "iadd", "sub", "isub", "rsub"})
+# They return their input, a part of it, or an average of it.
+_TRANSPARENT_CALLS = frozenset({"getitem", "chunk", "split", "unbind", "to", "float", "double", "half", "mean"})
 
-_Terms: TypeAlias = "tuple[int, _Terms] | None"
-"""Positions of what a signal is a sum of: the last layer of each summand, or the network's input."""
+_Summands: TypeAlias = "tuple[int, _Summands] | None"
+"""A linked list of positions: of each summand of a signal, its last layer, or the network's input."""
 
 
-class NoShape(Exception):
-    """The layout has no shape that kernel shaping speaks of; the message says why."""
+class NoKernelShape(Exception):
+    """Kernel shaping has no theory for a network of this structure; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A network's deepest path from its inputs to an output.
+class KernelShape:
+    """A network's deepest path from its inputs to an output, and the size of signals along it, for inputs of mean square 1.
 
-    `lengths` has the mean square of what each chosen activation reads, by position, where inputs have 1. `inner` are the weighted
-    layers from which a way leads to a chosen activation, `outer` the others, with the mean square of what they read (1 where that
-    is not known).
+    Args:
+        network: the layers and residual sums of that path.
+        mean_squares: mean square of the input of each tailored activation, by position.
+        inner_layers: the weighted layers from which a path leads to a tailored activation.
+        outer_layers: the other weighted layers, with the mean square of their input (1 where that is unknown).
     """
 
     network: Network
-    lengths: Mapping[int, float]
-    inner: frozenset[nn.Module]
-    outer: Mapping[nn.Module, float]
+    mean_squares: Mapping[int, float]
+    inner_layers: frozenset[nn.Module]
+    outer_layers: Mapping[nn.Module, float]
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """The maps from the inputs to a signal, the last of them first. `size` counts them, `bend` is that of theory."""
+    """The maps from the inputs to a signal, as a linked list from the last. `curvature` is the sum of `curvature_at_one`."""
 
     part: Network
-    before: _Path | None
+    previous: _Path | None
     size: int
-    bend: float
+    curvature: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Signal:
     """What is known of the result of a step.
 
-    `length` is its mean square, `raw` whether it is the network's input, looked up or scaled at most, `straight` whether an
-    activation is behind it without a layer in between, so that its mean is not zero. `fault` says why it cannot be read.
+    Args:
+        summands: positions of what it is a sum of.
+        mean_square: its mean square.
+        path: the maps from the inputs to it.
+        is_input: whether it is the network's input, embedded or scaled at most.
+        has_nonzero_mean: whether an activation comes before it without a layer in between.
+        problem: why there is no theory for it; empty where there is.
     """
 
-    terms: _Terms
-    length: float = 1.0
+    summands: _Summands
+    mean_square: float = 1.0
     path: _Path | None = None
-    raw: bool = False
-    straight: bool = False
-    fault: str = ""
+    is_input: bool = False
+    has_nonzero_mean: bool = False
+    problem: str = ""
 
 
-def shape_of(layout: ForwardGraph, chosen: Collection[int]) -> Shape:
-    """The shape of a traced layout, with activations at the `chosen` positions, at least one.
+def kernel_shape(graph: ForwardGraph, activation_positions: Collection[int]) -> KernelShape:
+    """The shape of a traced graph whose activations at `activation_positions`, at least one, are tailored.
 
-    Raises NoShape where a chosen activation reads what has no theory: products, attention, recurrences, normalised signals, joints
-    other than sums, sums of signals that depend on each other. Behind the last of them anything may stand. Cost: linear in the
-    operations, and quadratic, with a small factor, in the residual sums.
+    Raises NoKernelShape where a tailored activation's input has no theory: products, attention, recurrences, normalised signals,
+    joints other than sums, sums of signals that depend on each other. After the last of them anything may follow. Cost: linear in
+    the operations, and quadratic, with a small factor, in the residual sums.
+
+    Example:
+        >>> from torch import nn
+        >>> from unvanish.remedies.graph.trace_graph import trace_graph
+        >>> graph = trace_graph(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)))
+        >>> kernel_shape(graph, [2, 4]).network
+        Layers(count=2)
     """
     signals: list[_Signal] = []
-    reads: list[_Signal] = []
-    for position, step in enumerate(layout.steps):
-        sources = [signals[s] for s in step.sources if layout.steps[s].op != PARAMETER] or [_Signal((position, None), raw=True)]
-        reads.append(sources[0])
-        if position in chosen and sources[0].fault:
-            raise NoShape(sources[0].fault)
-        signals.append(_result(position, layout, sources, position in chosen))
-    inner = _layers_before(layout, chosen)
-    layers = [(i, step.module) for i, step in enumerate(layout.steps) if isinstance(step.module, WEIGHTED)]
-    return Shape(
-        _network(layout, signals),
-        {position: reads[position].length for position in chosen},
-        inner,
-        {layer: 1.0 if reads[i].fault else reads[i].length for i, layer in layers if layer not in inner},
+    first_sources: list[_Signal] = []
+    for position, step in enumerate(graph.steps):
+        sources = [signals[source] for source in step.sources if graph.steps[source].op != PARAMETER]
+        sources = sources or [_Signal((position, None), is_input=True)]
+        first_sources.append(sources[0])
+        if position in activation_positions and sources[0].problem:
+            raise NoKernelShape(sources[0].problem)
+        signals.append(_output_signal(position, graph, sources, position in activation_positions))
+    inner_layers = _layers_leading_to(graph, activation_positions)
+    layers = [(position, step.module) for position, step in enumerate(graph.steps) if isinstance(step.module, WEIGHTED)]
+    return KernelShape(
+        _deepest_network(graph, signals),
+        {position: first_sources[position].mean_square for position in activation_positions},
+        inner_layers,
+        {
+            layer: 1.0 if first_sources[position].problem else first_sources[position].mean_square
+            for position, layer in layers
+            if layer not in inner_layers
+        },
     )
 
 
-def _result(position: int, layout: ForwardGraph, sources: list[_Signal], chosen: bool) -> _Signal:
-    step = layout.steps[position]
-    if isinstance(step.module, _EMBEDDINGS):
-        return _Signal((position, None), raw=True)
+def _output_signal(position: int, graph: ForwardGraph, sources: list[_Signal], is_tailored: bool) -> _Signal:
+    step = graph.steps[position]
+    if isinstance(step.module, EMBEDDINGS):
+        return _Signal((position, None), is_input=True)
     first = sources[0]
-    if chosen:
-        return _Signal(first.terms, path=_then(first.path, Layers(1)), straight=True)
+    if is_tailored:
+        return _Signal(first.summands, path=_extend(first.path, Layers(1)), has_nonzero_mean=True)
     if step.kind is Kind.WEIGHT:
-        fault = first.fault or _weight_fault(step, layout)
-        return replace(first, terms=(position, None), raw=False, straight=False, fault=fault)
-    if all(signal.raw for signal in sources):
-        return _Signal((position, None), raw=True)
-    if _passes(step):
+        problem = first.problem or _weight_problem(step, graph)
+        return replace(first, summands=(position, None), is_input=False, has_nonzero_mean=False, problem=problem)
+    if all(signal.is_input for signal in sources):
+        return _Signal((position, None), is_input=True)
+    if _passes_signal_on(step):
         return first
-    if step.op in _SUMS and len(sources) == 2:
-        return _sum(sources[0], sources[1], _where(step))
-    return _faulty(sources, _fault(step))
+    if step.op in _SUM_CALLS and len(sources) == 2:
+        return _sum_signals(sources[0], sources[1], _describe_step(step))
+    return _unreadable(sources, _step_problem(step))
 
 
-def _passes(step: GraphStep) -> bool:
-    neutral = step.kind is Kind.NEUTRAL and (step.op not in ARITHMETIC or step.op == "neg")
-    return neutral or step.kind is Kind.RESHAPE or step.op in _PASSING
+def _passes_signal_on(step: GraphStep) -> bool:
+    is_neutral = step.kind is Kind.NEUTRAL and (step.op not in ARITHMETIC or step.op == "neg")
+    return is_neutral or step.kind is Kind.RESHAPE or step.op in _TRANSPARENT_CALLS
 
 
-def _sum(one: _Signal, two: _Signal, where: str) -> _Signal:
-    fork = _fork(one.path, two.path)
-    shorter, longer = sorted((one, two), key=lambda signal: _bend(signal.path))
-    few, many = _parts(shorter.path, fork), _parts(longer.path, fork)
-    fault = one.fault or two.fault or _dependence(one, two) or _mixture(few, many)
-    if fault:
-        return _faulty([one, two], fault.format(where=where))
-    length = one.length + two.length
-    path, rest = fork, many
-    if few:
-        common = _count(few)
-        path = _then(fork, Layers(common))
-        rest = _trimmed(many, common)
-    if rest:
-        path = _then(path, Residual(_in_row(rest), math.sqrt(shorter.length / length)))
-    terms = one.terms
-    for member in _members(two.terms):
-        terms = (member, terms)
-    return _Signal(terms, length, path, straight=one.straight or two.straight)
+def _sum_signals(first: _Signal, second: _Signal, description: str) -> _Signal:
+    common = _common_path(first.path, second.path)
+    shorter, longer = sorted((first, second), key=lambda signal: _curvature(signal.path))
+    short_parts, long_parts = _parts_after(shorter.path, common), _parts_after(longer.path, common)
+    problem = first.problem or second.problem or _dependence_problem(first, second) or _mixture_problem(short_parts, long_parts)
+    if problem:
+        return _unreadable([first, second], problem.format(where=description))
+    mean_square = first.mean_square + second.mean_square
+    path, remaining = common, long_parts
+    if short_parts:
+        common_layers = _layer_count(short_parts)
+        path = _extend(common, Layers(common_layers))
+        remaining = _without_first(long_parts, common_layers)
+    if remaining:
+        path = _extend(path, Residual(_sequence_of(remaining), math.sqrt(shorter.mean_square / mean_square)))
+    summands = first.summands
+    for position in _iterate_positions(second.summands):
+        summands = (position, summands)
+    return _Signal(summands, mean_square, path, has_nonzero_mean=first.has_nonzero_mean or second.has_nonzero_mean)
 
 
-# Why a signal cannot be read; {where} stands for the step.
+# Why there is no theory for a signal; {where} is replaced by the description of the step.
 
 
-def _dependence(one: _Signal, two: _Signal) -> str:
-    if not set(_members(one.terms)).isdisjoint(_members(two.terms)):
+def _dependence_problem(first: _Signal, second: _Signal) -> str:
+    if not set(_iterate_positions(first.summands)).isdisjoint(_iterate_positions(second.summands)):
         return "{where} adds signals that depend on each other: no layer stands between them"
-    if one.straight and two.straight:
+    if first.has_nonzero_mean and second.has_nonzero_mean:
         return "{where} adds the results of two activations, whose means add up; end one of the paths in a layer"
     return ""
 
 
-def _mixture(few: list[Network], many: list[Network]) -> str:
-    plain = all(type(part) is Layers for part in (*few, *many))
-    return "" if plain or not few else "{where} adds two paths that both have layers, and sums besides"
+def _mixture_problem(short_parts: list[Network], long_parts: list[Network]) -> str:
+    are_plain = all(type(part) is Layers for part in (*short_parts, *long_parts))
+    return "" if are_plain or not short_parts else "{where} adds two paths that both have layers, and sums besides"
 
 
-def _weight_fault(step: GraphStep, layout: ForwardGraph) -> str:
+def _weight_problem(step: GraphStep, graph: ForwardGraph) -> str:
     if step.module is None or not isinstance(step.module, WEIGHTED):
-        return f"{_where(step)} is no Linear or convolution layer"
-    if len(layout.positions(step.module)) > 1:
+        return f"{_describe_step(step)} is no Linear or convolution layer"
+    if len(graph.positions(step.module)) > 1:
         return f"{step.path!r} runs several times, as in a recurrence"
     return ""
 
 
-def _fault(step: GraphStep) -> str:
-    where = _where(step)
+def _step_problem(step: GraphStep) -> str:
+    description = _describe_step(step)
     if step.kind is Kind.ACTIVATION:
-        return f"{where} stays as it is (it gates a signal, or is the output's own at another place)"
+        return f"{description} stays as it is (it gates a signal, or is the output's own at another place)"
     if step.kind is Kind.NORMALISATION:
-        return f"{where} normalises, which fixes the scale of the signal already"
+        return f"{description} normalises, which fixes the scale of the signal already"
     if step.kind is Kind.PRODUCT:
-        return f"{where} multiplies signals"
+        return f"{description} multiplies signals"
     if step.kind is Kind.NEUTRAL:
-        return f"{where} scales or shifts a signal inside the network, by how much is not known"
-    return f"there is no theory of what {where} does to a signal"
+        return f"{description} scales or shifts a signal inside the network, by how much is not known"
+    return f"there is no theory of what {description} does to a signal"
 
 
-def _where(step: GraphStep) -> str:
+def _describe_step(step: GraphStep) -> str:
     return (
         f"{step.op} in {step.path or 'the network itself'}"
         if step.module is None
@@ -196,84 +212,86 @@ def _where(step: GraphStep) -> str:
     )
 
 
-def _faulty(sources: list[_Signal], fault: str) -> _Signal:
-    """The deepest of some signals, which cannot be read from here on."""
-    return replace(max(sources, key=lambda signal: _bend(signal.path)), raw=False, fault=fault)
+def _unreadable(sources: list[_Signal], problem: str) -> _Signal:
+    """The deepest of some signals, marked with a problem."""
+    return replace(max(sources, key=lambda signal: _curvature(signal.path)), is_input=False, problem=problem)
 
 
 # Paths
 
 
-def _then(before: _Path | None, part: Network) -> _Path:
-    return _Path(part, before, 1 if before is None else before.size + 1, _bend(before) + bends(part))
+def _extend(previous: _Path | None, part: Network) -> _Path:
+    return _Path(part, previous, 1 if previous is None else previous.size + 1, _curvature(previous) + curvature_at_one(part))
 
 
-def _bend(path: _Path | None) -> float:
-    return 0.0 if path is None else path.bend
+def _curvature(path: _Path | None) -> float:
+    return 0.0 if path is None else path.curvature
 
 
-def _fork(one: _Path | None, two: _Path | None) -> _Path | None:
-    """Where two paths part: the last maps that they have in common, or None."""
-    while one is not two:
-        if one is not None and (two is None or one.size >= two.size):
-            one = one.before
-        elif two is not None:
-            two = two.before
-    return one
+def _common_path(first: _Path | None, second: _Path | None) -> _Path | None:
+    """What two paths have in common: the path to where they part, or None."""
+    while first is not second:
+        if first is not None and (second is None or first.size >= second.size):
+            first = first.previous
+        elif second is not None:
+            second = second.previous
+    return first
 
 
-def _parts(path: _Path | None, fork: _Path | None) -> list[Network]:
-    """The maps of a path behind a fork, in order."""
-    found: list[Network] = []
-    while path is not None and path is not fork:
-        found.append(path.part)
-        path = path.before
-    return found[::-1]
+def _parts_after(path: _Path | None, common: _Path | None) -> list[Network]:
+    """The maps of a path after its part `common`, in order."""
+    parts: list[Network] = []
+    while path is not None and path is not common:
+        parts.append(path.part)
+        path = path.previous
+    return parts[::-1]
 
 
-def _count(parts: list[Network]) -> int:
+def _layer_count(parts: list[Network]) -> int:
     return sum(part.count for part in parts if isinstance(part, Layers))
 
 
-def _trimmed(parts: list[Network], count: int) -> list[Network]:
-    """What is left of layers in a row without the first `count`."""
-    left = _count(parts) - count
-    return [Layers(left)] if left else []
+def _without_first(parts: list[Network], count: int) -> list[Network]:
+    """Layers in a row without the first `count`."""
+    remaining_count = _layer_count(parts) - count
+    return [Layers(remaining_count)] if remaining_count else []
 
 
-def _in_row(parts: list[Network]) -> Network:
-    """One network of several, neighbouring layers in one piece."""
+def _sequence_of(parts: list[Network]) -> Network:
+    """One network of several in sequence, with neighbouring layers merged."""
     merged: list[Network] = []
-    for plain, group in groupby(parts, key=lambda part: type(part) is Layers):
-        several = list(group)
-        merged.extend([Layers(_count(several))] if plain else several)
-    return merged[0] if len(merged) == 1 else Sequence(tuple(merged))
+    for is_plain, group in groupby(parts, key=lambda part: type(part) is Layers):
+        same_kind = list(group)
+        merged.extend([Layers(_layer_count(same_kind))] if is_plain else same_kind)
+    return merged[0] if len(merged) == 1 else Sequential(tuple(merged))
 
 
-def _members(terms: _Terms) -> Iterator[int]:
-    while terms is not None:
-        yield terms[0]
-        terms = terms[1]
+def _iterate_positions(summands: _Summands) -> Iterator[int]:
+    while summands is not None:
+        yield summands[0]
+        summands = summands[1]
 
 
-# The whole
+# The network
 
 
-def _network(layout: ForwardGraph, signals: list[_Signal]) -> Network:
-    """The deepest path to an output; where activations lead to none, the deepest of all."""
-    outputs = [source for step in layout.steps if step.op == "output" for source in step.sources]
-    ends = outputs or [position for position, consumers in enumerate(layout.consumers) if not consumers]
-    deepest = max((signals[end].path for end in ends), key=_bend, default=None)
-    return _in_row(_parts(deepest or max((signal.path for signal in signals), key=_bend), None))
+def _deepest_network(graph: ForwardGraph, signals: list[_Signal]) -> Network:
+    """The deepest path to an output; where no activation leads to one, the deepest path of all."""
+    outputs = [source for step in graph.steps if step.op == "output" for source in step.sources]
+    end_positions = outputs or [position for position, consumers in enumerate(graph.consumers) if not consumers]
+    deepest = max((signals[end].path for end in end_positions), key=_curvature, default=None)
+    return _sequence_of(_parts_after(deepest or max((signal.path for signal in signals), key=_curvature), None))
 
 
-def _layers_before(layout: ForwardGraph, chosen: Collection[int]) -> frozenset[nn.Module]:
-    """The weighted layers from which a way leads to a chosen activation."""
-    leads = [False] * len(layout.steps)
-    found: set[nn.Module] = set()
-    for position in reversed(range(len(layout.steps))):
-        module = layout.steps[position].module
-        leads[position] = position in chosen or any(leads[consumer] for consumer in layout.consumers[position])
-        if leads[position] and isinstance(module, WEIGHTED):
-            found.add(module)
-    return frozenset(found)
+def _layers_leading_to(graph: ForwardGraph, activation_positions: Collection[int]) -> frozenset[nn.Module]:
+    """The weighted layers from which a path leads to one of `activation_positions`."""
+    leads_to_activation = [False] * len(graph.steps)
+    layers: set[nn.Module] = set()
+    for position in reversed(range(len(graph.steps))):
+        module = graph.steps[position].module
+        leads_to_activation[position] = position in activation_positions or any(
+            leads_to_activation[consumer] for consumer in graph.consumers[position]
+        )
+        if leads_to_activation[position] and isinstance(module, WEIGHTED):
+            layers.add(module)
+    return frozenset(layers)

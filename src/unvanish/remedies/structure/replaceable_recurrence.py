@@ -1,7 +1,4 @@
-"""Which recurrence of a network may be exchanged, torch's own modules and hand-written cells alike, and why the rest may not.
-
-It alters nothing.
-"""
+"""Finds the vanilla recurrence of a network that can be replaced, in torch's modules and hand-written cells; explains the rest."""
 
 from __future__ import annotations
 
@@ -14,134 +11,166 @@ from typing import Any
 from torch import nn
 
 from unvanish.errors import NotApplicable
+from unvanish.network.module_kinds import WEIGHTED
 from unvanish.remedies.base import Context
-from unvanish.remedies.edits.module_edits import Place, places
+from unvanish.remedies.edits.module_edits import Place, module_places
 from unvanish.remedies.graph.forward_graph import ForwardGraph
-from unvanish.remedies.graph.kinds import WEIGHTED
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
-from unvanish.remedies.graph.shape_probe import fed
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.structure import custom_cell_calls, custom_cell_formula
-from unvanish.remedies.structure.custom_cells import CustomCell, NoCell, ReplacedCell, candidates, obstacle
-from unvanish.remedies.structure.recurrence import Vanilla, gated, listed, loops, shown, untouchable, vanilla
+from unvanish.remedies.structure.custom_cells import (
+    CellNotReplaceable,
+    CustomCell,
+    ReplacedCell,
+    possible_cells,
+    reason_not_replaceable,
+)
+from unvanish.remedies.structure.recurrence import (
+    VanillaModule,
+    format_list,
+    format_path,
+    gated_modules,
+    layers_in_loops,
+    reasons_not_replaceable,
+    replaceable_vanilla_modules,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Recurrence:
-    """What may be exchanged: torch's vanilla modules, and hand-written cells, with path and places, in order of registration."""
+class ReplaceableRecurrence:
+    """The vanilla modules and hand-written cells that can be replaced, with path and places, in order of registration."""
 
-    modules: tuple[tuple[str, Vanilla, tuple[Place, ...]], ...]
+    modules: tuple[tuple[str, VanillaModule, tuple[Place, ...]], ...]
     cells: tuple[tuple[str, CustomCell, tuple[Place, ...]], ...]
 
 
-def exchangeable(network: nn.Module, context: Context, *, remedy: str) -> Recurrence:
-    """The vanilla recurrence that may be exchanged. Raises NotApplicable, in the name of `remedy`, for none, and where the network
-    is the recurrence itself."""
-    modules, (cells, refused) = vanilla(network), _own_cells(network, context.inputs)
+def find_replaceable_recurrence(network: nn.Module, context: Context, *, remedy: str) -> ReplaceableRecurrence:
+    """The vanilla recurrence of a network that can be replaced.
+
+    Raises NotApplicable, in the name of `remedy`, where there is none, and where the network itself is the recurrent module.
+    """
+    modules, (cells, refused) = replaceable_vanilla_modules(network), _replaceable_and_refused_cells(network, context.inputs)
     if not modules and not cells:
-        raise NotApplicable(f"{remedy}: {why_none(network, context.inputs, refused=refused)}")
+        raise NotApplicable(f"{remedy}: {explain_no_recurrence(network, context.inputs, refused=refused)}")
     if modules and modules[0][1] is network:
-        raise NotApplicable(f"{remedy}: {_itself(network)}")
-    hung = places(network)
-    return Recurrence(
-        tuple((path, module, hung[module]) for path, module in modules),
-        tuple((path, cell, hung[cell.module]) for path, cell in cells.items()),
+        raise NotApplicable(f"{remedy}: {_network_is_recurrence(network)}")
+    places = module_places(network)
+    return ReplaceableRecurrence(
+        tuple((path, module, places[module]) for path, module in modules),
+        tuple((path, cell, places[cell.module]) for path, cell in cells.items()),
     )
 
 
-def own_cells(network: nn.Module, inputs: Any) -> dict[str, CustomCell]:
-    """The hand-written vanilla cells that may be exchanged, by path. With inputs they are told by the calls of one pass, without by
-    what they compute. Of two, one inside the other, the inner one counts. Raises UsageError where the inputs do not fit."""
-    return _own_cells(network, inputs)[0]
+def find_custom_cells(network: nn.Module, inputs: Any) -> dict[str, CustomCell]:
+    """The hand-written vanilla cells that can be replaced, by path.
+
+    With `inputs` (one batch) they are recognised by their calls in one forward pass of a copy, without by what they compute. Of two
+    cells, one inside the other, the inner one counts. Raises UsageError where the network does not accept the inputs.
+    """
+    return _replaceable_and_refused_cells(network, inputs)[0]
 
 
-def why_none(network: nn.Module, inputs: Any, *, refused: Mapping[str, str] | None = None) -> str:
-    """Why a network has no vanilla recurrence in a module that may be touched, as the middle of a sentence, and what to do instead.
+def explain_no_recurrence(network: nn.Module, inputs: Any, *, refused: Mapping[str, str] | None = None) -> str:
+    """Why a network has no vanilla recurrence that can be replaced, as the middle of a sentence, and what to do instead.
 
-    `refused` has reasons of hand-written cells by path, where the remedy exchanges those.
+    Args:
+        network: the network.
+        inputs: one batch, or None.
+        refused: why hand-written cells cannot be replaced, by path; for remedies that replace them.
     """
     name = type(network).__name__
-    if kept := untouchable(network):
-        return f"no recurrent module of {name} may be touched: {listed(kept)}; give it weights of its own that train"
-    if found := gated(network):
-        kinds = listed([f"{shown(path)}: {type(m).__name__}" for path, m in found])
+    if frozen_or_shared := reasons_not_replaceable(network):
+        return (
+            f"no recurrent module of {name} may be touched: {format_list(frozen_or_shared)}; give it weights of its own that train"
+        )
+    if gated := gated_modules(network):
+        kinds = format_list([f"{format_path(path)}: {type(m).__name__}" for path, m in gated])
         return f"the recurrence of {name} is gated already ({kinds}); forget-bias tells it how long to remember"
     if refused:
-        reasons = listed([f"{shown(path)} ({type(network.get_submodule(path)).__name__}) {why}" for path, why in refused.items()])
+        reasons = format_list(
+            [f"{format_path(path)} ({type(network.get_submodule(path)).__name__}) {reason}" for path, reason in refused.items()]
+        )
         return f"{name} has what looks like a recurrent cell of its own, and must stay: {reasons}; or call nn.GRUCell there"
-    if _is_cell(network):
-        return _itself(network)
-    layout = trace_graph(network, inputs)
-    if written := loops(layout, direct=False):
-        runs = listed([f"{layout.steps[layout.positions(m)[0]].path!r} runs {len(layout.positions(m))} times" for m in written])
+    if _is_custom_cell(network):
+        return _network_is_recurrence(network)
+    graph = trace_graph(network, inputs)
+    if looping := layers_in_loops(graph, direct=False):
+        runs = format_list([f"{graph.steps[graph.positions(m)[0]].path!r} runs {len(graph.positions(m))} times" for m in looping])
         return (
             f"{name} has a recurrence written by hand ({runs} in one pass, on its own earlier results), which cannot be exchanged "
             "for a module; call nn.GRUCell in that loop, or nn.GRU on the whole sequence"
         )
-    made_of = listed(sorted({type(m).__name__ for m in network.modules() if next(m.parameters(recurse=False), None) is not None}))
+    module_kinds = format_list(
+        sorted({type(m).__name__ for m in network.modules() if next(m.parameters(recurse=False), None) is not None})
+    )
     advice = (
         "nothing is left to do"
-        if layout.traced
+        if graph.is_traced
         else "a loop written by hand was not looked for, since forward could not be traced: pass inputs="
     )
-    return f"{name} has no recurrence ({made_of or 'no weights at all'}), so nothing vanishes through time; {advice}"
+    return f"{name} has no recurrence ({module_kinds or 'no weights at all'}), so nothing vanishes through time; {advice}"
 
 
-def refuse_misfits(network: nn.Module, inputs: Any, changes: Sequence[ReplacedCell], *, remedy: str) -> None:
-    """Raises NotApplicable where a copy of the network with the new cells does not run on the inputs: it asks more of its cells."""
+def require_cells_fit(network: nn.Module, inputs: Any, changes: Sequence[ReplacedCell], *, remedy: str) -> None:
+    """Raises NotApplicable where a copy of the network with the new cells fails on the inputs, since it uses more of its cells."""
     try:
-        with without_trace():
-            double = model_copy(network)
-            hung = places(double)
+        with without_side_effects():
+            network_copy = model_copy(network)
+            places = module_places(network_copy)
             for change in changes:
                 new = copy.deepcopy(change.new)
                 for parameter in new.parameters():
                     parameter.zero_()
-                for parent, name in hung[double.get_submodule(change.path)]:
+                for parent, name in places[network_copy.get_submodule(change.path)]:
                     parent.register_module(name, new)
-            fed(double, inputs)
-    except Exception as fault:  # the user's forward may raise anything
+            call_with_inputs(network_copy, inputs)
+    except Exception as error:  # the user's forward may raise anything
         raise NotApplicable(
-            f"{remedy}: {type(network).__name__} asks more of {listed([repr(each.path) for each in changes])} than a step "
-            f"({type(fault).__name__}: {fault}); let it call the cell and read nothing inside it"
-        ) from fault
+            f"{remedy}: {type(network).__name__} asks more of {format_list([repr(change.path) for change in changes])} than a step "
+            f"({type(error).__name__}: {error}); let it call the cell and read nothing inside it"
+        ) from error
 
 
-def _own_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, CustomCell], dict[str, str]]:
-    """The cells by path, and why others that look like one are none."""
-    possible = candidates(network)
-    found, refused = dict[str, CustomCell](), dict[str, str]()
-    if not possible:
-        return found, refused
-    seen = None if inputs is None else custom_cell_calls.calls(network, inputs, possible)
-    for path, module in reversed(possible.items()):  # what is inside comes after what it is in
-        if any(inner.startswith(f"{path}.") for inner in found) or (seen is not None and path not in seen):
+def _replaceable_and_refused_cells(network: nn.Module, inputs: Any) -> tuple[dict[str, CustomCell], dict[str, str]]:
+    """The cells that can be replaced, and why others that look like cells cannot, both by path."""
+    candidates = possible_cells(network)
+    cells, refused = dict[str, CustomCell](), dict[str, str]()
+    if not candidates:
+        return cells, refused
+    calls = None if inputs is None else custom_cell_calls.record_calls(network, inputs, candidates)
+    for path, module in reversed(candidates.items()):  # inner modules come after those that contain them
+        if any(inner.startswith(f"{path}.") for inner in cells) or (calls is not None and path not in calls):
             continue
         try:
-            cell = custom_cell_formula.read(module) if seen is None else custom_cell_calls.recognised(module, seen[path])
-            if held := obstacle(module, network):
-                raise NoCell(held)
-            found[path] = cell
-        except NoCell as why:
-            refused |= {path: str(why)} if str(why) else {}
-    if found and seen is None:
-        layout = trace_graph(network)
-        found = {
-            path: replace(cell, renamed=_names_arguments(network, cell.names))
-            for path, cell in found.items()
-            if _may_recur(layout, cell.module)
+            cell = (
+                custom_cell_formula.recognise_by_formula(module)
+                if calls is None
+                else custom_cell_calls.recognise_by_calls(module, calls[path])
+            )
+            if reason := reason_not_replaceable(module, network):
+                raise CellNotReplaceable(reason)
+            cells[path] = cell
+        except CellNotReplaceable as refusal:
+            refused |= {path: str(refusal)} if str(refusal) else {}
+    if cells and calls is None:
+        graph = trace_graph(network)
+        cells = {
+            path: replace(cell, called_by_name=_may_call_by_name(network, cell.argument_names))
+            for path, cell in cells.items()
+            if _may_recur(graph, cell.module)
         }
-    return dict(reversed(found.items())), dict(reversed(refused.items()))
+    return dict(reversed(cells.items())), dict(reversed(refused.items()))
 
 
-def _may_recur(layout: ForwardGraph, cell: nn.Module) -> bool:
-    """Whether nothing speaks against a module running again on its own results: where the network can be traced, that is seen."""
+def _may_recur(graph: ForwardGraph, cell: nn.Module) -> bool:
+    """Whether a module may run on its own results; certain only where the network can be traced."""
     layers = {module for module in cell.modules() if isinstance(module, WEIGHTED)}
-    return not layers or not layout.traced or not layers.isdisjoint(loops(layout, direct=False))
+    return not layers or not graph.is_traced or not layers.isdisjoint(layers_in_loops(graph, direct=False))
 
 
-def _names_arguments(network: nn.Module, names: tuple[str, str]) -> bool:
-    """Whether some method of the network's own classes may pass arguments by one of these names. It may say so in vain."""
+def _may_call_by_name(network: nn.Module, names: tuple[str, str]) -> bool:
+    """Whether a method of the network's own classes may pass arguments by one of these names. False positives are possible."""
     kinds = {kind for module in network.modules() for kind in type(module).__mro__ if kind not in nn.Module.__mro__}
     codes = [value.__code__ for kind in kinds for value in vars(kind).values() if isinstance(value, FunctionType)]
     while codes:
@@ -153,15 +182,15 @@ def _names_arguments(network: nn.Module, names: tuple[str, str]) -> bool:
     return False
 
 
-def _itself(network: nn.Module) -> str:
+def _network_is_recurrence(network: nn.Module) -> str:
     return f"{type(network).__name__} is itself the recurrence, so there is no place to put another; give the network that holds it"
 
 
-def _is_cell(network: nn.Module) -> bool:
+def _is_custom_cell(network: nn.Module) -> bool:
     if type(network).__module__.startswith("torch."):
         return False
     try:
-        custom_cell_formula.read(network)
-    except NoCell:
+        custom_cell_formula.recognise_by_formula(network)
+    except CellNotReplaceable:
         return False
     return True

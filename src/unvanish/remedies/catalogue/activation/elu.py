@@ -1,4 +1,4 @@
-"""Exponential linear units in place of units that saturate or die. It changes no weight."""
+"""The remedy elu: exponential linear units (ELU) in place of activations that saturate or die."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import Activation, exchange
-from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
+from unvanish.remedies.edits.method_rewriting import FunctionCall
 
-ELU = Activation(nn.ELU, Substitute("torch.nn.functional:elu"))
+ELU = ActivationForms(nn.ELU, FunctionCall("torch.nn.functional:elu"))
 
 
 @final
@@ -35,5 +35,5 @@ class Elu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation", "dead-units")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
-        return exchange(network, context, by=ELU, remedy=self.name, keep=(nn.ELU, nn.CELU, nn.SELU, nn.PReLU))
+        """One operation a module or call. Raises NotApplicable where no hidden activation can be replaced."""
+        return replace_activations(network, context, replacement=ELU, remedy=self.name, keep=(nn.ELU, nn.CELU, nn.SELU, nn.PReLU))

@@ -1,4 +1,4 @@
-"""Gaussian error linear units in place of units that saturate or die. It changes no weight."""
+"""The remedy gelu: Gaussian error linear units (GELU) in place of activations that saturate or die."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import Activation, exchange
-from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
+from unvanish.remedies.edits.method_rewriting import FunctionCall
 
-GELU = Activation(nn.GELU, Substitute("torch.nn.functional:gelu"))
+GELU = ActivationForms(nn.GELU, FunctionCall("torch.nn.functional:gelu"))
 
 
 @final
@@ -37,5 +37,5 @@ class Gelu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("dead-units", "vanishing-gradient", "saturated-activation")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
-        return exchange(network, context, by=GELU, remedy=self.name, keep=(nn.GELU,))
+        """One operation a module or call. Raises NotApplicable where no hidden activation can be replaced."""
+        return replace_activations(network, context, replacement=GELU, remedy=self.name, keep=(nn.GELU,))

@@ -1,4 +1,4 @@
-"""Leaky rectifiers in place of units that saturate or die. It changes no weight."""
+"""The remedy leaky-relu: leaky rectified linear units in place of activations that saturate or die."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import Activation, exchange
-from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
+from unvanish.remedies.edits.method_rewriting import FunctionCall
 
-LEAKY_RELU = Activation(nn.LeakyReLU, Substitute("torch.nn.functional:leaky_relu"))
+LEAKY_RELU = ActivationForms(nn.LeakyReLU, FunctionCall("torch.nn.functional:leaky_relu"))
 
 
 @final
@@ -37,5 +37,7 @@ class LeakyRelu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("dead-units", "vanishing-gradient", "saturated-activation")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
-        return exchange(network, context, by=LEAKY_RELU, remedy=self.name, keep=(nn.LeakyReLU, nn.PReLU, nn.RReLU))
+        """One operation a module or call. Raises NotApplicable where no hidden activation can be replaced."""
+        return replace_activations(
+            network, context, replacement=LEAKY_RELU, remedy=self.name, keep=(nn.LeakyReLU, nn.PReLU, nn.RReLU)
+        )

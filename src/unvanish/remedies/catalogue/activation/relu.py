@@ -1,4 +1,4 @@
-"""Rectified linear units in place of units that saturate. It changes no weight."""
+"""The remedy relu: rectified linear units (ReLU) in place of activations that saturate."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import Activation, exchange
-from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
+from unvanish.remedies.edits.method_rewriting import FunctionCall
 
-RELU = Activation(nn.ReLU, Substitute("torch.nn.functional:relu"))
+RELU = ActivationForms(nn.ReLU, FunctionCall("torch.nn.functional:relu"))
 
 
 @final
@@ -35,5 +35,7 @@ class Relu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
-        return exchange(network, context, by=RELU, remedy=self.name, keep=(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU))
+        """One operation a module or call. Raises NotApplicable where no hidden activation can be replaced."""
+        return replace_activations(
+            network, context, replacement=RELU, remedy=self.name, keep=(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU)
+        )

@@ -1,4 +1,4 @@
-"""Self-normalising networks: SELU with the initialisation and the dropout that belong to it."""
+"""The remedy selu: self-normalising networks, SELU with the initialisation and the dropout that belong to it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.catalogue.initialisation.he_init import he_
-from unvanish.remedies.edits.activation_exchange import Activation, exchange
-from unvanish.remedies.edits.method_rewriting import Substitute
-from unvanish.remedies.edits.module_edits import Replace, places
+from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
+from unvanish.remedies.edits.method_rewriting import FunctionCall
+from unvanish.remedies.edits.module_edits import Replace, module_places
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.target_weights import drawable
-from unvanish.remedies.network_identity import holders
+from unvanish.remedies.init.target_weights import layer_and_parameter_targets
+from unvanish.remedies.object_identity import ancestors
 
-SELU = Activation(nn.SELU, Substitute("torch.nn.functional:selu"))
+SELU = ActivationForms(nn.SELU, FunctionCall("torch.nn.functional:selu"))
 
 
 @final
@@ -43,22 +43,22 @@ class Selu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "saturated-activation", "dead-units", "off-critical-init")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """Exchanges, then initialisations. Raises NotApplicable where no hidden activation can be replaced."""
-        operations = list(exchange(network, context, by=SELU, remedy=self.name, keep=(nn.SELU,)))
-        found = places(network)
+        """Replacements, then initialisations. Raises NotApplicable where no hidden activation can be replaced."""
+        operations = list(replace_activations(network, context, replacement=SELU, remedy=self.name, keep=(nn.SELU,)))
+        places = module_places(network)
         operations += [
-            Replace(path, drop, nn.AlphaDropout(drop.p), found[drop])
+            Replace(path, drop, nn.AlphaDropout(drop.p), places[drop])
             for path, drop in network.named_modules()
             if type(drop) is nn.Dropout and path and not _inside_transformer(network, path)
         ]
-        for target in drawable(network, trace_graph(network, context.inputs), remedy=self.name):
+        for target in layer_and_parameter_targets(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(he_, fan_in=fan_in, gain=1.0, generator=context.generator)
-            operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
+            operations.append(target.fill_operation(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
         return tuple(operations)
 
 
 def _inside_transformer(network: nn.Module, path: str) -> bool:
-    """Whether a module belongs to one of torch's transformer layers, whose dropout follows attention and not SELU."""
+    """Whether a module is inside one of torch's transformer layers, whose dropout comes after attention and not after SELU."""
     kinds = (nn.Transformer, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
-    return any(isinstance(module, kinds) for module in holders(network, path))
+    return any(isinstance(module, kinds) for module in ancestors(network, path))

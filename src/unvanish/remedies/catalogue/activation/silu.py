@@ -1,4 +1,4 @@
-"""Sigmoid linear units in place of units that saturate or die. It changes no weight."""
+"""The remedy silu: sigmoid linear units (SiLU, swish) in place of activations that saturate or die."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import Activation, exchange
-from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
+from unvanish.remedies.edits.method_rewriting import FunctionCall
 
-SILU = Activation(nn.SiLU, Substitute("torch.nn.functional:silu"))
+SILU = ActivationForms(nn.SiLU, FunctionCall("torch.nn.functional:silu"))
 
 
 @final
@@ -35,5 +35,5 @@ class Silu(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("dead-units", "vanishing-gradient", "saturated-activation")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation a module. Raises NotApplicable where no hidden activation can be replaced."""
-        return exchange(network, context, by=SILU, remedy=self.name, keep=(nn.SiLU, nn.Hardswish))
+        """One operation a module or call. Raises NotApplicable where no hidden activation can be replaced."""
+        return replace_activations(network, context, replacement=SILU, remedy=self.name, keep=(nn.SiLU, nn.Hardswish))

@@ -1,4 +1,4 @@
-"""Tailored activations: the network's own ones, scaled and shifted to suit its depth. It adds no layer and no skip."""
+"""The remedy tailored-activation: the network's own activations, scaled and shifted to suit its depth."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from torch import nn
 
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import Activation, exchanges, is_exchangeable, is_inner
-from unvanish.remedies.edits.method_rewriting import Substitute
+from unvanish.remedies.edits.activation_replacement import ActivationForms, is_exchangeable, is_hidden_ungated, replace_by_choice
+from unvanish.remedies.edits.method_rewriting import FunctionCall
 from unvanish.remedies.edits.module_edits import Fill
 from unvanish.remedies.graph.call_sites import CallSite
 from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.nonlinearities import nonlinearity_of
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import TRANSPOSED, delta_orthogonal_, group_count, orthogonal_
-from unvanish.remedies.init.target_weights import Target, targets
+from unvanish.remedies.init.orthogonal import TRANSPOSED_CONVOLUTIONS, delta_orthogonal_, group_count, orthogonal_
+from unvanish.remedies.init.target_weights import LayerTarget, layer_targets
 from unvanish.remedies.init.weight_scale import fans
 from unvanish.remedies.layers.tailored import TailoredActivation
-from unvanish.remedies.structure.kernel_shape import NoShape, Shape, shape_of
+from unvanish.remedies.structure.kernel_shape import KernelShape, NoKernelShape, kernel_shape
+from unvanish.theory.kernel_shaping import ShapedActivation, tat, tat_leaky_relu
 from unvanish.theory.nonlinearity import Nonlinearity
-from unvanish.theory.shaping import Tailored, tat, tat_leaky_relu
 
-SAME_LENGTH = 1e-9
-"""Mean squares that differ by less, relatively, are the same number summed in another order."""
+MEAN_SQUARE_TOLERANCE = 1e-9
+"""Mean squares with a smaller relative difference are the same number summed in another order."""
 
 _RECTIFIERS = ("relu", "leaky-relu")
-_SETTINGS = {"slope": "negative_slope"}  # the names of theory and of torch; an elu is tailored at torch's default only
-_TAILORED = ("tailored", "tailoredactivation")
-_FUNCTION = "unvanish.remedies.layers.tailored:tailored"
+_TORCH_NAMES = {"slope": "negative_slope"}  # the names of theory and of torch; an elu is tailored at torch's default only
+_TAILORED_OPS = ("tailored", "tailoredactivation")
+_TAILORED_FUNCTION = "unvanish.remedies.layers.tailored:tailored"
 
-_Use: TypeAlias = nn.Module | CallSite | None
-"""What is exchanged in one: a module, or a call in the source."""
+ActivationSite: TypeAlias = nn.Module | CallSite | None
+"""An activation that is replaced as one: a module, or a call in the source."""
 
 
 @final
-class Tailoring(Remedy):
+class TailoredActivations(Remedy):
     """Scales and shifts the network's own activations to suit its depth, so that a deep network learns without skips or norms.
 
     Does: reads the network's depth and residual sums off its forward pass, and solves for the activation that keeps signals and
@@ -72,133 +72,141 @@ class Tailoring(Remedy):
     )
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """The exchange of every hidden activation, and one initialisation a weight. Raises NotApplicable, with the reason."""
-        layout = trace_graph(network, context.inputs)
-        uses = _uses(layout)
-        _require_readable(network, layout, uses)
-        phis = {use: _phi(layout.steps[positions[0]]) for use, positions in uses.items()}
-        shape = _shape(network, layout, uses)
-        weights = [target for target in targets(network, remedy=self.name) if layout.positions(target.layer)]
-        _require_fresh(shape, weights)
-        made = _activations(uses, phis, shape, layout)
+        """The replacement of every hidden activation, and one initialisation a weight. Raises NotApplicable with the reason."""
+        graph = trace_graph(network, context.inputs)
+        sites = _replaceable_sites(graph)
+        _require_traced(network, graph, sites)
+        phis = {site: _require_formula(graph.steps[positions[0]]) for site, positions in sites.items()}
+        shape = _require_shape(network, graph, sites)
+        weights = [target for target in layer_targets(network, remedy=self.name) if graph.positions(target.layer)]
+        _require_redrawn(shape, weights)
+        replacements = _tailor_sites(sites, phis, shape, graph)
         return (
-            *exchanges(network, layout, lambda step: made.get(_use(step)), remedy=self.name),
-            *(_filled(target, 1.0 / math.sqrt(shape.outer.get(target.layer, 1.0)), context) for target in weights),
+            *replace_by_choice(network, graph, lambda step: replacements.get(_site(step)), remedy=self.name),
+            *(_initialise(target, 1.0 / math.sqrt(shape.outer_layers.get(target.layer, 1.0)), context) for target in weights),
         )
 
 
-def _use(step: GraphStep) -> _Use:
+def _site(step: GraphStep) -> ActivationSite:
     return step.site if step.module is None else step.module
 
 
-def _uses(layout: ForwardGraph) -> dict[_Use, tuple[int, ...]]:
-    """The positions of the activations that can be exchanged, by what is exchanged."""
-    found: dict[_Use, tuple[int, ...]] = {}
-    for position, step in layout.activations():
-        found[_use(step)] = (*found.get(_use(step), ()), position)
-    return {use: at for use, at in found.items() if _can_go(use, at, layout)}
+def _replaceable_sites(graph: ForwardGraph) -> dict[ActivationSite, tuple[int, ...]]:
+    """The positions of the activations that can be replaced, by module or call."""
+    positions_by_site: dict[ActivationSite, tuple[int, ...]] = {}
+    for position, step in graph.activations():
+        positions_by_site[_site(step)] = (*positions_by_site.get(_site(step), ()), position)
+    return {site: positions for site, positions in positions_by_site.items() if _is_replaceable(site, positions, graph)}
 
 
-def _can_go(use: _Use, positions: tuple[int, ...], layout: ForwardGraph) -> bool:
-    if isinstance(use, nn.Module):
-        return is_exchangeable(use, layout)
-    return all(is_inner(position, layout) for position in positions)
+def _is_replaceable(site: ActivationSite, positions: tuple[int, ...], graph: ForwardGraph) -> bool:
+    if isinstance(site, nn.Module):
+        return is_exchangeable(site, graph)
+    return all(is_hidden_ungated(position, graph) for position in positions)
 
 
-def _phi(step: GraphStep) -> Nonlinearity:
-    """The formula of an activation. Raises NotApplicable where it has none, or a slope that jumps in no rectifier."""
+def _require_formula(step: GraphStep) -> Nonlinearity:
+    """The formula of an activation. Raises NotApplicable where it has none, or is no rectifier and its slope jumps."""
     phi = nonlinearity_of(step)
-    given = step.module is None and not step.plain and step.op == "elu"
-    if phi is None or given or (phi.second is None and phi.name not in _RECTIFIERS):
-        why = "is called with settings that are not known" if given else "has a slope that jumps" if phi else "has no formula here"
+    has_own_settings = step.module is None and not step.has_default_arguments and step.op == "elu"
+    if phi is None or has_own_settings or (phi.second is None and phi.name not in _RECTIFIERS):
+        problem = "has a slope that jumps" if phi else "has no formula here"
+        if has_own_settings:
+            problem = "is called with settings that are not known"
         where = f"{step.op} in {step.path or 'the network itself'}" if step.module is None else f"{step.path!r} ({step.op})"
         raise NotApplicable(
-            f"tailored-activation: {where} {why}; apply relu or elu first, since rectifiers and smooth activations can be tailored"
+            f"tailored-activation: {where} {problem}; apply relu or elu first, since rectifiers and smooth activations can be "
+            "tailored"
         )
     return phi
 
 
-def _require_readable(network: nn.Module, layout: ForwardGraph, uses: Mapping[_Use, tuple[int, ...]]) -> None:
+def _require_traced(network: nn.Module, graph: ForwardGraph, sites: Mapping[ActivationSite, tuple[int, ...]]) -> None:
     name = type(network).__name__
-    if not layout.traced:
+    if not graph.is_traced:
         raise NotApplicable(
             f"tailored-activation: the forward of {name} could not be traced, so that its shape is unknown; pass inputs="
         )
-    if any(step.op in _TAILORED for step in layout.steps):
+    if any(step.op in _TAILORED_OPS for step in graph.steps):
         raise NotApplicable(f"tailored-activation: {name} has tailored activations; undo that change, or build the network anew")
-    if not uses:
+    if not sites:
         raise NotApplicable(
             f"tailored-activation: {name} has no hidden activation of its own (those of outputs and gates, and inside recurrent, "
             "attention and transformer layers, stay as they are); choose another remedy"
         )
 
 
-def _shape(network: nn.Module, layout: ForwardGraph, uses: Mapping[_Use, tuple[int, ...]]) -> Shape:
+def _require_shape(network: nn.Module, graph: ForwardGraph, sites: Mapping[ActivationSite, tuple[int, ...]]) -> KernelShape:
     try:
-        return shape_of(layout, {position for positions in uses.values() for position in positions})
-    except NoShape as why:
+        return kernel_shape(graph, {position for positions in sites.values() for position in positions})
+    except NoKernelShape as error:
         raise NotApplicable(
-            f"tailored-activation: {type(network).__name__} has no shape to tailor to: {why}; choose another remedy"
-        ) from why
+            f"tailored-activation: {type(network).__name__} has no shape to tailor to: {error}; choose another remedy"
+        ) from error
 
 
-def _require_fresh(shape: Shape, weights: list[Target]) -> None:
-    fresh = {target.layer for target in weights}
-    stale = next((layer for layer in shape.inner if layer not in fresh), None)
-    if stale is not None:
+def _require_redrawn(shape: KernelShape, weights: list[LayerTarget]) -> None:
+    redrawn_layers = {target.layer for target in weights}
+    fixed_layer = next((layer for layer in shape.inner_layers if layer not in redrawn_layers), None)
+    if fixed_layer is not None:
         raise NotApplicable(
-            f"tailored-activation: the weights of a {type(stale).__name__} on the way are frozen, shared with another layer, or "
-            "computed from others (weight_norm), where all must be drawn anew; give each layer a weight of its own"
+            f"tailored-activation: the weights of a {type(fixed_layer).__name__} on the way are frozen, shared with another layer, "
+            "or computed from others (weight_norm), where all must be drawn anew; give each layer a weight of its own"
         )
 
 
-def _activations(
-    uses: Mapping[_Use, tuple[int, ...]], phis: Mapping[_Use, Nonlinearity], shape: Shape, layout: ForwardGraph
-) -> dict[_Use, Activation]:
-    solved = {phi: _solved(phi, shape) for phi in set(phis.values())}
-    made: dict[_Use, Activation] = {}
-    for use, positions in uses.items():
-        lengths = [shape.lengths[position] for position in positions]
-        if max(lengths) > min(lengths) * (1.0 + SAME_LENGTH):
-            step = layout.steps[positions[0]]
+def _tailor_sites(
+    sites: Mapping[ActivationSite, tuple[int, ...]],
+    phis: Mapping[ActivationSite, Nonlinearity],
+    shape: KernelShape,
+    graph: ForwardGraph,
+) -> dict[ActivationSite, ActivationForms]:
+    solved = {phi: _solve(phi, shape) for phi in set(phis.values())}
+    forms: dict[ActivationSite, ActivationForms] = {}
+    for site, positions in sites.items():
+        mean_squares = [shape.mean_squares[position] for position in positions]
+        if max(mean_squares) > min(mean_squares) * (1.0 + MEAN_SQUARE_TOLERANCE):
+            step = graph.steps[positions[0]]
             raise NotApplicable(
                 f"tailored-activation: one {step.op} in {step.path or 'the network itself'} serves several places of a residual "
                 "network, whose signals differ in size; give each block an activation of its own"
             )
-        made[use] = _activation(solved[phis[use]], lengths[0])
-    return made
+        forms[site] = _build_forms(solved[phis[site]], mean_squares[0])
+    return forms
 
 
-def _solved(phi: Nonlinearity, shape: Shape) -> Tailored:
+def _solve(phi: Nonlinearity, shape: KernelShape) -> ShapedActivation:
     try:
         return tat_leaky_relu(shape.network) if phi.name in _RECTIFIERS else tat(phi, shape.network)
-    except UsageError as why:
-        raise NotApplicable(f"tailored-activation: {why}") from why
+    except UsageError as error:
+        raise NotApplicable(f"tailored-activation: {error}") from error
 
 
-def _activation(solved: Tailored, length: float) -> Activation:
-    """The activation in both forms, for signals of that mean square: what the theory has for 1 reads them through its alpha."""
-    phi = solved.phi.name.replace("-", "_")
-    settings = {_SETTINGS[name]: value for name, value in solved.phi.settings if name in _SETTINGS}
-    numbers = {
-        "alpha": solved.alpha / math.sqrt(length),
-        "beta": solved.beta,
-        "gamma": solved.gamma,
-        "delta": solved.delta,
+def _build_forms(tailored: ShapedActivation, mean_square: float) -> ActivationForms:
+    """The activation in both forms, for signals of that mean square: the theory's alpha is for mean square 1."""
+    phi = tailored.phi.name.replace("-", "_")
+    settings = {_TORCH_NAMES[name]: value for name, value in tailored.phi.settings if name in _TORCH_NAMES}
+    parameters = {
+        "alpha": tailored.alpha / math.sqrt(mean_square),
+        "beta": tailored.beta,
+        "gamma": tailored.gamma,
+        "delta": tailored.delta,
     }
-    return Activation(
-        functools.partial(TailoredActivation, phi, settings, **numbers),
-        Substitute(_FUNCTION, (("phi", phi), *settings.items(), *numbers.items())),
+    return ActivationForms(
+        functools.partial(TailoredActivation, phi, settings, **parameters),
+        FunctionCall(_TAILORED_FUNCTION, (("phi", phi), *settings.items(), *parameters.items())),
     )
 
 
-def _filled(target: Target, gain: float, context: Context) -> Operation:
+def _initialise(target: LayerTarget, gain: float, context: Context) -> Operation:
     layer, generator = target.layer, context.generator
     groups = group_count(layer)
     fill: Fill
-    if not isinstance(layer, (nn.Linear, *TRANSPOSED)) and all(extent % 2 for extent in layer.kernel_size):
-        fill, kind = functools.partial(delta_orthogonal_, gain=gain, generator=generator, groups=groups), "delta-orthogonal"
+    if not isinstance(layer, (nn.Linear, *TRANSPOSED_CONVOLUTIONS)) and all(extent % 2 for extent in layer.kernel_size):
+        distribution = "delta-orthogonal"
+        fill = functools.partial(delta_orthogonal_, gain=gain, generator=generator, groups=groups)
     else:
+        distribution = "orthogonal"
         fan_in, _ = fans(layer)
-        fill, kind = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=generator, groups=groups), "orthogonal"
-    return target.filled(fill, after=f"{kind}, gain {gain:.3g}")
+        fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=generator, groups=groups)
+    return target.fill_operation(fill, after=f"{distribution}, gain {gain:.3g}")

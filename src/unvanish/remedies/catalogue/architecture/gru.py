@@ -1,4 +1,4 @@
-"""Gated recurrent units in the place of vanilla recurrence. It changes no feed-forward part."""
+"""The remedy gru: gated recurrent units (GRU) in place of vanilla recurrent layers and hand-written cells."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill
-from unvanish.remedies.init.recurrent import recurrent_
+from unvanish.remedies.init.recurrent import recurrent_uniform_
 from unvanish.remedies.structure.custom_cells import replace_cell
-from unvanish.remedies.structure.recurrence import Succession, tied, unfilled
-from unvanish.remedies.structure.replaceable_recurrence import exchangeable, refuse_misfits
+from unvanish.remedies.structure.recurrence import ReplacedRecurrence, create_uninitialised, tie_parameters
+from unvanish.remedies.structure.replaceable_recurrence import find_replaceable_recurrence, require_cells_fit
 
 
 @final
@@ -46,24 +46,24 @@ class Gru(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-through-time", "exploding-through-time", "vanishing-gradient")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One exchange a module. Raises NotApplicable where the network has no vanilla recurrence in a module of its own, or asks
-        more of a hand-written cell than a step."""
-        found = exchangeable(network, context, remedy=self.name)
+        """One replacement a module. Raises NotApplicable where the network has no vanilla recurrence in a module of its own, or
+        uses a hand-written cell for more than steps."""
+        recurrence = find_replaceable_recurrence(network, context, remedy=self.name)
         operations: list[Operation] = []
-        made: dict[nn.Parameter, nn.Parameter] = {}
-        for path, old, hung in found.modules:
-            new = unfilled(nn.GRU if isinstance(old, nn.RNN) else nn.GRUCell, old)
-            tied(new, old, made)
-            operations.append(Succession(path, old, new, hung, _fills(new, context.generator)))
-        taken = [
-            replace_cell(path, cell, new := cell.unfilled(nn.GRUCell), hung, _fills(new, context.generator))
-            for path, cell, hung in found.cells
+        new_by_old: dict[nn.Parameter, nn.Parameter] = {}
+        for path, old, places in recurrence.modules:
+            new = create_uninitialised(nn.GRU if isinstance(old, nn.RNN) else nn.GRUCell, old)
+            tie_parameters(new, old, new_by_old)
+            operations.append(ReplacedRecurrence(path, old, new, places, _fills(new, context.generator)))
+        cell_operations = [
+            replace_cell(path, cell, new := cell.create_uninitialised(nn.GRUCell), places, _fills(new, context.generator))
+            for path, cell, places in recurrence.cells
         ]
-        if taken and context.inputs is not None:
-            refuse_misfits(network, context.inputs, taken, remedy=self.name)
-        return (*operations, *taken)
+        if cell_operations and context.inputs is not None:
+            require_cells_fit(network, context.inputs, cell_operations, remedy=self.name)
+        return (*operations, *cell_operations)
 
 
 def _fills(module: nn.GRU | nn.GRUCell, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
-    fill = functools.partial(recurrent_, hidden=module.hidden_size, generator=generator)
+    fill = functools.partial(recurrent_uniform_, hidden=module.hidden_size, generator=generator)
     return tuple((parameter, fill) for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""Long short-term memory in the place of vanilla recurrence. It changes no feed-forward part."""
+"""The remedy lstm: long short-term memory (LSTM) in place of vanilla recurrent layers and hand-written cells."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill
-from unvanish.remedies.graph.sequence_lengths import altered
-from unvanish.remedies.init.recurrent import FORGET_BIAS, recurrent_, remembering_
+from unvanish.remedies.graph.sequence_lengths import modules_with_altered_state
+from unvanish.remedies.init.recurrent import FORGET_BIAS, forget_bias_, recurrent_uniform_
 from unvanish.remedies.layers.recurrent import CellStates, LSTMAsRNN, LSTMCellAsRNNCell
 from unvanish.remedies.structure.custom_cells import replace_cell
-from unvanish.remedies.structure.recurrence import Succession, levels, tied, unfilled
-from unvanish.remedies.structure.replaceable_recurrence import exchangeable, refuse_misfits
+from unvanish.remedies.structure.recurrence import ReplacedRecurrence, create_uninitialised, layer_parameters, tie_parameters
+from unvanish.remedies.structure.replaceable_recurrence import find_replaceable_recurrence, require_cells_fit
 
 
 @final
@@ -55,48 +55,54 @@ class Lstm(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-through-time", "exploding-through-time", "vanishing-gradient")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One exchange a module. Raises NotApplicable where the network has no vanilla recurrence in a module of its own, or alters
-        the state between its steps, or asks more of a hand-written cell than a step."""
-        found = exchangeable(network, context, remedy=self.name)
-        cut = [path for path, cell, _ in found.cells if cell.copied]
+        """One replacement a module. Raises NotApplicable where the network has no vanilla recurrence in a module of its own, alters
+        the state between its steps, or uses a hand-written cell for more than steps."""
+        recurrence = find_replaceable_recurrence(network, context, remedy=self.name)
+        altered = [path for path, cell, _ in recurrence.cells if cell.state_is_copied]
         if context.inputs is not None:
-            cut += altered(network, context.inputs)
-        if cut:
+            altered += modules_with_altered_state(network, context.inputs)
+        if altered:
             raise NotApplicable(
-                f"lstm: {cut[0]!r} is given a state that was altered since it came out (dropout, a mask, a normalisation, a copy), "
-                "and the cell state of an LSTM could not follow; apply gru, which has no second state"
+                f"lstm: {altered[0]!r} is given a state that was altered since it came out (dropout, a mask, a normalisation, a "
+                "copy), and the cell state of an LSTM could not follow; apply gru, which has no second state"
             )
-        states, made = CellStates(), dict[nn.Parameter, nn.Parameter]()
+        states, new_by_old = CellStates(), dict[nn.Parameter, nn.Parameter]()
         operations: list[Operation] = []
-        for path, old, hung in found.modules:
-            new = unfilled(LSTMAsRNN if isinstance(old, nn.RNN) else LSTMCellAsRNNCell, old, states=states)
-            tied(new, old, made)
-            operations.append(Succession(path, old, new, hung, _fills(new, context.generator)))
-        taken = [
-            replace_cell(path, cell, new := cell.unfilled(LSTMCellAsRNNCell, states=states), hung, _fills(new, context.generator))
-            for path, cell, hung in found.cells
+        for path, old, places in recurrence.modules:
+            new = create_uninitialised(LSTMAsRNN if isinstance(old, nn.RNN) else LSTMCellAsRNNCell, old, states=states)
+            tie_parameters(new, old, new_by_old)
+            operations.append(ReplacedRecurrence(path, old, new, places, _fills(new, context.generator)))
+        cell_operations = [
+            replace_cell(
+                path,
+                cell,
+                new := cell.create_uninitialised(LSTMCellAsRNNCell, states=states),
+                places,
+                _fills(new, context.generator),
+            )
+            for path, cell, places in recurrence.cells
         ]
-        if taken and context.inputs is not None:
-            refuse_misfits(network, context.inputs, taken, remedy=self.name)
-        return (*operations, *taken)
+        if cell_operations and context.inputs is not None:
+            require_cells_fit(network, context.inputs, cell_operations, remedy=self.name)
+        return (*operations, *cell_operations)
 
 
 def _fills(module: nn.LSTM | nn.LSTMCell, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
     hidden = module.hidden_size
-    plain = functools.partial(recurrent_, hidden=hidden, generator=generator)
+    uniform = functools.partial(recurrent_uniform_, hidden=hidden, generator=generator)
 
     def with_bias(forget: float) -> Fill:
         def fill(bias: Tensor) -> Tensor:
-            return remembering_(plain(bias), hidden=hidden, total=forget)
+            return forget_bias_(uniform(bias), hidden=hidden, total=forget)
 
         return fill
 
     return tuple(
         (parameter, fill)
-        for level in levels(module)
+        for level in layer_parameters(module)
         for parameter, fill in (
-            (level.weight_ih, plain),
-            (level.weight_hh, plain),
+            (level.weight_ih, uniform),
+            (level.weight_hh, uniform),
             (level.bias_ih, with_bias(FORGET_BIAS)),
             (level.bias_hh, with_bias(0.0)),
         )

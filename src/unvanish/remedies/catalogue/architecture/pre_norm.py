@@ -1,4 +1,4 @@
-"""Normalisation at the beginning of each residual branch instead of behind the sum, in transformers."""
+"""The remedy pre-norm: normalisation at the beginning of each residual branch of a transformer instead of behind the sum."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import rewritten
+from unvanish.remedies.edits.activation_replacement import rewrite_calls
 from unvanish.remedies.edits.norm_order import NormFirst
 from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
-from unvanish.remedies.graph.kinds import Kind
+from unvanish.remedies.graph.signal_kinds import Kind
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.optimizers.parameters import enrol
+from unvanish.remedies.optimizers.parameter_groups import add_parameters
 from unvanish.remedies.structure.branches import residual_branches
 
 TorchLayer = nn.TransformerEncoderLayer | nn.TransformerDecoderLayer
@@ -47,16 +47,18 @@ class PreNorm(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One operation a layer or block. Raises NotApplicable where no normalisation stands behind a residual sum."""
-        torchs = [(path, m) for path, m in network.named_modules() if isinstance(m, TorchLayer) and not m.norm_first]
-        turned = [_NormFirst(path, layer) for path, layer in torchs]
-        stacks = [(path, m) for path, m in network.named_modules() if isinstance(m, TorchStack)]
-        ends = [_FinalNorm(path, stack) for path, stack in stacks if _wants_end(stack)]
-        layout = trace_graph(network, context.inputs)
-        behind = _behind_sums(layout)
-        own = rewritten(network, [(step, NormFirst()) for step in (behind[:-1] or behind)], remedy=self.name)
-        operations = (*turned, *ends, *own)
+        post_norm_layers = [
+            (path, module) for path, module in network.named_modules() if isinstance(module, TorchLayer) and not module.norm_first
+        ]
+        flips = [_NormFirst(path, layer) for path, layer in post_norm_layers]
+        stacks = [(path, module) for path, module in network.named_modules() if isinstance(module, TorchStack)]
+        final_norms = [_FinalNorm(path, stack) for path, stack in stacks if _lacks_final_norm(stack)]
+        graph = trace_graph(network, context.inputs)
+        sum_norms = _norms_of_sums(graph)
+        rewrites = rewrite_calls(network, [(step, NormFirst()) for step in (sum_norms[:-1] or sum_norms)], remedy=self.name)
+        operations = (*flips, *final_norms, *rewrites)
         if not operations:
-            raise NotApplicable(f"pre-norm: {_reason(network, layout)}")
+            raise NotApplicable(f"pre-norm: {_explain_refusal(network, graph)}")
         return operations
 
 
@@ -85,43 +87,45 @@ class _FinalNorm(Operation):
 
     @property
     def _width(self) -> int:
-        return _last(self.stack).norm1.normalized_shape[0]
+        return _last_layer(self.stack).norm1.normalized_shape[0]
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         del network
-        last = _last(self.stack)
+        last = _last_layer(self.stack)
         norm = nn.LayerNorm(self._width, eps=last.norm1.eps).to(last.linear1.weight)
-        self.stack.norm = norm.train(self.stack.training)  # which is an attribute that holds None until now
+        self.stack.norm = norm.train(self.stack.training)  # the attribute is None until now
         fresh = {f"{self.path}.norm.{name}".lstrip("."): p for name, p in norm.named_parameters()}
-        enrol(fresh, optimizers, beside=tuple(last.parameters()))
+        add_parameters(fresh, optimizers, trained_with=tuple(last.parameters()))
 
 
-def _last(stack: TorchStack) -> TorchLayer:
+def _last_layer(stack: TorchStack) -> TorchLayer:
     layer = stack.layers[len(stack.layers) - 1]
     assert isinstance(layer, TorchLayer)
     return layer
 
 
-def _wants_end(stack: TorchStack) -> bool:
+def _lacks_final_norm(stack: TorchStack) -> bool:
     """Whether a stack of torch's post-norm layers ends without a normalisation of its own."""
     if stack.norm is not None or not len(stack.layers):
         return False
     return all(isinstance(layer, TorchLayer) and not layer.norm_first for layer in stack.layers)
 
 
-def _behind_sums(layout: ForwardGraph) -> list[GraphStep]:
-    """The normalisations that take a residual sum whose branch has none itself, in order, each once."""
-    totals = {
-        each.sum for each in residual_branches(layout) if not any(layout.steps[at].kind is Kind.NORMALISATION for at in each.steps)
+def _norms_of_sums(graph: ForwardGraph) -> list[GraphStep]:
+    """The normalisations of a residual sum whose branch contains none, in order, each once."""
+    sums = {
+        branch.sum
+        for branch in residual_branches(graph)
+        if not any(graph.steps[position].kind is Kind.NORMALISATION for position in branch.steps)
     }
-    steps = [s for s in layout.steps if s.kind is Kind.NORMALISATION and len(s.sources) == 1 and s.sources[0] in totals]
+    steps = [step for step in graph.steps if step.kind is Kind.NORMALISATION and len(step.sources) == 1 and step.sources[0] in sums]
     return list({step.module: step for step in steps if step.module is not None}.values())
 
 
-def _reason(network: nn.Module, layout: ForwardGraph) -> str:
+def _explain_refusal(network: nn.Module, graph: ForwardGraph) -> str:
     name = type(network).__name__
     if any(isinstance(module, TorchLayer) for module in network.modules()):
         return f"the transformer layers of {name} are pre-norm already; nothing is left to turn"
-    if not layout.traced:
+    if not graph.is_traced:
         return f"the forward of {name} could not be traced, so its residual sums are not seen; pass inputs= to have it followed"
     return f"{name} has no normalisation behind a residual sum: it is no post-norm transformer; choose another remedy"

@@ -1,4 +1,4 @@
-"""Scores that stay so small that the probabilities made of them have logarithms. It changes no weight."""
+"""The remedy bounded-logits: logits held in bounds, so that the logarithms of their probabilities are finite."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.network.hooks import forward_hooks, forward_pre_hooks
+from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.activation_exchange import rewritten
-from unvanish.remedies.edits.renamed_call import Renamed
+from unvanish.remedies.edits.activation_replacement import rewrite_calls
+from unvanish.remedies.edits.function_rename import FunctionRename
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.layers.bounded import before_sigmoid, before_softmax, scores_behind
-from unvanish.remedies.structure.output_squash import BOUNDED, LOGARITHMS, squashes
+from unvanish.remedies.layers.bounded_scores import bound_output, bound_sigmoid_input, bound_softmax_input
+from unvanish.remedies.structure.output_activations import BOUNDED_SQUASHES, LOGARITHMS, output_squashes
 
-_HOME = "unvanish.remedies.layers.bounded"
-_CALLS = {"sigmoid": Renamed(f"{_HOME}:bounded_sigmoid"), "softmax": Renamed(f"{_HOME}:bounded_softmax")}
-_HOOKS = (before_sigmoid, before_softmax, scores_behind)
+_BOUNDED_LAYERS = "unvanish.remedies.layers.bounded_scores"
+_CALLS = {op: FunctionRename(f"{_BOUNDED_LAYERS}:bounded_{op}") for op in ("sigmoid", "softmax")}
+_HOOKS = (bound_sigmoid_input, bound_softmax_input, bound_output)
 
 
 @final
@@ -46,47 +47,54 @@ class BoundedLogits(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("numerical-domain",)
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation an output. Raises NotApplicable where it is held already, or is no score."""
+        """One operation an output. Raises NotApplicable where it is bounded already, or is neither logits nor probabilities."""
         name = type(network).__name__
-        layout = trace_graph(network, context.inputs)
-        if squashes(layout, BOUNDED) or any(hook in _HOOKS for module in network.modules() for hook in _hooks(module)):
+        graph = trace_graph(network, context.inputs)
+        if output_squashes(graph, BOUNDED_SQUASHES) or any(
+            hook in _HOOKS for module in network.modules() for hook in _hooks(module)
+        ):
             raise NotApplicable(f"{self.name}: the scores of {name} are held in bounds already; nothing is left to do")
-        if squashes(layout, LOGARITHMS):
+        if output_squashes(graph, LOGARITHMS):
             raise NotApplicable(
                 f"{self.name}: {name} puts out logarithms of probabilities, which are finite; nothing is left to do"
             )
-        chosen = squashes(layout, ("sigmoid", "softmax"))
-        if not chosen and squashes(layout):
+        squashes = output_squashes(graph, ("sigmoid", "softmax"))
+        if not squashes and output_squashes(graph):
             raise NotApplicable(f"{self.name}: the output of {name} is neither probabilities nor scores; use sigmoid-output")
-        modules = {step.module: step.path for step in chosen if step.module is not None}
-        calls = [(step, _CALLS[step.op]) for step in chosen if step.module is None]
-        if not chosen:
-            return (_Hold("", network, "output"),)
-        return (*(_Hold(path, each, "input") for each, path in modules.items()), *rewritten(network, calls, remedy=self.name))
+        modules = {step.module: step.path for step in squashes if step.module is not None}
+        calls = [(step, _CALLS[step.op]) for step in squashes if step.module is None]
+        if not squashes:
+            return (_Bound("", network, "output"),)
+        return (
+            *(_Bound(path, module, "input") for module, path in modules.items()),
+            *rewrite_calls(network, calls, remedy=self.name),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Hold(Operation):
-    """Has a module hold its input in bounds, or the network its output."""
+class _Bound(Operation):
+    """Registers a hook that bounds a module's input, or the network's output; `side` is "input" or "output"."""
 
     path: str
     module: nn.Module
-    what: str
+    side: str
 
     @property
     def edit(self) -> Edit:
-        """The module, without and with it."""
-        written = repr(self.module) if self.path else type(self.module).__name__
-        return Edit("set", self.path, written, f"{written}, its {self.what} held within what has a logarithm")
+        """The module without and with the bounds."""
+        text = repr(self.module) if self.path else type(self.module).__name__
+        return Edit("set", self.path, text, f"{text}, its {self.side} held within what has a logarithm")
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Registers the hook."""
         del network, optimizers
-        if self.what == "output":
-            self.module.register_forward_hook(scores_behind)
+        if self.side == "output":
+            self.module.register_forward_hook(bound_output)
         else:
-            self.module.register_forward_pre_hook(before_softmax if isinstance(self.module, nn.Softmax) else before_sigmoid)
+            self.module.register_forward_pre_hook(
+                bound_softmax_input if isinstance(self.module, nn.Softmax) else bound_sigmoid_input
+            )
 
 
 def _hooks(module: nn.Module) -> tuple[Callable[..., Any], ...]:
-    return (*vars(module)["_forward_hooks"].values(), *vars(module)["_forward_pre_hooks"].values())
+    return (*forward_hooks(module), *forward_pre_hooks(module))

@@ -1,4 +1,4 @@
-"""A log-softmax at the network's output, where the loss expects logarithms of probabilities. It changes no weight."""
+"""The remedy log-softmax-output: a log-softmax at the network's output, for losses that expect log-probabilities."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.output_exchange import Behind, classes, ended
+from unvanish.remedies.edits.output_activation import OutputHook, class_axis_and_count, replace_output_activation
 from unvanish.remedies.graph.forward_graph import ForwardGraph
-from unvanish.remedies.layers.bounded import LogSoftmaxBehind
+from unvanish.remedies.layers.bounded_scores import AppendLogSoftmax
 
 
 @final
@@ -35,11 +35,11 @@ class LogSoftmaxOutput(Remedy):
     alters_loss: ClassVar[bool] = True
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """The end of the network. Raises NotApplicable where it ends in logarithms already, or has one output."""
-        return ended(network, context, self._behind, op="log_softmax", remedy=self.name)
+        """The new output activation. Raises NotApplicable where the network returns logarithms already, or has one output."""
+        return replace_output_activation(network, context, self._choose_hook, op="log_softmax", remedy=self.name)
 
-    def _behind(self, layout: ForwardGraph) -> Behind:
-        axis, count = classes(layout)
+    def _choose_hook(self, graph: ForwardGraph) -> OutputHook:
+        axis, count = class_axis_and_count(graph)
         if count == 1:
             raise NotApplicable(f"{self.name}: the last layer has one output, whose log-softmax is always 0; use sigmoid-output")
-        return LogSoftmaxBehind(axis)
+        return AppendLogSoftmax(axis)

@@ -1,4 +1,4 @@
-"""Takes away an activation of the output that the loss already has, or that keeps the output from its targets."""
+"""The remedy logits: removes an output activation that the loss applies itself, or whose range excludes the targets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
-from unvanish.remedies.graph.shape_probe import fed
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.structure.output_squash import dropped, squashes
+from unvanish.remedies.structure.output_activations import output_squashes, removal_operations
 
 
 @final
@@ -39,14 +39,14 @@ class Logits(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One operation an output. Raises NotApplicable where the output has no such activation, or the loss needs it."""
-        layout = trace_graph(network, context.inputs)
-        chosen = squashes(layout)
-        if not chosen:
+        graph = trace_graph(network, context.inputs)
+        squashes = output_squashes(graph)
+        if not squashes:
             raise NotApplicable(
                 f"logits: {type(network).__name__} has no softmax, sigmoid, tanh or ReLU at its output that could be taken away"
-                + ("; nothing is left to drop" if layout.traced else "; its forward could not be traced: pass inputs=")
+                + ("; nothing is left to drop" if graph.is_traced else "; its forward could not be traced: pass inputs=")
             )
-        operations = dropped(network, chosen, remedy=self.name)
+        operations = removal_operations(network, squashes, remedy=self.name)
         _require_fitting_loss(network, context)
         return operations
 
@@ -55,17 +55,17 @@ def _require_fitting_loss(network: nn.Module, context: Context) -> None:
     """Raises NotApplicable where the caller's loss cannot take the raw scores."""
     if context.loss is None or context.inputs is None:
         return
-    with without_trace():
-        before = fed(model_copy(network), context.inputs)
-    raw = _beyond(before)
+    with without_side_effects():
+        outputs = call_with_inputs(model_copy(network), context.inputs)
+    logits = _unbounded_outputs(outputs)
     try:
-        with without_trace():
-            value = context.loss(raw)
-    except Exception as fault:  # the user's loss may raise anything
+        with without_side_effects():
+            value = context.loss(logits)
+    except Exception as error:  # the user's loss may raise anything
         raise NotApplicable(
-            f"logits: the loss does not take raw scores ({type(fault).__name__}: {fault}); use the loss that has the activation "
+            f"logits: the loss does not take raw scores ({type(error).__name__}: {error}); use the loss that has the activation "
             "inside, such as BCEWithLogitsLoss for BCELoss"
-        ) from fault
+        ) from error
     if not torch.isfinite(torch.as_tensor(value)).all():
         raise NotApplicable(
             "logits: the loss of raw scores is not finite: it takes their logarithm; use the loss that has the activation inside, "
@@ -73,8 +73,8 @@ def _require_fitting_loss(network: nn.Module, context: Context) -> None:
         )
 
 
-def _beyond(outputs: Any) -> Any:
-    """Outputs of the same form whose values lie on both sides of what probabilities can be."""
+def _unbounded_outputs(outputs: Any) -> Any:
+    """Outputs of the same shape with values below 0 and above 1, which probabilities do not have."""
     if isinstance(outputs, torch.Tensor) and outputs.is_floating_point():
         return torch.linspace(-3.0, 3.0, max(outputs.numel(), 1)).reshape(outputs.shape).to(outputs)
     return copy.copy(outputs)

@@ -1,4 +1,4 @@
-"""A sigmoid at the network's output, where the loss expects probabilities. It changes no weight."""
+"""The remedy sigmoid-output: a sigmoid at the network's output, for losses that expect independent probabilities."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.output_exchange import Behind, ended
+from unvanish.remedies.edits.output_activation import OutputHook, replace_output_activation
 from unvanish.remedies.graph.forward_graph import ForwardGraph
-from unvanish.remedies.layers.bounded import sigmoid_behind
+from unvanish.remedies.layers.bounded_scores import append_sigmoid
 
 
 @final
@@ -33,10 +33,10 @@ class SigmoidOutput(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("output-mismatch",)
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """The end of the network. Raises NotApplicable where it ends in a sigmoid already, or in logarithms."""
-        return ended(network, context, _behind, op="sigmoid", remedy=self.name)
+        """The new output activation. Raises NotApplicable where the network ends in a sigmoid already, or returns logarithms."""
+        return replace_output_activation(network, context, _choose_hook, op="sigmoid", remedy=self.name)
 
 
-def _behind(layout: ForwardGraph) -> Behind:
-    del layout
-    return sigmoid_behind
+def _choose_hook(graph: ForwardGraph) -> OutputHook:
+    del graph
+    return append_sigmoid

@@ -1,4 +1,4 @@
-"""A softmax at the network's output, where the loss expects shares of the classes. It changes no weight."""
+"""The remedy softmax-output: a softmax at the network's output, for losses that expect probabilities of classes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.output_exchange import Behind, classes, ended
+from unvanish.remedies.edits.output_activation import OutputHook, class_axis_and_count, replace_output_activation
 from unvanish.remedies.graph.forward_graph import ForwardGraph
-from unvanish.remedies.layers.bounded import SoftmaxBehind
+from unvanish.remedies.layers.bounded_scores import AppendSoftmax
 
 
 @final
@@ -35,13 +35,13 @@ class SoftmaxOutput(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("output-mismatch",)
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """The end of the network. Raises NotApplicable where it ends in a softmax already, or in logarithms."""
-        return ended(network, context, self._behind, op="softmax", remedy=self.name)
+        """The new output activation. Raises NotApplicable where the network ends in a softmax already, or returns logarithms."""
+        return replace_output_activation(network, context, self._choose_hook, op="softmax", remedy=self.name)
 
-    def _behind(self, layout: ForwardGraph) -> Behind:
-        axis, count = classes(layout)
+    def _choose_hook(self, graph: ForwardGraph) -> OutputHook:
+        axis, count = class_axis_and_count(graph)
         if count == 1:
             raise NotApplicable(
                 f"{self.name}: the last layer has one output, and the softmax of one is always 1; use sigmoid-output"
             )
-        return SoftmaxBehind(axis)
+        return AppendSoftmax(axis)

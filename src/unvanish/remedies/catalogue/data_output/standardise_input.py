@@ -1,4 +1,4 @@
-"""Standardisation of what enters the network. It finds the places; it changes no weight."""
+"""The remedy standardise-input: every feature of the network's input with mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.network.module_kinds import WEIGHTED, WeightedLayer
+from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.module_edits import Place, Replace, places
+from unvanish.remedies.edits.module_edits import Place, Replace, module_places
 from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph, GraphStep
-from unvanish.remedies.graph.kinds import WEIGHTED, Kind, WeightedLayer
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
-from unvanish.remedies.graph.shape_probe import fed, misfit
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs, inputs_error
+from unvanish.remedies.graph.signal_kinds import Kind
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.layers.standardise import NAME, Standardise, precede
-from unvanish.remedies.structure.outer_layers import at_input
+from unvanish.remedies.layers.standardise import SUBMODULE_NAME, Standardise, standardise_layer_input
+from unvanish.remedies.structure.input_output_layers import input_positions
 
-Entry: TypeAlias = WeightedLayer | nn.RNNBase
+InputLayer: TypeAlias = WeightedLayer | nn.RNNBase
 """A layer that takes the network's input."""
 
 
@@ -52,39 +53,41 @@ class StandardiseInput(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("unscaled-input", "saturated-activation", "exploding-gradient")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One insertion a layer that takes the input. Raises NotApplicable where there is none, or it is standardised already."""
+        """One insertion a layer that takes the input. Raises NotApplicable where there is none, or all is standardised already."""
         if any(isinstance(module, Standardise) for module in network.modules()):
             raise NotApplicable(
                 f"{self.name}: the input of {type(network).__name__} is standardised already; nothing is left to insert"
             )
-        layout = trace_graph(network, context.inputs)
-        entries = _entries(layout)
-        if not entries:
-            raise NotApplicable(f"{self.name}: {_reason(network, layout)}")
-        modules = {path: _module_for(layer) for path, layer in entries.items()}
+        graph = trace_graph(network, context.inputs)
+        layers = _input_layers(graph)
+        if not layers:
+            raise NotApplicable(f"{self.name}: {_explain_refusal(network, graph)}")
+        modules = {path: _build_module(layer) for path, layer in layers.items()}
         if context.inputs is not None:
-            for path, x in _arriving(network, context.inputs, tuple(entries)).items():
-                modules[path].gather(x)
-        found = places(network)
-        read = {step.path.rpartition(".")[0] for step in layout.steps if step.op == PARAMETER}
-        return tuple(_insertion(path, layer, modules[path], found, inside=path in read) for path, layer in entries.items())
+            for path, x in _record_inputs(network, context.inputs, tuple(layers)).items():
+                modules[path].update_statistics(x)
+        places = module_places(network)
+        read_directly = {step.path.rpartition(".")[0] for step in graph.steps if step.op == PARAMETER}
+        return tuple(
+            _insert(path, layer, modules[path], places, keeps_layer=path in read_directly) for path, layer in layers.items()
+        )
 
 
-def _entries(layout: ForwardGraph) -> dict[str, Entry]:
-    """The layers to put one before, by path: "" where the network itself is one."""
-    if len(layout.steps) == 1 and isinstance(alone := layout.steps[0].module, (*WEIGHTED, nn.RNNBase)):
-        return {layout.steps[0].path: alone}
-    if not layout.traced:
+def _input_layers(graph: ForwardGraph) -> dict[str, InputLayer]:
+    """The layers that take the network's input, by path; "" where the network itself is such a layer."""
+    if len(graph.steps) == 1 and isinstance(only_layer := graph.steps[0].module, (*WEIGHTED, nn.RNNBase)):
+        return {graph.steps[0].path: only_layer}
+    if not graph.is_traced:
         return {}
-    steps = [layout.steps[at] for at in at_input(layout)]
+    steps = [graph.steps[position] for position in input_positions(graph)]
     return {
         step.path: step.module
         for step in steps
-        if step.path and isinstance(step.module, (*WEIGHTED, nn.RNNBase)) and len(layout.positions(step.module)) == 1
+        if step.path and isinstance(step.module, (*WEIGHTED, nn.RNNBase)) and len(graph.positions(step.module)) == 1
     }
 
 
-def _module_for(layer: Entry) -> Standardise:
+def _build_module(layer: InputLayer) -> Standardise:
     weight = next(layer.parameters())
     device, dtype = weight.device, torch.promote_types(weight.dtype, torch.float32)
     if isinstance(layer, nn.RNNBase):
@@ -96,76 +99,76 @@ def _module_for(layer: Entry) -> Standardise:
     return Standardise(layer.in_channels, axis=axis, constant=constant, device=device, dtype=dtype)
 
 
-def _arriving(network: nn.Module, inputs: Any, paths: Sequence[str]) -> dict[str, Tensor]:
-    """What reaches each of some layers when a copy of the network runs on the inputs."""
-    found: dict[str, Tensor] = {}
+def _record_inputs(network: nn.Module, inputs: Any, paths: Sequence[str]) -> dict[str, Tensor]:
+    """The input of some layers, by path, when a copy of the network runs on the inputs."""
+    inputs_by_path: dict[str, Tensor] = {}
 
-    def note(path: str, args: Any, kwargs: Any) -> None:
+    def record(path: str, args: Any, kwargs: Any) -> None:
         x = args[0] if args else kwargs["input"]
-        found[path] = (x.data if isinstance(x, PackedSequence) else x).detach().clone()
+        inputs_by_path[path] = (x.data if isinstance(x, PackedSequence) else x).detach().clone()
 
     try:
-        with without_trace():
-            double = model_copy(network)
+        with without_side_effects():
+            network_copy = model_copy(network)
             for path in paths:
-                layer = double.get_submodule(path)
-                layer.register_forward_pre_hook(lambda _, args, kwargs, path=path: note(path, args, kwargs), with_kwargs=True)
-            fed(double, inputs)
-    except Exception as fault:  # the user's forward may raise anything
-        raise misfit(network, fault) from fault
-    return found
+                layer = network_copy.get_submodule(path)
+                layer.register_forward_pre_hook(lambda _, args, kwargs, path=path: record(path, args, kwargs), with_kwargs=True)
+            call_with_inputs(network_copy, inputs)
+    except Exception as error:  # the user's forward may raise anything
+        raise inputs_error(network, error) from error
+    return inputs_by_path
 
 
-def _insertion(
-    path: str, layer: Entry, module: Standardise, found: Mapping[nn.Module, tuple[Place, ...]], *, inside: bool
+def _insert(
+    path: str, layer: InputLayer, module: Standardise, places: Mapping[nn.Module, tuple[Place, ...]], *, keeps_layer: bool
 ) -> Operation:
-    if inside or not path or isinstance(layer, nn.RNNBase):
-        return _Precede(path, layer, module)
-    return Replace(path, layer, nn.Sequential(module, layer), found[layer], action="insert")
+    if keeps_layer or not path or isinstance(layer, nn.RNNBase):
+        return _StandardiseInside(path, layer, module)
+    return Replace(path, layer, nn.Sequential(module, layer), places[layer], action="insert")
 
 
 @dataclass(frozen=True, slots=True)
-class _Precede(Operation):
-    """Has a layer standardise its own input, for one whose calls and attributes a module around it would not take."""
+class _StandardiseInside(Operation):
+    """Makes a layer standardise its own input, where nn.Sequential around it would not support its calls and attributes."""
 
     path: str
-    layer: Entry
+    layer: InputLayer
     module: Standardise
 
     @property
     def edit(self) -> Edit:
-        """The layer, without and with it."""
+        """The layer without and with the standardisation."""
         return Edit("insert", self.path, repr(self.layer), f"{self.module!r}, {self.layer!r}")
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Hangs the module into the layer, with a hook that calls it."""
+        """Registers the module in the layer, with a hook that calls it."""
         del network, optimizers
-        self.layer.register_module(NAME, self.module.train(self.layer.training))
-        self.layer.register_forward_pre_hook(precede, prepend=True, with_kwargs=True)
+        self.layer.register_module(SUBMODULE_NAME, self.module.train(self.layer.training))
+        self.layer.register_forward_pre_hook(standardise_layer_input, prepend=True, with_kwargs=True)
 
 
-def _reason(network: nn.Module, layout: ForwardGraph) -> str:
+def _explain_refusal(network: nn.Module, graph: ForwardGraph) -> str:
     name = type(network).__name__
-    if not layout.traced:
+    if not graph.is_traced:
         return (
             f"the forward of {name} could not be traced, so that it is not known which layer takes its input; pass inputs=, or "
             "standardise the data by hand"
         )
-    steps = [layout.steps[at] for at in at_input(layout)]
+    steps = [graph.steps[at] for at in input_positions(graph)]
     if not steps:
         return f"no layer of {name} takes its input; standardise the data by hand"
     if any(isinstance(step.module, (nn.Embedding, nn.EmbeddingBag)) for step in steps):
         return f"the input of {name} goes into an embedding: these are tokens, which have no scale; nothing is left to do"
     if any(step.kind is Kind.NORMALISATION for step in steps):
         return (
-            f"the input of {name} runs through a normalisation first ({_named(steps)}), which scales it already; nothing is left "
-            "to do"
+            f"the input of {name} runs through a normalisation first ({_list_steps(steps)}), which scales it already; nothing is "
+            "left to do"
         )
     return (
-        f"the input of {name} first meets {_named(steps)}, and no Linear, convolution or recurrent layer of its own that runs "
+        f"the input of {name} first meets {_list_steps(steps)}, and no Linear, convolution or recurrent layer of its own that runs "
         "once; standardise the data by hand"
     )
 
 
-def _named(steps: Sequence[GraphStep]) -> str:
+def _list_steps(steps: Sequence[GraphStep]) -> str:
     return ", ".join(dict.fromkeys(f"{step.op} in {step.path or 'the network itself'}" for step in steps[:3]))

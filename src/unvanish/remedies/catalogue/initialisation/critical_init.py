@@ -1,4 +1,4 @@
-"""Critical initialisation: the scale at which theory keeps signal and gradient over this depth. It changes no architecture."""
+"""The remedy critical-init: orthogonal weights at the scale at which theory keeps signal and gradient over the network's depth."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from unvanish.errors import NotApplicable, UsageError
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise
-from unvanish.remedies.graph.kinds import is_one_operation
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
-from unvanish.remedies.graph.shape_probe import fed, misfit
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs, inputs_error
+from unvanish.remedies.graph.signal_kinds import is_one_operation
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
-from unvanish.remedies.init.target_weights import Target, targets
+from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, supports_delta_orthogonal
+from unvanish.remedies.init.target_weights import LayerTarget, layer_targets
 from unvanish.remedies.init.weight_scale import fans
-from unvanish.remedies.structure.plain_chain import Chain, NoPlainChain, plain_chain
+from unvanish.remedies.structure.plain_chain import NotAPlainChain, PlainChain, plain_chain
 from unvanish.theory.criticality import NEUTRAL_BAND, Scale
-from unvanish.theory.initialisation import critical_scale, critical_start
+from unvanish.theory.initialisation import critical_initialisation, critical_scale
 from unvanish.theory.nonlinearity import Nonlinearity
 
-INPUT_LENGTH = 1.0
-"""The mean square that inputs are taken to have where none are given."""
+INPUT_MEAN_SQUARE = 1.0
+"""The mean square assumed of the network's inputs where none are given."""
 
-OUTPUT_LENGTH = 1.0
+OUTPUT_MEAN_SQUARE = 1.0
 """The mean square of the network's outputs. At q, they would start all but equal: 1,000 layers of tanh reached .950 at 1, .925 at q
 (digits, 150 steps of Adam 2e-5)."""
 
@@ -73,81 +73,87 @@ class CriticalInit(Remedy):
     )
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One initialisation a weight. Raises NotApplicable where theory does not speak of this network, and says why."""
-        chosen = targets(network, remedy=self.name)
+        """One initialisation a weight. Raises NotApplicable with the reason where the theory does not cover this network."""
+        drawn = layer_targets(network, remedy=self.name)
         if is_one_operation(network):
             raise NotApplicable(f"critical-init: {type(network).__name__} is one layer and no deep network; use orthogonal-init")
         try:
             chain = plain_chain(trace_graph(network, context.inputs))
-        except NoPlainChain as why:
-            raise NotApplicable(f"critical-init: {type(network).__name__} is no plain chain: {why}") from why
-        chosen = tuple(target for target in chosen if target.weight in chain.before)
-        if not chosen:
+        except NotAPlainChain as error:
+            raise NotApplicable(f"critical-init: {type(network).__name__} is no plain chain: {error}") from error
+        drawn = tuple(target for target in drawn if target.weight in chain.previous_activation)
+        if not drawn:
             raise NotApplicable(f"critical-init: no trainable layer of {type(network).__name__} runs as a module; use he-init")
-        first = {target.path for target in chosen if chain.before[target.weight] is None}
-        lengths = _input_lengths(network, context.inputs, first) if context.inputs is not None and first else {}
-        q, scales = _scales(chain)
+        first_paths = {target.path for target in drawn if chain.previous_activation[target.weight] is None}
+        input_mean_squares = (
+            _measure_inputs(network, context.inputs, first_paths) if context.inputs is not None and first_paths else {}
+        )
+        q, scales = _solve_scales(chain)
         operations: list[Operation] = []
-        for target in chosen:
-            phi = chain.before[target.weight]
-            scale = Scale(q / lengths.get(target.path, INPUT_LENGTH), 0.0) if phi is None else scales[phi]
-            if target.weight in chain.last:
-                scale = Scale(scale.sw2 * OUTPUT_LENGTH / q, 0.0)
-            operations.append(_filled(target, scale, q, context.generator))
+        for target in drawn:
+            phi = chain.previous_activation[target.weight]
+            scale = Scale(q / input_mean_squares.get(target.path, INPUT_MEAN_SQUARE), 0.0) if phi is None else scales[phi]
+            if target.weight in chain.output_weights:
+                scale = Scale(scale.sw2 * OUTPUT_MEAN_SQUARE / q, 0.0)
+            operations.append(_initialise(target, scale, q, context.generator))
         return tuple(operations)
 
 
-def _scales(chain: Chain) -> tuple[float, Mapping[Nonlinearity, Scale]]:
-    """The one length that all activations of a chain bear over its depth, and for each the variances that keep it."""
-    phis = {phi for phi in chain.before.values() if phi is not None}
+def _solve_scales(chain: PlainChain) -> tuple[float, Mapping[Nonlinearity, Scale]]:
+    """The length q that all activations of a chain can keep over its depth, and for each the weight and bias variances for it."""
+    phis = {phi for phi in chain.previous_activation.values() if phi is not None}
     try:
-        q = min((critical_start(phi, depth=chain.depth).q for phi in phis), default=1.0)
+        q = min((critical_initialisation(phi, depth=chain.depth).q for phi in phis), default=1.0)
         return q, {phi: critical_scale(phi, q=q) for phi in phis}
-    except UsageError as why:
-        raise NotApplicable(f"critical-init: {why} (remedies: relu, batchnorm, tailored-activation)") from why
+    except UsageError as error:
+        raise NotApplicable(f"critical-init: {error} (remedies: relu, batchnorm, tailored-activation)") from error
 
 
-def _filled(target: Target, scale: Scale, q: float, generator: torch.Generator) -> Operation:
+def _initialise(target: LayerTarget, scale: Scale, q: float, generator: torch.Generator) -> Operation:
     layer, gain = target.layer, math.sqrt(scale.sw2)
     groups = group_count(layer)
     fill: Fill
-    if takes_delta(layer):
-        fill, kind = functools.partial(delta_orthogonal_, gain=gain, generator=generator, groups=groups), "delta-orthogonal"
+    if supports_delta_orthogonal(layer):
+        distribution = "delta-orthogonal"
+        fill = functools.partial(delta_orthogonal_, gain=gain, generator=generator, groups=groups)
     else:
+        distribution = "orthogonal"
         fan_in, _ = fans(layer)
-        fill, kind = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=generator, groups=groups), "orthogonal"
-    after = f"{kind}, gain {gain:.4g}"
+        fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=generator, groups=groups)
+    after = f"{distribution}, gain {gain:.4g}"
     if target.bias is None or scale.sb2 <= NEUTRAL_BAND * q:
-        return target.filled(fill, after=after)
+        return target.fill_operation(fill, after=after)
     std = math.sqrt(scale.sb2)
-    drawn = functools.partial(normal_, std=std, generator=generator)
+    bias_fill = functools.partial(normal_, std=std, generator=generator)
     return Initialise(
-        target.path, repr(layer), f"{after}; bias normal, std {std:.2g}", ((target.weight, fill), (target.bias, drawn))
+        target.path, repr(layer), f"{after}; bias normal, std {std:.2g}", ((target.weight, fill), (target.bias, bias_fill))
     )
 
 
-def _input_lengths(network: nn.Module, inputs: Any, paths: Collection[str]) -> Mapping[str, float]:
-    """The mean square of what enters each of some layers, on a stand-in that runs in evaluation mode."""
-    found: dict[str, float] = {}
+def _measure_inputs(network: nn.Module, inputs: Any, paths: Collection[str]) -> Mapping[str, float]:
+    """The mean square of the input of some layers, by path, when a copy of the network runs in evaluation mode."""
+    mean_squares: dict[str, float] = {}
     try:
-        with without_trace():
-            double = model_copy(network)
+        with without_side_effects():
+            network_copy = model_copy(network)
             for path in paths:
-                double.get_submodule(path).register_forward_pre_hook(_noting(path, found))
-            fed(double, inputs)
-    except Exception as fault:  # the user's forward may raise anything
-        raise misfit(network, fault) from fault
-    for path, length in found.items():
-        if not (math.isfinite(length) and length > 0.0):
-            raise NotApplicable(f"critical-init: the inputs of {path!r} have the mean square {length}; pass a batch of real inputs")
-    return found
+                network_copy.get_submodule(path).register_forward_pre_hook(_record_mean_square(path, mean_squares))
+            call_with_inputs(network_copy, inputs)
+    except Exception as error:  # the user's forward may raise anything
+        raise inputs_error(network, error) from error
+    for path, mean_square in mean_squares.items():
+        if not (math.isfinite(mean_square) and mean_square > 0.0):
+            raise NotApplicable(
+                f"critical-init: the inputs of {path!r} have the mean square {mean_square}; pass a batch of real inputs"
+            )
+    return mean_squares
 
 
-def _noting(path: str, found: dict[str, float]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+def _record_mean_square(path: str, mean_squares: dict[str, float]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
         del module
         signal = args[0] if args else None
         if isinstance(signal, Tensor):
-            found.setdefault(path, float(signal.double().square().mean()))
+            mean_squares.setdefault(path, float(signal.double().square().mean()))
 
     return hook

@@ -1,4 +1,4 @@
-"""Delta-orthogonal initialisation: convolutions that start as a rotation at every position. It changes no architecture."""
+"""The remedy delta-orthogonal-init: convolution kernels that are zero but for an orthogonal matrix at their centre (Xiao 2018)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, takes_delta
-from unvanish.remedies.init.target_weights import Target, gain_behind, targets
+from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, supports_delta_orthogonal
+from unvanish.remedies.init.target_weights import LayerTarget, gain_after, layer_targets
 from unvanish.remedies.init.weight_scale import fans
 
 
@@ -39,37 +39,37 @@ class DeltaOrthogonalInit(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "exploding-gradient", "off-critical-init", "symmetric-init")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One initialisation a weight. Raises NotApplicable where no convolution can take such a kernel."""
-        chosen = targets(network, remedy=self.name)
-        if not any(takes_delta(target.layer) for target in chosen):
-            raise NotApplicable(f"delta-orthogonal-init: {_reason(network, chosen)}; use orthogonal-init")
-        layout = trace_graph(network, context.inputs)
-        return tuple(_filled(target, gain_behind(target.layer, layout), context) for target in chosen)
+        """One initialisation a weight. Raises NotApplicable where no convolution can have such a kernel."""
+        drawn = layer_targets(network, remedy=self.name)
+        if not any(supports_delta_orthogonal(target.layer) for target in drawn):
+            raise NotApplicable(f"delta-orthogonal-init: {_explain_refusal(network, drawn)}; use orthogonal-init")
+        graph = trace_graph(network, context.inputs)
+        return tuple(_initialise(target, gain_after(target.layer, graph), context) for target in drawn)
 
 
-def _filled(target: Target, gain: float, context: Context) -> Operation:
+def _initialise(target: LayerTarget, gain: float, context: Context) -> Operation:
     groups = group_count(target.layer)
-    if takes_delta(target.layer):
+    if supports_delta_orthogonal(target.layer):
         fill = functools.partial(delta_orthogonal_, gain=gain, generator=context.generator, groups=groups)
-        return target.filled(fill, after=f"delta-orthogonal, gain {gain:.3g}")
+        return target.fill_operation(fill, after=f"delta-orthogonal, gain {gain:.3g}")
     fan_in, _ = fans(target.layer)
     fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=context.generator, groups=groups)
-    why = "" if isinstance(target.layer, nn.Linear) else f" (no delta kernel: {_obstacle(target)})"
-    return target.filled(fill, after=f"orthogonal, gain {gain:.3g}{why}")
+    note = "" if isinstance(target.layer, nn.Linear) else f" (no delta kernel: {_explain_no_delta(target)})"
+    return target.fill_operation(fill, after=f"orthogonal, gain {gain:.3g}{note}")
 
 
-def _obstacle(target: Target) -> str:
+def _explain_no_delta(target: LayerTarget) -> str:
     layer = target.layer
     if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return "fewer outputs than inputs" if layer.out_channels < layer.in_channels else "an even kernel has no centre"
     return "transposed"
 
 
-def _reason(network: nn.Module, chosen: tuple[Target, ...]) -> str:
+def _explain_refusal(network: nn.Module, drawn: tuple[LayerTarget, ...]) -> str:
     name = type(network).__name__
-    convolutions = [target for target in chosen if not isinstance(target.layer, nn.Linear)]
+    convolutions = [target for target in drawn if not isinstance(target.layer, nn.Linear)]
     if not convolutions:
         return f"{name} has no trainable convolution of its own"
-    obstacles = ", ".join(f"{target.path!r}: {_obstacle(target)}" for target in convolutions[:3])
+    obstacles = ", ".join(f"{target.path!r}: {_explain_no_delta(target)}" for target in convolutions[:3])
     more = f", and {len(convolutions) - 3} more" if len(convolutions) > 3 else ""
     return f"no convolution of {name} can hold an orthogonal matrix in its centre ({obstacles}{more})"

@@ -1,4 +1,4 @@
-"""Biases of gates that remember: how long a gated recurrent layer keeps its state before it is trained. It changes no weight."""
+"""The remedy forget-bias: gate biases that give LSTM and GRU layers a memory as long as their sequences (chrono initialisation)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.sequence_lengths import sequence_lengths
-from unvanish.remedies.init.recurrent import FORGET_BIAS, SPREAD, chrono_, forgetting, remembering_, spread_
-from unvanish.remedies.structure.recurrence import Gated, Level, gated, levels, listed, shown, vanilla
-from unvanish.remedies.structure.replaceable_recurrence import own_cells, why_none
+from unvanish.remedies.init.recurrent import FORGET_BIAS, FORGET_BIAS_RANGE, chrono_, forget_bias_, forget_gate_bias, spread_memory_
+from unvanish.remedies.structure.recurrence import (
+    GatedModule,
+    LayerParameters,
+    format_list,
+    format_path,
+    gated_modules,
+    layer_parameters,
+    replaceable_vanilla_modules,
+)
+from unvanish.remedies.structure.replaceable_recurrence import explain_no_recurrence, find_custom_cells
 
-SHORTEST = 3
-"""Over fewer steps ln U(1, T - 1) is no distribution, or zero."""
+MIN_STEPS = 3
+"""Over fewer steps T, ln U(1, T - 1) is zero or not defined."""
 
 
 @final
@@ -51,70 +59,75 @@ class ForgetBias(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a module. Raises NotApplicable where no gate's bias can be set."""
-        found = gated(network)
-        if not found:
-            raise NotApplicable(f"forget-bias: {_ungated(network, context)}")
+        modules = gated_modules(network)
+        if not modules:
+            raise NotApplicable(f"forget-bias: {_explain_no_gates(network, context)}")
         lengths = None if context.inputs is None else sequence_lengths(network, context.inputs)
         operations: list[Operation] = []
-        for path, module in found:
+        for path, module in modules:
             steps = None if lengths is None else lengths.get(path, 0)
             if fills := _fills(module, steps, context.generator):
-                operations.append(Initialise(path, repr(module), _described(module, steps), fills))
+                operations.append(Initialise(path, repr(module), _describe(module, steps), fills))
         if not operations:
-            raise NotApplicable(f"forget-bias: {_unset(network, found)}")
+            raise NotApplicable(f"forget-bias: {_explain_no_biases(network, modules)}")
         return tuple(operations)
 
 
-def _fills(module: Gated, steps: int | None, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
-    """What is written into the biases of a module that carries its state over so many steps (None: nobody knows how many)."""
-    hidden, lstm = module.hidden_size, isinstance(module, (nn.LSTM, nn.LSTMCell))
-    short = steps is not None and steps < SHORTEST
-    if short and not lstm:
+def _fills(module: GatedModule, steps: int | None, generator: torch.Generator) -> tuple[tuple[nn.Parameter, Fill], ...]:
+    """The new biases of a module that carries its state over so many steps (None: not known)."""
+    hidden, is_lstm = module.hidden_size, isinstance(module, (nn.LSTM, nn.LSTMCell))
+    is_short = steps is not None and steps < MIN_STEPS
+    if is_short and not is_lstm:
         return ()
-    one: Fill = functools.partial(remembering_, hidden=hidden)
+    first_fill: Fill = functools.partial(forget_bias_, hidden=hidden)
     if steps is None:
-        one = functools.partial(spread_, hidden=hidden, inputs=lstm)
-    elif not short:
-        one = functools.partial(chrono_, hidden=hidden, steps=steps, inputs=lstm, generator=generator)
+        first_fill = functools.partial(spread_memory_, hidden=hidden, has_input_gate=is_lstm)
+    elif not is_short:
+        first_fill = functools.partial(chrono_, hidden=hidden, steps=steps, has_input_gate=is_lstm, generator=generator)
 
-    def other(bias: Tensor) -> object:
-        return (bias[: 2 * hidden] if lstm and not short else forgetting(bias, hidden=hidden)).zero_()
+    def second_fill(bias: Tensor) -> object:
+        return (bias[: 2 * hidden] if is_lstm and not is_short else forget_gate_bias(bias, hidden=hidden)).zero_()
 
     fills: list[tuple[nn.Parameter, Fill]] = []
-    for level in levels(module):
-        if biases := _biases(level):
-            fills += zip(biases, (one, other), strict=True)
+    for level in layer_parameters(module):
+        if biases := _trainable_biases(level):
+            fills += zip(biases, (first_fill, second_fill), strict=True)
     return tuple(fills)
 
 
-def _described(module: Gated, steps: int | None) -> str:
+def _describe(module: GatedModule, steps: int | None) -> str:
     gate = "forget" if isinstance(module, (nn.LSTM, nn.LSTMCell)) else "update"
     if steps is None:
-        first, last = SPREAD
-        return f"{gate} bias from {first:g} to {last:g}" + (", input bias minus half of it" if gate == "forget" else "")
-    if steps < SHORTEST:
+        first_bias, last_bias = FORGET_BIAS_RANGE
+        return f"{gate} bias from {first_bias:g} to {last_bias:g}" + (", input bias minus half of it" if gate == "forget" else "")
+    if steps < MIN_STEPS:
         return f"{gate} bias {FORGET_BIAS:g}"
-    also = ", input bias its negative" if gate == "forget" else ""
-    return f"chrono for {steps} steps: {gate} bias ln U(1, {steps - 1}){also}"
+    input_gate = ", input bias its negative" if gate == "forget" else ""
+    return f"chrono for {steps} steps: {gate} bias ln U(1, {steps - 1}){input_gate}"
 
 
-def _ungated(network: nn.Module, context: Context) -> str:
-    found = {**dict(vanilla(network)), **{path: cell.module for path, cell in own_cells(network, context.inputs).items()}}
-    if not found:
-        return why_none(network, context.inputs)
-    kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found.items()])
+def _explain_no_gates(network: nn.Module, context: Context) -> str:
+    modules = {
+        **dict(replaceable_vanilla_modules(network)),
+        **{path: cell.module for path, cell in find_custom_cells(network, context.inputs).items()},
+    }
+    if not modules:
+        return explain_no_recurrence(network, context.inputs)
+    kinds = format_list([f"{format_path(path)}: {type(module).__name__}" for path, module in modules.items()])
     return f"the recurrence of {type(network).__name__} has no gates ({kinds}); apply lstm first, in the same call"
 
 
-def _unset(network: nn.Module, found: tuple[tuple[str, Gated], ...]) -> str:
+def _explain_no_biases(network: nn.Module, modules: tuple[tuple[str, GatedModule], ...]) -> str:
     name = type(network).__name__
-    kinds = listed([f"{shown(path)}: {type(module).__name__}" for path, module in found])
-    if not any(_biases(level) for _, module in found for level in levels(module)):
+    kinds = format_list([f"{format_path(path)}: {type(module).__name__}" for path, module in modules])
+    if not any(_trainable_biases(level) for _, module in modules for level in layer_parameters(module)):
         return f"no gate of {name} has a bias that trains ({kinds}); build them with bias=True, or unfreeze them"
-    return f"the states of {name} are carried over fewer than {SHORTEST} steps ({kinds}); there is nothing to remember"
+    return f"the states of {name} are carried over fewer than {MIN_STEPS} steps ({kinds}); there is nothing to remember"
 
 
-def _biases(level: Level) -> tuple[nn.Parameter, nn.Parameter] | None:
+def _trainable_biases(level: LayerParameters) -> tuple[nn.Parameter, nn.Parameter] | None:
     """The two biases of a layer; None where there are none, or where one is frozen."""
-    one, two = level.bias_ih, level.bias_hh
-    return (one, two) if one is not None and two is not None and one.requires_grad and two.requires_grad else None
+    input_bias, hidden_bias = level.bias_ih, level.bias_hh
+    if input_bias is None or hidden_bias is None:
+        return None
+    return (input_bias, hidden_bias) if input_bias.requires_grad and hidden_bias.requires_grad else None

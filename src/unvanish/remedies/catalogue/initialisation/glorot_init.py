@@ -1,4 +1,4 @@
-"""Glorot's initialisation: weights whose scale balances signal and gradient. It changes no architecture."""
+"""The remedy glorot-init: uniform weights of variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.target_weights import drawable
+from unvanish.remedies.init.target_weights import layer_and_parameter_targets
 
 
 def glorot_(weight: Tensor, *, fan_in: float, fan_out: float, generator: torch.Generator) -> Tensor:
@@ -46,9 +46,9 @@ class GlorotInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
         operations: list[Operation] = []
-        for target in drawable(network, trace_graph(network, context.inputs), remedy=self.name):
+        for target in layer_and_parameter_targets(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, fan_out = target.fans
             fill = functools.partial(glorot_, fan_in=fan_in, fan_out=fan_out, generator=context.generator)
             bound = math.sqrt(6.0 / (fan_in + fan_out))
-            operations.append(target.filled(fill, after=f"Glorot uniform, ±{bound:.3g}"))
+            operations.append(target.fill_operation(fill, after=f"Glorot uniform, ±{bound:.3g}"))
         return tuple(operations)

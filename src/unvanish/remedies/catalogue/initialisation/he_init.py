@@ -1,4 +1,4 @@
-"""He's initialisation: weights whose scale makes up for what a rectifier loses. It changes no architecture."""
+"""The remedy he-init: normal weights of variance gain^2 / fan_in (He 2015)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.target_weights import drawable
+from unvanish.remedies.init.target_weights import layer_and_parameter_targets
 
 
 def he_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.Generator) -> Tensor:
@@ -53,11 +53,11 @@ class HeInit(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
-        layout = trace_graph(network, context.inputs)
+        graph = trace_graph(network, context.inputs)
         operations: list[Operation] = []
-        for target in drawable(network, layout, remedy=self.name):
+        for target in layer_and_parameter_targets(network, graph, remedy=self.name):
             fan_in, _ = target.fans
-            gain = target.gain(layout)
+            gain = target.gain(graph)
             fill = functools.partial(he_, fan_in=fan_in, gain=gain, generator=context.generator)
-            operations.append(target.filled(fill, after=f"He normal, std {gain / math.sqrt(fan_in):.3g}"))
+            operations.append(target.fill_operation(fill, after=f"He normal, std {gain / math.sqrt(fan_in):.3g}"))
         return tuple(operations)

@@ -1,4 +1,4 @@
-"""Recurrence that starts as the identity: a vanilla recurrent layer that keeps its state. It adds no gate and no parameter."""
+"""The remedy identity-rnn-init: vanilla recurrent layers with ReLU and the identity as recurrent matrix (Le 2015)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.module_edits import Fill, Initialise, places
+from unvanish.remedies.edits.module_edits import Fill, Initialise, module_places
 from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.structure.recurrence import VANILLA, Succession, Vanilla, levels, loops, spelled, unfilled, vanilla
-from unvanish.remedies.structure.replaceable_recurrence import why_none
+from unvanish.remedies.structure.recurrence import (
+    VANILLA_CLASSES,
+    ReplacedRecurrence,
+    VanillaModule,
+    create_uninitialised,
+    format_module,
+    layer_parameters,
+    layers_in_loops,
+    replaceable_vanilla_modules,
+)
+from unvanish.remedies.structure.replaceable_recurrence import explain_no_recurrence
 
 _GATES = frozenset({"sigmoid", "hardsigmoid"})
 
@@ -43,70 +52,72 @@ class IdentityRnnInit(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-through-time", "vanishing-gradient")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One initialisation a layer, behind its exchange where it has tanh. Raises NotApplicable for no recurrence."""
+        """One initialisation a layer, after its replacement where it has tanh. Raises NotApplicable where nothing recurs."""
         operations: list[Operation] = []
-        hung = places(network)
-        for path, module in vanilla(network):
-            rectified = module if module.nonlinearity == "relu" else _rectified(module)
-            if rectified is not module:
+        places = module_places(network)
+        for path, module in replaceable_vanilla_modules(network):
+            new = module if module.nonlinearity == "relu" else _with_relu(module)
+            if new is not module:
                 if module is network:
                     raise NotApplicable(
                         f"identity-rnn-init: {type(network).__name__} is itself the recurrence, and its tanh cannot be exchanged "
                         "in place; build it with nonlinearity='relu', or give the network that holds it"
                     )
-                operations.append(Succession(path, module, rectified, hung[module]))
+                operations.append(ReplacedRecurrence(path, module, new, places[module]))
             if fills := _fills(module):
                 after = "identity; biases 0" if module.bias else "identity"
-                operations.append(Initialise(path, spelled(rectified), after, fills))
-        layout = trace_graph(network, context.inputs)
-        operations += [_written(layer, layout) for layer in loops(layout, direct=True) if _is_recurrent_matrix(layer, layout)]
+                operations.append(Initialise(path, format_module(new), after, fills))
+        graph = trace_graph(network, context.inputs)
+        operations += [
+            _initialise_loop(layer, graph) for layer in layers_in_loops(graph, direct=True) if _is_recurrent_matrix(layer, graph)
+        ]
         if not operations:
-            raise NotApplicable(f"identity-rnn-init: {_reason(network, layout, context)}")
+            raise NotApplicable(f"identity-rnn-init: {_explain_refusal(network, graph, context)}")
         return tuple(operations)
 
 
-def _rectified(module: Vanilla) -> nn.RNN | nn.RNNCell:
-    """A module with ReLU around the parameters of one with tanh."""
-    new = unfilled(type(module), module, nonlinearity="relu")
+def _with_relu(module: VanillaModule) -> nn.RNN | nn.RNNCell:
+    """A module with ReLU that has the parameters of one with tanh."""
+    rectified = create_uninitialised(type(module), module, nonlinearity="relu")
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        setattr(new, name, parameter)
-    return new
+        setattr(rectified, name, parameter)
+    return rectified
 
 
-def _fills(module: Vanilla) -> tuple[tuple[nn.Parameter, Fill], ...]:
+def _fills(module: VanillaModule) -> tuple[tuple[nn.Parameter, Fill], ...]:
     fills: list[tuple[nn.Parameter | None, Fill]] = []
-    for level in levels(module):
+    for level in layer_parameters(module):
         fills += [(level.weight_hh, nn.init.eye_), (level.bias_ih, Tensor.zero_), (level.bias_hh, Tensor.zero_)]
     return tuple((parameter, fill) for parameter, fill in fills if parameter is not None and parameter.requires_grad)
 
 
-def _is_recurrent_matrix(layer: nn.Module, layout: ForwardGraph) -> bool:
-    """Whether a layer maps a state to the next one: square, trainable, its own, and no gate."""
+def _is_recurrent_matrix(layer: nn.Module, graph: ForwardGraph) -> bool:
+    """Whether a layer maps a state to the next one: square, trainable, with a weight of its own, and no gate."""
     if not isinstance(layer, nn.Linear) or layer.in_features != layer.out_features:
         return False
     weight = dict(layer.named_parameters(recurse=False)).get("weight")
-    behind = [layout.following(position) for position in layout.positions(layer)]
-    gates = any(step is not None and step.op in _GATES for step in behind)
-    return weight is not None and weight.requires_grad and not gates
+    following = [graph.next_activation_or_layer(position) for position in graph.positions(layer)]
+    is_gate = any(step is not None and step.op in _GATES for step in following)
+    return weight is not None and weight.requires_grad and not is_gate
 
 
-def _written(layer: nn.Module, layout: ForwardGraph) -> Operation:
-    path = layout.steps[layout.positions(layer)[0]].path
-    own = dict(layer.named_parameters(recurse=False))
-    bias = own.get("bias")
-    fills: list[tuple[nn.Parameter, Fill]] = [(own["weight"], nn.init.eye_)]
+def _initialise_loop(layer: nn.Module, graph: ForwardGraph) -> Operation:
+    path = graph.steps[graph.positions(layer)[0]].path
+    parameters = dict(layer.named_parameters(recurse=False))
+    bias = parameters.get("bias")
+    fills: list[tuple[nn.Parameter, Fill]] = [(parameters["weight"], nn.init.eye_)]
     if bias is not None and bias.requires_grad:
         fills.append((bias, Tensor.zero_))
     return Initialise(path, repr(layer), "identity" if len(fills) == 1 else "identity; bias 0", tuple(fills))
 
 
-def _reason(network: nn.Module, layout: ForwardGraph, context: Context) -> str:
-    written = loops(layout, direct=False)
-    if written and not any(isinstance(module, VANILLA) for module in network.modules()):
-        path = layout.steps[layout.positions(written[0])[0]].path
+def _explain_refusal(network: nn.Module, graph: ForwardGraph, context: Context) -> str:
+    looped_layers = layers_in_loops(graph, direct=False)
+    if looped_layers and not any(isinstance(module, VANILLA_CLASSES) for module in network.modules()):
+        path = graph.steps[graph.positions(looped_layers[0])[0]].path
         return (
             f"the recurrence that {type(network).__name__} writes by hand ({path!r} runs again on its own earlier results) has no "
             "square matrix from state to state of its own, or that is frozen or a gate; apply it to an nn.RNN, or give the state "
             "its own nn.Linear"
         )
-    return why_none(network, context.inputs)
+    return explain_no_recurrence(network, context.inputs)

@@ -1,4 +1,4 @@
-"""LeCun's initialisation: weights that give every unit an input of variance one. It changes no architecture."""
+"""The remedy lecun-init: normal weights of variance 1 / fan_in (LeCun 1998)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.target_weights import drawable
+from unvanish.remedies.init.target_weights import layer_and_parameter_targets
 
 
 def lecun_(weight: Tensor, *, fan_in: float, generator: torch.Generator) -> Tensor:
@@ -46,8 +46,8 @@ class LecunInit(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight. Raises NotApplicable where no weight may be redrawn."""
         operations: list[Operation] = []
-        for target in drawable(network, trace_graph(network, context.inputs), remedy=self.name):
+        for target in layer_and_parameter_targets(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(lecun_, fan_in=fan_in, generator=context.generator)
-            operations.append(target.filled(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
+            operations.append(target.fill_operation(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
         return tuple(operations)

@@ -1,4 +1,4 @@
-"""Layer-sequential unit-variance initialisation: weights scaled by what real inputs make of them. It changes no architecture."""
+"""The remedy lsuv-init: layer-sequential unit-variance initialisation on a real batch (Mishkin 2016)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.graph.model_copy import model_copy, without_trace
-from unvanish.remedies.graph.shape_probe import fed, misfit, probe_shapes
+from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
+from unvanish.remedies.graph.shape_probe import call_with_inputs, inputs_error, probe_shapes
 from unvanish.remedies.init.orthogonal import group_count, orthogonal_
-from unvanish.remedies.init.target_weights import Target, targets
+from unvanish.remedies.init.target_weights import LayerTarget, layer_targets
 from unvanish.remedies.init.weight_scale import fans
 
-TRIES = 11
+MAX_RESCALINGS = 11
 TOLERANCE = 0.1
 """How often a layer is rescaled at most, and how far from 1 its output's standard deviation may stay (Mishkin 2016)."""
 
-# With running statistics that are yet to be gathered they would pass on anything.
-_STATISTICAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+# In evaluation mode they would normalise by running statistics, which a new network has not gathered yet.
+_USES_BATCH_STATISTICS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def unit_variance_(weight: Tensor, bias: Tensor | None, *, output: Callable[[], Tensor]) -> Tensor:
@@ -35,18 +35,18 @@ def unit_variance_(weight: Tensor, bias: Tensor | None, *, output: Callable[[], 
     `output` runs the layer. Up to TRIES times while |std - 1| > TOLERANCE: W /= std, b -= mean / std (Mishkin 2016, arXiv
     1511.06422). An output that does not vary, or is not finite, is left.
     """
-    wide = torch.promote_types(weight.dtype, torch.float32)
+    dtype = torch.promote_types(weight.dtype, torch.float32)
     scale, shift = 1.0, 0.0
-    first, offset = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
-    for _ in range(TRIES):
-        made = output().detach().double()
-        std, mean = float(made.std(correction=0)), float(made.mean())
+    first_weight, first_bias = weight.to(dtype, copy=True), None if bias is None else bias.to(dtype, copy=True)
+    for _ in range(MAX_RESCALINGS):
+        values = output().detach().double()
+        std, mean = float(values.std(correction=0)), float(values.mean())
         if not (math.isfinite(std) and std > 0.0) or abs(std - 1.0) <= TOLERANCE:
             break
         scale, shift = scale / std, shift - mean / std
-        weight.copy_(first * scale)
-        if bias is not None and offset is not None:
-            bias.copy_(offset + shift)
+        weight.copy_(first_weight * scale)
+        if bias is not None and first_bias is not None:
+            bias.copy_(first_bias + shift)
     return output()
 
 
@@ -54,33 +54,33 @@ def unit_variance_(weight: Tensor, bias: Tensor | None, *, output: Callable[[], 
 class UnitVariance(Operation):
     """Scales the weights of some layers, in the order in which they run, so that each layer's output has unit variance.
 
-    The layers run on a stand-in; the network gets the numbers. `inputs` is the batch.
+    A copy of the network runs on the batch `inputs`; the network gets the values.
     """
 
-    chosen: tuple[Target, ...]
+    targets: tuple[LayerTarget, ...]
     inputs: Any
 
     @property
     def edit(self) -> Edit:
-        """All the layers at once: their numbers are found one after the other."""
-        layers = f"{len(self.chosen)} layer" + ("" if len(self.chosen) == 1 else "s")
+        """One edit for all layers, which are scaled one after the other."""
+        layers = f"{len(self.targets)} layer" + ("" if len(self.targets) == 1 else "s")
         return Edit("initialise", "", "orthonormal weights", f"scaled in order: outputs of {layers} at std 1 on the batch")
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Runs the batch once through a stand-in, whose layers are scaled as they are reached, and copies what came of it."""
-        del optimizers  # whose state of these parameters went when they were drawn
+        """Runs the batch once through a copy whose layers are scaled as they are reached, and copies their parameters."""
+        del optimizers  # whose state of these parameters was dropped when they were drawn
         try:
-            with without_trace():
-                double = model_copy(network)
-                scaled = [(target, _WeightAndBias.of(double.get_submodule(target.path), target)) for target in self.chosen]
-                for module in double.modules():
-                    if isinstance(module, _STATISTICAL):
+            with without_side_effects():
+                network_copy = model_copy(network)
+                scaled = [(target, _WeightAndBias.of(network_copy.get_submodule(target.path), target)) for target in self.targets]
+                for module in network_copy.modules():
+                    if isinstance(module, _USES_BATCH_STATISTICS):
                         module.train()
                 for _, pair in scaled:
-                    pair.layer.register_forward_hook(_Scaling(pair), with_kwargs=True)
-                fed(double, self.inputs)
-        except Exception as fault:  # the user's forward may raise anything
-            raise misfit(network, fault) from fault
+                    pair.layer.register_forward_hook(_ScaleOnce(pair), with_kwargs=True)
+                call_with_inputs(network_copy, self.inputs)
+        except Exception as error:  # the user's forward may raise anything
+            raise inputs_error(network, error) from error
         with torch.no_grad():
             for target, pair in scaled:
                 target.weight.copy_(pair.weight)
@@ -124,33 +124,33 @@ class LsuvInit(Remedy):
         """
         if context.inputs is None:
             raise NotApplicable("lsuv-init: it needs a batch to measure what layers put out; pass inputs=, or use orthogonal-init")
-        chosen = targets(network, remedy=self.name)
+        drawn = layer_targets(network, remedy=self.name)
         probe_shapes(network, context.inputs)
-        return (*(_orthonormal(target, context.generator) for target in chosen), UnitVariance(chosen, context.inputs))
+        return (*(_initialise(target, context.generator) for target in drawn), UnitVariance(drawn, context.inputs))
 
 
-def _orthonormal(target: Target, generator: torch.Generator) -> Operation:
+def _initialise(target: LayerTarget, generator: torch.Generator) -> Operation:
     fan_in, _ = fans(target.layer)
     fill = functools.partial(orthogonal_, fan_in=fan_in, gain=1.0, generator=generator, groups=group_count(target.layer))
-    return target.filled(fill, after="orthonormal, then scaled to unit variance of its output")
+    return target.fill_operation(fill, after="orthonormal, then scaled to unit variance of its output")
 
 
 @dataclass(frozen=True, slots=True)
 class _WeightAndBias:
-    """A layer of the stand-in, and what of it may be altered."""
+    """A layer of the copy, with its weight, and its bias where that may be altered."""
 
     layer: nn.Module
     weight: Tensor
     bias: Tensor | None
 
     @classmethod
-    def of(cls, layer: nn.Module, target: Target) -> _WeightAndBias:
-        own = dict(layer.named_parameters(recurse=False))
-        return cls(layer, own["weight"], own["bias"] if target.bias is not None else None)
+    def of(cls, layer: nn.Module, target: LayerTarget) -> _WeightAndBias:
+        parameters = dict(layer.named_parameters(recurse=False))
+        return cls(layer, parameters["weight"], parameters["bias"] if target.bias is not None else None)
 
 
-class _Scaling:
-    """A forward hook that scales a layer when it first runs, and hands on what it puts out then."""
+class _ScaleOnce:
+    """A forward hook that scales a layer when it first runs, and returns the output of the scaled layer."""
 
     def __init__(self, pair: _WeightAndBias) -> None:
         self._pair = pair

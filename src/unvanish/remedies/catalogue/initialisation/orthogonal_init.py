@@ -1,4 +1,4 @@
-"""Orthogonal initialisation: weights that turn the signal and do not stretch it. It changes no architecture."""
+"""The remedy orthogonal-init: orthogonal weights times the gain of the activation, in recurrent layers too (Saxe 2014)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,22 @@ from unvanish.remedies.catalogue.initialisation.glorot_init import glorot_
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.orthogonal import orthogonal_, semi_orthogonal
-from unvanish.remedies.init.target_weights import drawable
+from unvanish.remedies.init.target_weights import layer_and_parameter_targets
 
-Recurrent = nn.RNNBase | nn.RNNCellBase
+RecurrentModule = nn.RNNBase | nn.RNNCellBase
 
 _RECURRENT_WEIGHT = re.compile(r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?")
 
 
 def orthogonal_gates_(weight: Tensor, *, gates: int, generator: torch.Generator) -> Tensor:
-    """The same tensor, one semi-orthogonal block a gate: what goes round in a recurrence is neither stretched nor shrunk.
-
-    Saxe 2014, arXiv 1312.6120.
-    """
+    """The same tensor, filled with one semi-orthogonal block a gate, (gates * hidden, inputs). Saxe 2014, arXiv 1312.6120."""
     for block in weight.chunk(gates):
         block.copy_(semi_orthogonal(*block.shape, generator=generator))
     return weight
 
 
 def glorot_gates_(weight: Tensor, *, gates: int, generator: torch.Generator) -> Tensor:
-    """The same tensor, one block a gate after Glorot and Bengio 2010, each with the fans of its own."""
+    """The same tensor, (gates * hidden, inputs), one Glorot uniform block a gate, each with its own fans."""
     for block in weight.chunk(gates):
         glorot_(block, fan_in=block.shape[1], fan_out=block.shape[0], generator=generator)
     return weight
@@ -73,41 +70,41 @@ class OrthogonalInit(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One initialisation a weight, and one a recurrent layer. Raises NotApplicable where no weight may be redrawn."""
-        recurrent = tuple(_recurrent(network, context.generator))
-        layout = trace_graph(network, context.inputs)
+        recurrent = tuple(_recurrent_operations(network, context.generator))
+        graph = trace_graph(network, context.inputs)
         try:
-            chosen = drawable(network, layout, remedy=self.name)
+            drawn = layer_and_parameter_targets(network, graph, remedy=self.name)
         except NotApplicable:
             if not recurrent:
                 raise
             return recurrent
         operations: list[Operation] = []
-        for target in chosen:
+        for target in drawn:
             fan_in, _ = target.fans
-            gain = target.gain(layout)
+            gain = target.gain(graph)
             fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=context.generator, groups=target.groups)
-            operations.append(target.filled(fill, after=f"orthogonal, gain {gain:.3g}"))
+            operations.append(target.fill_operation(fill, after=f"orthogonal, gain {gain:.3g}"))
         return (*operations, *recurrent)
 
 
-def _recurrent(network: nn.Module, generator: torch.Generator) -> Iterator[Operation]:
-    taken: set[int] = set()
+def _recurrent_operations(network: nn.Module, generator: torch.Generator) -> Iterator[Operation]:
+    done: set[int] = set()
     for path, module in network.named_modules():
         if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             continue
-        fills = [(p, fill) for p, fill in _fills(module, generator) if id(p) not in taken]
-        taken.update(id(p) for p, _ in fills)
+        fills = [(parameter, fill) for parameter, fill in _fills(module, generator) if id(parameter) not in done]
+        done.update(id(parameter) for parameter, _ in fills)
         if fills:
             after = "hidden-to-hidden weights orthogonal for each gate, input weights Glorot uniform"
             yield Initialise(path, repr(module), after, tuple(fills))
 
 
-def _fills(module: Recurrent, generator: torch.Generator) -> Iterator[tuple[nn.Parameter, Fill]]:
-    """The module's own trainable weights; those that torch computes from others (weight_norm) have other names."""
+def _fills(module: RecurrentModule, generator: torch.Generator) -> Iterator[tuple[nn.Parameter, Fill]]:
+    """The module's own trainable weights with their new values; weights that torch computes (weight_norm) have other names."""
     for name, parameter in module.named_parameters(recurse=False):
-        part = _RECURRENT_WEIGHT.fullmatch(name)
-        if part is None or not parameter.requires_grad:
+        match = _RECURRENT_WEIGHT.fullmatch(name)
+        if match is None or not parameter.requires_grad:
             continue
-        gates = 1 if part[1] == "hr" else parameter.shape[0] // int(module.hidden_size)
-        fill = glorot_gates_ if part[1] == "ih" else orthogonal_gates_
+        gates = 1 if match[1] == "hr" else parameter.shape[0] // int(module.hidden_size)
+        fill = glorot_gates_ if match[1] == "ih" else orthogonal_gates_
         yield parameter, functools.partial(fill, gates=gates, generator=generator)

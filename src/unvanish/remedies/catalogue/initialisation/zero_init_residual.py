@@ -1,4 +1,4 @@
-"""Zero initialisation of residual branches: a deep residual network that starts as a shallow one. It changes no architecture."""
+"""The remedy zero-init-residual: residual branches that start at zero, with Fixup's scale where nothing is normalised."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from unvanish.remedies.catalogue.initialisation.he_init import he_
 from unvanish.remedies.edits.module_edits import Initialise
 from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.target_weights import Target, gain_behind, targets
+from unvanish.remedies.init.target_weights import LayerTarget, gain_after, layer_targets
 from unvanish.remedies.init.weight_scale import fans
-from unvanish.remedies.structure.branch_ends import End, branch_ends
+from unvanish.remedies.structure.branch_ends import BranchEnd, branch_ends
 from unvanish.remedies.structure.branches import Branch, residual_branches
 
-# At zero their slope is zero: a layer of zeros in front of them would never learn.
+# Their slope at zero is zero: a layer of zeros in front of them would never learn.
 _DEAD_AT_ZERO = frozenset({"relu", "relu6", "threshold", "tanhshrink", "softshrink", "hardshrink"})
 
 
@@ -59,39 +59,51 @@ class ZeroInitResidual(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("exploding-gradient", "shattered-gradient")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One initialisation a layer. Raises NotApplicable where no branch is seen, or none can start at zero, and says why."""
-        layout = trace_graph(network, context.inputs)
-        branches = residual_branches(layout)
-        ended = _ended(branches, network, layout)
-        zeros = {end.module: end.path for _, ends in ended for end in ends} | dict(_sealed(network))
-        if not zeros:
-            raise NotApplicable(f"zero-init-residual: {_reason(network, layout, branches)}")
-        operations = [_zeroed(path, module, "the block starts as the identity") for module, path in zeros.items()]
-        bare = tuple(branch for branch, _ in ended if not branch.normalised)
-        if bare:
-            chosen: dict[nn.Module, Target] = {target.layer: target for target in targets(network, remedy=self.name)}
-            operations += _scaled(bare, layout, {layer: t for layer, t in chosen.items() if layer not in zeros}, context)
-            inside = {at for branch in branches for at in branch.steps}
-            operations += [_zeroed(t.path, t.layer, "the output starts at zero") for t in _heads(layout, chosen, inside)]
+        """One initialisation a layer. Raises NotApplicable with the reason where no residual branch can start at zero."""
+        graph = trace_graph(network, context.inputs)
+        branches = residual_branches(graph)
+        zeroable = _zeroable_branches(branches, network, graph)
+        path_by_module = {end.module: end.path for _, ends in zeroable for end in ends} | dict(_transformer_ends(network))
+        if not path_by_module:
+            raise NotApplicable(f"zero-init-residual: {_explain_refusal(network, graph, branches)}")
+        operations = [_zero(path, module, "the block starts as the identity") for module, path in path_by_module.items()]
+        unnormalised = tuple(branch for branch, _ in zeroable if not branch.is_normalised)
+        if unnormalised:
+            targets_by_layer: dict[nn.Module, LayerTarget] = {
+                target.layer: target for target in layer_targets(network, remedy=self.name)
+            }
+            operations += _scale_branches(
+                unnormalised,
+                graph,
+                {layer: target for layer, target in targets_by_layer.items() if layer not in path_by_module},
+                context,
+            )
+            branch_positions = {position for branch in branches for position in branch.steps}
+            operations += [
+                _zero(target.path, target.layer, "the output starts at zero")
+                for target in _output_layers(graph, targets_by_layer, branch_positions)
+            ]
         return tuple(operations)
 
 
-def _ended(branches: Sequence[Branch], network: nn.Module, layout: ForwardGraph) -> tuple[tuple[Branch, tuple[End, ...]], ...]:
+def _zeroable_branches(
+    branches: Sequence[Branch], network: nn.Module, graph: ForwardGraph
+) -> tuple[tuple[Branch, tuple[BranchEnd, ...]], ...]:
     """The branches that can start at zero, each with its ends: trainable, their parameters shared with no other module, and
     run nowhere else."""
-    owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
-    found = [(branch, ends) for branch in branches if (ends := branch_ends(branch, layout))]
-    uses = Counter(layout.steps[at].module for at in {end.position for _, ends in found for end in ends})
+    owners = Counter(id(parameter) for module in network.modules() for parameter in module.parameters(recurse=False))
+    ended = [(branch, ends) for branch in branches if (ends := branch_ends(branch, graph))]
+    uses = Counter(graph.steps[position].module for position in {end.position for _, ends in ended for end in ends})
 
-    def free(end: End) -> bool:
-        runs = layout.steps[end.position].module
-        own = all(p.requires_grad and owners[id(p)] == 1 for p in end.module.parameters(recurse=False))
-        return own and runs is not None and uses[runs] == len(layout.positions(runs))
+    def is_free(end: BranchEnd) -> bool:
+        module = graph.steps[end.position].module
+        is_own = all(parameter.requires_grad and owners[id(parameter)] == 1 for parameter in end.module.parameters(recurse=False))
+        return is_own and module is not None and uses[module] == len(graph.positions(module))
 
-    return tuple((branch, ends) for branch, ends in found if all(map(free, ends)))
+    return tuple((branch, ends) for branch, ends in ended if all(map(is_free, ends)))
 
 
-def _sealed(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def _transformer_ends(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """The ends of the branches inside torch's own transformer layers, where they may be trained."""
     for path, layer in network.named_modules():
         ends: dict[str, nn.Module] = {}
@@ -104,49 +116,53 @@ def _sealed(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
                 yield module, f"{path}.{name}" if path else name
 
 
-def _zeroed(path: str, module: nn.Module, why: str) -> Operation:
+def _zero(path: str, module: nn.Module, purpose: str) -> Operation:
     fills = tuple((parameter, Tensor.zero_) for parameter in module.parameters(recurse=False) if parameter.requires_grad)
-    return Initialise(path, repr(module), f"zero: {why}", fills)
+    return Initialise(path, repr(module), f"zero: {purpose}", fills)
 
 
-def _scaled(
-    bare: Sequence[Branch], layout: ForwardGraph, chosen: Mapping[nn.Module, Target], context: Context
+def _scale_branches(
+    branches: Sequence[Branch], graph: ForwardGraph, targets: Mapping[nn.Module, LayerTarget], context: Context
 ) -> Iterator[Operation]:
     """The layers of the branches without normalisation that are no ends, drawn anew at Fixup's scale."""
     done: set[nn.Module] = set()
-    for branch in bare:
-        weights = branch.weights(layout)
-        factor = fixup_factor(branches=len(bare), layers=len(weights))
-        for module in (layout.steps[at].module for at in weights):
-            if module is None or module not in chosen or module in done:
+    for branch in branches:
+        weights = branch.weights(graph)
+        factor = fixup_factor(branches=len(branches), layers=len(weights))
+        for module in (graph.steps[position].module for position in weights):
+            if module is None or module not in targets or module in done:
                 continue
             done.add(module)
-            target = chosen[module]
+            target = targets[module]
             fan_in, _ = fans(target.layer)
-            gain = factor * gain_behind(target.layer, layout)
+            gain = factor * gain_after(target.layer, graph)
             fill = functools.partial(he_, fan_in=fan_in, gain=gain, generator=context.generator)
-            yield target.filled(fill, after=f"He normal times {factor:.3g}, std {gain / math.sqrt(fan_in):.3g}")
+            yield target.fill_operation(fill, after=f"He normal times {factor:.3g}, std {gain / math.sqrt(fan_in):.3g}")
 
 
-def _heads(layout: ForwardGraph, chosen: Mapping[nn.Module, Target], inside: Collection[int]) -> Iterator[Target]:
+def _output_layers(
+    graph: ForwardGraph, targets: Mapping[nn.Module, LayerTarget], branch_positions: Collection[int]
+) -> Iterator[LayerTarget]:
     """The output layers: no weighted layer and no rectifier comes after them, and they are on no branch."""
-    for module, target in chosen.items():
-        positions = layout.positions(module)
-        if not positions or any(layout.hidden[at] or at in inside for at in positions):
+    for module, target in targets.items():
+        positions = graph.positions(module)
+        if not positions or any(graph.hidden[position] or position in branch_positions for position in positions):
             continue
-        behind = layout.following(positions[0])
-        if behind is None or behind.op not in _DEAD_AT_ZERO:
+        following = graph.next_activation_or_layer(positions[0])
+        if following is None or following.op not in _DEAD_AT_ZERO:
             yield target
 
 
-def _reason(network: nn.Module, layout: ForwardGraph, branches: Sequence[Branch]) -> str:
+def _explain_refusal(network: nn.Module, graph: ForwardGraph, branches: Sequence[Branch]) -> str:
     name = type(network).__name__
-    if not layout.traced:
+    if not graph.is_traced:
         return f"the forward of {name} could not be traced, so that its residual sums are not seen; pass inputs="
     if not branches:
         return f"{name} has no residual sum, whose branch could start at zero; use he-init, or give its blocks skips"
     ends = ", ".join(
-        dict.fromkeys(f"{step.op} in {step.path or 'the network itself'}" for step in (layout.steps[b.end] for b in branches[:3]))
+        dict.fromkeys(
+            f"{step.op} in {step.path or 'the network itself'}" for step in (graph.steps[branch.end] for branch in branches[:3])
+        )
     )
     return (
         f"no residual branch of {name} can start at zero ({ends} at the end): it must end in a trainable layer of its own, with no "

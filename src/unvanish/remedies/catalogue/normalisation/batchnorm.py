@@ -1,4 +1,4 @@
-"""Batch normalisation between a weighted layer and its activation. It finds the places; it changes no weight."""
+"""The remedy batchnorm: batch normalisation before hidden activations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.module_edits import places
-from unvanish.remedies.edits.normalisation_insertion import Spot, inserted, reason, require_features_second, spots
+from unvanish.remedies.edits.module_edits import module_places
+from unvanish.remedies.edits.normalisation_insertion import (
+    InsertionPoint,
+    explain_no_place,
+    insert_at,
+    insertion_points,
+    require_features_second,
+)
 from unvanish.remedies.graph.shape_probe import probe_shapes
 from unvanish.remedies.graph.trace_graph import trace_graph
 
@@ -41,28 +47,28 @@ class BatchNorm(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("vanishing-gradient", "exploding-gradient", "saturated-activation", "dead-units")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One insertion a place. Raises NotApplicable where there is no place, or where batch statistics make no sense."""
-        layout = trace_graph(network, context.inputs)
-        chosen = spots(layout)
-        if not chosen:
-            raise NotApplicable(f"batchnorm: {reason(network, layout)}")
-        require_features_second(network, context, layout, remedy=self.name, kind="batch normalisation")
+        """One insertion a place. Raises NotApplicable where there is no place, or batch statistics make no sense."""
+        graph = trace_graph(network, context.inputs)
+        points = insertion_points(graph)
+        if not points:
+            raise NotApplicable(f"batchnorm: {explain_no_place(network, graph)}")
+        require_features_second(network, context, graph, remedy=self.name, norm_name="batch normalisation")
         if context.inputs is not None:
-            _require_batch(chosen, {call.path: call.shape for call in probe_shapes(network, context.inputs)})
-        found = places(network)
-        return tuple(inserted(spot, _norm(spot.features, spot.axes), found) for spot in chosen)
+            _require_batch(points, {call.path: call.shape for call in probe_shapes(network, context.inputs)})
+        places = module_places(network)
+        return tuple(insert_at(point, _build(point.features, point.axes), places) for point in points)
 
 
-def _norm(features: int, axes: int) -> nn.Module:
-    """Batch normalisation of so many features."""
+def _build(features: int, axes: int) -> nn.Module:
+
     return {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(axes, nn.BatchNorm1d)(features)
 
 
-def _require_batch(chosen: tuple[Spot, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    for spot in chosen:
-        shape = shapes.get(spot.path)
+def _require_batch(points: tuple[InsertionPoint, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for point in points:
+        shape = shapes.get(point.path)
         if shape is not None and shape[0] == 1:
             raise NotApplicable(
-                f"batchnorm: the batch holds one example (shape {shape} at {spot.path!r}), which has no statistics; "
+                f"batchnorm: the batch holds one example (shape {shape} at {point.path!r}), which has no statistics; "
                 "use a larger batch, or online-norm"
             )

@@ -1,4 +1,4 @@
-"""Dynamic tanh between a weighted layer and its activation, and in the place of normalisation layers."""
+"""The remedy dynamic-tanh: g tanh(a x) + b in place of layer normalisation, or before hidden activations (Zhu 2025)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.module_edits import Replace, places
-from unvanish.remedies.edits.normalisation_insertion import insertions
+from unvanish.remedies.edits.module_edits import Replace, module_places
+from unvanish.remedies.edits.normalisation_insertion import insert_normalisations
 from unvanish.remedies.layers.dynamic_tanh import DynamicTanh
-from unvanish.remedies.network_identity import holders
+from unvanish.remedies.object_identity import ancestors
 
 
 @final
@@ -37,17 +37,23 @@ class DyT(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One replacement a normalisation, or else one insertion a place. Raises NotApplicable where there is neither."""
-        found = places(network)
-        exchanged = [
-            Replace(path, norm, DynamicTanh(width).to(_like(norm, network)), found[norm], norm if _owns(norm) else network)
+        places = module_places(network)
+        replacements = [
+            Replace(
+                path,
+                norm,
+                DynamicTanh(width).to(_reference_parameter(norm, network)),
+                places[norm],
+                norm if _has_parameters(norm) else network,
+            )
             for path, norm in network.named_modules()
-            if (width := _width(norm)) and path and not _sealed(network, path)
+            if (width := _width(norm)) and path and not _inside_transformer(network, path)
         ]
-        if exchanged:
-            return tuple(exchanged)
+        if replacements:
+            return tuple(replacements)
         if any(isinstance(module, DynamicTanh) for module in network.modules()):
             raise NotApplicable(f"dynamic-tanh: {type(network).__name__} has it already; nothing is left to replace")
-        return insertions(network, context, _norm, remedy=self.name)
+        return insert_normalisations(network, context, _build, remedy=self.name)
 
 
 def _width(norm: nn.Module) -> int:
@@ -56,19 +62,19 @@ def _width(norm: nn.Module) -> int:
     return shape[0] if len(shape) == 1 else 0
 
 
-def _owns(module: nn.Module) -> bool:
+def _has_parameters(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def _like(norm: nn.Module, network: nn.Module) -> nn.Parameter:
-    return next(norm.parameters() if _owns(norm) else network.parameters())
+def _reference_parameter(norm: nn.Module, network: nn.Module) -> nn.Parameter:
+    return next(norm.parameters() if _has_parameters(norm) else network.parameters())
 
 
-def _sealed(network: nn.Module, path: str) -> bool:
-    """Whether torch's own transformer layer holds a module, whose fast path reads the normalisation by name."""
+def _inside_transformer(network: nn.Module, path: str) -> bool:
+    """Whether a module is inside one of torch's transformer layers, whose fast path reads the normalisation by name."""
     kinds = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-    return any(isinstance(module, kinds) for module in holders(network, path))
+    return any(isinstance(module, kinds) for module in ancestors(network, path))
 
 
-def _norm(features: int, axes: int) -> nn.Module:
+def _build(features: int, axes: int) -> nn.Module:
     return DynamicTanh(features, axis=-1 if axes == 2 else 1)

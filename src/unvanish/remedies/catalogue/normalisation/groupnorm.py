@@ -1,4 +1,4 @@
-"""Group normalisation between a weighted layer and its activation. It changes no weight."""
+"""The remedy groupnorm: group normalisation before hidden activations, and in place of batch normalisation."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.normalisation_insertion import insertions, require_features_second
+from unvanish.remedies.edits.normalisation_insertion import insert_normalisations, require_features_second
 from unvanish.remedies.graph.trace_graph import trace_graph
 
-MOST_GROUPS = 32  # Wu and He 2018, table 3
-FEWEST_IN_A_GROUP = 4  # a group of one feature without positions is always zero after its mean is taken; of two, always +-1
+MAX_GROUPS = 32  # Wu and He 2018, table 3
+MIN_GROUP_SIZE = 4  # a group of one feature without positions is always zero after its mean is taken; of two, always +-1
 
 
-def groups_of(features: int) -> int:
-    """How many groups so many features form: up to 32 equal ones of at least four, or one."""
-    even = math.gcd(MOST_GROUPS, features)
-    while even > 1 and features // even < FEWEST_IN_A_GROUP:
-        even //= 2
-    return even
+def group_count(features: int) -> int:
+    """The number of groups for a number of features: at most 32 equal groups of at least four features, or one group.
+
+    Example:
+        >>> group_count(64), group_count(48), group_count(6)
+        (16, 8, 1)
+    """
+    groups = math.gcd(MAX_GROUPS, features)
+    while groups > 1 and features // groups < MIN_GROUP_SIZE:
+        groups //= 2
+    return groups
 
 
 @final
@@ -54,11 +59,11 @@ class GroupNorm(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One insertion a place. Raises NotApplicable where there is none, or where channels are not the second axis."""
         require_features_second(
-            network, context, trace_graph(network, context.inputs), remedy=self.name, kind="group normalisation"
+            network, context, trace_graph(network, context.inputs), remedy=self.name, norm_name="group normalisation"
         )
-        return insertions(network, context, _norm, remedy=self.name)
+        return insert_normalisations(network, context, _build, remedy=self.name)
 
 
-def _norm(features: int, axes: int) -> nn.Module:
+def _build(features: int, axes: int) -> nn.Module:
     del axes
-    return nn.GroupNorm(groups_of(features), features)
+    return nn.GroupNorm(group_count(features), features)

@@ -1,4 +1,4 @@
-"""Layer normalisation between a weighted layer and its activation. It changes no weight."""
+"""The remedy layernorm: layer normalisation before hidden activations, and in place of batch normalisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.normalisation_insertion import insertions
+from unvanish.remedies.edits.normalisation_insertion import insert_normalisations
 
 
 @final
@@ -41,8 +41,8 @@ class LayerNorm(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One insertion a place. Raises NotApplicable where there is none."""
-        return insertions(network, context, _norm, remedy=self.name)
+        return insert_normalisations(network, context, _build, remedy=self.name)
 
 
-def _norm(features: int, axes: int) -> nn.Module:
+def _build(features: int, axes: int) -> nn.Module:
     return nn.LayerNorm(features) if axes == 2 else nn.GroupNorm(1, features)

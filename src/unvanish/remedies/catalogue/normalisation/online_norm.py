@@ -1,4 +1,4 @@
-"""Online normalisation between a weighted layer and its activation, for batches too small for batch statistics."""
+"""The remedy online-norm: normalisation by running statistics before hidden activations, for small batches (Chiley 2019)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.edits.normalisation_insertion import insertions
+from unvanish.remedies.edits.normalisation_insertion import insert_normalisations
 from unvanish.remedies.layers.online_norm import OnlineNorm
 
 
@@ -42,8 +42,8 @@ class OnlineNormalisation(Remedy):
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One insertion a place. Raises NotApplicable where there is none."""
-        return insertions(network, context, _norm, remedy=self.name)
+        return insert_normalisations(network, context, _build, remedy=self.name)
 
 
-def _norm(features: int, axes: int) -> nn.Module:
+def _build(features: int, axes: int) -> nn.Module:
     return OnlineNorm(features, axis=-1 if axes == 2 else 1)

@@ -1,4 +1,4 @@
-"""AdamW in the place of another optimizer. It changes no parameter and no gradient."""
+"""The remedy adamw: AdamW in place of another optimizer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from torch.optim import AdamW as TorchAdamW
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.optimizers.kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
-from unvanish.remedies.optimizers.settings import proportional, trained_by
+from unvanish.remedies.optimizers.group_settings import find_optimizers, scale_rates
+from unvanish.remedies.optimizers.optimizer_class import (
+    adamw_entries,
+    change_class,
+    has_rate_sized_steps,
+    require_no_float16,
+    require_replaceable,
+)
 
 RATE = 1e-3
-"""Where the present rate is of another kind: Adam's own default (Kingma 2015, arXiv 1412.6980, algorithm 1), and torch's."""
+"""The learning rate where the present one is of another kind of optimizer: the default of Adam (Kingma 2015, arXiv 1412.6980,
+algorithm 1) and of torch."""
 
 
 @final
@@ -44,18 +51,18 @@ class AdamW(Remedy):
     )
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One exchange an optimizer. Raises NotApplicable where all are AdamW already, or cannot be exchanged."""
-        others = {
-            path: o
-            for path, o in trained_by(network, context.optimizers, remedy=self.name).items()
-            if not isinstance(o, TorchAdamW)
+        """One change of class an optimizer. Raises NotApplicable where all are AdamW already, or one cannot be changed."""
+        replaced = {
+            path: optimizer
+            for path, optimizer in find_optimizers(network, context.optimizers, remedy=self.name).items()
+            if not isinstance(optimizer, TorchAdamW)
         }
-        if not others:
+        if not replaced:
             raise NotApplicable(f"{self.name}: {type(network).__name__} is trained by AdamW already; nothing is left to exchange")
         operations: list[Operation] = []
-        for path, optimizer in others.items():
-            require_exchangeable(optimizer, network, remedy=self.name)
-            require_wide(optimizer, remedy=self.name)
-            rates = None if is_relative(optimizer) else proportional(optimizer, RATE)
-            operations += exchanged(path, optimizer, TorchAdamW, adamw_entries(optimizer), rates=rates)
+        for path, optimizer in replaced.items():
+            require_replaceable(optimizer, network, remedy=self.name)
+            require_no_float16(optimizer, remedy=self.name)
+            rates = None if has_rate_sized_steps(optimizer) else scale_rates(optimizer, RATE)
+            operations += change_class(path, optimizer, TorchAdamW, adamw_entries(optimizer), rates=rates)
         return tuple(operations)

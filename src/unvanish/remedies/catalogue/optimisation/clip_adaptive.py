@@ -1,4 +1,4 @@
-"""Adaptive clipping: each unit's gradient against its own weights. It changes no parameter."""
+"""The remedy clip-adaptive: each unit's gradient clipped in proportion to the norm of its weights (Brock 2021)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.hooks.clip_adaptive import ClipAdaptive as Hook
-from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
-from unvanish.remedies.structure.outer_layers import at_output
+from unvanish.remedies.optimizers.group_settings import AddStepHooks, find_hooks, find_optimizers
+from unvanish.remedies.structure.input_output_layers import output_positions
 
-FACTOR = 0.01
-"""Brock 2021, arXiv 2102.06171: for batches of 4096; smaller batches stand more."""
+MAX_RATIO = 0.01
+"""The largest norm of a unit's gradient over that of its weights (Brock 2021, arXiv 2102.06171, for batches of 4096; smaller
+batches can take more)."""
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -41,26 +42,26 @@ class ClipAdaptive(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("exploding-gradient", "learning-rate-too-high", "clipping-dominates")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One hook an optimizer. Raises NotApplicable where each has it, or where there is nothing but the output layer."""
-        owners = trained_by(network, context.optimizers, remedy=self.name)
-        layout = trace_graph(network, context.inputs)
-        last = [layout.steps[at].module for at in at_output(layout)]
-        spared = {id(p): p for module in last if module is not None for p in module.parameters()}
+        """One hook an optimizer. Raises NotApplicable where each has it, or trains nothing but the output layer."""
+        optimizers = find_optimizers(network, context.optimizers, remedy=self.name)
+        graph = trace_graph(network, context.inputs)
+        last_layers = [graph.steps[position].module for position in output_positions(graph)]
+        output_parameters = {id(p): p for module in last_layers if module is not None for p in module.parameters()}
         transposed = [module.weight for module in network.modules() if isinstance(module, _TRANSPOSED)]
         operations: list[Operation] = []
-        clipped = False
-        for path, optimizer in owners.items():
-            clipped |= bool(attached(optimizer, Hook))
-            inner = any(id(p) not in spared for group in optimizer.param_groups for p in group["params"])
-            if inner and not attached(optimizer, Hook):
-                hook = Hook(FACTOR, spared.values(), transposed)
-                described = f"each unit's gradient clipped to {FACTOR:g} of its weights"
-                operations.append(Attach(path, optimizer, hook.before_step, None, described))
+        is_clipped = False
+        for path, optimizer in optimizers.items():
+            is_clipped |= bool(find_hooks(optimizer, Hook))
+            has_other_parameters = any(id(p) not in output_parameters for group in optimizer.param_groups for p in group["params"])
+            if has_other_parameters and not find_hooks(optimizer, Hook):
+                hook = Hook(MAX_RATIO, output_parameters.values(), transposed)
+                description = f"each unit's gradient clipped to {MAX_RATIO:g} of its weights"
+                operations.append(AddStepHooks(path, optimizer, hook.before_step, None, description))
         if not operations:
             name = type(network).__name__
             raise NotApplicable(
                 f"{self.name}: the gradients of {name} are clipped so already; undo that first"
-                if clipped
+                if is_clipped
                 else f"{self.name}: {name} is nothing but an output layer, which is never clipped; use clip-norm"
             )
         return tuple(operations)

@@ -1,4 +1,4 @@
-"""Clipping of the gradients by their common length. It changes no parameter."""
+"""The remedy clip-norm: gradients clipped by their total norm (Pascanu 2013)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.hooks.clip_norm import ClipNorm as Hook
-from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
+from unvanish.remedies.optimizers.group_settings import AddStepHooks, find_hooks, find_optimizers
 
-LONGEST = 1.0
-"""The usual value; Pascanu 2013, sec. 3.2, found training not very sensitive to it."""
+MAX_NORM = 1.0
+"""The usual limit; Pascanu 2013, sec. 3.2, found training not very sensitive to it."""
 
 
 @final
@@ -44,10 +44,12 @@ class ClipNorm(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One hook an optimizer. Raises NotApplicable where each has it."""
         operations: list[Operation] = []
-        for path, optimizer in trained_by(network, context.optimizers, remedy=self.name).items():
-            if not attached(optimizer, Hook):
-                hook = Hook(LONGEST)
-                operations.append(Attach(path, optimizer, hook.before_step, None, f"gradients clipped to length {LONGEST:g}"))
+        for path, optimizer in find_optimizers(network, context.optimizers, remedy=self.name).items():
+            if not find_hooks(optimizer, Hook):
+                hook = Hook(MAX_NORM)
+                operations.append(
+                    AddStepHooks(path, optimizer, hook.before_step, None, f"gradients clipped to length {MAX_NORM:g}")
+                )
         if not operations:
             raise NotApplicable(f"{self.name}: the gradients of {type(network).__name__} are clipped so already; undo that first")
         return tuple(operations)

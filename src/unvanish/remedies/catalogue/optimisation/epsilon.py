@@ -1,4 +1,4 @@
-"""The constant that adaptive optimizers add below the fraction, small again. It changes nothing else."""
+"""The remedy epsilon: sets the eps of adaptive optimizers small against the gradients."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ from torch.optim import Adadelta, Optimizer
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.optimizers.settings import Entries, set_groups, trained_by
+from unvanish.remedies.optimizers.group_settings import Entries, find_optimizers, set_entries
 
-BELOW_GRADIENT = 1e-3
-"""The part of the smallest gradient that eps may be: it then shortens no step by more than a thousandth."""
+EPS_PER_GRADIENT = 1e-3
+"""The largest eps over the smallest gradient: it then shortens no step by more than a thousandth."""
 
-SMALLEST = 1e-19
+MIN_GRADIENT = 1e-19
 """The smallest gradient whose square float32 holds to full precision; below it a smaller eps would help no more."""
 
 
-def eps_for(usual: float, gradients: Iterable[Tensor | None]) -> float:
-    """The usual eps, or the power of ten at or below a thousandth of the smallest gradient's root mean square.
+def eps_for(default: float, gradients: Iterable[Tensor | None]) -> float:
+    """The default eps, or the power of ten at or below a thousandth of the smallest gradient's RMS, where that is smaller.
 
-    Gradients that are zero or no number do not count.
+    Gradients that are zero or not finite do not count.
+
+    Example:
+        >>> eps_for(1e-8, [torch.full((3,), 1e-7)])
+        1e-10
     """
     sizes = [
-        float(g.detach().to(torch.promote_types(g.dtype, torch.float32)).square().mean().sqrt()) for g in gradients if g is not None
+        float(gradient.detach().to(torch.promote_types(gradient.dtype, torch.float32)).square().mean().sqrt())
+        for gradient in gradients
+        if gradient is not None
     ]
-    real = [max(size, SMALLEST) for size in sizes if 0.0 < size < math.inf]
-    if not real or BELOW_GRADIENT * min(real) >= usual:
-        return usual
-    return 10.0 ** math.floor(math.log10(BELOW_GRADIENT * min(real)) + 1e-9)
+    finite = [max(size, MIN_GRADIENT) for size in sizes if 0.0 < size < math.inf]
+    if not finite or EPS_PER_GRADIENT * min(finite) >= default:
+        return default
+    return 10.0 ** math.floor(math.log10(EPS_PER_GRADIENT * min(finite)) + 1e-9)
 
 
 @final
@@ -58,28 +64,28 @@ class Epsilon(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """New settings for each optimizer with an eps that is too large. Raises NotApplicable where there is none."""
         operations: list[Operation] = []
-        seen: list[str] = []
-        for path, optimizer in trained_by(network, context.optimizers, remedy=self.name).items():
-            usual = usual_eps(optimizer)
-            if usual is None:
-                seen.append(f"{type(optimizer).__name__} has no eps below a fraction")
+        reasons: list[str] = []
+        for path, optimizer in find_optimizers(network, context.optimizers, remedy=self.name).items():
+            default = default_eps(optimizer)
+            if default is None:
+                reasons.append(f"{type(optimizer).__name__} has no eps below a fraction")
                 continue
-            entries = [_smaller(group, usual) for group in optimizer.param_groups]
+            entries = [_smaller_eps(group, default) for group in optimizer.param_groups]
             if any(entries):
-                operations.append(set_groups(path, optimizer, entries))
+                operations.append(set_entries(path, optimizer, entries))
             else:
                 largest = max(float(group["eps"]) for group in optimizer.param_groups)
-                seen.append(f"eps of {type(optimizer).__name__} is {largest:.0e} already, where {usual:.0e} is usual")
+                reasons.append(f"eps of {type(optimizer).__name__} is {largest:.0e} already, where {default:.0e} is usual")
         if not operations:
             raise NotApplicable(
-                f"{self.name}: {'; '.join(seen)}; where the gradients are smaller still, apply this after a backward pass, or "
+                f"{self.name}: {'; '.join(reasons)}; where the gradients are smaller still, apply this after a backward pass, or "
                 "treat what makes them small"
             )
         return tuple(operations)
 
 
-def usual_eps(optimizer: Optimizer) -> float | None:
-    """Torch's default of eps for this class of optimizer; None where it has none, or means something else by the name."""
+def default_eps(optimizer: Optimizer) -> float | None:
+    """Torch's default of eps for this class of optimizer; None where it has none, or its eps means something else."""
     if isinstance(optimizer, Adadelta) or not all("eps" in group for group in optimizer.param_groups):
         return None  # Adadelta's eps also sets how large its first steps are
     parameter = inspect.signature(type(optimizer)).parameters.get("eps")
@@ -88,6 +94,6 @@ def usual_eps(optimizer: Optimizer) -> float | None:
     return parameter.default
 
 
-def _smaller(group: dict[str, Any], usual: float) -> Entries:
-    wanted = eps_for(usual, [parameter.grad for parameter in group["params"]])
-    return {"eps": wanted} if float(group["eps"]) > wanted else {}
+def _smaller_eps(group: dict[str, Any], default: float) -> Entries:
+    eps = eps_for(default, [parameter.grad for parameter in group["params"]])
+    return {"eps": eps} if float(group["eps"]) > eps else {}

@@ -1,4 +1,4 @@
-"""A learning rate found by trial. It changes no parameter; what it tries, it tries on copies."""
+"""The remedy learning-rate: sets the learning rate that a range test on copies finds (Smith 2017)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.optim import LBFGS, Optimizer
 
 from unvanish.errors import NotApplicable, UnvanishError, UsageError
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.optimizers.learning_rate_search import suitable_rate
-from unvanish.remedies.optimizers.settings import proportional, rates, set_rates, trained_by
+from unvanish.remedies.optimizers.group_settings import find_optimizers, intended_rates, scale_rates, set_rates
+from unvanish.remedies.optimizers.learning_rate_search import find_learning_rate
 
-RIGHT = 2.0
-"""A rate is right where it is within this factor of the one that is found, which is no more precise than that."""
+TOLERANCE = 2.0
+"""The present rate is right where it is within this factor of the one that is found: the search is no more precise than that."""
 
 
 @final
@@ -43,7 +43,7 @@ class LearningRate(Remedy):
     )
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """The new rate. Raises NotApplicable without a batch and a loss, where no rate teaches, or the present one is right."""
+        """The new rate. Raises NotApplicable without a batch and a loss, where the loss falls at no rate, or the rate is right."""
         path, optimizer = self._optimizer(network, context)
         if context.inputs is None or context.loss is None:
             raise NotApplicable(
@@ -51,31 +51,31 @@ class LearningRate(Remedy):
                 "loss=, a function that makes one number of the network's outputs"
             )
         try:
-            found = suitable_rate(network, optimizer, context.inputs, context.loss, seed=context.generator.initial_seed())
+            rate = find_learning_rate(network, optimizer, context.inputs, context.loss, seed=context.generator.initial_seed())
         except UnvanishError:
             raise
-        except Exception as fault:  # the user's network, loss and optimizer may raise anything
+        except Exception as error:  # the user's network, loss and optimizer may raise anything
             raise UsageError(
                 f"{self.name}: a copy of {type(network).__name__} and its {type(optimizer).__name__} cannot be trained on inputs= "
-                f"with loss= ({type(fault).__name__}: {fault}); pass one batch as the network takes it, and loss(outputs) -> scalar"
-            ) from fault
-        present = max(rates(optimizer))
-        if found is None:
+                f"with loss= ({type(error).__name__}: {error}); pass one batch as the network takes it, and loss(outputs) -> scalar"
+            ) from error
+        present_rate = max(intended_rates(optimizer))
+        if rate is None:
             raise NotApplicable(
                 f"{self.name}: the loss falls at no rate from 1e-7 to 10, so that the rate is not what is wrong; treat "
                 "initialisation, activations or the data first"
             )
-        if present and 1 / RIGHT <= found / present <= RIGHT:
+        if present_rate and 1 / TOLERANCE <= rate / present_rate <= TOLERANCE:
             raise NotApplicable(
-                f"{self.name}: the present rate {present:.3g} is right already (the test finds {found:.3g}); keep it"
+                f"{self.name}: the present rate {present_rate:.3g} is right already (the test finds {rate:.3g}); keep it"
             )
-        return (set_rates(path, optimizer, proportional(optimizer, float(f"{found:.2g}"))),)
+        return (set_rates(path, optimizer, scale_rates(optimizer, float(f"{rate:.2g}"))),)
 
     def _optimizer(self, network: nn.Module, context: Context) -> tuple[str, Optimizer]:
-        owners = trained_by(network, context.optimizers, remedy=self.name)
-        if len(owners) > 1:
-            raise NotApplicable(f"{self.name}: {len(owners)} optimizers train {type(network).__name__}; give one at a time")
-        ((path, optimizer),) = owners.items()
+        optimizers = find_optimizers(network, context.optimizers, remedy=self.name)
+        if len(optimizers) > 1:
+            raise NotApplicable(f"{self.name}: {len(optimizers)} optimizers train {type(network).__name__}; give one at a time")
+        ((path, optimizer),) = optimizers.items()
         if isinstance(optimizer, LBFGS):
             raise NotApplicable(f"{self.name}: LBFGS chooses its own step; a range test says nothing about it")
         return path, optimizer

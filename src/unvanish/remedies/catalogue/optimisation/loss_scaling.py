@@ -1,4 +1,4 @@
-"""Scaling of the gradient where it runs through float16. It changes no parameter."""
+"""The remedy loss-scaling: gradients scaled up inside float16 by a factor that adapts (Micikevicius 2018)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.network.hooks import forward_hooks
+from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.hooks.loss_scaling import START, DropOverflow
+from unvanish.remedies.hooks.loss_scaling import INITIAL_SCALE, SkipOverflowedSteps
 from unvanish.remedies.hooks.loss_scaling import LossScaling as Hook
-from unvanish.remedies.optimizers.settings import Attach, trained_by
+from unvanish.remedies.optimizers.group_settings import AddStepHooks, find_optimizers
 
 
 @final
@@ -45,30 +46,33 @@ class LossScaling(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("gradient-underflow",)
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """Hooks for the network and its optimizers. Raises NotApplicable where they are there, or nothing can be in float16."""
-        owners = trained_by(network, context.optimizers, remedy=self.name)
-        if any(isinstance(getattr(hook, "__self__", None), Hook) for hook in vars(network)["_forward_hooks"].values()):
+        """Hooks for the network and its optimizers. Raises NotApplicable where they are there, or nothing can be float16."""
+        optimizers = find_optimizers(network, context.optimizers, remedy=self.name)
+        if any(isinstance(getattr(hook, "__self__", None), Hook) for hook in forward_hooks(network)):
             raise NotApplicable(f"{self.name}: the gradients of {type(network).__name__} are scaled so already; undo that first")
-        _require_narrow(network, remedy=self.name)
-        keeper = Hook()
-        drops = [(path, optimizer, DropOverflow(keeper)) for path, optimizer in owners.items()]
+        _require_float16_possible(network, remedy=self.name)
+        scaling = Hook()
+        overflow_hooks = [(path, optimizer, SkipOverflowedSteps(scaling)) for path, optimizer in optimizers.items()]
         return (
-            _Scale(type(network).__name__, keeper),
-            *(Attach(path, o, drop.before_step, drop.after_step, "no step after an overflow") for path, o, drop in drops),
+            _AddScaling(type(network).__name__, scaling),
+            *(
+                AddStepHooks(path, optimizer, drop.before_step, drop.after_step, "no step after an overflow")
+                for path, optimizer, drop in overflow_hooks
+            ),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale(Operation):
-    """Has a network call the hooks before and after each forward pass."""
+class _AddScaling(Operation):
+    """Registers the hooks that a network calls before and after each forward pass."""
 
     network: str
     hook: Hook
 
     @property
     def edit(self) -> Edit:
-        """The network, and what its backward pass does from now on."""
-        return Edit("insert", "", self.network, f"{self.network}, gradients inside times {START:g}")
+        """The network without and with the scaling."""
+        return Edit("insert", "", self.network, f"{self.network}, gradients inside times {INITIAL_SCALE:g}")
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Registers the hooks."""
@@ -77,12 +81,12 @@ class _Scale(Operation):
         network.register_forward_hook(self.hook.after_forward, with_kwargs=True)
 
 
-def _require_narrow(network: nn.Module, *, remedy: str) -> None:
-    """Raises NotApplicable where neither the parameters are float16 nor autocast could make anything of theirs float16."""
-    types = {parameter.dtype for parameter in network.parameters()}
-    if types.isdisjoint((torch.float16, torch.float32)):
-        told = ", ".join(sorted(str(each).removeprefix("torch.") for each in types))
+def _require_float16_possible(network: nn.Module, *, remedy: str) -> None:
+    """Raises NotApplicable where neither the parameters are float16 nor autocast could compute with them in float16."""
+    dtypes = {parameter.dtype for parameter in network.parameters()}
+    if dtypes.isdisjoint((torch.float16, torch.float32)):
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise NotApplicable(
-            f"{remedy}: nothing of {type(network).__name__} will be in float16: its parameters are {told}, which autocast leaves "
+            f"{remedy}: nothing of {type(network).__name__} will be in float16: its parameters are {names}, which autocast leaves "
             "as they are and which need no scaling; look for another reason why gradients are lost"
         )

@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices, AdamW for all else. It changes no parameter and no gradient."""
+"""The remedy muon: Muon for hidden weight matrices and AdamW for all other parameters, in place of another optimizer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.optimizers.kind import adamw_entries, exchanged, is_relative, require_exchangeable, require_wide
+from unvanish.remedies.optimizers.group_settings import find_optimizers, scale_rates
 from unvanish.remedies.optimizers.muon import RATE_RATIO, MuonWithAdamW
-from unvanish.remedies.optimizers.settings import proportional, trained_by
-from unvanish.remedies.structure.outer_layers import hidden_weights
+from unvanish.remedies.optimizers.optimizer_class import (
+    adamw_entries,
+    change_class,
+    has_rate_sized_steps,
+    require_no_float16,
+    require_replaceable,
+)
+from unvanish.remedies.structure.input_output_layers import hidden_weights
 
 RATE = 1e-3
-"""Of the group, where the present rate is of another kind: AdamW's default. Muon's part takes 20 times as much."""
+"""The group's learning rate where the present one is of another kind of optimizer: AdamW's default. Muon takes 20 times as much."""
 
 MUON = {"momentum": 0.95, "nesterov": True, "ns_steps": 5, "rate_ratio": RATE_RATIO}
-"""Jordan 2024."""
+"""The settings of Muon in every group (Jordan 2024)."""
 
 
 @final
@@ -46,27 +52,27 @@ class Muon(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("learning-rate-too-low", "loss-not-decreasing", "underfitting")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One exchange an optimizer that trains a hidden matrix. Raises NotApplicable where none does, or all are Muon."""
-        owners = trained_by(network, context.optimizers, remedy=self.name)
-        hidden = hidden_weights(network, trace_graph(network, context.inputs))
+        """One change of class an optimizer that trains a hidden matrix. Raises NotApplicable where none does, or all are Muon."""
+        optimizers = find_optimizers(network, context.optimizers, remedy=self.name)
+        hidden_matrices = hidden_weights(network, trace_graph(network, context.inputs))
         operations: list[Operation] = []
-        done = False
-        for path, optimizer in owners.items():
-            owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-            matrices = [weight for weight in hidden if id(weight) in owned]
+        has_muon = False
+        for path, optimizer in optimizers.items():
+            trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+            matrices = [weight for weight in hidden_matrices if id(weight) in trained]
             if isinstance(optimizer, MuonWithAdamW) or type(optimizer).__name__ == "Muon":
-                done = True
+                has_muon = True
             elif matrices:
-                require_exchangeable(optimizer, network, remedy=self.name)
-                require_wide(optimizer, remedy=self.name)
-                rates = None if is_relative(optimizer) else proportional(optimizer, RATE)
-                entries = [{**each, **MUON} for each in adamw_entries(optimizer)]
-                operations += exchanged(path, optimizer, MuonWithAdamW, entries, rates=rates, matrices=matrices)
+                require_replaceable(optimizer, network, remedy=self.name)
+                require_no_float16(optimizer, remedy=self.name)
+                rates = None if has_rate_sized_steps(optimizer) else scale_rates(optimizer, RATE)
+                entries = [{**settings, **MUON} for settings in adamw_entries(optimizer)]
+                operations += change_class(path, optimizer, MuonWithAdamW, entries, rates=rates, matrices=matrices)
         if not operations:
             name = type(network).__name__
             raise NotApplicable(
                 f"{self.name}: {name} is trained by Muon already; nothing is left to exchange"
-                if done
+                if has_muon
                 else f"{self.name}: no Linear or Conv layer of {name} lies between its first and its last one, or none of those "
                 "is trained by the optimizer given; use adamw"
             )

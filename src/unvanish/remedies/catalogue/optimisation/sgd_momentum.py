@@ -1,4 +1,4 @@
-"""Gradient descent with momentum. It changes no parameter and no gradient."""
+"""The remedy sgd-momentum: momentum 0.9 for SGD, or SGD with momentum in place of another optimizer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.optimizers.kind import exchanged, require_exchangeable
-from unvanish.remedies.optimizers.settings import proportional, rates, set_groups, trained_by
+from unvanish.remedies.optimizers.group_settings import find_optimizers, intended_rates, scale_rates, set_entries
+from unvanish.remedies.optimizers.optimizer_class import change_class, require_replaceable
 
 MOMENTUM = 0.9
 """Krizhevsky 2012, sec. 5."""
 
 RATE = 0.01
-"""Where the present rate is that of another kind of optimizer (Krizhevsky 2012, sec. 5)."""
+"""The learning rate where the present one is of another kind of optimizer (Krizhevsky 2012, sec. 5)."""
 
 
 @final
@@ -43,25 +43,25 @@ class SgdMomentum(Remedy):
     treats: ClassVar[tuple[str, ...]] = ("learning-rate-too-low", "loss-not-decreasing", "gradient-noise")
 
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
-        """One operation an optimizer that has no momentum yet. Raises NotApplicable where all have, or cannot be exchanged."""
+        """One operation an optimizer without momentum. Raises NotApplicable where all have some, or one cannot be changed."""
         operations: list[Operation] = []
-        for path, optimizer in trained_by(network, context.optimizers, remedy=self.name).items():
+        for path, optimizer in find_optimizers(network, context.optimizers, remedy=self.name).items():
             if not isinstance(optimizer, SGD):
-                require_exchangeable(optimizer, network, remedy=self.name)
-                operations += exchanged(path, optimizer, SGD, _entries(optimizer), rates=proportional(optimizer, RATE))
+                require_replaceable(optimizer, network, remedy=self.name)
+                operations += change_class(path, optimizer, SGD, _entries(optimizer), rates=scale_rates(optimizer, RATE))
             elif not all(group["momentum"] for group in optimizer.param_groups):
                 entries = [{} if group["momentum"] else {"momentum": MOMENTUM} for group in optimizer.param_groups]
-                operations.append(set_groups(path, optimizer, entries))
+                operations.append(set_entries(path, optimizer, entries))
         if not operations:
             raise NotApplicable(f"{self.name}: SGD has momentum already; nothing is left to set")
         return tuple(operations)
 
 
 def _entries(optimizer: Optimizer) -> list[dict[str, object]]:
-    """SGD's settings for every group of another optimizer, but for the rate."""
-    wanted, present = proportional(optimizer, RATE), rates(optimizer)
+    """SGD's settings for every group of another optimizer, without learning rate."""
+    new_rates, present_rates = scale_rates(optimizer, RATE), intended_rates(optimizer)
     entries: list[dict[str, object]] = []
-    for group, new, old in zip(optimizer.param_groups, wanted, present, strict=True):
+    for group, new, old in zip(optimizer.param_groups, new_rates, present_rates, strict=True):
         decay = float(group.get("weight_decay", 0.0))
         if isinstance(optimizer, AdamW):  # a step shrinks weights by rate times decay; with momentum, by ten times that
             decay = float(f"{decay * old * (1 - MOMENTUM) / new:.6g}") if new else 0.0

@@ -1,4 +1,4 @@
-"""Steps whose gradient is not finite are not taken. It changes no parameter."""
+"""The remedy skip-non-finite: optimizer steps with a NaN or infinite gradient are skipped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
-from unvanish.remedies.hooks.finite_steps import FiniteSteps as Hook
-from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
+from unvanish.remedies.hooks.skip_non_finite import SkipNonFiniteSteps as Hook
+from unvanish.remedies.optimizers.group_settings import AddStepHooks, find_hooks, find_optimizers
 
 
 @final
@@ -35,11 +35,11 @@ class SkipNonFinite(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """Two hooks an optimizer. Raises NotApplicable where each has them."""
         operations: list[Operation] = []
-        for path, optimizer in trained_by(network, context.optimizers, remedy=self.name).items():
-            if not attached(optimizer, Hook):
+        for path, optimizer in find_optimizers(network, context.optimizers, remedy=self.name).items():
+            if not find_hooks(optimizer, Hook):
                 hook = Hook()
                 operations.append(
-                    Attach(path, optimizer, hook.before_step, hook.after_step, "no step where a gradient is not finite")
+                    AddStepHooks(path, optimizer, hook.before_step, hook.after_step, "no step where a gradient is not finite")
                 )
         if not operations:
             raise NotApplicable(f"{self.name}: steps of {type(network).__name__} are passed over so already; undo that first")

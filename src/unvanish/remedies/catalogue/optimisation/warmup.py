@@ -1,4 +1,4 @@
-"""A learning rate that rises over the first steps. It changes no parameter and no gradient."""
+"""The remedy warmup: a learning rate that rises linearly over the first steps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import nn
 from unvanish.errors import NotApplicable
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.hooks.scaled_learning_rate import WarmUp as Hook
-from unvanish.remedies.optimizers.settings import Attach, attached, trained_by
+from unvanish.remedies.optimizers.group_settings import AddStepHooks, find_hooks, find_optimizers
 
-PLAIN = 100
-"""Steps for an optimizer without second moments. Goyal 2017, arXiv 1706.02677, warms up over five epochs, which a step cannot
-count; the network's first, steepest stretch is over in about as many steps at a rate that it stands."""
+DEFAULT_LENGTH = 100
+"""Warm-up steps for an optimizer without second moments. Goyal 2017, arXiv 1706.02677, warms up over five epochs, which an
+optimizer cannot count; the steep part at the start of training is over in about as many steps at a rate that does not diverge."""
 
 
-def length_for(group: dict[str, Any]) -> int:
-    """The steps of the ramp for a group: 2 / (1 - beta2) where it averages squares (Ma 2021, arXiv 1910.04209), else 100."""
+def warmup_length(group: dict[str, Any]) -> int:
+    """The warm-up steps of a group: 2 / (1 - beta2) where it averages squared gradients (Ma 2021, arXiv 1910.04209), else 100."""
     betas, alpha = group.get("betas"), group.get("alpha")
-    memory = float(betas[1]) if betas is not None else float(alpha) if alpha is not None and "lambd" not in group else None
-    return PLAIN if memory is None or memory >= 1.0 else max(1, round(2.0 / (1.0 - memory)))
+    decay = float(betas[1]) if betas is not None else float(alpha) if alpha is not None and "lambd" not in group else None
+    return DEFAULT_LENGTH if decay is None or decay >= 1.0 else max(1, round(2.0 / (1.0 - decay)))
 
 
 @final
@@ -47,13 +47,15 @@ class WarmUp(Remedy):
     def plan(self, network: nn.Module, context: Context) -> tuple[Operation, ...]:
         """One pair of hooks an optimizer. Raises NotApplicable where each has it."""
         operations: list[Operation] = []
-        for path, optimizer in trained_by(network, context.optimizers, remedy=self.name).items():
-            if attached(optimizer, Hook):
+        for path, optimizer in find_optimizers(network, context.optimizers, remedy=self.name).items():
+            if find_hooks(optimizer, Hook):
                 continue
-            lengths = {at: length_for(group) for at, group in enumerate(optimizer.param_groups)}
+            lengths = {position: warmup_length(group) for position, group in enumerate(optimizer.param_groups)}
             hook = Hook(lengths)
-            told = " | ".join(dict.fromkeys(str(length) for length in lengths.values()))
-            operations.append(Attach(path, optimizer, hook.before_step, hook.after_step, f"rate warmed up over {told} steps"))
+            lengths_text = " | ".join(dict.fromkeys(str(length) for length in lengths.values()))
+            operations.append(
+                AddStepHooks(path, optimizer, hook.before_step, hook.after_step, f"rate warmed up over {lengths_text} steps")
+            )
         if not operations:
             raise NotApplicable(f"{self.name}: {type(network).__name__} warms up already; undo that first")
         return tuple(operations)
