@@ -1,4 +1,4 @@
-"""One process rehearses and runs all scripts of this room's tests, since each that imports torch takes seconds to start."""
+"""Runs and patches all programs of these tests in one process, since each process that imports torch takes seconds to start."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import programs
 import pytest
-import spots
-from expected import EXPECTED
-from patch_checks import EVERYWHERE, TOGETHER, Handled
+import style_programs
+import value_programs
+from patch_results import COMBINATIONS, SINGLE_REMEDIES, PatchResults
+from value_program_diffs import EXPECTED
 
 
 @pytest.fixture(scope="session")
-def handled(tmp_path_factory: pytest.TempPathFactory) -> Handled:
+def patch_results(tmp_path_factory: pytest.TempPathFactory) -> PatchResults:
     folder = tmp_path_factory.mktemp("scripts")
     jobs: list[dict[str, Any]] = []
-    for files in programs.PROGRAMS.values():
-        jobs.append({"folder": put(folder / str(len(jobs)), files), "candidates": EVERYWHERE + TOGETHER})
-    for name, text in spots.PROGRAMS.items():
-        wanted = [[remedy] for program, remedy in EXPECTED if program == name]
-        jobs.append({"folder": put(folder / str(len(jobs)), {"train.py": text}), "candidates": wanted})
+    for files in style_programs.PROGRAMS.values():
+        jobs.append({"folder": write_files(folder / str(len(jobs)), files), "candidates": SINGLE_REMEDIES + COMBINATIONS})
+    for name, text in value_programs.PROGRAMS.items():
+        candidates = [[remedy] for program, remedy in EXPECTED if program == name]
+        jobs.append({"folder": write_files(folder / str(len(jobs)), {"train.py": text}), "candidates": candidates})
     (folder / "jobs").write_text(json.dumps(jobs))
-    process = Path(__file__).with_name("planning_by_hand.py")
+    process = Path(__file__).with_name("patch_process.py")
     subprocess.run([sys.executable, str(process), str(folder / "jobs")], check=True, timeout=280)
     results = json.loads((folder / "jobs.results").read_text())
-    count = len(programs.PROGRAMS)
-    return Handled(
-        dict(zip(programs.PROGRAMS, results[:count], strict=True)), dict(zip(spots.PROGRAMS, results[count:], strict=True))
+    count = len(style_programs.PROGRAMS)
+    return PatchResults(
+        dict(zip(style_programs.PROGRAMS, results[:count], strict=True)),
+        dict(zip(value_programs.PROGRAMS, results[count:], strict=True)),
     )
 
 
-def put(folder: Path, files: dict[str, str]) -> str:
+def write_files(folder: Path, files: dict[str, str]) -> str:
     folder.mkdir()
     for name, text in files.items():
         (folder / name).write_bytes(text.encode())

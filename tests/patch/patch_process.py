@@ -1,7 +1,7 @@
 """A process that runs many small scripts: as they are, and with remedies that it planned on them and wrote into them.
 
-`python rehearsing.py JOBS`: JOBS is a file with a list of jobs, each a folder with a train.py and the remedies to plan. The
-results come beside it. It is a process of its own, since a script makes its process its own.
+`python patch_process.py JOBS`: JOBS is a file with a list of jobs, each a folder with a train.py and the remedies to plan. The
+results are written beside it. It is a process of its own, since a script changes the process that runs it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Any
 
 import torch
 
-from unvanish.observe import Observer, Settings, facts_of
+from unvanish.errors import TrialError
+from unvanish.observe import Observer, Settings, collect_facts
 from unvanish.observe.first_call import FirstCall
 from unvanish.observe.settings import StopTraining
-from unvanish.patch import written
+from unvanish.patch import edit_sources, insert_apply_after_optimizer, insert_apply_before_optimizer
 from unvanish.plugins.remedies import catalogue
-from unvanish.record.change import ModuleOrigin, PatchContext, Plan
-from unvanish.record.journal import Journal
-from unvanish.record.serialisation import to_plain
-from unvanish.remedies.plan import planned
+from unvanish.record.network_changes import EditTarget, ModuleOrigin, PatchContext, Plan
+from unvanish.record.storage.journal import Journal
+from unvanish.record.storage.serialisation import to_plain
+from unvanish.remedies.plan import plan_remedies
 from unvanish.trials.script.execution import Script, execute
 
 
@@ -33,39 +34,39 @@ def read(path: Path) -> str:
     return path.read_bytes().decode()
 
 
-def blueprint_of(script: Path, candidates: list[list[str]]) -> PatchContext:
-    """The blueprint of a script that runs to its first update, with a plan for each candidate."""
-    found: list[PatchContext] = []
+def patch_context_of(script: Path, candidates: list[list[str]]) -> PatchContext:
+    """The patch context of a script that runs to its first update, with a plan for each candidate."""
+    contexts: list[PatchContext] = []
 
-    def look(seen: FirstCall) -> None:
-        inputs: Any = seen.kwargs if seen.kwargs and not seen.args else seen.args
-        plans = [planned(seen.model, n, optimizers=seen.optimizers, inputs=inputs, catalogue=catalogue()) for n in candidates]
-        kinds = {path: type(module).__name__ for path, module in seen.model.named_modules()}
-        births = tuple(ModuleOrigin(path, kinds[path], place) for path, place in seen.births.items())
-        found.append(PatchContext(seen.entry, births, tuple(plans), seen.others))
+    def plan_candidates(call: FirstCall) -> None:
+        inputs: Any = call.kwargs if call.kwargs and not call.args else call.args
+        plans = [plan_remedies(call.model, n, optimizers=call.optimizers, inputs=inputs, catalogue=catalogue()) for n in candidates]
+        classes = {path: type(module).__name__ for path, module in call.model.named_modules()}
+        origins = tuple(ModuleOrigin(path, classes[path], location) for path, location in call.build_locations.items())
+        contexts.append(PatchContext(call.entry, origins, tuple(plans), call.outside_modules))
 
     journal = Journal.create(script.parent / "run.sqlite")
-    observer = Observer(journal, facts_of("train.py", ()), settings=Settings(max_steps=1), look=look)
+    observer = Observer(journal, collect_facts("train.py", ()), settings=Settings(max_steps=1), examine=plan_candidates)
     observer.attach()
     try:
-        losses_of(script, {}, stop=(StopTraining,))
+        losses_of(script, {}, stop_exceptions=(StopTraining,))
     finally:
         observer.close("finished")
         journal.close()
         (script.parent / "run.sqlite").unlink()
-    (one,) = found
-    return one
+    (context,) = contexts
+    return context
 
 
-def losses_of(script: Path, edits: dict[Path, str], stop: tuple[type[BaseException], ...] = ()) -> list[str]:
+def losses_of(script: Path, edits: dict[Path, str], stop_exceptions: tuple[type[BaseException], ...] = ()) -> list[str]:
     """What a script prints: its losses. Raises AssertionError where it fails."""
-    before, out, err = set(sys.modules), io.StringIO(), io.StringIO()
+    modules, out, err = set(sys.modules), io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        ending = execute(Script(script), edits=edits, stop=stop)
-    for name in set(sys.modules) - before:
+        script_exit = execute(Script(script), edits=edits, stop_exceptions=stop_exceptions)
+    for name in set(sys.modules) - modules:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(script.parent):
             del sys.modules[name]
-    assert ending.code == 0, err.getvalue()
+    assert script_exit.code == 0, err.getvalue()
     return out.getvalue().splitlines()
 
 
@@ -79,43 +80,40 @@ def losses_or_none(script: Path, edits: dict[Path, str]) -> list[str]:
         return []
 
 
-def handled(script: Path, blueprint: PatchContext, plan: Plan, spare: Path) -> dict[str, Any]:
-    """What became of one plan: the new texts by name, and the losses of the trial, of the patched script alone, and of the remedies
-    applied by a line alone."""
+def patch_result(script: Path, context: PatchContext, plan: Plan, copy_folder: Path) -> dict[str, Any]:
+    """The result of one plan: the new texts by name, and the losses of the trial, of the patched script alone, and of the script
+    with nothing but the line that applies the remedies."""
     if plan.refusal:
         return {"refusal": plan.refusal}
-    texts = written(plan, blueprint, read)
-    shutil.copytree(script.parent, spare)
+    texts = edit_sources(plan, context, read)
+    shutil.copytree(script.parent, copy_folder)
     for path, text in texts.items():
-        (spare / path.name).write_bytes(text.encode())
+        (copy_folder / path.name).write_bytes(text.encode())
     result: dict[str, Any] = {
         "texts": {path.name: text for path, text in texts.items()},
         "trial": losses_of(script, texts),
-        "alone": losses_of(spare / script.name, {}),
+        "alone": losses_of(copy_folder / script.name, {}),
     }
-    shutil.rmtree(spare)
-    live = line_alone(plan, blueprint)
-    result["in_place"] = live != texts
-    result["live"] = result["trial"] if live == texts else losses_or_none(script, live)
-    again = written(plan, blueprint, lambda path: texts.get(path) or read(path)) if result["in_place"] else {}
+    shutil.rmtree(copy_folder)
+    line_texts = texts_with_line(plan, context)
+    result["in_place"] = line_texts != texts
+    result["applied"] = result["trial"] if line_texts == texts else losses_or_none(script, line_texts)
+    again = edit_sources(plan, context, lambda path: texts.get(path) or read(path)) if result["in_place"] else {}
     return result | {"again": {path.name: text for path, text in again.items()}}
 
 
-def line_alone(plan: Plan, blueprint: PatchContext) -> dict[Path, str]:
+def texts_with_line(plan: Plan, context: PatchContext) -> dict[Path, str]:
     """The script with nothing but the line that applies the remedies; {} where it cannot stand there."""
-    from unvanish.errors import TrialError
-    from unvanish.patch.apply_lines import applied_before, applied_behind, with_import
-
-    entry = blueprint.entry
+    entry = context.entry
     if entry is None or any(step.needs_batch for step in plan.steps):
         return {}
     path, line = Path(entry.location.file), entry.location.line
-    late = any(edit.path.startswith("optimizer") for step in plan.steps for edit in step.edits)
+    alters_optimizer = any(edit.target is EditTarget.OPTIMIZER for step in plan.steps for edit in step.edits)
+    insert = insert_apply_after_optimizer if alters_optimizer else insert_apply_before_optimizer
     try:
-        text = (applied_behind if late else applied_before)(read(path), line, entry.expression, plan.remedies)
+        return {path: insert(read(path), line, entry.expression, plan.remedies)}
     except TrialError:
         return {}
-    return {path: with_import(text)}
 
 
 def main(jobs: Path) -> None:
@@ -123,15 +121,15 @@ def main(jobs: Path) -> None:
     results: list[Any] = []
     for job in json.loads(jobs.read_text()):
         script = Path(job["folder"]) / "train.py"
-        blueprint = blueprint_of(script, job["candidates"])
-        told: dict[str, Any] = {"control": losses_of(script, {}), "blueprint": to_plain(blueprint)}
-        for plan in blueprint.plans:
+        context = patch_context_of(script, job["candidates"])
+        result: dict[str, Any] = {"control": losses_of(script, {}), "context": to_plain(context)}
+        for plan in context.plans:
             try:
-                told[" + ".join(plan.remedies)] = handled(script, blueprint, plan, Path(f"{job['folder']}-patched"))
+                result[" + ".join(plan.remedies)] = patch_result(script, context, plan, Path(f"{job['folder']}-patched"))
             except Exception:
-                told[" + ".join(plan.remedies)] = {"failure": traceback.format_exc()}
+                result[" + ".join(plan.remedies)] = {"failure": traceback.format_exc()}
                 shutil.rmtree(f"{job['folder']}-patched", ignore_errors=True)
-        results.append(told)
+        results.append(result)
     jobs.with_suffix(".results").write_text(json.dumps(results))
 
 

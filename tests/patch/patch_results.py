@@ -1,22 +1,22 @@
-"""What the process in `rehearsing` says of the scripts, and what it is asked."""
+"""The results that `patch_process` gives for each program, and the remedies that it plans."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from unvanish.record.change import REMEDY_NAMES
+from unvanish.record.network_changes import REMEDY_NAMES
 
-BATCHED = ("lsuv-init",)
-"""What cannot act without a batch, anywhere."""
+NEEDING_BATCH = ("lsuv-init",)
+"""Remedies that act nowhere without a batch."""
 
-EVERYWHERE = [[name] for name in sorted(REMEDY_NAMES - {"learning-rate", *BATCHED})]
-TOGETHER = [["relu", "he-init"], ["he-init", "relu"], ["elu", "batchnorm"], ["adamw", "warmup"], ["selu", "clip-norm"]]
+SINGLE_REMEDIES = [[name] for name in sorted(REMEDY_NAMES - {"learning-rate", *NEEDING_BATCH})]
+COMBINATIONS = [["relu", "he-init"], ["he-init", "relu"], ["elu", "batchnorm"], ["adamw", "warmup"], ["selu", "clip-norm"]]
 
 
 @dataclass(frozen=True)
-class Handled:
-    """By program, then by remedies, joined by " + "."""
+class PatchResults:
+    """Results by program, then by remedies, joined by " + ": of the programs in many styles, and of those for single values."""
 
-    everywhere: dict[str, dict[str, Any]]
-    spots: dict[str, dict[str, Any]]
+    styles: dict[str, dict[str, Any]]
+    values: dict[str, dict[str, Any]]

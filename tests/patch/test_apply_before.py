@@ -1,4 +1,4 @@
-"""The line goes where the optimizer is built, and nowhere else."""
+"""The call is inserted right before the statement that builds the optimizer, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unvanish.errors import ScriptError, TrialError
-from unvanish.patch import decoded, encoded
-from unvanish.patch.apply_lines import applied_before
+from unvanish.errors import TrialError
+from unvanish.patch.apply_call_line import add_apply_before
 
 REMEDIES = ("relu", "he-init")
 CALL = 'unvanish.apply(net, "relu", "he-init")'
 
-# source, the line that builds the optimizer, what comes out; every case names the network `net`
+# source, the line that builds the optimizer, edited source; in every case the network is called `net`
 CASES = {
     "a plain statement": ("a = 1\nopt = SGD(net)\n", 2, f"a = 1\n{CALL}\nopt = SGD(net)\n"),
     "tabs in a function": ("def f(net):\n\tn = 2\n\treturn SGD(net)\n", 3, f"def f(net):\n\tn = 2\n\t{CALL}\n\treturn SGD(net)\n"),
@@ -78,30 +77,30 @@ CASES = {
 
 @pytest.mark.parametrize(("source", "line", "edited"), CASES.values(), ids=CASES.keys())
 def test_the_call_stands_right_before_the_optimizer_and_all_else_stays(source: str, line: int, edited: str) -> None:
-    assert applied_before(source, line, "net", REMEDIES) == edited
+    assert add_apply_before(source, line, "net", REMEDIES) == edited
 
 
 @pytest.mark.parametrize(("source", "line", "edited"), CASES.values(), ids=CASES.keys())
-def test_twice_is_the_same_as_once(source: str, line: int, edited: str) -> None:
+def test_a_second_call_changes_nothing(source: str, line: int, edited: str) -> None:
     again = line + edited.count("\n") - source.count("\n") if edited.count("\r\n") == 0 else line + 1
-    assert applied_before(edited, again, "net", REMEDIES) == edited
+    assert add_apply_before(edited, again, "net", REMEDIES) == edited
 
 
 def test_an_attribute_can_be_the_network() -> None:
     source = "class T:\n    def f(self):\n        self.opt = SGD(self.net)\n"
-    assert 'unvanish.apply(self.net, "relu")\n        self.opt' in applied_before(source, 3, "self.net", ["relu"])
+    assert 'unvanish.apply(self.net, "relu")\n        self.opt' in add_apply_before(source, 3, "self.net", ["relu"])
 
 
 def test_the_call_runs_once_and_before_the_optimizer() -> None:
     calls: list[object] = []
     source = "net = 'net'\nfor _ in range(1): opt = build(net)\n"
-    edited = applied_before(source, 2, "net", REMEDIES).replace("unvanish.apply", "apply")
+    edited = add_apply_before(source, 2, "net", REMEDIES).replace("unvanish.apply", "apply")
     exec(edited, {"apply": lambda *args: calls.append(args), "build": calls.append})
     assert calls == [("net", *REMEDIES), "net"]
 
 
 def test_warnings_about_the_users_text_are_left_to_the_script() -> None:
-    assert applied_before("s = '\\d'\nopt = SGD(net)\n", 2, "net", REMEDIES).endswith("opt = SGD(net)\n")
+    assert add_apply_before("s = '\\d'\nopt = SGD(net)\n", 2, "net", REMEDIES).endswith("opt = SGD(net)\n")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +115,7 @@ def test_warnings_about_the_users_text_are_left_to_the_script() -> None:
 )
 def test_what_cannot_be_edited_is_refused_with_the_reason(source: str, line: int, expression: str, words: str) -> None:
     with pytest.raises(TrialError, match=words):
-        applied_before(source, line, expression, REMEDIES)
+        add_apply_before(source, line, expression, REMEDIES)
 
 
 BLOCKS = st.recursive(
@@ -137,12 +136,12 @@ BLOCKS = st.recursive(
 )
 
 
-def written(block: object, indentation: str = "") -> str:
+def block_text(block: object, indentation: str = "") -> str:
     """A block of statements as text; multi-line statements keep their inner lines as they are."""
     lines = ""
     for item in block if isinstance(block, list) else []:
         if isinstance(item, tuple):
-            lines += "".join(f"{indentation}{part}\n" for part in item[0].split("\n")) + written(item[1], indentation + "  ")
+            lines += "".join(f"{indentation}{part}\n" for part in item[0].split("\n")) + block_text(item[1], indentation + "  ")
         else:
             lines += f"{indentation}{item}\n"
     return lines
@@ -151,34 +150,18 @@ def written(block: object, indentation: str = "") -> str:
 @settings(deadline=None)
 @given(block=BLOCKS, data=st.data(), ending=st.sampled_from(["\n", "\r\n", "\r"]))
 def test_any_statement_can_be_preceded_and_the_rest_of_the_program_stays(block: object, data: st.DataObject, ending: str) -> None:
-    source = written(block)
+    source = block_text(block)
     line = data.draw(st.integers(1, source.count("\n")))
-    edited = applied_before(source.replace("\n", ending), line, "net", REMEDIES)
+    edited = add_apply_before(source.replace("\n", ending), line, "net", REMEDIES)
     more = len(edited.splitlines()) - len(source.splitlines())
-    assert applied_before(edited, line + more, "net", REMEDIES) == edited
+    assert add_apply_before(edited, line + more, "net", REMEDIES) == edited
     assert ending == "\n" or "\n" not in edited.replace(ending, "")
-    assert _without_ours(ast.parse(edited)) == ast.dump(ast.parse(source))
+    assert _dump_without_patch(ast.parse(edited)) == ast.dump(ast.parse(source))
 
 
-def _without_ours(tree: ast.Module) -> str:
+def _dump_without_patch(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             body[:] = [s for s in body if "unvanish" not in (ast.unparse(s) if isinstance(s, ast.Expr | ast.Import) else "")]
     return ast.dump(tree)
-
-
-@pytest.mark.parametrize(
-    "data",
-    ["# coding: latin-1\r\ns = 'é'\r\n".encode("latin-1"), b"\xef\xbb\xbfa = 1\n", "s = 'é'\n".encode()],
-    ids=["declared", "bom", "plain"],
-)
-def test_source_goes_to_text_and_back_as_it_declares_with_its_line_endings(data: bytes) -> None:
-    text = decoded(data, file="a.py")
-    assert text.encode("latin-1") == data.removeprefix(b"\xef\xbb\xbf") or text.encode() == data
-    assert encoded(text, like=data) == data
-
-
-def test_source_in_another_encoding_than_it_says_is_refused() -> None:
-    with pytest.raises(ScriptError, match=r"a\.py.*UTF-8"):
-        decoded("s = 'é'\n".encode("latin-1"), file="a.py")

@@ -1,236 +1,245 @@
-"""Every remedy, written into scripts of every style, trains as its trial did, and as the remedy applied to the network does."""
+"""Which edits of a plan are written in place, and what is written where they cannot be: with patch contexts made by hand."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import programs
 import pytest
-import spots
-from expected import EXPECTED
-from patch_checks import BATCHED, Handled
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from unvanish.patch import unified
-from unvanish.record.change import REMEDY_NAMES
+from unvanish.errors import ScriptError, TrialError
+from unvanish.patch import edit_sources
+from unvanish.record.network_changes import Edit, EditTarget, ModuleOrigin, PatchContext, Plan, PlanStep
+from unvanish.record.structure import Entry, Location
 
-REDRAWN = ("gru", "lstm")
-"""Remedies that draw numbers where they are built: written in place, the script's own generator draws them."""
+FILE = Path("/somewhere/train.py")
+SOURCE = """\
+import torch
+from torch import nn
 
-CLIPPED = {("two files", "clip-norm"), ("two files", "selu + clip-norm")}
-"""Where the script clips already: its number changes, while a hook would clip once more."""
-
-styles = pytest.mark.parametrize("style", programs.PROGRAMS)
-
-CELLS = {
-    ("a sequential", "batchnorm"): """\
--    nn.Linear(6, width), nn.Sigmoid(),  # the first block
-+    nn.Linear(6, width), nn.BatchNorm1d(width), nn.Sigmoid(),  # the first block
-+    nn.BatchNorm1d(width),
-""",
-    ("a sequential", "epsilon"): """\
--optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=0.1)
-+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-8)
-""",
-    ("a sequential", "relu + he-init"): """\
-+import unvanish
--    nn.Linear(6, width), nn.Sigmoid(),  # the first block
-+    nn.Linear(6, width), nn.ReLU(),  # the first block
--    nn.Sigmoid(),
-+    nn.ReLU(),
-+unvanish.apply(model, "he-init")
-""",
-    ("a sequential", "he-init + relu"): """\
-+import unvanish
-+unvanish.apply(model, "he-init", "relu")
-""",
-    ("a loop with a helper", "relu"): """\
--def block(inputs, outputs, act=nn.Tanh):
-+def block(inputs, outputs, act=nn.ReLU):
-""",
-    ("a loop with a helper", "layernorm"): """\
--    return [nn.Linear(inputs, outputs), act()]
-+    return [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), act()]
-""",
-    ("a loop with a helper", "sgd-momentum"): """\
--opt = optim.SGD(net.parameters(), lr=0.05)
-+opt = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-""",
-    ("functional calls", "relu"): """\
--        h = torch.sigmoid(self.first(x))  # into the hidden space
-+        h = F.relu(self.first(x))  # into the hidden space
--            h = layer(h).sigmoid()
-+            h = layer(h).relu()
-""",
-    ("functional calls", "elu"): """\
--        h = torch.sigmoid(self.first(x))  # into the hidden space
-+        h = F.elu(self.first(x))  # into the hidden space
--            h = layer(h).sigmoid()
-+            h = F.elu(layer(h))
-""",
-    ("functional calls", "batchnorm"): """\
--        self.first = nn.Linear(6, width)
--        self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(3)])
-+        self.first = nn.Sequential(nn.Linear(6, width), nn.BatchNorm1d(width))
-+        self.hidden = nn.ModuleList([nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width)) for _ in range(3)])
-""",
-    ("functional calls", "logits"): """\
--        return torch.sigmoid(self.last(h))
-+        return self.last(h)
-""",
-    ("functional calls", "clip-norm"): """\
-+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-""",
-    ("imported names", "relu"): """\
--from torch import manual_seed, randint, randn, tanh
--from torch.nn import CrossEntropyLoss, Linear, Module, Sequential, Sigmoid
-+from torch import manual_seed, randint, randn, relu
-+from torch.nn import CrossEntropyLoss, Linear, Module, Sequential, ReLU
--        self.body = Sequential(Linear(6, 16), Sigmoid(), Linear(16, 16), Sigmoid())
-+        self.body = Sequential(Linear(6, 16), ReLU(), Linear(16, 16), ReLU())
--        return self.head(tanh(self.middle(self.body(x))))
-+        return self.head(relu(self.middle(self.body(x))))
-""",
-    ("imported names", "elu + batchnorm"): """\
--from torch.nn import CrossEntropyLoss, Linear, Module, Sequential, Sigmoid
-+from torch.nn import CrossEntropyLoss, Linear, Module, Sequential, ELU, BatchNorm1d
-+import torch.nn.functional as F
--        self.body = Sequential(Linear(6, 16), Sigmoid(), Linear(16, 16), Sigmoid())
--        self.middle = Linear(16, 16)
-+        self.body = Sequential(Linear(6, 16), BatchNorm1d(16), ELU(), Linear(16, 16), BatchNorm1d(16), ELU())
-+        self.middle = Sequential(Linear(16, 16), BatchNorm1d(16))
--        return self.head(tanh(self.middle(self.body(x))))
-+        return self.head(F.elu(self.middle(self.body(x))))
-""",
-    ("imported names", "adamw"): """\
--from torch.optim import Adam
-+from torch.optim import AdamW
--opt = Adam(net.parameters(), 0.002, weight_decay=0.001, eps=1.0)
-+opt = AdamW(net.parameters(), 0.002)
-""",
-    ("two files", "relu"): """\
--    def __init__(self, channels=8, act="tanh"):
-+    def __init__(self, channels=8, act="relu"):
-""",
-    ("two files", "layernorm"): """\
--            nn.BatchNorm2d(channels),
-+            nn.GroupNorm(1, channels),
-+            nn.GroupNorm(1, channels),
-""",
-    ("two files", "adamw"): """\
--def fit(net, x, y, lr=1e-4, max_norm=0.01):
--    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.0)
-+def fit(net, x, y, lr=1e-3, max_norm=0.01):
-+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr)
-""",
-    ("two files", "clip-norm"): """\
--def fit(net, x, y, lr=1e-4, max_norm=0.01):
-+def fit(net, x, y, lr=1e-4, max_norm=1.0):
-""",
-    ("tabs and windows lines", "batchnorm"): """\
--		self.a, self.b = nn.Linear(6, 16), nn.Linear(16, 16)
-+		self.a, self.b = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16)), nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16))
-""",
-    ("tabs and windows lines", "clip-norm"): """\
-+			nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-""",
-    ("a recurrent network", "gru"): """\
--        self.rnn = nn.RNN(4, HIDDEN, nonlinearity="tanh", batch_first=True)  # reads from left to right
-+        self.rnn = nn.GRU(4, HIDDEN, batch_first=True)  # reads from left to right
-""",
-    ("a recurrent network", "lstm"): """\
--        self.rnn = nn.RNN(4, HIDDEN, nonlinearity="tanh", batch_first=True)  # reads from left to right
-+        self.rnn = nn.LSTM(4, HIDDEN, batch_first=True)  # reads from left to right
-+        nn.init.ones_(self.rnn.bias_ih_l0.data[HIDDEN : 2 * HIDDEN])  # the forget gate, open at first
-+        nn.init.zeros_(self.rnn.bias_hh_l0.data[HIDDEN : 2 * HIDDEN])
--        _, h = self.rnn(x)
-+        _, (h, _) = self.rnn(x)
-""",
-    ("a transformer", "logits"): """\
--        self.head = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3), nn.Softmax(dim=-1))
-+        self.head = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3))
-""",
-    ("a transformer", "warmup"): """\
-+import unvanish
--    return torch.optim.Adam(network.parameters(), lr=1e-3)
-+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-+    unvanish.apply(network, "warmup", optimizer=optimizer)
-+    return optimizer
-""",
-}
-"""What a diff takes out and puts in, by style and remedies."""
+net = nn.Sequential(
+    nn.Linear(4, 8),
+    nn.Sigmoid(),
+    nn.Linear(8, 2),
+)
+RATE = 1e-4
+opt = torch.optim.Adam(net.parameters(), lr=RATE)
+"""
+RELU = Edit("replace", "1", "Sigmoid()", "ReLU()")
 
 
-def told(results: dict[str, Any]) -> dict[str, Any]:
-    """What became of each plan that was not refused."""
-    return {name: each for name, each in results.items() if name not in ("control", "blueprint") and "refusal" not in each}
+def reader_of(text: str) -> Callable[[Path], str]:
+    return lambda path: text
 
 
-def changed(files: dict[str, str], texts: dict[str, str]) -> str:
-    """The lines that the diffs of some files take out and put in."""
-    diffs = "".join(unified(name, files[name], text).partition("@@")[2] for name, text in texts.items())
-    return "".join(f"{line.rstrip()}\n" for line in diffs.splitlines() if line[:1] in ("+", "-"))
+def located(text: str, line: int) -> Location:
+    return Location(str(FILE), line, text.splitlines()[line - 1].strip())
 
 
-@pytest.mark.parametrize(("style", "remedies"), CELLS)
-def test_an_edit_is_what_a_person_would_write(handled: Handled, style: str, remedies: str) -> None:
-    assert changed(programs.PROGRAMS[style], handled.everywhere[style][remedies]["texts"]) == CELLS[style, remedies]
+def line_of(text: str, piece: str) -> int:
+    return next(at for at, line in enumerate(text.splitlines(), start=1) if piece in line)
 
 
-@pytest.mark.parametrize(("program", "remedy"), EXPECTED)
-def test_an_edit_finds_the_place_where_the_value_is_written(handled: Handled, program: str, remedy: str) -> None:
-    files = {"train.py": spots.PROGRAMS[program]}
-    assert changed(files, handled.spots[program][remedy]["texts"]) == EXPECTED[program, remedy]
+def patch_context(text: str = SOURCE, *, outside_modules: tuple[ModuleOrigin, ...] = (), entry: bool = True) -> PatchContext:
+    """The network of SOURCE, however it is laid out."""
+    modules = [("0", "Linear", "nn.Linear(4, 8)"), ("1", "Sigmoid", "nn.Sigmoid()"), ("2", "Linear", "nn.Linear(8, 2)")]
+    origins = [ModuleOrigin(path, name, located(text, line_of(text, piece))) for path, name, piece in modules]
+    root = ModuleOrigin("", "Sequential", located(text, line_of(text, "nn.Sequential")))
+    place = Entry(located(text, line_of(text, "torch.optim.")), "net") if entry else None
+    return PatchContext(place, (root, *origins), (), outside_modules)
 
 
-@styles
-def test_the_patched_script_alone_has_the_losses_of_its_trial_to_the_last_bit(handled: Handled, style: str) -> None:
-    results = told(handled.everywhere[style])
-    assert not {name: each["failure"] for name, each in results.items() if "failure" in each}
-    assert [name for name, each in results.items() if each["trial"] != each["alone"] or len(each["trial"]) != 4] == []
+def plan(*edits: Edit, remedy: str = "relu", needs_batch: bool = False) -> Plan:
+    return Plan((remedy,), (PlanStep(remedy, edits, needs_batch),))
 
 
-@styles
-def test_an_edit_in_place_trains_as_the_applied_remedy_does(handled: Handled, style: str) -> None:
-    results = told(handled.everywhere[style])
-    compared = {name: each for name, each in results.items() if name not in REDRAWN and (style, name) not in CLIPPED}
-    assert [name for name, each in compared.items() if each["live"] and each["trial"] != each["live"]] == []
+def test_an_edit_in_place_needs_no_line_that_builds_an_optimizer() -> None:
+    texts = edit_sources(plan(RELU), patch_context(entry=False), reader_of(SOURCE))
+    assert texts == {FILE: SOURCE.replace("nn.Sigmoid()", "nn.ReLU()")}
 
 
-@styles
-def test_what_is_written_already_stays_as_it_is(handled: Handled, style: str) -> None:
-    assert {name: each["again"] for name, each in told(handled.everywhere[style]).items() if each["again"]} == {}
+def test_a_line_that_builds_a_module_of_another_network_too_stays_as_it_is() -> None:
+    outside_module = ModuleOrigin("", "Sigmoid", located(SOURCE, line_of(SOURCE, "Sigmoid")))
+    (text,) = edit_sources(plan(RELU), patch_context(outside_modules=(outside_module,)), reader_of(SOURCE)).values()
+    assert 'unvanish.apply(net, "relu")\nopt = ' in text
+    assert "nn.Sigmoid()" in text
 
 
-def test_what_is_written_already_stays_as_it_is_in_any_place(handled: Handled) -> None:
-    results = {(name, remedy): each for name, several in handled.spots.items() for remedy, each in told(several).items()}
-    assert {key: each["again"] for key, each in results.items() if each["again"]} == {}
-    assert [key for key, each in results.items() if each["trial"] != each["alone"]] == []
+def test_a_remedy_for_a_module_of_a_package_goes_into_the_line() -> None:
+    away = Location("/usr/lib/python3/site-packages/zoo/net.py", 7, "self.act = nn.Sigmoid()")
+    foreign = PatchContext(patch_context().entry, (ModuleOrigin("1", "Sigmoid", away),))
+    (text,) = edit_sources(plan(RELU), foreign, reader_of(SOURCE)).values()
+    assert 'unvanish.apply(net, "relu")' in text
 
 
-def test_every_remedy_is_written_into_some_script(handled: Handled) -> None:
-    programs_of = (*handled.everywhere.values(), *handled.spots.values())
-    found = {name for results in programs_of for name, each in told(results).items() if each["texts"]}
-    assert REMEDY_NAMES - found == {"learning-rate", *BATCHED}
+def test_a_remedy_that_needs_a_batch_is_refused_where_it_cannot_stand_in_place() -> None:
+    edit = Edit("initialise", "0", "Linear", "scaled on the batch")
+    with pytest.raises(TrialError, match=r"lsuv-init cannot be written in place .*inputs="):
+        edit_sources(plan(edit, remedy="lsuv-init", needs_batch=True), patch_context(), reader_of(SOURCE))
+    assert edit_sources(plan(RELU, needs_batch=True), patch_context(), reader_of(SOURCE))
 
 
-def test_windows_lines_and_tabs_stay(handled: Handled) -> None:
-    for each in told(handled.everywhere["tabs and windows lines"]).values():
-        text = each["texts"]["train.py"]
-        assert "\n" not in text.replace("\r\n", "")
-        assert "    " not in text
+def test_without_a_place_and_without_an_optimizer_the_error_gives_the_reason() -> None:
+    edit = Edit("initialise", "0", "Linear", "He normal")
+    with pytest.raises(TrialError, match=r"he-init cannot be written in place .*no line is known that builds an optimizer"):
+        edit_sources(plan(edit, remedy="he-init"), patch_context(entry=False), reader_of(SOURCE))
 
 
-def test_git_takes_the_patch_of_two_files_and_python_runs_it(handled: Handled, tmp_path: Path) -> None:
-    files, each = programs.PROGRAMS["two files"], handled.everywhere["two files"]["selu + clip-norm"]
-    texts = {**each["texts"], **handled.everywhere["two files"]["relu"]["texts"]}
-    for name, text in files.items():
-        (tmp_path / name).write_bytes(text.encode())
-    patch = "".join(unified(name, files[name], text) for name, text in texts.items())
-    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
-    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=patch.encode(), check=True)
-    assert {name: (tmp_path / name).read_text() for name in texts} == texts
-    run = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120)
-    assert len(run.stdout.splitlines()) == 4
+def test_a_remedy_after_one_in_the_line_goes_into_the_line_too() -> None:
+    steps = (PlanStep("he-init", (Edit("initialise", "0", "Linear", "He normal"),)), PlanStep("relu", (RELU,)))
+    (text,) = edit_sources(Plan(("he-init", "relu"), steps), patch_context(), reader_of(SOURCE)).values()
+    assert 'unvanish.apply(net, "he-init", "relu")' in text
+    assert "nn.ReLU()" not in text
+
+
+def test_with_a_syntax_that_libcst_does_not_parse_remedies_go_into_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(text: str) -> None:
+        raise ValueError("no such syntax")
+
+    monkeypatch.setattr("libcst.parse_module", refuse)
+    source = SOURCE + "# another text, that was not parsed before\n"
+    (text,) = edit_sources(plan(RELU), patch_context(source), reader_of(source)).values()
+    assert 'unvanish.apply(net, "relu")\nopt = ' in text
+
+
+def test_a_source_that_does_not_parse_is_refused() -> None:
+    broken = SOURCE.replace("RATE = ", "RATE = = ")
+    with pytest.raises((TrialError, ScriptError), match="parse"):
+        edit_sources(plan(RELU), patch_context(broken), reader_of(broken))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "before", "after"),
+    [
+        ("lr=RATE", "RATE = 1e-4", "RATE = 1e-3"),
+        ("lr=0.02", "lr=0.02", "lr=0.2"),
+        ("lr=1e-6, eps=1e-8", "lr=1e-6", "lr=1e-5"),
+        ("RATE", "RATE = 1e-4", "RATE = 1e-3"),
+        ("lr=RATE * 2", None, None),
+        ("lr=RATE, eps=RATE", None, None),
+        ("weight_decay=0.1", None, None),
+    ],
+)
+def test_a_rate_is_scaled_where_its_number_is_written_or_else_behind_the_optimizer(
+    arguments: str, before: str | None, after: str | None
+) -> None:
+    source = SOURCE.replace("lr=RATE", arguments)
+    behind = f'{source}for group in opt.param_groups: group["lr"] *= 10\n'
+    expected = source.replace(before, after) if before is not None and after is not None else behind
+    assert edit_sources(Plan(("learning-rate",)), patch_context(source), reader_of(source), rate_factor=10.0) == {FILE: expected}
+
+
+def test_an_edit_of_a_module_called_optimizer_is_one_of_the_network() -> None:
+    source = """\
+from torch import nn, optim
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.optimizer = nn.Sigmoid()
+net = Net()
+opt = optim.SGD(net.parameters(), lr=0.1)
+"""
+    origin = ModuleOrigin("optimizer", "Sigmoid", located(source, line_of(source, "Sigmoid")))
+    known = PatchContext(Entry(located(source, line_of(source, "SGD")), "net"), (origin,))
+    relu, he_init = replace(RELU, path="optimizer"), Edit("initialise", "optimizer", "Linear", "He normal")
+    (in_place,) = edit_sources(plan(relu), known, reader_of(source)).values()
+    assert in_place == source.replace("nn.Sigmoid()", "nn.ReLU()")
+    (line,) = edit_sources(plan(he_init, remedy="he-init"), known, reader_of(source)).values()
+    assert 'unvanish.apply(net, "he-init")\nopt = ' in line
+
+
+def test_only_an_edit_of_the_optimizer_goes_into_a_line_behind_it() -> None:
+    source = SOURCE.replace("net", "optimizer_net")
+    renamed = replace(patch_context(source), entry=Entry(located(source, line_of(source, "torch.optim.")), "optimizer_net"))
+    edits = {target: Edit("insert", "optimizer", "optimizer=", "optimizer=, held", target=target) for target in EditTarget}
+    texts = {
+        target: "".join(edit_sources(plan(edit, remedy="he-init"), renamed, reader_of(source)).values())
+        for target, edit in edits.items()
+    }
+    assert 'unvanish.apply(optimizer_net, "he-init")\nopt = ' in texts[EditTarget.NETWORK]
+    assert texts[EditTarget.OPTIMIZER].endswith('lr=RATE)\nunvanish.apply(optimizer_net, "he-init", optimizer=opt)\n')
+
+
+ADAMW = Edit("replace", "optimizer", "Adam(lr=0.0001)", "AdamW(lr=0.001, weight_decay=0.01)", target=EditTarget.OPTIMIZER)
+
+
+def test_the_own_rate_of_an_optimizer_that_replaces_another_is_scaled() -> None:
+    (text,) = edit_sources(plan(RELU, ADAMW, remedy="adamw"), patch_context(), reader_of(SOURCE), rate_factor=10.0).values()
+    assert "opt = torch.optim.AdamW(net.parameters(), lr=RATE)" in text
+    assert "RATE = 1e-2\n" in text
+    assert "nn.ReLU()" in text
+
+
+def test_behind_the_optimizer_its_class_is_changed_before_its_rate_is_scaled() -> None:
+    source = SOURCE.replace("torch.optim.Adam(", "make(torch.optim.Adam, ")
+    (text,) = edit_sources(plan(ADAMW, remedy="adamw"), patch_context(source), reader_of(source), rate_factor=10.0).values()
+    assert text.endswith(
+        "opt = make(torch.optim.Adam, net.parameters(), lr=RATE)\n"
+        'unvanish.apply(net, "adamw", optimizer=opt)\n'
+        'for group in opt.param_groups: group["lr"] *= 10\n'
+    )
+
+
+def test_an_optimizer_without_a_learning_rate_cannot_be_scaled() -> None:
+    rateless = Edit("replace", "optimizer", "Adam(lr=0.0001)", "Rprop(etas=(0.5, 1.2))", target=EditTarget.OPTIMIZER)
+    with pytest.raises(TrialError, match="names no learning rate"):
+        edit_sources(plan(rateless, remedy="rprop"), patch_context(), reader_of(SOURCE), rate_factor=10.0)
+
+
+SETTINGS = Edit("set", "optimizer", "Adam(lr=0.0001)", "Adam(lr=0.5)", target=EditTarget.OPTIMIZER)
+
+
+@pytest.mark.parametrize("more", ["", "print(f'{RATE}', RATE)\n", "schedule = f(opt, RATE)\n"])
+def test_a_variable_is_changed_where_nothing_but_the_optimizer_reads_it(more: str) -> None:
+    source = SOURCE + more
+    (text,) = edit_sources(plan(SETTINGS, remedy="learning-rate"), patch_context(source), reader_of(source)).values()
+    assert ("RATE = 5e-1" in text or "RATE = 0.5" in text) is ("schedule" not in more)
+    assert ("lr=0.5" in text) is ("schedule" in more)
+
+
+COMMENTS = st.lists(st.sampled_from(["", "  # why", "  # größer als 1", "  # Sigmoid() once", "\t# tab"]), min_size=5, max_size=5)
+GAPS = st.lists(st.sampled_from(["", "\n", "    # a line of its own\n", "\n\n"]), min_size=4, max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(comments=COMMENTS, gaps=GAPS, ending=st.sampled_from(["\n", "\r\n"]), spread=st.booleans(), norm=st.booleans())
+def test_comments_and_layout_survive_and_a_second_edit_changes_nothing(
+    comments: list[str], gaps: list[str], ending: str, spread: bool, norm: bool
+) -> None:
+    first = f"    nn.Linear(4, 8),{comments[0]}\n{gaps[0]}    nn.Sigmoid()," if spread else "    nn.Linear(4, 8), nn.Sigmoid(),"
+    last = f"    nn.Linear(8, 2),{comments[2]}\n{gaps[2]})\n"
+    body = f"net = nn.Sequential({comments[3]}\n{gaps[3]}{first}{comments[1]}\n{gaps[1]}{last}"
+    optimizer = f"opt = torch.optim.Adam(net.parameters(), lr=1e-3){comments[4]}\n"
+    source = f"import torch\nfrom torch import nn\n\n{body}{optimizer}".replace("\n", ending)
+    edit = Edit("insert", "1", "Sigmoid()", "BatchNorm1d(8), Sigmoid()") if norm else RELU
+    context = patch_context(source)
+    (text,) = edit_sources(plan(edit), context, reader_of(source)).values()
+    assert comments_in(text) == comments_in(source)
+    assert ending == "\n" or "\n" not in text.replace("\r\n", "")
+    assert ("nn.BatchNorm1d(8)" in text, "nn.ReLU()" in text, "unvanish" in text) == (norm, not norm, False)
+    assert edit_sources(plan(edit), context, reader_of(text)) == {}
+
+
+def comments_in(text: str) -> list[str]:
+    """The comments of a source."""
+    return [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+
+
+def test_the_parser_is_loaded_only_where_a_patch_is_written() -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import unvanish.race\n"
+        "from unvanish.patch import edit_sources, unified_diff\n"
+        "from unvanish.record.network_changes import PatchContext, Plan\n"
+        "print([name for name in ('libcst', 'torch') if name in sys.modules])\n"
+        "edit_sources(Plan(()), PatchContext(None), Path.read_text)\n"
+        "print([name for name in ('libcst', 'torch') if name in sys.modules])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout.splitlines() == ["[]", "['libcst']"]

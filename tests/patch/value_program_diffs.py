@@ -1,4 +1,4 @@
-"""What a remedy comes to in the scripts of `spots`: the lines that its diff takes out and puts in."""
+"""The lines that the diff of a remedy removes and adds in the scripts of `value_programs`."""
 
 # ruff: noqa: E501
 
@@ -200,6 +200,10 @@ EXPECTED: dict[tuple[str, str], str] = {
     ("layers of several widths", "groupnorm"): """\
 +import unvanish
 +unvanish.apply(net, "groupnorm")
+""",
+    ("a layer called optimizer", "orthogonal-init"): """\
++import unvanish
++unvanish.apply(net, "orthogonal-init")
 """,
     ("a gated network", "forget-bias"): """\
 +import unvanish

@@ -1,10 +1,10 @@
-"""Scripts in which a remedy has to be written in a place of its own: what comes of it is in `expected`."""
+"""Scripts in which a remedy has to be written in a place of its own: what comes of it is in `value_program_diffs`."""
 
 # ruff: noqa: E501
 
 from __future__ import annotations
 
-import programs
+import style_programs
 
 SMALL = "nn.Sequential(nn.Linear(6, 16), nn.Sigmoid(), nn.Linear(16, 3))"
 TRAINING = """
@@ -21,21 +21,21 @@ for step in range(3):
 """
 
 
-def trained(before: str, net: str = SMALL, optimizer: str = "torch.optim.SGD(net.parameters(), lr=0.05)") -> str:
+def training_script(before: str, net: str = SMALL, optimizer: str = "torch.optim.SGD(net.parameters(), lr=0.05)") -> str:
     """A script that trains a network after some definitions."""
     text = "import torch\nfrom torch import nn\n" + before + TRAINING
     return text.replace("NET", net).replace("OPTIMIZER", optimizer).lstrip("\n")
 
 
 PROGRAMS: dict[str, str] = {
-    "a class passed by the one call": trained(
+    "a class passed by the one call": training_script(
         """
 def mlp(width, act=None):
     return nn.Sequential(nn.Linear(6, width), act(), nn.Linear(width, width), act(), nn.Linear(width, 3))
 """,
         "mlp(16, act=nn.Sigmoid)",
     ),
-    "a function as default argument": trained(
+    "a function as default argument": training_script(
         """
 class Net(nn.Module):
     def __init__(self, activation=torch.tanh):
@@ -49,7 +49,7 @@ class Net(nn.Module):
 """,
         "Net()",
     ),
-    "a class by its name": trained(
+    "a class by its name": training_script(
         """
 def mlp(width, act="Sigmoid"):
     layers = []
@@ -60,7 +60,7 @@ def mlp(width, act="Sigmoid"):
 """,
         "mlp(16)",
     ),
-    "a chain of conditions": trained(
+    "a chain of conditions": training_script(
         """
 def activation(name):
     if name == "sigmoid":
@@ -83,7 +83,7 @@ ACT = "sigmoid"
 """,
         "Net(ACT)",
     ),
-    "a dictionary of functions": trained(
+    "a dictionary of functions": training_script(
         """import torch.nn.functional as F
 ACTS = {"tanh": torch.tanh, "relu": F.relu}
 
@@ -100,7 +100,7 @@ class Net(nn.Module):
 """,
         "Net()",
     ),
-    "a helper that calls": trained(
+    "a helper that calls": training_script(
         """
 def squash(h):
     return torch.tanh(h)
@@ -143,7 +143,7 @@ for step in range(3):
     opt.step()
     print(repr(loss.item()))
 """,
-    "a class that another network is of": trained(
+    "a class that another network is of": training_script(
         """
 class Net(nn.Module):
     def __init__(self, i, o):
@@ -156,7 +156,7 @@ teacher = Net(6, 3)
 """,
         "Net(6, 3)",
     ),
-    "a line that builds the output too": trained(
+    "a line that builds the output too": training_script(
         """
 class Block(nn.Module):
     def __init__(self, i, o):
@@ -209,21 +209,21 @@ for step in range(3):
     opt.step()
     print(repr(loss.item()))
 """,
-    "a dictionary of settings": trained(
+    "a dictionary of settings": training_script(
         """
 config = {"width": 16, "lr": 1e-6, "eps": 1.0}
 """,
         'nn.Sequential(nn.Linear(6, config["width"]), nn.Sigmoid(), nn.Linear(config["width"], 3))',
         'torch.optim.Adam(net.parameters(), lr=config["lr"], eps=config["eps"])',
     ),
-    "groups of parameters": trained(
+    "groups of parameters": training_script(
         "",
         optimizer="""torch.optim.Adam([
     {"params": net[0].parameters(), "eps": 1.0},
     {"params": net[2].parameters()},
 ], lr=1e-3, eps=1.0)""",
     ),
-    "calls over several lines": trained(
+    "calls over several lines": training_script(
         """
 net = nn.Sequential(
     nn.Linear(
@@ -280,7 +280,7 @@ def trainer(net, x, y, optimizer=torch.optim.Adam, lr=1e-6):
 torch.manual_seed(0)
 trainer(nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3)), torch.randn(32, 6), torch.randint(0, 3, (32,)))
 """,
-    "calls that work in place": trained(
+    "calls that work in place": training_script(
         """
 class Net(nn.Module):
     def __init__(self):
@@ -373,15 +373,27 @@ for step in range(3):
     print(repr(loss.item()))
 """,
 }
-PROGRAMS["weights that are loaded"] = trained("").replace("opt =", "net.load_state_dict(net.state_dict())\nopt =")
-PROGRAMS["weights that are read"] = trained("").replace("opt =", "nn.init.xavier_uniform_(net[0].weight)\nopt =")
-PROGRAMS["layers of several widths"] = trained(
+PROGRAMS["a layer called optimizer"] = training_script(
+    """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.optimizer, self.act, self.head = nn.Linear(6, 16), nn.Sigmoid(), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.act(self.optimizer(x)))
+""",
+    "Net()",
+)
+PROGRAMS["weights that are loaded"] = training_script("").replace("opt =", "net.load_state_dict(net.state_dict())\nopt =")
+PROGRAMS["weights that are read"] = training_script("").replace("opt =", "nn.init.xavier_uniform_(net[0].weight)\nopt =")
+PROGRAMS["layers of several widths"] = training_script(
     """
 def layer(a, b):
     return [nn.Linear(a, b), nn.Tanh()]
 """,
     "nn.Sequential(*layer(6, 8), *layer(8, 16), nn.Linear(16, 3))",
 )
-PROGRAMS["a gated network"] = programs.RECURRENT.replace('nn.RNN(4, HIDDEN, nonlinearity="tanh"', "nn.LSTM(4, HIDDEN").replace(
-    "_, h =", "_, (h, _) ="
-)
+PROGRAMS["a gated network"] = style_programs.RECURRENT.replace(
+    'nn.RNN(4, HIDDEN, nonlinearity="tanh"', "nn.LSTM(4, HIDDEN"
+).replace("_, h =", "_, (h, _) =")

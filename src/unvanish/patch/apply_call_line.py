@@ -1,5 +1,4 @@
-"""Puts `unvanish.apply(...)` on a line of its own, as a person would write it: the import with the other imports, the call where
-the optimizer is built. It edits nothing else."""
+"""Inserts `unvanish.apply(...)` into source text, before or behind the statement that builds the optimizer, and its import."""
 
 from __future__ import annotations
 
@@ -8,115 +7,152 @@ import json
 from collections.abc import Callable, Sequence
 
 from unvanish.errors import TrialError
-from unvanish.patch.source.statements import Target, first_line, is_compound, lines_of, parsed, target_at
+from unvanish.patch.source.statements import (
+    StatementInBlock,
+    first_line,
+    is_compound,
+    parse_source,
+    split_lines,
+    statement_at,
+)
 
 IMPORT = "import unvanish"
-RETURNED = "optimizer"  # what an optimizer is called that was returned without a name
-OURS = 2  # statements that may be put behind an optimizer: a call, and a change of its rates
+RETURNED_NAMES = ("optimizer", "new_optimizer")
+"""Names for an optimizer that was returned without one: the first that its statement does not read."""
+MOST_OWN_STATEMENTS = 2
+"""Statements that a patch may put behind an optimizer: a call, and a change of its learning rates."""
 
 
-def before_optimizer(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
-    """The source with the remedies applied to `expression` before the statement that covers `line`, which builds the optimizer.
+def insert_apply_before_optimizer(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
+    """The source with remedies applied to the network before the statement that builds the optimizer, and with the import.
 
-    Where that statement shares its line with others, the call goes onto the same line. Twice is the same as once. Raises
-    TrialError where the source does not parse or has no statement there.
+    The call stands on a line of its own, or on the statement's line where that one is shared with others. A source that has the
+    call already stays as it is.
+
+    Arguments:
+        source: text of the file.
+        line: a line, from 1, of the statement that builds the optimizer.
+        expression: how the source names the network there, such as "net" or "self.model".
+        remedies: names of the remedies, in order.
+
+    Raises:
+        TrialError: the source does not parse or has no statement at that line, or `expression` is no expression.
+
+    Example:
+        >>> source = "net = Net()\\nopt = SGD(net.parameters(), lr=0.1)\\n"
+        >>> print(insert_apply_before_optimizer(source, 2, "net", ["relu", "he-init"]), end="")
+        import unvanish
+        net = Net()
+        unvanish.apply(net, "relu", "he-init")
+        opt = SGD(net.parameters(), lr=0.1)
     """
-    return with_import(applied_before(source, line, expression, remedies))
+    return add_import(add_apply_before(source, line, expression, remedies))
 
 
-def behind_optimizer(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
-    """The source with the remedies applied behind the statement that covers `line`, and the optimizer that it builds given to them.
+def insert_apply_after_optimizer(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
+    """The source with remedies applied behind the statement that builds the optimizer, which they get, and with the import.
 
-    Raises TrialError, besides, where that statement neither names nor returns the optimizer.
+    Arguments are those of `insert_apply_before_optimizer`. An optimizer that is returned as it is built gets a name.
+
+    Raises:
+        TrialError: as there, and where the statement neither names nor returns the optimizer.
+
+    Example:
+        >>> source = "net = Net()\\nopt = SGD(net.parameters(), lr=0.1)\\n"
+        >>> print(insert_apply_after_optimizer(source, 2, "net", ["clip-norm"]), end="")
+        import unvanish
+        net = Net()
+        opt = SGD(net.parameters(), lr=0.1)
+        unvanish.apply(net, "clip-norm", optimizer=opt)
     """
-    return with_import(applied_behind(source, line, expression, remedies))
+    return add_import(add_apply_after(source, line, expression, remedies))
 
 
-def applied_before(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
-    """The source with the remedies applied to `expression` before the statement that covers `line`, without the import.
-
-    Twice is the same as once. Raises TrialError where the source does not parse or has no statement there.
-    """
-    target = target_at(parsed(source, "the script does not parse"), line, expression)
-    call = _apply(expression, remedies)
-    if any(_same(statement, call) for statement in target.before[-1:]):
+def add_apply_before(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
+    """As `insert_apply_before_optimizer`, without the import."""
+    target = statement_at(parse_source(source, "the script does not parse"), line, expression)
+    call = _apply_call(expression, remedies)
+    if any(_is_same(statement, call) for statement in target.before[-1:]):
         return source
     statement = target.statement
-    if is_compound(statement) or _alone(source, target):
+    if is_compound(statement) or _is_alone(source, target):
         row = first_line(statement)
-        return _inserted(source, row, call, like=row)
-    return _spliced(source, statement.lineno, statement.col_offset, f"{call}; ")
+        return _insert_line(source, row, call, like=row)
+    return _insert_in_line(source, statement.lineno, statement.col_offset, f"{call}; ")
 
 
-def applied_behind(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
-    """The source with the remedies applied behind the statement that covers `line`, and the optimizer that it builds given to them,
-    without the import. Raises TrialError, besides, where that statement neither names nor returns the optimizer."""
-    return _behind(source, line, expression, lambda name: f"{_apply(expression, remedies)[:-1]}, optimizer={name})")
+def add_apply_after(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
+    """As `insert_apply_after_optimizer`, without the import."""
+    return _add_after(source, line, expression, lambda name: f"{_apply_call(expression, remedies)[:-1]}, optimizer={name})")
 
 
-def rate_scaled_behind(source: str, line: int, expression: str, factor: float) -> str:
-    """The source with the learning rates of the optimizer that line `line` builds multiplied behind that.
+def add_rate_scaling_after(source: str, line: int, expression: str, factor: float) -> str:
+    """The source with a loop behind the statement that builds the optimizer, which multiplies its learning rates by a factor.
 
-    Raises as `applied_behind`.
+    Arguments and errors are those of `insert_apply_after_optimizer`.
     """
-    return _behind(source, line, expression, lambda name: f'for group in {name}.param_groups: group["lr"] *= {_number(factor)}')
+    text = f'param_groups: group["lr"] *= {factor:.3g}'
+    return _add_after(source, line, expression, lambda name: f"for group in {name}.{text}")
 
 
-def with_import(source: str) -> str:
-    """The source with `import unvanish` behind the imports that it begins with, unless it has it."""
-    tree = parsed(source, "the script does not parse")
-    has = any(isinstance(n, ast.Import) and any(a.name == "unvanish" and not a.asname for a in n.names) for n in tree.body)
-    return source if has else _inserted(source, import_row(tree), IMPORT, like=None)
+def add_import(source: str) -> str:
+    """The source with `import unvanish` behind its leading imports, unless it has that import."""
+    tree = parse_source(source, "the script does not parse")
+    is_imported = any(isinstance(n, ast.Import) and any(a.name == "unvanish" and not a.asname for a in n.names) for n in tree.body)
+    return source if is_imported else _insert_line(source, import_row(tree), IMPORT, like=None)
 
 
-def _apply(expression: str, remedies: Sequence[str]) -> str:
+def _apply_call(expression: str, remedies: Sequence[str]) -> str:
     return f"unvanish.apply({', '.join([expression, *map(json.dumps, remedies)])})"
 
 
-def _behind(source: str, line: int, expression: str, told: Callable[[str], str]) -> str:
-    """The source with a statement about the optimizer behind the one that builds it; `told` makes it of the optimizer's name."""
-    tree = parsed(source, "the script does not parse")
-    target = target_at(tree, line, expression)
-    statement, name = target.statement, _named(target.statement)
-    if name is None and isinstance(statement, ast.Return) and isinstance(statement.value, ast.Call) and _alone(source, target):
-        return _returned(source, statement, told(RETURNED))
+def _add_after(source: str, line: int, expression: str, statement_about: Callable[[str], str]) -> str:
+    """The source with a statement behind the one that builds the optimizer, made from the optimizer's name."""
+    tree = parse_source(source, "the script does not parse")
+    target = statement_at(tree, line, expression)
+    statement, name = target.statement, _assigned_name(target.statement)
+    if name is None and isinstance(statement, ast.Return) and isinstance(statement.value, ast.Call) and _is_alone(source, target):
+        name = _free_name(statement)
+        return _name_returned_optimizer(source, statement, name, statement_about(name))
     if name is None:
         raise TrialError(f"line {line} gives the optimizer no name of its own, so a remedy that alters it cannot be put there")
-    text = told(name)
-    if any(_same(each, text) for each in _following(tree, statement)):
+    text = statement_about(name)
+    if any(_is_same(following, text) for following in _following_statements(tree, statement)):
         return source
-    if _alone(source, target):
-        return _inserted(source, (statement.end_lineno or 0) + 1, text, like=statement.lineno)
-    if text.startswith("for "):
+    if _is_alone(source, target):
+        return _insert_line(source, (statement.end_lineno or 0) + 1, text, like=statement.lineno)
+    if is_compound(ast.parse(text).body[0]):
         raise TrialError(f"line {line} has several statements, and a loop cannot stand among them; give the optimizer its own line")
-    return _spliced(source, statement.end_lineno or 0, statement.end_col_offset or 0, f"; {text}")
+    return _insert_in_line(source, statement.end_lineno or 0, statement.end_col_offset or 0, f"; {text}")
 
 
-def _returned(source: str, statement: ast.Return, text: str) -> str:
-    """The source with a statement between the building of an optimizer and its return, for which it gets a name."""
-    lines = lines_of(source)
+def _free_name(statement: ast.Return) -> str:
+    """A name for what a statement returns: assigning one that it reads from outside of its function would hide that from it."""
+    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    return next((name for name in RETURNED_NAMES if name not in names), RETURNED_NAMES[0])
+
+
+def _name_returned_optimizer(source: str, statement: ast.Return, name: str, text: str) -> str:
+    """The source with a statement between the building of an optimizer, which gets a name, and its return."""
+    lines = split_lines(source)
     line = lines[statement.lineno - 1]
     rest = line.encode()[statement.col_offset + len("return") :].decode()
     gap = len("return") + len(rest) - len(rest.lstrip(" \t"))
-    head = _spliced(source, statement.lineno, statement.col_offset, f"{RETURNED} = ", cut=gap)
-    behind = f"{text}{_ending(lines)}{_indentation(line)}return {RETURNED}"
-    return _inserted(head, (statement.end_lineno or statement.lineno) + 1, behind, like=statement.lineno)
+    named = _insert_in_line(source, statement.lineno, statement.col_offset, f"{name} = ", cut=gap)
+    behind = f"{text}{_line_ending(lines)}{_indentation(line)}return {name}"
+    return _insert_line(named, (statement.end_lineno or statement.lineno) + 1, behind, like=statement.lineno)
 
 
-def _spliced(source: str, row: int, column: int, text: str, *, cut: int = 0) -> str:
-    """The source with `text` in one of its lines; `column` and what is cut away there count UTF-8 bytes, as the parser does."""
-    lines = lines_of(source)
+def _insert_in_line(source: str, row: int, column: int, text: str, *, cut: int = 0) -> str:
+    """The source with text inserted in a line, and `cut` bytes removed there; columns are UTF-8 bytes, as in `ast`."""
+    lines = split_lines(source)
     data = lines[row - 1].encode()
     lines[row - 1] = (data[:column] + text.encode() + data[column + cut :]).decode()
     return "".join(lines)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _named(statement: ast.stmt) -> str | None:
-    """The name that a statement gives to what it builds."""
+def _assigned_name(statement: ast.stmt) -> str | None:
+    """The name or attribute to which a statement assigns, where that is only one."""
     targets = statement.targets if isinstance(statement, ast.Assign) else []
     if isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
@@ -124,10 +160,10 @@ def _named(statement: ast.stmt) -> str | None:
     return ast.unparse(single) if isinstance(single, ast.Name | ast.Attribute) else None
 
 
-def _alone(source: str, target: Target) -> bool:
-    """Whether a simple statement has its lines to itself."""
-    statement, lines = target.statement, lines_of(source)
-    if any(name in statement._fields for name in ("body", "cases")):
+def _is_alone(source: str, target: StatementInBlock) -> bool:
+    """Whether a simple statement shares none of its lines with others."""
+    statement, lines = target.statement, split_lines(source)
+    if is_compound(statement):
         return False
     head = lines[statement.lineno - 1].encode()[: statement.col_offset].decode()
     tail = lines[(statement.end_lineno or 1) - 1].encode()[statement.end_col_offset or 0 :].decode().strip()
@@ -135,8 +171,8 @@ def _alone(source: str, target: Target) -> bool:
 
 
 def import_row(tree: ast.Module) -> int:
-    """The line before which an import belongs: behind the last of those that the module begins with, or before the line that they
-    share with other statements."""
+    """The line before which an import belongs: behind the leading imports, or before the line that they share with other
+    statements."""
     row, last = 1, None
     for node in tree.body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and row == 1
@@ -150,17 +186,18 @@ def _is_future(statement: ast.stmt) -> bool:
     return not isinstance(statement, ast.Import) and getattr(statement, "module", "__future__") == "__future__"
 
 
-def _inserted(source: str, row: int, text: str, *, like: int | None) -> str:
-    lines = lines_of(source)
-    ending = _ending(lines)
+def _insert_line(source: str, row: int, text: str, *, like: int | None) -> str:
+    """The source with a new line before line `row`, indented like the line `like`."""
+    lines = split_lines(source)
+    ending = _line_ending(lines)
     if row > len(lines) and lines and not lines[-1].endswith(("\n", "\r")):
         lines[-1] += ending
     indent = _indentation(lines[like - 1]) if like is not None else ""
     return "".join([*lines[: row - 1], f"{indent}{text}{ending}", *lines[row - 1 :]])
 
 
-def _ending(lines: Sequence[str]) -> str:
-    """How the lines of a source end."""
+def _line_ending(lines: Sequence[str]) -> str:
+    """The line ending of a source, by its first line."""
     first = lines[0] if lines else ""
     return first[len(first.rstrip("\r\n")) :] or "\n"
 
@@ -169,14 +206,14 @@ def _indentation(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t\f"))]
 
 
-def _same(statement: ast.stmt, call: str) -> bool:
-    return ast.dump(statement) == ast.dump(ast.parse(call).body[0])
+def _is_same(statement: ast.stmt, text: str) -> bool:
+    return ast.dump(statement) == ast.dump(ast.parse(text).body[0])
 
 
-def _following(tree: ast.Module, statement: ast.stmt) -> list[ast.stmt]:
-    """The statements right behind one, as many as may be ours."""
+def _following_statements(tree: ast.Module, statement: ast.stmt) -> list[ast.stmt]:
+    """The statements right behind one, as many as a patch may have put there."""
     for node in ast.walk(tree):
         for _, block in ast.iter_fields(node):
             if isinstance(block, list) and statement in block:
-                return block[block.index(statement) + 1 :][:OURS]
+                return block[block.index(statement) + 1 :][:MOST_OWN_STATEMENTS]
     return []

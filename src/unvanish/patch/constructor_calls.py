@@ -1,4 +1,4 @@
-"""Which calls in the user's source built the modules that a plan alters. It edits nothing."""
+"""Finds the calls in the user's source that built the modules which a plan alters."""
 
 from __future__ import annotations
 
@@ -8,158 +8,165 @@ from pathlib import Path
 
 import libcst as cst
 
-from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.edits.choices import choice_at
-from unvanish.patch.module_spelling import modules_of
-from unvanish.patch.source.parsed_file import Project, Source
-from unvanish.patch.source.value_flow import Flow
-from unvanish.record.change import Edit, ModuleOrigin, PatchContext
+from unvanish.patch.edits.name_lookups import choice_at
+from unvanish.patch.module_expressions import parse_modules
+from unvanish.patch.source.parsed_file import Project, SourceFile
+from unvanish.patch.source.value_flow import ValueFlow
+from unvanish.patch.text_replacements import Draft, NotExpressible
+from unvanish.record.model_wrappers import WRAPPED_ATTRIBUTES
+from unvanish.record.network_changes import Edit, ModuleOrigin, PatchContext
 
-WEIGHTED = frozenset({"Linear", *(f"{kind}{n}d" for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3))})
-
-
-_WRAPPERS = {"DataParallel": "module.", "OptimizedModule": "_orig_mod."}
-"""Modules that only run another, under this path: a plan is for what they run."""
+WEIGHTED = frozenset({"Linear", *(f"{name}{n}d" for name in ("Conv", "ConvTranspose") for n in (1, 2, 3))})
+"""Classes of torch.nn whose layers have weights."""
 
 
 @dataclass(frozen=True, slots=True)
-class Building:
+class ConstructorLine:
+    """A line of the user's source that built modules of a class."""
+
+    file: str
+    line: int
+    class_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConstructorCall:
     """A call that built modules of a network, and the edits of all of these, by path."""
 
-    source: Source
+    source: SourceFile
     call: cst.Call
     edits: Mapping[str, Edit]
 
 
-class Births:
-    """The births of a network's modules, by path and by place."""
+class ModuleOrigins:
+    """The lines that built a network's modules, by module path and by line."""
 
-    def __init__(self, blueprint: PatchContext, project: Project, *, edited: bool = False) -> None:
-        """`edited` tells that the source is not the one that was run, so that what a plan removes may be gone."""
-        self._project, self.edited = project, edited
-        root = next((birth.class_name for birth in blueprint.births if not birth.path), "")
-        prefix = _WRAPPERS.get(root, "")
-        self.by_path = {birth.path.removeprefix(prefix): birth for birth in blueprint.births if birth.path or not prefix}
-        self._others = blueprint.others
+    def __init__(self, context: PatchContext, project: Project, *, source_changed: bool = False) -> None:
+        """`source_changed` tells that the source is not the one that was run, so that what a plan removes may be gone."""
+        self._project, self.source_changed = project, source_changed
+        root = next((origin.class_name for origin in context.origins if not origin.path), "")
+        prefix = f"{WRAPPED_ATTRIBUTES[root]}." if root in WRAPPED_ATTRIBUTES else ""  # a plan is for what a wrapper runs
+        self.by_path = {origin.path.removeprefix(prefix): origin for origin in context.origins if origin.path or not prefix}
+        self._outside_modules = context.outside_modules
 
-    def birth(self, draft: Draft, path: str) -> ModuleOrigin:
-        """How the module at a path of the planned network was built. Raises Unsayable where the user's source does not tell."""
-        birth = self.by_path.get(draft.aliases.get(path, path))
-        if birth is None or birth.location is None:
-            raise Unsayable(f"no line of the source is known that builds {path!r}")
-        return birth
+    def line_of(self, draft: Draft, path: str) -> ConstructorLine:
+        """The line that built the module at a path of the planned network. Raises NotExpressible where it is not known."""
+        line = _constructor_line(self.by_path.get(draft.aliases.get(path, path)))
+        if line is None:
+            raise NotExpressible(f"no line of the source is known that builds {path!r}")
+        return line
 
-    def at(self, file: str, line: int, kind: str) -> list[str]:
-        """The paths of the modules of a class that a line built, in the network's order."""
-        return [
-            path
-            for path, birth in self.by_path.items()
-            if birth.location is not None and (birth.location.file, birth.location.line, birth.class_name) == (file, line, kind)
-        ]
+    def paths_built_at(self, line: ConstructorLine) -> list[str]:
+        """The paths of the modules that a line built, in the network's order."""
+        return [path for path, origin in self.by_path.items() if _constructor_line(origin) == line]
 
-    def of_classes(self, names: set[str]) -> list[str]:
-        """The paths of the modules of some classes. Raises Unsayable where others of these classes live outside of the network."""
-        strangers = sorted(birth.class_name for birth in self._others if birth.class_name in names)
-        if strangers:
-            raise Unsayable(f"{strangers[0]} is used outside of the network too")
-        return [path for path, birth in self.by_path.items() if birth.class_name in names]
+    def paths_of_classes(self, names: set[str]) -> list[str]:
+        """The paths of the modules of some classes. Raises NotExpressible where modules outside of the network are of them too."""
+        outside = sorted(origin.class_name for origin in self._outside_modules if origin.class_name in names)
+        if outside:
+            raise NotExpressible(f"{outside[0]} is used outside of the network too")
+        return [path for path, origin in self.by_path.items() if origin.class_name in names]
 
-    def calls(self, file: str, line: int, kind: str, *later: str) -> tuple[Source, list[cst.Call]]:
-        """The calls on a line that build modules of a class: by its name, or by a value that is traced to it; where there are
-        none, those that build a `later` class already."""
-        source = self._project[Path(file)]
-        here = source.calls_at(line)
-        for each in (kind, *later):
-            found = [call for call in here if source.module_class(call.func) == each]
-            found = found or [call for call in here if self._holds(source, call, each)]
-            if found and each:
-                return source, found
+    def calls_at(self, line: ConstructorLine, *later_classes: str) -> tuple[SourceFile, list[cst.Call]]:
+        """The calls on a line that build its class: by its name, or by a value that is traced to it; where there are none, those
+        that build one of `later_classes` already."""
+        source = self._project[Path(line.file)]
+        candidates = source.calls_at(line.line)
+        for class_name in (line.class_name, *later_classes):
+            calls = [call for call in candidates if source.module_class(call.func) == class_name]
+            calls = calls or [call for call in candidates if self._traces_to(source, call, class_name)]
+            if calls and class_name:
+                return source, calls
         return source, []
 
-    def built_by(self, file: str, line: int, kind: str, *later: str) -> list[tuple[Source, cst.Call, list[str]]]:
-        """The calls on a line that build modules of a class, or a `later` one already, each with the paths of what it built.
+    def paths_by_call(self, line: ConstructorLine, *later_classes: str) -> list[tuple[SourceFile, cst.Call, list[str]]]:
+        """The calls on a line that build its class, or one of `later_classes` already, each with the paths of what it built.
 
-        Several calls take turns, as a line is run from left to right. Raises Unsayable where that does not come out even, where
-        there is no such call, and where the line builds modules outside of the network too.
+        Several calls take turns, as a line is run from left to right. Raises NotExpressible where that does not come out even,
+        where there is no such call, and where the line builds modules outside of the network too.
         """
-        self._require_own(file, line, kind)
-        paths = self.at(file, line, kind)
-        source, calls = self.calls(file, line, kind, *later)
+        self._require_only_in_network(line)
+        paths = self.paths_built_at(line)
+        source, calls = self.calls_at(line, *later_classes)
         if not calls:
-            raise Unsayable(f"line {line} does not say {kind}")
+            raise NotExpressible(f"line {line.line} does not say {line.class_name}")
         if len(paths) % len(calls):
-            raise Unsayable(f"line {line} builds {len(paths)} of {kind} in {len(calls)} places")
-        return [(source, call, paths[turn :: len(calls)]) for turn, call in enumerate(calls)]
+            raise NotExpressible(f"line {line.line} builds {len(paths)} of {line.class_name} in {len(calls)} places")
+        return [(source, call, paths[index :: len(calls)]) for index, call in enumerate(calls)]
 
-    def _require_own(self, file: str, line: int, kind: str) -> None:
-        places = [(b.location.file, b.location.line, b.class_name) for b in self._others if b.location is not None]
-        if (file, line, kind) in places:
-            raise Unsayable(f"line {line} builds a {kind} outside of the network too")
+    def _require_only_in_network(self, line: ConstructorLine) -> None:
+        if line in map(_constructor_line, self._outside_modules):
+            raise NotExpressible(f"line {line.line} builds a {line.class_name} outside of the network too")
 
-    def buildings(self, draft: Draft, edits: Sequence[Edit]) -> list[Building]:
+    def constructor_calls(self, draft: Draft, edits: Sequence[Edit]) -> list[ConstructorCall]:
         """The calls that built the modules of some edits.
 
-        Raises Unsayable where one of them built another module too, which none of the edits alters.
+        Raises NotExpressible where one of them built another module too, which none of the edits alters.
         """
-        wanted = {draft.aliases.get(edit.path, edit.path): edit for edit in edits}
-        places: dict[tuple[str, int, str], None] = {}
-        for path in wanted:
-            birth = self.birth(draft, path)
-            if birth.location is not None:
-                places[birth.location.file, birth.location.line, birth.class_name] = None
-        found: list[Building] = []
-        for place in places:
-            removes = all(wanted[path].action == "remove" for path in self.at(*place) if path in wanted)
-            if self.edited and removes and not self.calls(*place)[1]:
+        edits_by_path = {draft.aliases.get(edit.path, edit.path): edit for edit in edits}
+        calls: list[ConstructorCall] = []
+        for line in dict.fromkeys(self.line_of(draft, path) for path in edits_by_path):
+            edited = [path for path in self.paths_built_at(line) if path in edits_by_path]
+            is_removed = all(edits_by_path[path].action == "remove" for path in edited)
+            if self.source_changed and is_removed and not self.calls_at(line)[1]:
                 continue
-            if all(path in wanted for path in self.at(*place)):
-                found += self._whole(*place, wanted)
+            if edited == self.paths_built_at(line):
+                calls += self._all_calls(line, edits_by_path)
             else:
-                found += self._turns(*place, wanted)
-        return found
+                calls += self._edited_calls(line, edits_by_path)
+        return calls
 
-    def _whole(self, file: str, line: int, kind: str, wanted: Mapping[str, Edit]) -> list[Building]:
-        """All that a line built is altered. Where the edits are all alike, it does not matter which of them a call belongs to."""
-        self._require_own(file, line, kind)
-        paths = self.at(file, line, kind)
-        later = _later(wanted[paths[0]])
-        source, calls = self.calls(file, line, kind, *later)
-        if calls and len(paths) % len(calls) and len({(wanted[path].action, wanted[path].after) for path in paths}) == 1:
-            return [Building(source, call, {path: wanted[path] for path in paths}) for call in calls]
-        turns = self.built_by(file, line, kind, *later)
-        return [Building(source, call, {path: wanted[path] for path in paths}) for source, call, paths in turns if paths]
+    def _all_calls(self, line: ConstructorLine, edits: Mapping[str, Edit]) -> list[ConstructorCall]:
+        """The calls of a line of which all modules are altered. With equal edits, it does not matter which one built which."""
+        self._require_only_in_network(line)
+        paths = self.paths_built_at(line)
+        later_classes = _later_classes(edits[paths[0]])
+        source, calls = self.calls_at(line, *later_classes)
+        if calls and len(paths) % len(calls) and len({(edits[path].action, edits[path].after) for path in paths}) == 1:
+            return [ConstructorCall(source, call, {path: edits[path] for path in paths}) for call in calls]
+        paths_by_call = self.paths_by_call(line, *later_classes)
+        return [
+            ConstructorCall(source, call, {path: edits[path] for path in paths}) for source, call, paths in paths_by_call if paths
+        ]
 
-    def _turns(self, file: str, line: int, kind: str, wanted: Mapping[str, Edit]) -> list[Building]:
-        """Some of what a line built is altered: whole calls of it, or nothing."""
-        found: list[Building] = []
-        later = _later(next(wanted[path] for path in self.at(file, line, kind) if path in wanted))
-        for source, call, paths in self.built_by(file, line, kind, *later):
-            touched = [path for path in paths if path in wanted]
-            if touched and len(touched) != len(paths):
-                raise Unsayable(f"line {line} builds a {kind} that stays as it is too")
-            if touched:
-                found.append(Building(source, call, {path: wanted[path] for path in paths}))
-        return found
+    def _edited_calls(self, line: ConstructorLine, edits: Mapping[str, Edit]) -> list[ConstructorCall]:
+        """The calls of a line of which some modules are altered: each call's modules all, or none."""
+        edited_calls: list[ConstructorCall] = []
+        later_classes = _later_classes(next(edits[path] for path in self.paths_built_at(line) if path in edits))
+        for source, call, paths in self.paths_by_call(line, *later_classes):
+            edited = [path for path in paths if path in edits]
+            if edited and len(edited) != len(paths):
+                raise NotExpressible(f"line {line.line} builds a {line.class_name} that stays as it is too")
+            if edited:
+                edited_calls.append(ConstructorCall(source, call, {path: edits[path] for path in paths}))
+        return edited_calls
 
-    def _holds(self, source: Source, call: cst.Call, kind: str) -> bool:
-        if source.qualified(call.func):
+    def _traces_to(self, source: SourceFile, call: cst.Call, class_name: str) -> bool:
+        """Whether a call is of a value that holds a class, such as a parameter."""
+        if source.qualified_name(call.func):
             return False
         try:
-            origins = Flow(self._project, self.told).origins(source, call.func)
-        except Unsayable:
+            places = ValueFlow(self._project, self.is_module_class).origins(source, call.func)
+        except NotExpressible:
             return False
-        choices = [choice_at(self._project, *place) for place in origins]
+        choices = [choice_at(self._project, *place) for place in places]
         return any(
-            choice.word_for(kind) is not None if choice is not None else where.module_class(node) == kind
-            for choice, (where, node) in zip(choices, origins, strict=True)
+            choice.key_for(class_name) is not None if choice is not None else where.module_class(node) == class_name
+            for choice, (where, node) in zip(choices, places, strict=True)
         )
 
-    def told(self, source: Source, node: cst.BaseExpression) -> bool:
-        """Whether an expression names a class of torch.nn, or has a word choose one."""
+    def is_module_class(self, source: SourceFile, node: cst.BaseExpression) -> bool:
+        """Whether an expression names a class of torch.nn, or chooses one by a string."""
         return bool(source.module_class(node)) or choice_at(self._project, source, node) is not None
 
 
-def _later(edit: Edit) -> tuple[str, ...]:
+def _constructor_line(origin: ModuleOrigin | None) -> ConstructorLine | None:
+    if origin is None or origin.location is None:
+        return None
+    return ConstructorLine(origin.location.file, origin.location.line, origin.class_name)
+
+
+def _later_classes(edit: Edit) -> tuple[str, ...]:
     """The classes that a source may build already: what an earlier remedy put there, and what this one does."""
-    before = modules_of(edit.before)[0].kind
-    return (before, modules_of(edit.after)[0].kind.removesuffix("AsRNN")) if edit.action == "replace" else (before,)
+    before = parse_modules(edit.before)[0].class_name
+    return (before, parse_modules(edit.after)[0].class_name.removesuffix("AsRNN")) if edit.action == "replace" else (before,)

@@ -1,7 +1,4 @@
-"""A plan as text: the user's files with the edits of each remedy where a person would make them, and one line for the rest.
-
-It reads through the function that it is given, runs nothing and writes no file.
-"""
+"""Writes a plan into the user's source files: the edits of each remedy in place, and one `unvanish.apply` line for the others."""
 
 from __future__ import annotations
 
@@ -11,219 +8,223 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unvanish.errors import ScriptError, TrialError
-from unvanish.patch.apply_lines import applied_before, applied_behind, rate_scaled_behind, with_import
-from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.edits import clipping, constructors, functions, insertions, optimizers, recurrence
-from unvanish.patch.line_alignment import aligned
-from unvanish.patch.module_calls import Births
+from unvanish.patch.apply_call_line import add_apply_after, add_apply_before, add_import, add_rate_scaling_after
+from unvanish.patch.constructor_calls import ModuleOrigins
+from unvanish.patch.edits import clipping, functional_calls, insertions, module_constructors, optimizers, recurrence
+from unvanish.patch.line_alignment import align_lines
 from unvanish.patch.source.parsed_file import Project
-from unvanish.patch.source.statements import parsed
-from unvanish.patch.source.torch_names import put_imports
-from unvanish.record.change import Edit, ModuleOrigin, PatchContext, Plan, PlanStep
+from unvanish.patch.source.statements import parse_source
+from unvanish.patch.source.torch_names import add_imports
+from unvanish.patch.text_replacements import Draft, NotExpressible
+from unvanish.record.network_changes import Edit, EditTarget, ModuleOrigin, PatchContext, Plan, PlanStep
 from unvanish.record.structure import Entry
 
-_FOREIGN = ("site-packages", "dist-packages")
-_RATE = "learning-rate"
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_LEARNING_RATE = "learning-rate"
 
 
-def written(plan: Plan, blueprint: PatchContext, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
-    """The files of the user's that the plan edits, with their new text; files that need no edit are left out.
-
-    Each remedy is written in place where all of its edits can be said there; the others go into one `unvanish.apply` line where the
-    optimizer is built. `rate_factor` multiplies the learning rate besides: that of the optimizer which the plan puts in another's
-    place, where it does. A source that has the edits already stays as it is.
-    Raises TrialError where neither can be done, and ScriptError where a file cannot be read.
-    """
-    plan, blueprint, edited = aligned(plan, _own(blueprint), read)
-    project, entry, late = Project(read), blueprint.entry, _Late()
-    own = [step.remedy for step in plan.steps if any(map(optimizers.exchanges, step.edits))]
-    if own and rate_factor != 1.0:
-        plan = replace(plan, steps=tuple(_at_rate(step, rate_factor) for step in plan.steps))
-    draft = _in_place(plan, blueprint, Births(blueprint, project, edited=edited), project, late)
-    if set(own) & set(late.optimizer):
-        late.factor *= rate_factor
-    elif not own and rate_factor != 1.0:
-        draft = _scaled(draft, project, entry, rate_factor, late)
-    put_imports(draft, project)
-    texts = {source.path: draft.text_of(source) for source in project.known()}
-    if late.any and entry is None:
+def edit_sources(plan: Plan, context: PatchContext, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
+    """The new text of each file that the plan edits, as `unvanish.patch.edit_sources` describes it."""
+    plan, context, source_changed = align_lines(plan, _without_foreign_files(context), read)
+    project, entry, deferred = Project(read), context.entry, _DeferredChanges()
+    replacing = [step.remedy for step in plan.steps if any(map(optimizers.replaces_optimizer, step.edits))]
+    if replacing and rate_factor != 1.0:
+        plan = replace(plan, steps=tuple(_scale_own_rate(step, rate_factor) for step in plan.steps))
+    draft = _edit_in_place(plan, context, ModuleOrigins(context, project, source_changed=source_changed), project, deferred)
+    if set(replacing) & set(deferred.optimizer_remedies):
+        deferred.rate_factor *= rate_factor
+    elif not replacing and rate_factor != 1.0:
+        draft = _scale_rate(draft, project, entry, rate_factor, deferred)
+    add_imports(draft, project)
+    texts = {source.path: draft.edited_text(source) for source in project.opened_files()}
+    if deferred.is_needed and entry is None:
         raise TrialError(
-            f"{late.reasons}, and no line is known that builds an optimizer for the network, where it could be applied"
+            f"{deferred.reason_text}, and no line is known that builds an optimizer for the network, where it could be applied"
         )
-    if late.any and entry is not None:
+    if deferred.is_needed and entry is not None:
         path, line = Path(entry.location.file), entry.location.line
         if path in texts:
-            line = optimizers.line_behind(project, entry, late.at_optimizer) if late.at_optimizer else line
-            line += draft.lines_before(project[path], line)
-        texts[path] = _with_lines(texts[path] if path in texts else read(path), line, entry.expression, late)
+            line = optimizers.optimizer_line(project, entry, deferred.optimizer_edits) if deferred.optimizer_edits else line
+            line += draft.added_lines_before(project[path], line)
+        texts[path] = _insert_lines(texts[path] if path in texts else read(path), line, entry.expression, deferred)
     for path, text in texts.items():
-        parsed(text, f"the patch of {path.name} would not parse; apply it by hand")
+        parse_source(text, f"the patch of {path.name} would not parse; apply it by hand")
     return {path: text for path, text in texts.items() if text != read(path)}
 
 
 @dataclass(slots=True)
-class _Late:
-    """What could not be written in place: remedies for the network and for its optimizer, with the reasons and the edits of the
-    optimizer; and a factor on the rate."""
+class _DeferredChanges:
+    """What could not be written in place and goes into lines where the optimizer is built.
 
-    network: list[str] = field(default_factory=list[str])
-    optimizer: list[str] = field(default_factory=list[str])
-    at_optimizer: list[Edit] = field(default_factory=list[Edit])
-    why: dict[str, str] = field(default_factory=dict[str, str])
-    factor: float = 1.0
+    `network_remedies` alter the network alone, `optimizer_remedies` the optimizer, by `optimizer_edits`. `reasons` are by remedy.
+    """
 
-    @property
-    def any(self) -> bool:
-        """Whether there is anything."""
-        return bool(self.network or self.optimizer) or self.factor != 1.0
+    network_remedies: list[str] = field(default_factory=list[str])
+    optimizer_remedies: list[str] = field(default_factory=list[str])
+    optimizer_edits: list[Edit] = field(default_factory=list[Edit])
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    rate_factor: float = 1.0
 
     @property
-    def reasons(self) -> str:
+    def is_needed(self) -> bool:
+        """Whether any line is needed."""
+        return bool(self.network_remedies or self.optimizer_remedies) or self.rate_factor != 1.0
+
+    @property
+    def reason_text(self) -> str:
         """Why each could not be written in place."""
-        return "; ".join(f"{name} cannot be written in place ({why})" for name, why in self.why.items())
+        return "; ".join(f"{name} cannot be written in place ({reason})" for name, reason in self.reasons.items())
 
 
-def _own(blueprint: PatchContext) -> PatchContext:
-    """The blueprint without places in files that are not the user's: of packages, and of Python itself."""
+def _without_foreign_files(context: PatchContext) -> PatchContext:
+    """The context without lines in files of packages and of Python itself, which are not the user's to edit."""
+    outside = tuple(map(_without_foreign_location, context.outside_modules))
     return replace(
-        blueprint,
-        births=tuple(_users(birth) for birth in blueprint.births),
-        others=tuple(birth for birth in blueprint.others if _users(birth).location is not None),
+        context,
+        origins=tuple(map(_without_foreign_location, context.origins)),
+        outside_modules=tuple(origin for origin in outside if origin.location is not None),
     )
 
 
-def _users(birth: ModuleOrigin) -> ModuleOrigin:
-    file = Path(birth.location.file) if birth.location is not None else None
-    foreign = file is not None and (
-        any(part in _FOREIGN for part in file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
+def _without_foreign_location(origin: ModuleOrigin) -> ModuleOrigin:
+    file = Path(origin.location.file) if origin.location is not None else None
+    is_foreign = file is not None and (
+        any(part in _PACKAGE_FOLDERS for part in file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
     )
-    return replace(birth, location=None) if foreign else birth
+    return replace(origin, location=None) if is_foreign else origin
 
 
 # In place
 
 
-def _in_place(plan: Plan, blueprint: PatchContext, births: Births, project: Project, late: _Late) -> Draft:
-    """All that can be written in place. What follows a remedy that cannot be comes after it in the line: it may build on it."""
+def _edit_in_place(
+    plan: Plan, context: PatchContext, origins: ModuleOrigins, project: Project, deferred: _DeferredChanges
+) -> Draft:
+    """All that can be written in place. What follows a deferred remedy is deferred too: it may build on it."""
     draft = Draft()
     try:
-        _open(project, blueprint)
-    except ScriptError as fault:  # Python may know a syntax that the parser here does not
+        _open_files(project, context)
+    except ScriptError as fault:  # Python may know a syntax that libcst does not
         for step in plan.steps:
-            _put_off(step, str(fault), late)
+            _defer(step, str(fault), deferred)
         return draft
     for step in plan.steps:
-        network, optimizer = _sides(step.edits)
-        waiting = (late.network if network else []) + (late.optimizer if optimizer else [])
-        if waiting:
-            _put_off(step, f"it comes after {waiting[0]}", late)
+        network, optimizer = _split_by_target(step.edits)
+        earlier = (deferred.network_remedies if network else []) + (deferred.optimizer_remedies if optimizer else [])
+        if earlier:
+            _defer(step, f"it comes after {earlier[0]}", deferred)
             continue
         attempt = draft.copy()
         try:
-            _write(attempt, project, births, blueprint.entry, network, optimizer)
-        except Unsayable as why:
-            _put_off(step, str(why), late)
+            _write_step(attempt, project, origins, context.entry, network, optimizer)
+        except NotExpressible as reason:
+            _defer(step, str(reason), deferred)
         else:
             draft = attempt
     return draft
 
 
-def _open(project: Project, blueprint: PatchContext) -> None:
-    """Reads the files that a plan may touch."""
-    entries = [blueprint.entry.location.file] if blueprint.entry is not None else []
-    built = [birth.location.file for birth in blueprint.births if birth.location is not None]
-    for file in dict.fromkeys((*entries, *built)):
+def _open_files(project: Project, context: PatchContext) -> None:
+    """Parses the files that a plan may touch."""
+    entry_files = [context.entry.location.file] if context.entry is not None else []
+    module_files = [origin.location.file for origin in context.origins if origin.location is not None]
+    for file in dict.fromkeys((*entry_files, *module_files)):
         project[Path(file)]
 
 
-def _sides(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
+def _split_by_target(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
     """The edits of the network, and those of its optimizers."""
-    at_optimizer = [edit for edit in edits if optimizers.is_of_optimizer(edit)]
-    return [edit for edit in edits if edit not in at_optimizer], at_optimizer
+    optimizer = [edit for edit in edits if edit.target is EditTarget.OPTIMIZER]
+    return [edit for edit in edits if edit.target is EditTarget.NETWORK], optimizer
 
 
-def _write(
-    draft: Draft, project: Project, births: Births, entry: Entry | None, network: Sequence[Edit], optimizer: Sequence[Edit]
+def _write_step(
+    draft: Draft,
+    project: Project,
+    origins: ModuleOrigins,
+    entry: Entry | None,
+    network: Sequence[Edit],
+    optimizer: Sequence[Edit],
 ) -> None:
-    """Writes the edits of one remedy into a draft. Raises Unsayable where one of them cannot be said."""
+    """Writes the edits of one remedy into a draft. Raises NotExpressible where one of them cannot be written in place."""
     if not network and not optimizer:
-        raise Unsayable("it says no edit")
-    calls = [edit for edit in network if edit.calls]
-    rest = [edit for edit in network if not edit.calls]
-    unknown = [edit for edit in rest if edit.action not in ("replace", "insert", "remove") or not edit.path]
+        raise NotExpressible("it says no edit")
+    call_edits = [edit for edit in network if edit.calls]
+    module_edits = [edit for edit in network if not edit.calls]
+    unknown = [edit for edit in module_edits if edit.action not in ("replace", "insert", "remove") or not edit.path]
     if unknown:
-        raise Unsayable(f"{unknown[0].action} at {unknown[0].path or 'the network itself'!r} has no words in a source")
-    recurrent = [edit for edit in rest if recurrence.is_recurrence(edit)]
-    inserted = [edit for edit in rest if edit.action == "insert"]
-    replaced = [edit for edit in rest if edit not in recurrent and edit not in inserted]
-    if calls:
-        functions.exchange(draft, project, births, calls)
+        raise NotExpressible(f"{unknown[0].action} at {unknown[0].path or 'the network itself'!r} has no words in a source")
+    recurrent = [edit for edit in module_edits if recurrence.is_recurrence(edit)]
+    inserted = [edit for edit in module_edits if edit.action == "insert"]
+    replaced = [edit for edit in module_edits if edit not in recurrent and edit not in inserted]
+    if call_edits:
+        functional_calls.exchange(draft, project, origins, call_edits)
     if recurrent:
-        recurrence.exchange(draft, project, births, recurrent)
+        recurrence.exchange(draft, project, origins, recurrent)
     if replaced:
-        constructors.exchange(draft, project, births, replaced)
+        module_constructors.exchange(draft, project, origins, replaced)
     if inserted:
-        insertions.insert(draft, project, births, inserted)
+        insertions.insert(draft, project, origins, inserted)
     if clipping.is_clipping(optimizer):
-        clipping.clip(draft, project, entry, optimizer)
+        clipping.write_clipping(draft, project, entry, optimizer)
     elif optimizer:
-        optimizers.alter(draft, project, entry, optimizer)
+        optimizers.change_settings(draft, project, entry, optimizer)
 
 
-def _at_rate(step: PlanStep, factor: float) -> PlanStep:
-    """A remedy with the learning rate of the optimizer that it puts in another's place multiplied."""
-    edits = (optimizers.at_rate(edit, factor) if optimizers.exchanges(edit) else edit for edit in step.edits)
+def _scale_own_rate(step: PlanStep, factor: float) -> PlanStep:
+    """A remedy with the learning rate of the optimizer that replaces another multiplied."""
+    edits = (optimizers.scale_new_rate(edit, factor) if optimizers.replaces_optimizer(edit) else edit for edit in step.edits)
     return replace(step, edits=tuple(edits))
 
 
-def _scaled(draft: Draft, project: Project, entry: Entry | None, factor: float, late: _Late) -> Draft:
+def _scale_rate(draft: Draft, project: Project, entry: Entry | None, factor: float, deferred: _DeferredChanges) -> Draft:
     attempt = draft.copy()
     try:
         optimizers.scale_rate(attempt, project, entry, factor)
-    except (Unsayable, ScriptError) as why:
-        late.factor *= factor
-        late.why[_RATE] = str(why)
+    except (NotExpressible, ScriptError) as reason:
+        deferred.rate_factor *= factor
+        deferred.reasons[_LEARNING_RATE] = str(reason)
         return draft
     return attempt
 
 
-def _put_off(step: PlanStep, why: str, late: _Late) -> None:
+def _defer(step: PlanStep, reason: str, deferred: _DeferredChanges) -> None:
     """Leaves a remedy to the line. Raises TrialError where it could not act there, for want of a batch."""
-    late.why[step.remedy] = why
-    _, optimizer = _sides(step.edits)
-    if step.remedy == _RATE:
-        late.factor *= _factor(step.edits, why)
-        late.at_optimizer += optimizer
+    deferred.reasons[step.remedy] = reason
+    _, optimizer = _split_by_target(step.edits)
+    if step.remedy == _LEARNING_RATE:
+        deferred.rate_factor *= _rate_factor(step.edits, reason)
+        deferred.optimizer_edits += optimizer
     elif step.needs_batch:
         raise TrialError(
-            f"{step.remedy} cannot be written in place ({why}), and needs an example batch to act, which is not at hand where the "
-            "optimizer is built; apply it there by hand, with inputs="
+            f"{step.remedy} cannot be written in place ({reason}), and needs an example batch to act, which is not at hand where "
+            "the optimizer is built; apply it there by hand, with inputs="
         )
     else:
-        (late.optimizer if optimizer else late.network).append(step.remedy)
-        late.at_optimizer += optimizer
+        (deferred.optimizer_remedies if optimizer else deferred.network_remedies).append(step.remedy)
+        deferred.optimizer_edits += optimizer
 
 
-def _factor(edits: Sequence[Edit], why: str) -> float:
-    """By which factor a learning rate changes. Raises TrialError where that is not told."""
+def _rate_factor(edits: Sequence[Edit], reason: str) -> float:
+    """The factor by which an edit changes a learning rate. Raises TrialError where its settings do not say."""
     try:
         (edit,) = edits
-        before, after = (optimizers.settings_of(text)[1]["lr"] for text in (edit.before, edit.after))
+        before, after = (optimizers.parse_settings(text)[1]["lr"] for text in (edit.before, edit.after))
         return float(str(after)) / float(str(before))
-    except (Unsayable, KeyError, ValueError, ZeroDivisionError) as fault:
-        raise TrialError(f"the learning rate cannot be changed in place ({why}); change it by hand") from fault
+    except (NotExpressible, KeyError, ValueError, ZeroDivisionError) as fault:
+        raise TrialError(f"the learning rate cannot be changed in place ({reason}); change it by hand") from fault
 
 
 # The line
 
 
-def _with_lines(text: str, line: int, expression: str, late: _Late) -> str:
-    """A source with what could not be written in place, at the statement that builds the optimizer."""
-    names = (*late.network, *late.optimizer)
-    if late.factor != 1.0:
-        text = rate_scaled_behind(text, line, expression, late.factor)
-    if late.optimizer:
-        text = applied_behind(text, line, expression, names)
+def _insert_lines(text: str, line: int, expression: str, deferred: _DeferredChanges) -> str:
+    """A source with the deferred changes at the statement that builds the optimizer."""
+    names = (*deferred.network_remedies, *deferred.optimizer_remedies)
+    if deferred.rate_factor != 1.0:
+        text = add_rate_scaling_after(text, line, expression, deferred.rate_factor)
+    if deferred.optimizer_remedies:
+        text = add_apply_after(text, line, expression, names)
     elif names:
-        text = applied_before(text, line, expression, names)
-    return with_import(text) if names else text
+        text = add_apply_before(text, line, expression, names)
+    return add_import(text) if names else text

@@ -1,6 +1,7 @@
-"""The pieces of text that are to change, in the places of the unedited files. It decides nothing.
+"""Collects the pieces of text that a patch replaces, as byte ranges of the unedited files, and applies them.
 
-A remedy is written as a whole or not at all: it works on a copy of the draft, which is kept where all of it could be said.
+A remedy is written completely or not at all: it works on a copy of the draft, which is kept only where all of its edits could be
+expressed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from pathlib import Path
 
 import libcst as cst
 
-from unvanish.patch.source.parsed_file import Source
+from unvanish.patch.source.parsed_file import SourceFile
 
 
-class Unsayable(Exception):
+class NotExpressible(Exception):
     """A change cannot be written in place, for the reason that the message gives."""
 
 
 @dataclass(frozen=True, slots=True)
-class Splice:
+class Replacement:
     """The bytes of a file from `start` to `end`, and the text that takes their place."""
 
     start: int
@@ -28,77 +29,78 @@ class Splice:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A name that a file is to import: beside `alias` of one of its imports; where that is None, `name` is the whole line.
+class ImportRequest:
+    """A name that a file is to import: beside `alias` of one of its imports; where that is None, `name` is a complete import line.
 
-    `freed` is a use of that alias which is there no more.
+    `replaced_use` is a use of the alias that the draft replaces.
     """
 
     name: str
     alias: cst.ImportAlias | None = None
-    freed: cst.Name | None = None
+    replaced_use: cst.Name | None = None
 
 
 @dataclass(slots=True)
 class Draft:
-    """What is to change so far.
+    """The changes so far.
 
-    `aliases` are paths that modules get as earlier remedies put others beside them, with the paths that they were built under.
+    `aliases` maps paths that modules get once earlier remedies have inserted others beside them to the paths under which they were
+    built.
     """
 
-    splices: dict[Path, tuple[Splice, ...]] = field(default_factory=dict[Path, tuple[Splice, ...]])
-    wanted: dict[Path, tuple[Wanted, ...]] = field(default_factory=dict[Path, tuple[Wanted, ...]])
+    replacements: dict[Path, tuple[Replacement, ...]] = field(default_factory=dict[Path, tuple[Replacement, ...]])
+    imports: dict[Path, tuple[ImportRequest, ...]] = field(default_factory=dict[Path, tuple[ImportRequest, ...]])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
 
     def copy(self) -> Draft:
-        """The same, to be added to."""
-        return Draft(dict(self.splices), dict(self.wanted), dict(self.aliases))
+        """An independent draft with the same changes."""
+        return Draft(dict(self.replacements), dict(self.imports), dict(self.aliases))
 
-    def want(self, path: Path, wanted: Wanted) -> None:
-        """Has a file import a name."""
-        self.wanted[path] = (*self.wanted.get(path, ()), wanted)
+    def request_import(self, path: Path, request: ImportRequest) -> None:
+        """Adds a name that a file is to import."""
+        self.imports[path] = (*self.imports.get(path, ()), request)
 
-    def put(self, source: Source, start: int, end: int, text: str) -> None:
-        """Has a piece of a file replaced; what stands there already is no change.
+    def replace(self, source: SourceFile, start: int, end: int, text: str) -> None:
+        """Replaces a byte range of a file; text that is there already is no change.
 
-        Raises Unsayable where an earlier piece overlaps with it.
+        Raises NotExpressible where an earlier replacement overlaps with it.
         """
-        wanted, present = Splice(start, end, text), self.splices.get(source.path, ())
-        if wanted in present or source.data[start:end].decode() == text:
+        new, present = Replacement(start, end, text), self.replacements.get(source.path, ())
+        if new in present or source.data[start:end].decode() == text:
             return
-        for each in present:
-            if (each.start < end and start < each.end) or (start == end == each.start == each.end):
-                raise Unsayable(f"two changes meet in line {source.line_at(start)}")
-        self.splices[source.path] = (*present, wanted)
+        for earlier in present:
+            if (earlier.start < end and start < earlier.end) or (start == end == earlier.start == earlier.end):
+                raise NotExpressible(f"two changes meet in line {source.line_at(start)}")
+        self.replacements[source.path] = (*present, new)
 
-    def text_of(self, source: Source) -> str:
-        """A file with all that is to change."""
-        return spliced(source.data, self.splices.get(source.path, ()))
+    def edited_text(self, source: SourceFile) -> str:
+        """The text of a file with all changes."""
+        return apply_replacements(source.data, self.replacements.get(source.path, ()))
 
-    def lines_before(self, source: Source, line: int) -> int:
-        """How many lines more than there were stand before a line of the unedited file."""
-        at = source.offset(line)
-        pieces = [each for each in self.splices.get(source.path, ()) if each.end <= at]
-        return sum(_lines(each.text) - _lines(source.data[each.start : each.end].decode()) for each in pieces)
+    def added_lines_before(self, source: SourceFile, line: int) -> int:
+        """How many lines the changes add (negative: remove) before a line of the unedited file."""
+        offset = source.offset(line)
+        earlier = [each for each in self.replacements.get(source.path, ()) if each.end <= offset]
+        return sum(_count_lines(each.text) - _count_lines(source.data[each.start : each.end].decode()) for each in earlier)
 
 
-def spliced(data: bytes, splices: Sequence[Splice]) -> str:
-    """The text with its pieces replaced; what is only put in comes before what begins in the same place."""
+def apply_replacements(data: bytes, replacements: Sequence[Replacement]) -> str:
+    """The text with its ranges replaced; insertions come before what begins at the same offset."""
     parts: list[bytes] = []
-    at = 0
-    for each in sorted(splices, key=lambda s: (s.start, s.end)):
-        parts += [data[at : each.start], each.text.encode()]
-        at = each.end
-    return b"".join([*parts, data[at:]]).decode()
+    offset = 0
+    for replacement in sorted(replacements, key=lambda each: (each.start, each.end)):
+        parts += [data[offset : replacement.start], replacement.text.encode()]
+        offset = replacement.end
+    return b"".join([*parts, data[offset:]]).decode()
 
 
-def _lines(text: str) -> int:
+def _count_lines(text: str) -> int:
     return len(text.encode().splitlines(keepends=True)) - (not text.endswith(("\n", "\r"))) if text else 0
 
 
-def only(items: Iterable[str], reason: str) -> str:
-    """The one value that all items have. Raises Unsayable, with the reason, where they differ or there are none."""
-    found = set(items)
-    if len(found) != 1:
-        raise Unsayable(reason)
-    return found.pop()
+def only_value(items: Iterable[str], reason: str) -> str:
+    """The one value that all items have. Raises NotExpressible, with the reason, where they differ or there are none."""
+    values = set(items)
+    if len(values) != 1:
+        raise NotExpressible(reason)
+    return values.pop()

@@ -1,1 +1,1 @@
-"""Edits of the user's source, one kind of edit a file: constructors, calls, optimizers, numbers."""
+"""Kinds of edits of the user's source, one a file: constructors, functional calls, insertions, recurrence, optimizers, clipping."""

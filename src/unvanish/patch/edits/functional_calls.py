@@ -1,4 +1,4 @@
-"""Functional calls exchanged where they stand: `torch.sigmoid(h)` becomes `F.relu(h)`, and `act=torch.tanh` `act=torch.relu`."""
+"""Replaces functional calls: `torch.sigmoid(h)` becomes `F.relu(h)`, and `act=torch.tanh` becomes `act=torch.relu`."""
 
 from __future__ import annotations
 
@@ -8,205 +8,211 @@ from pathlib import Path
 
 import libcst as cst
 
-from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.edits.choices import choice_around, choice_at, choose, plain_name
-from unvanish.patch.module_calls import Births
-from unvanish.patch.source.arguments import exchanged
-from unvanish.patch.source.parsed_file import Project, Source, argument
-from unvanish.patch.source.torch_names import function_there, renamed_function
-from unvanish.patch.source.value_flow import Flow, Place, Told, closure_of, uses_of
-from unvanish.record.change import CallExchange, Edit, SourcePoint
+from unvanish.patch.constructor_calls import ModuleOrigins
+from unvanish.patch.edits.name_lookups import change_key, choice_around, choice_at, normalise_name
+from unvanish.patch.source.arguments import replace_arguments
+from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument
+from unvanish.patch.source.torch_names import name_function, rename_function
+from unvanish.patch.source.value_flow import IsOrigin, Place, ValueFlow, uses_of, with_subclasses
+from unvanish.patch.text_replacements import Draft, NotExpressible
+from unvanish.record.network_changes import CallExchange, Edit, SourcePoint
 
 FUNCTIONS = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "selu"})
-"""What remedies call in the place of another activation."""
+"""The functions that remedies call in the place of another activation."""
 
 
 @dataclass(slots=True)
-class _Use:
-    """A call in the source that is exchanged: by what, for modules at which paths, and the calls that lead to it."""
+class _ExchangedCall:
+    """A call in the source that is replaced, the paths of the modules for which it is, and the calls that lead to it."""
 
     call: CallExchange
     paths: set[str] = field(default_factory=set[str])
-    leading: set[SourcePoint] = field(default_factory=set[SourcePoint])
+    outer_calls: set[SourcePoint] = field(default_factory=set[SourcePoint])
 
 
-def exchange(draft: Draft, project: Project, births: Births, edits: Sequence[Edit]) -> None:
-    """Has calls in the source be what the edits say. Raises Unsayable where one cannot be, or serves modules that stay as they
-    are."""
-    uses: dict[SourcePoint, _Use] = {}
-    for edit in edits:
-        for call in edit.calls:
-            for depth, point in enumerate(call.points):
-                use = uses.setdefault(point, _Use(call))
-                use.paths.add(draft.aliases.get(edit.path, edit.path))
-                use.leading |= set(call.points[:depth][-1:])
-    flow = Flow(project, _told(project))
-    origins: list[tuple[Place, str, str]] = []
+def exchange(draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequence[Edit]) -> None:
+    """Replaces the calls of some edits. Raises NotExpressible where one cannot be, or modules use it which stay as they are."""
+    uses = _calls_by_point(draft, edits)
+    flow = ValueFlow(project, _is_function(project))
+    places: list[tuple[Place, str, str]] = []
     for point, use in uses.items():
         if point != use.call.points[-1]:
             continue
-        name = _called(use.call)
+        name = _new_function(use.call)
         source = project[Path(point.file)]
-        call = source.call_ending(point.line, point.column)
-        if births.edited and any(_calls(source, each, name) for each in source.calls_at(point.line)):
+        call = source.call_ending_at(point.line, point.column)
+        if origins.source_changed and any(_calls_function(source, each, name) for each in source.calls_at(point.line)):
             continue
-        if call is None or not _is_before(source, call, use.call):
-            if births.edited and not name:
+        if call is None or not _matches_old_call(source, call, use.call):
+            if origins.source_changed and not name:
                 continue
-            raise Unsayable(f"line {point.line} has no call where one was made")
-        _require_all(project, births, uses, point)
-        origins += _write(draft, project, flow, source, call, use.call)
-    if origins and not flow.closed():
-        raise Unsayable("the function is read in other places too")
-    for (source, node), old, new in origins:
+            raise NotExpressible(f"line {point.line} has no call where one was made")
+        _require_all_users(project, origins, uses, point)
+        places += _exchange_call(draft, project, flow, source, call, use.call)
+    if places and not flow.is_exclusive():
+        raise NotExpressible("the function is read in other places too")
+    for (source, node), old, new in places:
         choice = choice_at(project, source, node)
         if choice is not None:
-            choose(draft, project, source, choice, old, new)
-        elif plain_name(source.torch_function(node)) == plain_name(old):
-            renamed_function(draft, source, node, new)
+            change_key(draft, project, source, choice, old, new)
+        elif normalise_name(source.torch_function(node)) == normalise_name(old):
+            rename_function(draft, source, node, new)
 
 
-def _called(call: CallExchange) -> str:
-    """The function that is called instead; "" where the call is dropped. Raises Unsayable for one that is not torch's own."""
+def _calls_by_point(draft: Draft, edits: Sequence[Edit]) -> dict[SourcePoint, _ExchangedCall]:
+    calls: dict[SourcePoint, _ExchangedCall] = {}
+    for edit in edits:
+        for exchange in edit.calls:
+            for depth, point in enumerate(exchange.points):
+                call = calls.setdefault(point, _ExchangedCall(exchange))
+                call.paths.add(draft.aliases.get(edit.path, edit.path))
+                call.outer_calls |= set(exchange.points[:depth][-1:])
+    return calls
+
+
+def _new_function(call: CallExchange) -> str:
+    """The function that is called instead; "" where the call is removed. Raises NotExpressible for one that is not torch's."""
     name, _, arguments = call.after.partition("(")
     if call.after == "x":
         return ""
     if name not in FUNCTIONS or arguments != "x)":
-        raise Unsayable(f"{name} is called with settings that belong to the network")
+        raise NotExpressible(f"{name} is called with settings that belong to the network")
     return name
 
 
-def _told(project: Project) -> Told:
-    def told(source: Source, node: cst.BaseExpression) -> bool:
+def _is_function(project: Project) -> IsOrigin:
+    def is_function(source: SourceFile, node: cst.BaseExpression) -> bool:
         return bool(source.torch_function(node)) or choice_at(project, source, node) is not None
 
-    return told
+    return is_function
 
 
-def _is_before(source: Source, call: cst.Call, wanted: CallExchange) -> bool:
-    """Whether a call is the one that is to be exchanged, as far as its name tells."""
-    old = wanted.before.partition("(")[0]
+def _matches_old_call(source: SourceFile, call: cst.Call, exchanged: CallExchange) -> bool:
+    """Whether a call can be the one to replace, by its name."""
+    old = exchanged.before.partition("(")[0]
     name = source.torch_function(call.func)
-    return plain_name(name) == plain_name(old) if name else True
+    return normalise_name(name) == normalise_name(old) if name else True
 
 
-def _calls(source: Source, call: cst.Call, name: str) -> bool:
-    """Whether a call is one of a function of torch, or of the method of that name."""
-    method = call.func.attr.value if isinstance(call.func, cst.Attribute) and not source.qualified(call.func) else ""
-    return bool(name) and plain_name(name) in (plain_name(source.torch_function(call.func)), plain_name(method))
+def _calls_function(source: SourceFile, call: cst.Call, name: str) -> bool:
+    """Whether a call is of a function of torch, or of a method, of that name."""
+    method = call.func.attr.value if isinstance(call.func, cst.Attribute) and not source.qualified_name(call.func) else ""
+    return bool(name) and normalise_name(name) in (normalise_name(source.torch_function(call.func)), normalise_name(method))
 
 
-# Who else makes the call
+# What else uses the call
 
 
-def _require_all(project: Project, births: Births, uses: Mapping[SourcePoint, _Use], point: SourcePoint) -> None:
-    """Raises Unsayable unless all that makes a call is altered: every module of the class, or every caller of the function."""
+def _require_all_users(
+    project: Project, origins: ModuleOrigins, uses: Mapping[SourcePoint, _ExchangedCall], point: SourcePoint
+) -> None:
+    """Raises NotExpressible unless all users of a call are altered: every module of its class, or every caller of its function."""
     source = project[Path(point.file)]
-    call = source.call_ending(point.line, point.column)
-    functions = [each for each in source.above(call or source.module) if isinstance(each, cst.FunctionDef)]
+    call = source.call_ending_at(point.line, point.column)
+    functions = [each for each in source.ancestors(call or source.module) if isinstance(each, cst.FunctionDef)]
     for function in functions:
         owner = source.parent(source.parent(function) or function)
         if isinstance(owner, cst.ClassDef):
-            left = set(births.of_classes(closure_of(project, owner.name.value))) - uses[point].paths
-            if left:
-                raise Unsayable(f"line {point.line} serves {min(left)!r} too, which stays as it is")
+            unaltered = set(origins.paths_of_classes(with_subclasses(project, owner.name.value))) - uses[point].paths
+            if unaltered:
+                raise NotExpressible(f"line {point.line} serves {min(unaltered)!r} too, which stays as it is")
             return
     if not functions:
-        raise Unsayable(f"line {point.line} is in no method of a module")
+        raise NotExpressible(f"line {point.line} is in no method of a module")
     callers = uses_of(project, source, functions[0])
     for where, node in callers:
         caller = where.parent(node)
         if not isinstance(caller, cst.Call) or caller.func is not node:
-            raise Unsayable(f"{functions[0].name.value} is not only called, but handed on")
-        if not any(_ends(project, each, where, caller) for each in uses[point].leading):
-            raise Unsayable(f"{functions[0].name.value} is called in line {where.line(caller)} too, where it stays as it is")
-    for each in uses[point].leading:
-        _require_all(project, births, uses, each)
+            raise NotExpressible(f"{functions[0].name.value} is not only called, but handed on")
+        if not any(_is_call_at(project, each, where, caller) for each in uses[point].outer_calls):
+            raise NotExpressible(f"{functions[0].name.value} is called in line {where.line(caller)} too, where it stays as it is")
+    for outer_call in uses[point].outer_calls:
+        _require_all_users(project, origins, uses, outer_call)
 
 
-def _ends(project: Project, point: SourcePoint, source: Source, call: cst.Call) -> bool:
+def _is_call_at(project: Project, point: SourcePoint, source: SourceFile, call: cst.Call) -> bool:
     return Path(point.file) == source.path and project[source.path].offset(point.line, point.column) == source.end(call)
 
 
 # Writing
 
 
-def _write(
-    draft: Draft, project: Project, flow: Flow, source: Source, call: cst.Call, wanted: CallExchange
+def _exchange_call(
+    draft: Draft, project: Project, flow: ValueFlow, source: SourceFile, call: cst.Call, exchanged: CallExchange
 ) -> list[tuple[Place, str, str]]:
-    """Has one call be another. What comes back are the places of values to be exchanged in its stead, with their names."""
-    old, new = wanted.before.partition("(")[0], _called(wanted)
+    """Replaces one call. Returns the places of values that are to be replaced in its stead, with the old and the new name."""
+    old, new = exchanged.before.partition("(")[0], _new_function(exchanged)
     function = source.torch_function(call.func)
     choice = choice_around(source, call, old)
     if choice is not None:
-        choose(draft, project, source, choice, old, new)
+        change_key(draft, project, source, choice, old, new)
     elif not new:
-        _drop(draft, source, call)
+        _remove_call(draft, source, call)
     elif function:
-        _call_another(draft, source, call, new)
-    elif isinstance(call.func, cst.Attribute) and not call.args and plain_name(call.func.attr.value) == plain_name(old):
-        _call_on(draft, source, call, call.func, new)
-    elif _tensor(call) is None or len(call.args) != 1:
-        raise Unsayable(f"line {source.line(call)} calls a function that is passed to it, with arguments of its own")
+        _replace_function(draft, source, call, new)
+    elif isinstance(call.func, cst.Attribute) and not call.args and normalise_name(call.func.attr.value) == normalise_name(old):
+        _replace_method(draft, source, call, call.func, new)
+    elif _tensor_argument(call) is None or len(call.args) != 1:
+        raise NotExpressible(f"line {source.line(call)} calls a function that is passed to it, with arguments of its own")
     else:
         return [(place, old, new) for place in flow.origins(source, call.func)]
     return []
 
 
-def _tensor(call: cst.Call) -> cst.Arg | None:
-    """The argument that is the tensor."""
-    return argument(call, "input", 0) or argument(call, "x", 0)
+def _tensor_argument(call: cst.Call) -> cst.Arg | None:
+    """The argument that is the input tensor."""
+    return find_argument(call, "input", 0) or find_argument(call, "x", 0)
 
 
-def _call_another(draft: Draft, source: Source, call: cst.Call, name: str) -> None:
-    """torch.sigmoid(h) as F.relu(h). A call whose result was dropped worked in place: its result gets the tensor's name."""
-    tensor = _tensor(call)
+def _replace_function(draft: Draft, source: SourceFile, call: cst.Call, name: str) -> None:
+    """torch.sigmoid(h) to F.relu(h). A call whose result was unused worked in place: the new result is assigned to the tensor."""
+    tensor = _tensor_argument(call)
     if tensor is None or tensor.star:
-        raise Unsayable(f"line {source.line(call)} does not say which tensor it takes")
+        raise NotExpressible(f"line {source.line(call)} does not say which tensor it takes")
     if isinstance(source.parent(call), cst.Expr):
         if not isinstance(tensor.value, cst.Name):
-            raise Unsayable(f"line {source.line(call)} works in place on something that has no name")
-        draft.put(source, source.start(call), source.start(call), f"{tensor.value.value} = ")
+            raise NotExpressible(f"line {source.line(call)} works in place on something that has no name")
+        draft.replace(source, source.start(call), source.start(call), f"{tensor.value.value} = ")
     if len(call.args) > 1:
-        exchanged(draft, source, call, source.written(tensor))
-    renamed_function(draft, source, call.func, name)
+        replace_arguments(draft, source, call, source.code_of(tensor))
+    rename_function(draft, source, call.func, name)
 
 
-def _call_on(draft: Draft, source: Source, call: cst.Call, method: cst.Attribute, name: str) -> None:
-    """h.sigmoid() as h.relu(), or as F.elu(h) where tensors have no such method."""
-    receiver = source.written(method.value)
+def _replace_method(draft: Draft, source: SourceFile, call: cst.Call, method: cst.Attribute, name: str) -> None:
+    """h.sigmoid() to h.relu(), or to F.elu(h) where tensors have no such method."""
+    receiver = source.code_of(method.value)
     if isinstance(source.parent(call), cst.Expr):
         if not isinstance(method.value, cst.Name):
-            raise Unsayable(f"line {source.line(call)} works in place on something that has no name")
-        draft.put(source, source.start(call), source.start(call), f"{receiver} = ")
+            raise NotExpressible(f"line {source.line(call)} works in place on something that has no name")
+        draft.replace(source, source.start(call), source.start(call), f"{receiver} = ")
     if name == "relu":
-        draft.put(source, source.start(method.attr), source.end(method.attr), name)
+        draft.replace(source, source.start(method.attr), source.end(method.attr), name)
         return
-    if "#" in source.written(call):
-        raise Unsayable(f"line {source.line(call)} has comments inside the call")
-    draft.put(source, source.start(call), source.end(call), f"{function_there(draft, source, call, name)}({receiver})")
+    if "#" in source.code_of(call):
+        raise NotExpressible(f"line {source.line(call)} has comments inside the call")
+    draft.replace(source, source.start(call), source.end(call), f"{name_function(draft, source, call, name)}({receiver})")
 
 
-def _drop(draft: Draft, source: Source, call: cst.Call) -> None:
-    """torch.sigmoid(h) as h. A statement of which nothing is left, such as h = h, goes."""
+def _remove_call(draft: Draft, source: SourceFile, call: cst.Call) -> None:
+    """torch.sigmoid(h) to h. A statement that would become h = h is removed."""
     method = isinstance(call.func, cst.Attribute) and not call.args and not source.torch_function(call.func)
-    tensor = _tensor(call)
+    tensor = _tensor_argument(call)
     value = call.func.value if method and isinstance(call.func, cst.Attribute) else tensor.value if tensor is not None else None
-    if value is None or "#" in source.written(call):
-        raise Unsayable(f"line {source.line(call)} does not say which tensor it takes")
-    if _drop_statement(draft, source, call, source.written(value)):
+    if value is None or "#" in source.code_of(call):
+        raise NotExpressible(f"line {source.line(call)} does not say which tensor it takes")
+    if _remove_statement(draft, source, call, source.code_of(value)):
         return
-    plain = isinstance(value, cst.Name | cst.Attribute | cst.Call | cst.Subscript)
-    alone = isinstance(source.parent(call), cst.Arg | cst.Return | cst.Assign)
-    text = source.written(value)
-    draft.put(source, source.start(call), source.end(call), text if plain or alone else f"({text})")
+    is_atom = isinstance(value, cst.Name | cst.Attribute | cst.Call | cst.Subscript)
+    needs_no_parentheses = isinstance(source.parent(call), cst.Arg | cst.Return | cst.Assign)
+    text = source.code_of(value)
+    draft.replace(source, source.start(call), source.end(call), text if is_atom or needs_no_parentheses else f"({text})")
 
 
-def _drop_statement(draft: Draft, source: Source, call: cst.Call, tensor: str) -> bool:
+def _remove_statement(draft: Draft, source: SourceFile, call: cst.Call, tensor: str) -> bool:
     statement = source.parent(call)
     line = source.parent(statement) if statement is not None else None
     block = source.parent(line) if line is not None else None
-    names = [source.written(each.target) for each in statement.targets] if isinstance(statement, cst.Assign) else []
+    names = [source.code_of(each.target) for each in statement.targets] if isinstance(statement, cst.Assign) else []
     if names != [tensor] or not isinstance(line, cst.SimpleStatementLine) or not isinstance(block, cst.IndentedBlock):
         return False
     if len(line.body) != 1 or len(block.body) < 2 or source.indentation(source.start(line)) is None:
@@ -214,5 +220,5 @@ def _drop_statement(draft: Draft, source: Source, call: cst.Call, tensor: str) -
     start, end = source.line(line), source.line_at(source.end(line))
     if "#" in source.data[source.offset(start) : source.offset(end + 1)].decode():
         return False
-    draft.put(source, source.offset(start), source.offset(end + 1), "")
+    draft.replace(source, source.offset(start), source.offset(end + 1), "")
     return True

@@ -1,4 +1,4 @@
-"""Modules exchanged where they are built: `nn.Sigmoid()` becomes `nn.ReLU()`, and `act=nn.Sigmoid` becomes `act=nn.ReLU`."""
+"""Replaces modules where they are built: `nn.Sigmoid()` becomes `nn.ReLU()`, and `act=nn.Sigmoid` becomes `act=nn.ReLU`."""
 
 from __future__ import annotations
 
@@ -6,104 +6,118 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from unvanish.patch.draft import Draft, Unsayable, only
-from unvanish.patch.edits.choices import choice_around, choice_at, choose
-from unvanish.patch.module_calls import Births, Building
-from unvanish.patch.module_spelling import (
+from unvanish.patch.constructor_calls import ConstructorCall, ModuleOrigins
+from unvanish.patch.edits.name_lookups import change_key, choice_around, choice_at
+from unvanish.patch.module_expressions import (
     ACTIVATIONS,
     BATCH_NORMS,
     NORMALISATIONS,
-    Module,
+    ModuleSpec,
     activation_arguments,
-    is_plain,
-    modules_of,
+    has_default_argument,
     normalisation_arguments,
+    parse_modules,
 )
-from unvanish.patch.source.arguments import altered, exchanged
-from unvanish.patch.source.parsed_file import Project, argument, starred
-from unvanish.patch.source.torch_names import renamed_class
-from unvanish.patch.source.value_flow import Flow, Place
-from unvanish.record.change import Edit
+from unvanish.patch.source.arguments import change_arguments, replace_arguments
+from unvanish.patch.source.parsed_file import Project, find_argument, has_star_arguments
+from unvanish.patch.source.torch_names import rename_class
+from unvanish.patch.source.value_flow import Place, ValueFlow
+from unvanish.patch.text_replacements import Draft, NotExpressible, only_value
+from unvanish.record.network_changes import Edit
 
 
-def exchange(draft: Draft, project: Project, births: Births, edits: Sequence[Edit]) -> None:
-    """Has the calls that built some modules build what the edits put in their place. Raises Unsayable where they cannot say it."""
-    flow = Flow(project, births.told)
-    origins: dict[int, tuple[Place, str, str]] = {}
-    for building in births.buildings(draft, edits):
-        (old,) = modules_of(only((e.before for e in building.edits.values()), "modules of several kinds are built there"))
-        new = _new(building)
-        if building.source.module_class(building.call.func) == old.kind:
-            _exchange_named(draft, project, building, old, new)
-        elif building.source.module_class(building.call.func) != new.kind:
-            _require_no_more_than_class(building, new)
-            for place in flow.origins(building.source, building.call.func):
-                origins[id(place[1])] = (place, old.kind, new.kind)
-    if origins and not flow.closed():
-        raise Unsayable("the class is read in other places too")
-    for place, old_kind, new_kind in origins.values():
-        _rename(draft, project, place, old_kind, new_kind)
+def exchange(draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequence[Edit]) -> None:
+    """Changes the calls that built some modules to build their replacements. Raises NotExpressible where they cannot."""
+    flow = ValueFlow(project, origins.is_module_class)
+    places: dict[int, tuple[Place, str, str]] = {}
+    for constructor in origins.constructor_calls(draft, edits):
+        before = only_value((edit.before for edit in constructor.edits.values()), "modules of several kinds are built there")
+        (old,) = parse_modules(before)
+        new = _new_module(constructor)
+        if constructor.source.module_class(constructor.call.func) == old.class_name:
+            _exchange_direct_call(draft, project, constructor, old, new)
+        elif constructor.source.module_class(constructor.call.func) != new.class_name:
+            _require_default_arguments(constructor, new)
+            for place in flow.origins(constructor.source, constructor.call.func):
+                places[id(place[1])] = (place, old.class_name, new.class_name)
+    if places and not flow.is_exclusive():
+        raise NotExpressible("the class is read in other places too")
+    for place, old_class, new_class in places.values():
+        _rename_origin(draft, project, place, old_class, new_class)
 
 
-def _rename(draft: Draft, project: Project, place: Place, old: str, new: str) -> None:
-    """Has a place that writes down a class, or has a word choose it, write down another; one that has a third class stays."""
+def _rename_origin(draft: Draft, project: Project, place: Place, old: str, new: str) -> None:
+    """Renames a class where its name is written, or the key that chooses it; a place with a third class stays as it is."""
     source, node = place
     choice = choice_at(project, source, node)
     if choice is not None:
-        choose(draft, project, source, choice, old, new)
+        change_key(draft, project, source, choice, old, new)
     elif source.module_class(node) == old:
-        renamed_class(draft, source, node, new)
+        rename_class(draft, source, node, new)
 
 
-def _new(building: Building) -> Module:
-    """What a call is to build. Edits of several widths agree where the class and its own settings do."""
-    found = [modules_of(edit.after) for edit in building.edits.values()]
-    if any(len(each) != 1 for each in found):
-        raise Unsayable("several modules come in the place of one")
-    kinds = {(each[0].kind, each[0].positional[:-1] if each[0].kind in NORMALISATIONS else each[0].positional) for each in found}
-    if len(kinds) != 1:
-        raise Unsayable(f"line {building.source.line(building.call)} would have to build several kinds of modules")
-    return found[0][0]
+def _new_module(constructor: ConstructorCall) -> ModuleSpec:
+    """The module that a call is to build. Edits of several widths agree where the class and its own settings do."""
+    replacements = [parse_modules(edit.after) for edit in constructor.edits.values()]
+    if any(len(modules) != 1 for modules in replacements):
+        raise NotExpressible("several modules come in the place of one")
+    modules = [modules[0] for modules in replacements]
+    without_width = {(m.class_name, m.positional[:-1] if m.class_name in NORMALISATIONS else m.positional) for m in modules}
+    if len(without_width) != 1:
+        raise NotExpressible(f"line {constructor.source.line(constructor.call)} would have to build several kinds of modules")
+    return modules[0]
 
 
-def _exchange_named(draft: Draft, project: Project, building: Building, old: Module, new: Module) -> None:
-    source, call = building.source, building.call
-    choice = choice_around(source, call, old.kind)
+def _exchange_direct_call(draft: Draft, project: Project, constructor: ConstructorCall, old: ModuleSpec, new: ModuleSpec) -> None:
+    """Changes a call that names the class of the module."""
+    source, call = constructor.source, constructor.call
+    choice = choice_around(source, call, old.class_name)
     if choice is not None:
-        choose(draft, project, source, choice, old.kind, new.kind)
+        change_key(draft, project, source, choice, old.class_name, new.class_name)
         return
-    if new.kind == "Identity" and _removed(draft, building):
+    if new.class_name == "Identity" and _remove_last(draft, constructor):
         return
-    if new.kind in ACTIVATIONS:
-        exchanged(draft, source, call, activation_arguments(new))
-    elif old.kind in BATCH_NORMS:
-        width = argument(call, "num_features", 0)
-        if width is None or starred(call):
-            raise Unsayable(f"line {source.line(call)} does not say how many features it normalises")
-        exchanged(draft, source, call, normalisation_arguments(new, source.written(width.value)))
+    if new.class_name in ACTIVATIONS:
+        replace_arguments(draft, source, call, activation_arguments(new))
+    elif old.class_name in BATCH_NORMS:
+        width = find_argument(call, "num_features", 0)
+        if width is None or has_star_arguments(call):
+            raise NotExpressible(f"line {source.line(call)} does not say how many features it normalises")
+        replace_arguments(draft, source, call, normalisation_arguments(new, source.code_of(width.value)))
     else:
-        raise Unsayable(f"{new.kind} has to be put there by hand")
-    renamed_class(draft, source, call.func, new.kind)
+        raise NotExpressible(f"{new.class_name} has to be put there by hand")
+    rename_class(draft, source, call.func, new.class_name)
 
 
-def _removed(draft: Draft, building: Building) -> bool:
-    """Takes a module out of the end of an nn.Sequential that is written out; False where it is not there."""
-    source, call = building.source, building.call
+def _remove_last(draft: Draft, constructor: ConstructorCall) -> bool:
+    """Removes a module from the end of an nn.Sequential that is written out; False where it is not there."""
+    source, call = constructor.source, constructor.call
     arg = source.parent(call)
-    holder = source.parent(arg) if isinstance(arg, cst.Arg) else None
-    if not isinstance(arg, cst.Arg) or not isinstance(holder, cst.Call) or source.module_class(holder.func) != "Sequential":
+    sequential = source.parent(arg) if isinstance(arg, cst.Arg) else None
+    if not isinstance(arg, cst.Arg) or not isinstance(sequential, cst.Call) or source.module_class(sequential.func) != "Sequential":
         return False
-    if len(holder.args) < 2 or holder.args[-1] is not arg or any(edit.action != "remove" for edit in building.edits.values()):
+    if (
+        len(sequential.args) < 2
+        or sequential.args[-1] is not arg
+        or any(edit.action != "remove" for edit in constructor.edits.values())
+    ):
         return False
-    altered(draft, source, holder, drop=[arg])
+    change_arguments(draft, source, sequential, drop=[arg])
     return True
 
 
-def _require_no_more_than_class(building: Building, new: Module) -> None:
-    """Raises Unsayable where a value that is a class cannot say all of the new module."""
-    source, call = building.source, building.call
-    if new.kind in ACTIVATIONS and is_plain(new) and not call.args:
+def _require_default_arguments(constructor: ConstructorCall, new: ModuleSpec) -> None:
+    """Raises NotExpressible where the class alone does not specify the new module."""
+    source, call = constructor.source, constructor.call
+    if new.class_name in ACTIVATIONS and has_default_argument(new) and not call.args:
         return
-    if new.kind in NORMALISATIONS - {"GroupNorm"} and len(call.args) == 1 and not starred(call) and call.args[0].keyword is None:
+    if (
+        new.class_name in NORMALISATIONS - {"GroupNorm"}
+        and len(call.args) == 1
+        and not has_star_arguments(call)
+        and call.args[0].keyword is None
+    ):
         return
-    raise Unsayable(f"line {source.line(call)} builds {new.kind} from a class that is passed to it, with other arguments")
+    raise NotExpressible(
+        f"line {source.line(call)} builds {new.class_name} from a class that is passed to it, with other arguments"
+    )

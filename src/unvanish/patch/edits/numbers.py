@@ -1,5 +1,7 @@
-"""A number changed where it stands: in the call, in the variable or default argument that the call reads, or in the one call that
-passes it. A number that something else reads too stays."""
+"""Changes numbers where their literals stand: in a call, in a variable or default that it reads, or in the call that passes it.
+
+A number that something else reads too stays.
+"""
 
 from __future__ import annotations
 
@@ -7,106 +9,114 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from unvanish.patch.draft import Draft, Unsayable
-from unvanish.patch.source.parsed_file import Project, Source, argument, number, string
-from unvanish.patch.source.value_flow import Flow, Place
+from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, literal_number, literal_string
+from unvanish.patch.source.value_flow import Place, ValueFlow
+from unvanish.patch.text_replacements import Draft, NotExpressible
 
 
-def set_number(draft: Draft, project: Project, source: Source, node: cst.BaseExpression, value: float) -> None:
-    """Has an expression be a number, changed where it is written down. Raises Unsayable where it is not for this use alone."""
-    places = _written(project, (source, node))
-    if len(places) != 1:
-        raise Unsayable(f"line {source.line(node)} gets its number from several places")
-    ((where, place),) = places
-    if number(place) != value:
-        draft.put(where, where.start(place), where.end(place), spelled(value, where.written(place)))
+def set_number(draft: Draft, project: Project, source: SourceFile, node: cst.BaseExpression, value: float) -> None:
+    """Changes the literal of an expression to a value. Raises NotExpressible where something else reads it too."""
+    literals = _literals_of(project, (source, node))
+    if len(literals) != 1:
+        raise NotExpressible(f"line {source.line(node)} gets its number from several places")
+    ((where, literal),) = literals
+    if literal_number(literal) != value:
+        draft.replace(where, where.start(literal), where.end(literal), format_number(value, where.code_of(literal)))
 
 
 def scale_numbers(draft: Draft, project: Project, places: Sequence[Place], factor: float) -> None:
-    """Has expressions be a multiple of the numbers that they are. Raises Unsayable where something else reads those too."""
-    for where, place in _written(project, *places):
-        present = number(place)
+    """Multiplies the literals of some expressions. Raises NotExpressible where something else reads them too."""
+    for where, literal in _literals_of(project, *places):
+        present = literal_number(literal)
         if present is None:
-            raise Unsayable(f"line {where.line(place)} does not tell a number")
-        draft.put(where, where.start(place), where.end(place), spelled(float(f"{present * factor:.3g}"), where.written(place)))
+            raise NotExpressible(f"line {where.line(literal)} does not tell a number")
+        text = format_number(float(f"{present * factor:.3g}"), where.code_of(literal))
+        draft.replace(where, where.start(literal), where.end(literal), text)
 
 
-def _written(project: Project, *expressions: Place) -> list[Place]:
-    """Where the numbers of some expressions are written down, each place once.
+def _literals_of(project: Project, *expressions: Place) -> list[Place]:
+    """The literals that give some expressions their numbers, each once.
 
-    Raises Unsayable where that cannot be told, or something else reads them.
+    Raises NotExpressible where they cannot be traced, or something else reads them.
     """
-    flow, found = Flow(project, _told), dict[int, Place]()
+    flow, literals = ValueFlow(project, _is_number), dict[int, Place]()
     for source, node in expressions:
-        option = _option(project, source, node) or _field(project, source, node)
+        option = _option_default(project, source, node) or _settings_field(project, source, node)
         places = [option] if option is not None else flow.origins(source, node)
-        found |= {id(place): (where, place) for where, place in places}
-    if not flow.closed():
-        raise Unsayable(f"what line {expressions[0][0].line(expressions[0][1])} reads is read elsewhere too")
-    return list(found.values())
+        literals |= {id(literal): (where, literal) for where, literal in places}
+    if not flow.is_exclusive():
+        raise NotExpressible(f"what line {expressions[0][0].line(expressions[0][1])} reads is read elsewhere too")
+    return list(literals.values())
 
 
-def _told(source: Source, node: cst.BaseExpression) -> bool:
+def _is_number(source: SourceFile, node: cst.BaseExpression) -> bool:
     del source
-    return number(node) is not None
+    return literal_number(node) is not None
 
 
-def _option(project: Project, source: Source, node: cst.BaseExpression) -> Place | None:
-    """The default of the command line option that an expression such as `args.lr` reads; None where it is no such thing."""
+def _option_default(project: Project, source: SourceFile, node: cst.BaseExpression) -> Place | None:
+    """The default of the command line option that an expression such as `args.lr` reads; None for any other expression."""
     if not isinstance(node, cst.Attribute) or not isinstance(node.value, cst.Name):
         return None
     try:
-        ((where, _),) = Flow(project, _parses).origins(source, node.value)
-    except (Unsayable, ValueError):
+        ((where, _),) = ValueFlow(project, _is_parse_args).origins(source, node.value)
+    except (NotExpressible, ValueError):
         return None
     flag = f"--{node.attr.value.replace('_', '-')}"
-    found: list[Place] = []
+    defaults: list[Place] = []
     for call in where.calls:
         if isinstance(call.func, cst.Attribute) and call.func.attr.value == "add_argument":
-            names = {(string(arg.value) or "").replace("_", "-") for arg in call.args if arg.keyword is None}
-            default = argument(call, "default")
-            if flag in names and default is not None and number(default.value) is not None:
-                found.append((where, default.value))
-    uses = [each for each in source.all_of(cst.Attribute) if source.written(each) == source.written(node)]
-    return found[0] if len(found) == len(uses) == 1 else None
+            names = {(literal_string(arg.value) or "").replace("_", "-") for arg in call.args if arg.keyword is None}
+            default = find_argument(call, "default")
+            if flag in names and default is not None and literal_number(default.value) is not None:
+                defaults.append((where, default.value))
+    uses = [each for each in source.find_all(cst.Attribute) if source.code_of(each) == source.code_of(node)]
+    return defaults[0] if len(defaults) == len(uses) == 1 else None
 
 
-def _field(project: Project, source: Source, node: cst.BaseExpression) -> Place | None:
-    """The number that a class of settings has in its body for an expression such as `config.lr`; None where it is no such thing."""
+def _settings_field(project: Project, source: SourceFile, node: cst.BaseExpression) -> Place | None:
+    """The number in the body of a class of settings that an expression such as `config.lr` reads; None for any other expression."""
     if not isinstance(node, cst.Attribute) or not isinstance(node.value, cst.Name):
         return None
-    classes = {kind.name.value: (each, kind) for each in project.known() for kind in each.all_of(cst.ClassDef)}
+    classes = {owner.name.value: (each, owner) for each in project.opened_files() for owner in each.find_all(cst.ClassDef)}
     try:
-        ((where, built),) = Flow(project, lambda at, each: _class_name(at, each) in classes).origins(source, node.value)
-    except (Unsayable, ValueError):
+        ((where, built),) = ValueFlow(project, lambda at, each: _class_name(at, each) in classes).origins(source, node.value)
+    except (NotExpressible, ValueError):
         return None
     name = node.attr.value
-    home, kind = classes[_class_name(where, built)]
-    given = list(built.args) if isinstance(built, cst.Call) else []
-    uses = [each for file in project.known() for each in file.all_of(cst.Attribute) if each.attr.value == name]
-    values = [each.value for each in home.all_of(cst.AnnAssign, kind) if home.written(each.target) == name]
-    values += [each.value for each in home.all_of(cst.Assign, kind) if home.written(each.targets[0].target) == name]
-    if given or len(uses) != 1 or len(values) != 1 or values[0] is None or number(values[0]) is None:
+    source, owner = classes[_class_name(where, built)]
+    arguments = list(built.args) if isinstance(built, cst.Call) else []
+    uses = [each for file in project.opened_files() for each in file.find_all(cst.Attribute) if each.attr.value == name]
+    values = [each.value for each in source.find_all(cst.AnnAssign, owner) if source.code_of(each.target) == name]
+    values += [each.value for each in source.find_all(cst.Assign, owner) if source.code_of(each.targets[0].target) == name]
+    if arguments or len(uses) != 1 or len(values) != 1 or values[0] is None or literal_number(values[0]) is None:
         return None
-    return home, values[0]
+    return source, values[0]
 
 
-def _class_name(source: Source, node: cst.BaseExpression) -> str:
-    """The class that an expression names, or builds an object of."""
-    return source.written(node.func if isinstance(node, cst.Call) else node)
+def _class_name(source: SourceFile, node: cst.BaseExpression) -> str:
+    """The class that an expression names or instantiates."""
+    return source.code_of(node.func if isinstance(node, cst.Call) else node)
 
 
-def _parses(source: Source, node: cst.BaseExpression) -> bool:
+def _is_parse_args(source: SourceFile, node: cst.BaseExpression) -> bool:
     del source
     return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "parse_args"
 
 
-def spelled(value: float, like: str = "") -> str:
-    """A number as a person writes it: 1e-8 for 1e-08. `like` is what stood there before: 1e-3 follows 1e-4, and 0.001 0.0001."""
+def format_number(value: float, like: str = "") -> str:
+    """A number as a person writes it: "1e-8", not "1e-08".
+
+    `like` is the literal that it replaces, whose notation it keeps: "1e-3" after "1e-4", and "0.001" after "0.0001".
+
+    Example:
+        >>> format_number(1e-08), format_number(0.001, like="1e-4"), format_number(10)
+        ('1e-8', '1e-3', '10.0')
+    """
     short = f"{value:.3g}"
     text = short if float(short) == value else repr(value)
     power = f"{value:.0e}"
     if "e" in like.lower() and float(power) == value and not 0.1 <= abs(value) < 100.0:
         text = power
-    mantissa, e, exponent = text.partition("e")
-    return f"{mantissa}e{int(exponent)}" if e else f"{text}.0" if text.lstrip("-").isdigit() else text
+    mantissa, has_exponent, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if has_exponent else f"{text}.0" if text.lstrip("-").isdigit() else text

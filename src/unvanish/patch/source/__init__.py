@@ -1,1 +1,1 @@
-"""Reads the user's source files: parsed calls, names, statements, where a value comes from."""
+"""Parses the user's source files: calls, names, statements, and where a value comes from."""
