@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_runs import RACE, broken_run, make_run
+from example_runs import RACE, make_broken_run, make_run
 
 from unvanish.record.run import Run
 
@@ -21,7 +21,7 @@ def healthy() -> Run:
 
 @pytest.fixture
 def diverged() -> Run:
-    return broken_run()
+    return make_broken_run()
 
 
 @pytest.fixture

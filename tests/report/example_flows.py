@@ -1,21 +1,21 @@
-"""Flows, a prediction and spectra made by hand, so that every figure in their pictures is known beforehand."""
+"""Examples of flows, a prediction, time profiles and spectra with known numbers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-from unvanish.record.flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
-from unvanish.record.prediction import PredictedLayer, Prediction
-from unvanish.record.spectrum import JacobianSpectrum
+from unvanish.record.gradient_flow import FlowOp, FlowParameter, GradientFlow, Junction, TimeProfile
+from unvanish.record.jacobian_spectrum import JacobianSpectrum
 from unvanish.record.structure import Location
+from unvanish.record.theory_prediction import PredictedLayer, Prediction
 
 SCRIPT = "/srv/project/examples/net.py"
 SIGMOID, LINEAR = -0.6, -0.2
 HEAD = -1.5
 
 
-def op(
+def make_op(
     label: str, kind: str, decades: float, *, order: int, out: float, block: str = "", name: str = "", size: float = 0.0
 ) -> FlowOp:
     """One operation of a chain, with the gradient `out` at its output."""
@@ -37,7 +37,7 @@ def op(
     )
 
 
-def chain(layers: int, *, sigmoid: float = SIGMOID, linear: float = LINEAR) -> GradientFlow:
+def make_chain(layers: int, *, sigmoid: float = SIGMOID, linear: float = LINEAR) -> GradientFlow:
     """A chain of `layers` blocks, each a linear and (but the last) a sigmoid after it: net.0, net.1, ..."""
     ops: list[FlowOp] = []
     at = HEAD
@@ -46,7 +46,7 @@ def chain(layers: int, *, sigmoid: float = SIGMOID, linear: float = LINEAR) -> G
         decades = linear if weight else sigmoid
         kind, name = ("weight", "linear") if weight else ("activation", "sigmoid")
         block = f"net.{index - index % 2} … net.{index - index % 2 + 1}" if index < 2 * layers - 2 else f"net.{index}"
-        ops.append(op(f"net.{index}", kind, decades, order=index, out=at, block=block, name=name))
+        ops.append(make_op(f"net.{index}", kind, decades, order=index, out=at, block=block, name=name))
         at += decades
     return GradientFlow(
         network="net",
@@ -57,23 +57,23 @@ def chain(layers: int, *, sigmoid: float = SIGMOID, linear: float = LINEAR) -> G
         log10_target_rms=at,
         ops=tuple(reversed(ops)),
         loss_ops=(
-            op("log_softmax", "loss", -0.02, order=100, out=-1.48, name="log_softmax"),
-            op("nll_loss", "loss", -1.48, order=101, out=0.0, name="nll_loss"),
+            make_op("log_softmax", "loss", -0.02, order=100, out=-1.48, name="log_softmax"),
+            make_op("nll_loss", "loss", -1.48, order=101, out=0.0, name="nll_loss"),
         ),
         parameters=(FlowParameter("net.0.weight", (64, 64), -1.0, at + 0.1),),
     )
 
 
-def residual(layers: int) -> GradientFlow:
+def make_residual(layers: int) -> GradientFlow:
     """A chain of residual blocks: every branch loses a tenth of a decade, the split gives 0.3 and interference takes 0.05."""
-    flow = chain(layers, sigmoid=-0.05, linear=-0.05)
+    flow = make_chain(layers, sigmoid=-0.05, linear=-0.05)
     junctions = tuple(Junction(o.label, o.path, o.block, 2, 1.0, 0.3, -0.05) for o in flow.ops[1:-1:2])
     return replace(flow, junctions=junctions, log10_target_rms=flow.log10_target_rms + 0.25 * len(junctions))
 
 
-def ended(layers: int = 5) -> GradientFlow:
+def make_blocked_chain(layers: int = 5) -> GradientFlow:
     """A chain in which the second sigmoid from the loss sends nothing on, as the tracer tells it."""
-    flow = chain(layers)
+    flow = make_chain(layers)
     end = f"net.{2 * layers - 5}"
     ops = tuple(
         replace(o, decades=-math.inf if o.label == end else 0.0, visits=float(o.label == end), log10_gradient_in=-math.inf)
@@ -85,25 +85,27 @@ def ended(layers: int = 5) -> GradientFlow:
     return replace(flow, ops=ops, log10_target_rms=-math.inf)
 
 
-def forecast(layers: int, *, off: float = 0.1) -> Prediction:
-    """A prediction for `chain(layers)` that is `off` decades above the measured total, spread evenly."""
+def make_prediction(layers: int, *, off: float = 0.1) -> Prediction:
+    """A prediction for `make_chain(layers)` that is `off` decades above the measured total, spread evenly."""
     total = (layers - 1) * (SIGMOID + LINEAR) + LINEAR + off
-    each = total / layers
+    per_layer = total / layers
     rows = tuple(
-        PredictedLayer(f"net.{2 * i}", "sigmoid" if i else "linear", 0.3, 10 ** (2 * each), 0.58, each, each * (layers - i))
+        PredictedLayer(
+            f"net.{2 * i}", "sigmoid" if i else "linear", 0.3, 10 ** (2 * per_layer), 0.58, per_layer, per_layer * (layers - i)
+        )
         for i in range(layers)
     )
     return Prediction(total, rows, phase="ordered", sw=0.58, critical_sw=1.31, trainable_depth=9.0)
 
 
-def unrolled(steps: int, *, slope: float = -0.21, name: str = "rnn.weight_hh_l0") -> TimeProfile:
+def make_time_profile(steps: int, *, slope: float = -0.21, name: str = "rnn.weight_hh_l0") -> TimeProfile:
     """A recurrence that carries `slope` decades a step."""
     gradient = tuple(-2.0 + slope * (steps - 1 - i) for i in range(steps))
     carried = gradient[:-1]
     return TimeProfile(name, name.split(".")[0], None, gradient, carried, slope, 3.0 / -slope if slope < 0 else None)
 
 
-def spectrum(layer: str = "", *, values: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.5), zeros: int = 0) -> JacobianSpectrum:
+def make_spectrum(layer: str = "", *, values: tuple[float, ...] = (-3.0, -2.0, -1.0, 0.5), zeros: int = 0) -> JacobianSpectrum:
     """An exact spectrum with these log10 singular values, and as many zeros as wanted."""
     every = (-math.inf,) * zeros + tuple(sorted(values))
     return JacobianSpectrum(

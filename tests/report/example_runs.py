@@ -1,4 +1,4 @@
-"""Runs, findings and a race made by hand, so that every figure in a report is known beforehand."""
+"""Examples of runs, findings and a race with known numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
-from unvanish.record.reading import Metric
+from unvanish.record.quantities import Metric
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import Cost, Effect, Outcome, RaceResult, Verdict
 from unvanish.record.run import Facts, Run
 from unvanish.record.structure import Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
-from unvanish.record.verdict import Cost, Effect, Outcome, RaceResult, Verdict
 
 SCRIPT = "examples/digits_sigmoid.py"
 FACTS = Facts(
@@ -27,7 +28,7 @@ FACTS = Facts(
 )
 
 
-def anatomy(depth: int, *, op: str = "sigmoid") -> ModelStructure:
+def make_structure(depth: int, *, op: str = "sigmoid") -> ModelStructure:
     """A chain of `depth` linear layers with an activation after each but the last: net.0, net.1, ..."""
     sites: list[Site] = []
     parameters: list[Parameter] = []
@@ -51,7 +52,7 @@ def make_run(
     saturated: float = 0.02,
 ) -> Run:
     """A run of a chain whose gradient loses `decades` (negative: loses) evenly between the loss and the input."""
-    tree = anatomy(depth)
+    tree = make_structure(depth)
     when = np.array([*range(1, 11), *range(20, steps + 1, 10)] if sampled is None else sampled, np.int64)
     rows, sites, parameters = len(when), len(tree.sites), len(tree.parameters)
     noise = np.random.default_rng(0)
@@ -60,7 +61,7 @@ def make_run(
     number = np.arange(1, steps + 1)
     return Run(
         facts=FACTS,
-        anatomy=tree,
+        structure=tree,
         sampled=when,
         readings={
             "log10_gradient_rms": gradient,
@@ -79,7 +80,7 @@ def make_run(
     )
 
 
-def broken_run(at: int = 5) -> Run:
+def make_broken_run(at: int = 5) -> Run:
     """A run whose gradient and loss are not numbers from step `at` on."""
     run = make_run(6, losses=lambda step: np.where(step < at, 2.3 * step, np.inf))
     late = (run.sampled >= at)[:, None]
@@ -112,27 +113,30 @@ VANISHING = Finding(
 NOTED = Finding("dead-units", Severity.INFO, 0.6, "A few units of net.3 are silent.", "4 % of them.", sites=("net.3",))
 
 
-def effect(metric: str, control: float, treated: float, half: float) -> Effect:
+def make_effect(metric: str, control: float, treated: float, half: float) -> Effect:
     higher = metric == "accuracy"
     gained = treated - control if higher else control - treated
     return Effect(metric, higher, control, treated, gained, (gained - half, gained + half), 0.01, half / 2)
 
 
-def verdict(name: str, outcome: Outcome, accuracy: float, loss: float, *, step_time: float = 1.0) -> Verdict:
-    effects = (effect("accuracy", 0.101, accuracy, 0.02), effect("loss", 2.303, loss, 0.05))
-    return Verdict(tuple(name.split(" + ")), outcome, effects, 3, 300, Cost(step_time, 1.0, 1.0), "a reason")
+def make_verdict(name: str, outcome: Outcome, accuracy: float, loss: float, *, step_time: float = 1.0) -> Verdict:
+    effects = (make_effect("accuracy", 0.101, accuracy, 0.02), make_effect("loss", 2.303, loss, 0.05))
+    return Verdict(Candidate(tuple(name.split(" + "))), outcome, effects, 3, 300, Cost(step_time, 1.0, 1.0), "a reason")
 
 
+UNMEASURED = Cost(float("nan"), float("nan"), float("nan"))
 RACE = RaceResult(
     script=SCRIPT,
     verdicts=(
-        verdict("batchnorm", Outcome.CURED, 0.972, 0.081, step_time=1.18),
-        verdict("relu + he-init", Outcome.CURED, 0.964, 0.102, step_time=0.97),
-        verdict("glorot-init", Outcome.SAME, 0.104, 2.302),
-        Verdict(("lsuv",), Outcome.FAILED, (), 3, 4, Cost(float("nan"), float("nan"), float("nan")), "RuntimeError at step 4"),
+        make_verdict("batchnorm", Outcome.CURED, 0.972, 0.081, step_time=1.18),
+        make_verdict("relu + he-init", Outcome.CURED, 0.964, 0.102, step_time=0.97),
+        make_verdict("glorot-init", Outcome.SAME, 0.104, 2.302),
+        Verdict(
+            Candidate(("lsuv",)), Outcome.FAILED, (), 3, 4, UNMEASURED, "RuntimeError at step 4", failure="RuntimeError at step 4"
+        ),
     ),
-    winner=("relu", "he-init"),
-    control=(effect("accuracy", 0.101, 0.101, 0.0), effect("loss", 2.303, 2.303, 0.0)),
+    winner=Candidate(("relu", "he-init")),
+    control=(make_effect("accuracy", 0.101, 0.101, 0.0), make_effect("loss", 2.303, 2.303, 0.0)),
     trials=(),
     sentence="The cheapest cure that is as good as the best: relu + he-init.",
 )

@@ -1,4 +1,4 @@
-"""The JSON of an exact look: totals and shares in decades, what theory said, recurrences, Jacobians; null for what is no number."""
+"""The JSON of an examination: totals and shares in decades, prediction, recurrences and Jacobians; null for what is no number."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from flows import chain, ended, forecast, residual, spectrum, unrolled
+from example_flows import make_blocked_chain, make_chain, make_prediction, make_residual, make_spectrum, make_time_profile
 
 from unvanish.record.examination import Examination
-from unvanish.record.prediction import Prediction
 from unvanish.record.run import Run
+from unvanish.record.theory_prediction import Prediction
 from unvanish.report import json_document
 
 ADDED = {"flow", "prediction", "recurrences", "jacobians"}
 
 
-def said(run: Run, seen: Examination | None) -> dict[str, Any]:
-    """The document, as a reader that knows no NaN gets it."""
+def read_document(run: Run, examination: Examination | None) -> dict[str, Any]:
+    """The document as a parser reads it that accepts no NaN."""
 
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    text = json_document.dumps(json_document.diagnosis(replace(run, examination=seen), []))
+    text = json_document.dumps(json_document.build_diagnosis(replace(run, examination=examination), []))
     return json.loads(text, parse_constant=refuse)
 
 
-def test_a_look_adds_its_keys_and_changes_no_other(sick: Run) -> None:
-    without, document = said(sick, None), said(sick, Examination(chain(5), forecast(5)))
+def test_an_examination_adds_its_keys_and_changes_no_other(sick: Run) -> None:
+    without, document = read_document(sick, None), read_document(sick, Examination(make_chain(5), make_prediction(5)))
     assert not ADDED & set(without)
     assert set(document) >= ADDED
     assert {key: document[key] for key in without} == without
 
 
 def test_shares_add_up_to_the_total(sick: Run) -> None:
-    for flow in (chain(5), residual(4)):
-        document = said(sick, Examination(flow))["flow"]
-        assert document["total"] == json_document.rounded(flow.total)
+    for flow in (make_chain(5), make_residual(4)):
+        document = read_document(sick, Examination(flow))["flow"]
+        assert document["total"] == json_document.round_or_none(flow.total)
         for by in ("kinds", "blocks"):
             assert sum(document[by].values()) == pytest.approx(flow.total, abs=1e-4)
         assert (document["source"], document["target"]) == ("output", "input")
 
 
-def test_the_forecast_is_told_in_the_theorys_figures(sick: Run) -> None:
-    told = forecast(5)
-    assert said(sick, Examination(chain(5), told))["prediction"] == {
-        "decades": json_document.rounded(told.decades),
+def test_the_prediction_has_the_values_of_the_theory(sick: Run) -> None:
+    prediction = make_prediction(5)
+    assert read_document(sick, Examination(make_chain(5), prediction))["prediction"] == {
+        "decades": json_document.round_or_none(prediction.decades),
         "scatter": None,
         "phase": "ordered",
         "trainable_depth": 9.0,
@@ -57,28 +57,30 @@ def test_the_forecast_is_told_in_the_theorys_figures(sick: Run) -> None:
     }
 
 
-def test_where_there_is_no_forecast_its_reason_stands_alone(sick: Run) -> None:
-    document = said(sick, Examination(chain(5), Prediction(None, reason="theory speaks of plain chains")))["prediction"]
+def test_without_a_prediction_only_the_reason_is_given(sick: Run) -> None:
+    document = read_document(sick, Examination(make_chain(5), Prediction(None, reason="theory speaks of plain chains")))[
+        "prediction"
+    ]
     assert document.pop("reason") == "theory speaks of plain chains"
     assert set(document.values()) == {None}
-    assert said(sick, Examination(chain(5)))["prediction"] is None
+    assert read_document(sick, Examination(make_chain(5)))["prediction"] is None
 
 
 def test_a_depth_without_limit_and_a_gradient_of_zero_are_null(sick: Run) -> None:
-    endless = replace(forecast(5), trainable_depth=math.inf)
-    document = said(sick, Examination(ended(), endless, (spectrum(zeros=1),)))
+    endless = replace(make_prediction(5), trainable_depth=math.inf)
+    document = read_document(sick, Examination(make_blocked_chain(), endless, (make_spectrum(zeros=1),)))
     assert document["flow"]["total"] is None
     assert document["prediction"]["trainable_depth"] is None
     assert document["jacobians"][0]["log10_smallest"] is None
 
 
 def test_recurrences_and_jacobians_are_listed_with_their_names(sick: Run) -> None:
-    flow = replace(chain(5), times=(unrolled(30), unrolled(20, slope=0.1, name="back.weight")))
-    document = said(sick, Examination(flow, None, (spectrum("net.0"), spectrum())))
+    flow = replace(make_chain(5), times=(make_time_profile(30), make_time_profile(20, slope=0.1, name="back.weight")))
+    document = read_document(sick, Examination(flow, None, (make_spectrum("net.0"), make_spectrum())))
     first, second = document["recurrences"]
     assert (first["name"], first["steps"], first["decades_per_step"]) == ("rnn.weight_hh_l0", 30, -0.21)
     assert first["horizon"] == pytest.approx(3 / 0.21, rel=1e-5)
     assert second["horizon"] is None
-    assert [each["layer"] for each in document["jacobians"]] == ["net.0", ""]
+    assert [jacobian["layer"] for jacobian in document["jacobians"]] == ["net.0", ""]
     assert document["jacobians"][0]["log10_largest"] == 0.5
     assert document["jacobians"][0]["exact"] is True

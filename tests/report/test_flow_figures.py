@@ -5,27 +5,27 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-import flows
+import example_flows as flows
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unvanish.record.flow import SIZE, GradientFlow, Junction
-from unvanish.record.prediction import Prediction
-from unvanish.report.figures.bar_chart import colour
-from unvanish.report.figures.flow.depth import depth_picture
-from unvanish.report.figures.flow.flow_gallery import flow_figure, flow_gallery
-from unvanish.report.figures.flow.operation_kinds import kinds_picture, sentence
-from unvanish.report.figures.flow.spectrum import spectrum_picture
-from unvanish.report.figures.flow.time import through_time, time_picture
-from unvanish.report.figures.flow.waterfall import waterfall_picture
+from unvanish.record.gradient_flow import SIZE, GradientFlow, Junction
+from unvanish.record.theory_prediction import Prediction
+from unvanish.report.figures.bar_chart import choose_colour
+from unvanish.report.figures.flow.depth import build_depth_picture
+from unvanish.report.figures.flow.flow_gallery import build_flow_figure, build_flow_pictures
+from unvanish.report.figures.flow.operation_kinds import build_kinds_picture, describe_kinds
+from unvanish.report.figures.flow.spectrum import build_spectrum_picture
+from unvanish.report.figures.flow.time import build_time_picture, describe_time_profile
+from unvanish.report.figures.flow.waterfall import build_waterfall_picture
 from unvanish.report.figures.picture import Picture
 from unvanish.report.views import flow_terms
 
 
-def there(picture: Picture | None) -> Picture:
+def require(picture: Picture | None) -> Picture:
     assert picture is not None
     return picture
 
@@ -42,10 +42,12 @@ def with_block(flow: GradientFlow, block: str) -> GradientFlow:
     return replace(flow, ops=tuple(replace(op, block=block) for op in flow.ops))
 
 
-@pytest.mark.parametrize("flow", [flows.chain(4), flows.chain(300), flows.residual(40), flows.chain(9, sigmoid=0.5)])
+@pytest.mark.parametrize(
+    "flow", [flows.make_chain(4), flows.make_chain(300), flows.make_residual(40), flows.make_chain(9, sigmoid=0.5)]
+)
 def test_bars_join_and_end_at_the_measured_total(flow: GradientFlow) -> None:
-    drawn = bars(there(waterfall_picture(flow)))
-    *steps, total = drawn
+    bar_traces = bars(require(build_waterfall_picture(flow)))
+    *steps, total = bar_traces
     assert steps[0].base[0] == 0
     for before, after in pairwise(steps):
         assert after.base[0] == pytest.approx(before.base[0] + before.x[0])
@@ -55,141 +57,149 @@ def test_bars_join_and_end_at_the_measured_total(flow: GradientFlow) -> None:
 
 
 def test_bars_of_a_small_network_are_its_blocks_from_the_loss_to_the_input() -> None:
-    picture = there(waterfall_picture(flows.chain(3)))
+    picture = require(build_waterfall_picture(flows.make_chain(3)))
     assert labels(picture) == ["loss: nll_loss, log_softmax", "net.4", "net.2 … net.3", "net.0 … net.1", "<b>output → input</b>"]
     assert list(picture.figure.layout.yaxis2.ticktext) == ["−1.50", "−0.20", "−0.80", "−0.80", "<b>−1.80</b>"]
     assert picture.title == "The gradient loses 1.8 decades from the output to the input, 0.8 of them in net.2 … net.3"
 
 
 @pytest.mark.parametrize("layers", [50, 10_000])
-def test_many_blocks_are_folded_evenly_and_named_by_their_ends(layers: int) -> None:
-    lines = flow_terms.lines(flows.chain(layers), 18)
-    assert 9 <= len(lines) <= 18
-    assert sum(line.folded for line in lines) == layers
-    inner = [line.folded for line in lines[1:-1]]
+def test_many_blocks_are_grouped_evenly_and_named_by_their_ends(layers: int) -> None:
+    groups = flow_terms.group_terms(flows.make_chain(layers), 18)
+    assert 9 <= len(groups) <= 18
+    assert sum(group.member_count for group in groups) == layers
+    inner = [group.member_count for group in groups[1:-1]]
     assert max(inner) - min(inner) <= 1
-    assert all(len(line.name(26)) <= 26 for line in lines)
+    assert all(len(group.format_name(26)) <= 26 for group in groups)
     if layers == 50:
         assert (
-            lines[-2].name(30)
-            == f"net.{2 * (lines[-1].folded)} … net.{2 * (lines[-1].folded + inner[-1]) - 1} ({inner[-1]} blocks)"
+            groups[-2].format_name(30)
+            == f"net.{2 * (groups[-1].member_count)} … net.{2 * (groups[-1].member_count + inner[-1]) - 1} ({inner[-1]} blocks)"
         )
 
 
-def test_a_block_that_stands_out_is_not_folded_into_its_neighbours() -> None:
-    flow = flows.chain(200, sigmoid=-0.01, linear=-0.01)
+def test_a_block_with_a_large_change_is_not_grouped_with_its_neighbours() -> None:
+    flow = flows.make_chain(200, sigmoid=-0.01, linear=-0.01)
     ops = tuple(
         replace(op, decades=-2.0, log10_gradient_in=op.log10_gradient_out - 2.0) if op.label == "net.101" else op for op in flow.ops
     )
     flow = replace(flow, ops=ops, log10_target_rms=flow.log10_target_rms - 1.99)
-    lines = flow_terms.lines(flow, 18)
-    assert [line.names for line in lines if line.decades < -1] == [("net.100 … net.101",)]
-    assert there(waterfall_picture(flow)).title.endswith("2.0 of them in net.100 … net.101")
+    groups = flow_terms.group_terms(flow, 18)
+    assert [group.names for group in groups if group.decades < -1] == [("net.100 … net.101",)]
+    assert require(build_waterfall_picture(flow)).title.endswith("2.0 of them in net.100 … net.101")
 
 
 def test_a_network_of_one_block_shows_its_operations() -> None:
-    picture = there(waterfall_picture(with_block(flows.chain(3), "net")))
+    picture = require(build_waterfall_picture(with_block(flows.make_chain(3), "net")))
     assert labels(picture)[1:-1] == ["net.4", "net.3", "net.2", "net.1", "net.0"]
     assert "operations" not in picture.caption
-    assert "59 operations in" in there(waterfall_picture(with_block(flows.chain(30), "net"))).caption
+    assert "59 operations in" in require(build_waterfall_picture(with_block(flows.make_chain(30), "net"))).caption
 
 
-def test_colours_tell_losses_from_gains() -> None:
+def test_losses_and_gains_have_different_colours() -> None:
     def channels(text: str) -> list[int]:
         return [int(part) for part in text.removeprefix("rgb(").removesuffix(")").split(",")]
 
-    red, _, blue = channels(colour(-1.0, 1.0))
+    red, _, blue = channels(choose_colour(-1.0, 1.0))
     assert blue > red
-    red, _, blue = channels(colour(1.0, 1.0))
+    red, _, blue = channels(choose_colour(1.0, 1.0))
     assert red > blue
-    assert sum(channels(colour(-0.1, 1.0))) > sum(channels(colour(-1.0, 1.0)))
+    assert sum(channels(choose_colour(-0.1, 1.0))) > sum(channels(choose_colour(-1.0, 1.0)))
 
 
 def test_where_nothing_arrives_the_title_says_where_it_ends_and_the_bars_are_hatched() -> None:
-    flow = flows.ended()
-    picture = there(waterfall_picture(flow))
+    flow = flows.make_blocked_chain()
+    picture = require(build_waterfall_picture(flow))
     assert picture.title == "No gradient at all arrives at the input; it ends at net.5"
     assert [bar.marker.pattern.shape for bar in bars(picture)] == [None, None, "/", "/"]
     assert labels(picture)[1] == "output … net.5"
     assert bars(picture)[1].x[0] == pytest.approx(-0.2 - 0.6 - 0.2)
-    assert picture.keys[0][0] == "hatched"
-    assert kinds_picture(flow) is None
-    assert there(depth_picture(flow)).title == "No gradient reaches the input; the last to get any is net.5"
+    assert picture.legend[0][0] == "hatched"
+    assert build_kinds_picture(flow) is None
+    assert require(build_depth_picture(flow)).title == "No gradient reaches the input; the last to get any is net.5"
 
 
-def test_what_is_not_a_number_is_said() -> None:
-    flow = replace(flows.chain(3), log10_target_rms=math.nan)
-    assert there(waterfall_picture(flow)).title == "What arrives at the input is not a finite number"
-    assert bars(there(waterfall_picture(flow)))[-1].marker.pattern.shape == "/"
+def test_a_total_that_is_not_a_number_is_named_in_the_title() -> None:
+    flow = replace(flows.make_chain(3), log10_target_rms=math.nan)
+    assert require(build_waterfall_picture(flow)).title == "What arrives at the input is not a finite number"
+    assert bars(require(build_waterfall_picture(flow)))[-1].marker.pattern.shape == "/"
 
 
-def test_a_loss_without_a_gradient_is_said() -> None:
-    flow = replace(flows.chain(3), ops=(), log10_source_rms=-math.inf, log10_target_rms=-math.inf)
-    picture = there(waterfall_picture(flow))
+def test_a_loss_without_a_gradient_is_named_in_the_title() -> None:
+    flow = replace(flows.make_chain(3), ops=(), log10_source_rms=-math.inf, log10_target_rms=-math.inf)
+    picture = require(build_waterfall_picture(flow))
     assert picture.title == "The loss hands no gradient to the output"
     assert [bar.marker.pattern.shape for bar in bars(picture)] == ["/", "/"]
 
 
 def test_growth_and_hardly_any_change_have_titles_of_their_own() -> None:
-    assert there(waterfall_picture(flows.chain(30, sigmoid=0.1, linear=0.1))).title.startswith("The gradient grows by 5.9 decades")
-    level = there(waterfall_picture(flows.chain(30, sigmoid=0.1, linear=-0.1)))
+    assert require(build_waterfall_picture(flows.make_chain(30, sigmoid=0.1, linear=0.1))).title.startswith(
+        "The gradient grows by 5.9 decades"
+    )
+    level = require(build_waterfall_picture(flows.make_chain(30, sigmoid=0.1, linear=-0.1)))
     assert level.title == "The gradient arrives at the input about as large as it left the output"
 
 
 def test_a_flow_to_a_parameter_names_it() -> None:
-    flow = replace(flows.chain(3), target="net.0.weight")
-    picture = there(waterfall_picture(flow, flows.forecast(3)))
+    flow = replace(flows.make_chain(3), target="net.0.weight")
+    picture = require(build_waterfall_picture(flow, flows.make_prediction(3)))
     assert "from the output to net.0.weight" in picture.title
     assert labels(picture)[-1] == "<b>output → net.0.weight</b>"
 
 
-def test_theory_stands_under_the_total_where_it_has_a_number() -> None:
-    flow = flows.chain(30)
-    assert labels(there(waterfall_picture(flow, flows.forecast(30))))[-1] == "theory"
-    assert "theory" not in labels(there(waterfall_picture(flow, Prediction(None, reason="a branch"))))
-    assert "theory" not in labels(there(waterfall_picture(flows.ended(), flows.forecast(5))))
+def test_the_prediction_is_shown_under_the_total_where_it_has_a_number() -> None:
+    flow = flows.make_chain(30)
+    assert labels(require(build_waterfall_picture(flow, flows.make_prediction(30))))[-1] == "theory"
+    assert "theory" not in labels(require(build_waterfall_picture(flow, Prediction(None, reason="a branch"))))
+    assert "theory" not in labels(require(build_waterfall_picture(flows.make_blocked_chain(), flows.make_prediction(5))))
 
 
 def test_kinds_add_up_to_the_total_in_the_caption() -> None:
-    picture = there(kinds_picture(flows.chain(30)))
+    picture = require(build_kinds_picture(flows.make_chain(30)))
     assert picture.title == "Sigmoid takes 17.4 of the 23.4 decades lost between the output and the input"
     assert picture.caption.endswith("−17.400 − 6.000 = −23.400 decades.")
-    (drawn,) = bars(picture)
-    assert math.fsum(drawn.x) == pytest.approx(flows.chain(30).total)
+    (bar_traces,) = bars(picture)
+    assert math.fsum(bar_traces.x) == pytest.approx(flows.make_chain(30).total)
     assert labels(picture) == ["activation: sigmoid", "weight: linear"]
 
 
 @pytest.mark.parametrize(
     ("flow", "words"),
     [
-        (flows.chain(10, sigmoid=-2.0, linear=1.0), "sigmoid takes 18.0 decades and 10.0 are given back by linear: 8.0 are lost"),
-        (flows.chain(10, sigmoid=-0.5, linear=1.0), "linear adds 10.0 decades and 4.5 are taken back by sigmoid: 5.5 are gained"),
-        (flows.chain(10, sigmoid=0.5, linear=0.5), "linear adds 5.0 of the 9.5 decades by which the gradient grows"),
-        (flows.chain(10, sigmoid=0.0, linear=0.0), "no kind of operation changes the gradient's size"),
+        (
+            flows.make_chain(10, sigmoid=-2.0, linear=1.0),
+            "sigmoid takes 18.0 decades and 10.0 are given back by linear: 8.0 are lost",
+        ),
+        (
+            flows.make_chain(10, sigmoid=-0.5, linear=1.0),
+            "linear adds 10.0 decades and 4.5 are taken back by sigmoid: 5.5 are gained",
+        ),
+        (flows.make_chain(10, sigmoid=0.5, linear=0.5), "linear adds 5.0 of the 9.5 decades by which the gradient grows"),
+        (flows.make_chain(10, sigmoid=0.0, linear=0.0), "no kind of operation changes the gradient's size"),
     ],
 )
-def test_the_sentence_says_who_takes_and_who_gives_back(flow: GradientFlow, words: str) -> None:
-    assert sentence(flow).startswith(words)
+def test_the_sentence_names_the_operations_that_lose_and_gain_most(flow: GradientFlow, words: str) -> None:
+    assert describe_kinds(flow).startswith(words)
 
 
 def test_split_interference_and_size_have_bars_of_their_own() -> None:
-    flow = flows.residual(12)
+    flow = flows.make_residual(12)
     ops = (replace(flow.ops[0], size=-0.7), *flow.ops[1:])
     flow = replace(flow, ops=ops, log10_target_rms=flow.log10_target_rms - 0.7)
-    picture = there(kinds_picture(flow))
+    picture = require(build_kinds_picture(flow))
     assert labels(picture) == ["split", "size (number of elements)", "weight: linear", "activation: sigmoid", "interference"]
     assert math.fsum(bars(picture)[0].x) == pytest.approx(flow.total)
-    assert SIZE in [piece.kind for piece in flow_terms.lines(flow, 20)[-1].pieces]
+    assert SIZE in [piece.kind for piece in flow_terms.group_terms(flow, 20)[-1].terms]
 
 
-def test_a_junction_is_met_before_the_operation_that_made_the_tensor() -> None:
-    flow = replace(flows.chain(3), junctions=(Junction("net.1", "", "net.0 … net.1", 2, 1.0, 0.3, -0.1),))
-    assert [piece.label for piece in flow_terms.pieces(flow)][2:5] == ["net.2", "split after net.1", "interference after net.1"]
+def test_a_junction_comes_before_the_operation_that_made_the_tensor() -> None:
+    flow = replace(flows.make_chain(3), junctions=(Junction("net.1", "", "net.0 … net.1", 2, 1.0, 0.3, -0.1),))
+    assert [piece.label for piece in flow_terms.list_terms(flow)][2:5] == ["net.2", "split after net.1", "interference after net.1"]
 
 
 def test_theory_is_drawn_where_each_layer_begins() -> None:
-    flow, prediction = flows.chain(4), flows.forecast(4, off=0.0)
-    picture = there(depth_picture(flow, prediction))
+    flow, prediction = flows.make_chain(4), flows.make_prediction(4, off=0.0)
+    picture = require(build_depth_picture(flow, prediction))
     measured, theory = (trace for trace in picture.figure.data if isinstance(trace, go.Scatter))
     assert list(theory.text) == ["input", "net.0", "net.2", "net.4", "net.6"]
     assert list(theory.x) == [0, 1, 3, 5, 7]
@@ -200,55 +210,55 @@ def test_theory_is_drawn_where_each_layer_begins() -> None:
 
 
 def test_theory_follows_a_normalisation_to_the_next_layer() -> None:
-    flow = flows.chain(3)
+    flow = flows.make_chain(3)
     ops = tuple(replace(op, kind="normalisation") if op.label == "net.1" else op for op in flow.ops)
-    picture = there(depth_picture(replace(flow, ops=ops), flows.forecast(3)))
+    picture = require(build_depth_picture(replace(flow, ops=ops), flows.make_prediction(3)))
     theory = picture.figure.data[-1]
     assert list(theory.text) == ["input", "net.1", "net.2", "net.4"]
 
 
-def test_without_a_forecast_the_reason_stands_in_the_caption() -> None:
-    picture = there(depth_picture(flows.chain(4), Prediction(None, reason="the length map is unstable.")))
+def test_without_a_prediction_the_reason_is_in_the_caption() -> None:
+    picture = require(build_depth_picture(flows.make_chain(4), Prediction(None, reason="the length map is unstable.")))
     assert picture.caption.endswith("Theory gives no number here: the length map is unstable.")
     assert len(picture.figure.data) == 1
     assert picture.title == "The gradient is faintest at the input: -2.6 decades against the output"
 
 
-def test_a_deep_network_stays_light_to_draw() -> None:
-    picture = there(depth_picture(flows.chain(3000), flows.forecast(3000)))
+def test_a_deep_network_has_a_limited_number_of_points() -> None:
+    picture = require(build_depth_picture(flows.make_chain(3000), flows.make_prediction(3000)))
     assert len(picture.figure.data[0].x) == 2000
     assert len(picture.table.rows) == 100
     assert "100 of 6,000 places" in picture.table.note
 
 
 def test_no_gradient_is_hatched_in_one_piece() -> None:
-    (hatching,) = bars(there(depth_picture(flows.ended())))
+    (hatching,) = bars(require(build_depth_picture(flows.make_blocked_chain())))
     assert (hatching.x[0], hatching.width[0]) == (2.5, 6)
 
 
 def test_time_is_drawn_against_the_last_step_with_its_horizon() -> None:
-    flow = replace(flows.chain(3), times=(flows.unrolled(40, slope=-0.25),))
-    picture = there(time_picture(flow))
-    dots, line = picture.figure.data
+    flow = replace(flows.make_chain(3), times=(flows.make_time_profile(40, slope=-0.25),))
+    picture = require(build_time_picture(flow))
+    dots, group = picture.figure.data
     assert list(dots.y[:3]) == pytest.approx([0, -0.25, -0.5])
-    assert line.y[0] is None
-    assert list(line.y[1:3]) == pytest.approx([-0.25, -0.5])
+    assert group.y[0] is None
+    assert list(group.y[1:3]) == pytest.approx([-0.25, -0.5])
     assert picture.figure.layout.shapes[0].x0 == pytest.approx(12)
     assert picture.figure.layout.annotations[0].text == "horizon of rnn: twelve steps"
     assert picture.title.endswith("loses 0.25 decades a step: after twelve steps less than a thousandth is left")
 
 
 def test_a_horizon_beyond_the_steps_traced_is_not_drawn() -> None:
-    picture = there(time_picture(replace(flows.chain(3), times=(flows.unrolled(10, slope=-0.1),))))
+    picture = require(build_time_picture(replace(flows.make_chain(3), times=(flows.make_time_profile(10, slope=-0.1),))))
     assert not picture.figure.layout.shapes
     assert "after 30 steps" in picture.title
 
 
 def test_recurrences_differ_in_colour_and_dash_and_the_steepest_is_in_the_title() -> None:
-    times = (flows.unrolled(20, slope=-0.01, name="a.weight"), flows.unrolled(30, slope=-0.4, name="b.weight"))
-    picture = there(time_picture(replace(flows.chain(3), times=times)))
-    lines = [trace.line for trace in picture.figure.data if trace.mode == "lines"]
-    assert len({line.color for line in lines}) == len({line.dash for line in lines}) == 2
+    times = (flows.make_time_profile(20, slope=-0.01, name="a.weight"), flows.make_time_profile(30, slope=-0.4, name="b.weight"))
+    picture = require(build_time_picture(replace(flows.make_chain(3), times=times)))
+    groups = [trace.line for trace in picture.figure.data if trace.mode == "lines"]
+    assert len({group.color for group in groups}) == len({group.dash for group in groups}) == 2
     assert picture.title.startswith("Through b.weight")
 
 
@@ -261,38 +271,38 @@ def test_recurrences_differ_in_colour_and_dash_and_the_steepest_is_in_the_title(
         (math.nan, "not a number"),
     ],
 )
-def test_every_course_through_time_has_its_words(slope: float, words: str) -> None:
-    assert words in through_time(replace(flows.unrolled(8), decades_per_step=slope, horizon=None))
+def test_every_slope_through_time_has_its_words(slope: float, words: str) -> None:
+    assert words in describe_time_profile(replace(flows.make_time_profile(8), decades_per_step=slope, horizon=None))
 
 
 def test_spectrum_is_a_histogram_of_all_directions() -> None:
-    picture = there(spectrum_picture([flows.spectrum(values=(-3.0, -2.0, -1.0, 0.5))]))
-    (drawn,) = bars(picture)
-    assert math.fsum(drawn.y) == pytest.approx(1)
+    picture = require(build_spectrum_picture([flows.make_spectrum(values=(-3.0, -2.0, -1.0, 0.5))]))
+    (bar_traces,) = bars(picture)
+    assert math.fsum(bar_traces.y) == pytest.approx(1)
     marks = {trace.name: trace.x[0] for trace in picture.figure.data if isinstance(trace, go.Scatter)}
     assert marks == {"smallest −3.00": -3.0, "mean −1.38": pytest.approx(np.mean([-3, -2, -1, 0.5])), "largest +0.50": 0.5}
     assert picture.title == "From the input to the output, singular values are typically 0.042, and span 3.5 decades"
 
 
 def test_zero_singular_values_are_hatched_apart() -> None:
-    picture = there(spectrum_picture([flows.spectrum(zeros=4)]))
-    drawn, zeros = bars(picture)
-    assert math.fsum(drawn.y) == pytest.approx(0.5)
+    picture = require(build_spectrum_picture([flows.make_spectrum(zeros=4)]))
+    bar_traces, zeros = bars(picture)
+    assert math.fsum(bar_traces.y) == pytest.approx(0.5)
     assert zeros.y[0] == pytest.approx(0.5)
     assert zeros.marker.pattern.shape == "/"
     assert "50 % of all directions are lost" in picture.title
 
 
 def test_equal_singular_values_have_one_bar() -> None:
-    picture = there(spectrum_picture([flows.spectrum(values=(0.0,) * 8)]))
+    picture = require(build_spectrum_picture([flows.make_spectrum(values=(0.0,) * 8)]))
     assert sorted(bars(picture)[0].y)[-2:] == [0, 1]
     assert picture.title == "From the input to the output, all directions fare alike: their singular values are about 1.0"
 
 
-def test_several_spectra_are_ranges_and_an_estimate_is_called_one() -> None:
-    spectra = [flows.spectrum(f"net.{i}") for i in range(30)]
+def test_several_spectra_are_ranges_and_an_estimate_is_named_as_such() -> None:
+    spectra = [flows.make_spectrum(f"net.{i}") for i in range(30)]
     spectra[-1] = replace(spectra[-1], exact=False, mean_standard_error=0.02, smallest_converged=False)
-    picture = there(spectrum_picture(spectra))
+    picture = require(build_spectrum_picture(spectra))
     assert len(labels(picture)) == 18
     assert "standard error of the mean 0.02 decades" in picture.caption
     assert "the smallest is an upper bound" in picture.caption
@@ -300,17 +310,17 @@ def test_several_spectra_are_ranges_and_an_estimate_is_called_one() -> None:
 
 
 def test_the_gallery_leaves_out_what_was_not_measured() -> None:
-    assert [picture.name for picture in flow_gallery(flows.chain(4))] == ["waterfall", "kinds", "depth"]
-    whole = replace(flows.chain(4), times=(flows.unrolled(9),))
-    shown = flow_gallery(whole, flows.forecast(4), (flows.spectrum(),))
+    assert [picture.name for picture in build_flow_pictures(flows.make_chain(4))] == ["waterfall", "kinds", "depth"]
+    flow = replace(flows.make_chain(4), times=(flows.make_time_profile(9),))
+    shown = build_flow_pictures(flow, flows.make_prediction(4), (flows.make_spectrum(),))
     assert [picture.name for picture in shown] == ["waterfall", "kinds", "depth", "time", "spectrum"]
-    assert flow_gallery(replace(flows.chain(1), ops=(), log10_source_rms=math.nan, log10_target_rms=math.nan)) == ()
+    assert build_flow_pictures(replace(flows.make_chain(1), ops=(), log10_source_rms=math.nan, log10_target_rms=math.nan)) == ()
 
 
 def test_a_notebook_gets_the_waterfall_with_its_title() -> None:
-    figure = flow_figure(flows.chain(4))
+    figure = build_flow_figure(flows.make_chain(4))
     assert figure.layout.title.text.startswith("The gradient loses 2.6 decades")
-    assert len(figure.data) == len(there(waterfall_picture(flows.chain(4))).figure.data)
+    assert len(figure.data) == len(require(build_waterfall_picture(flows.make_chain(4))).figure.data)
 
 
 SIZES = st.sampled_from([0.0, -0.3, 2.0, 1e-12, -40.0, math.nan, math.inf, -math.inf])
@@ -319,16 +329,16 @@ SIZES = st.sampled_from([0.0, -0.3, 2.0, 1e-12, -40.0, math.nan, math.inf, -math
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_any_flow_has_pictures_with_full_tables(data: st.DataObject) -> None:
-    flow = flows.residual(data.draw(st.integers(1, 30)))
+    flow = flows.make_residual(data.draw(st.integers(1, 30)))
     ops = tuple(replace(op, decades=data.draw(SIZES), log10_gradient_out=data.draw(SIZES)) for op in flow.ops)
     time = replace(
-        flows.unrolled(4), log10_gradient_rms=tuple(data.draw(SIZES) for _ in range(4)), decades_per_step=data.draw(SIZES)
+        flows.make_time_profile(4), log10_gradient_rms=tuple(data.draw(SIZES) for _ in range(4)), decades_per_step=data.draw(SIZES)
     )
     flow = replace(flow, ops=ops, log10_target_rms=data.draw(SIZES), log10_source_rms=data.draw(SIZES), times=(time,))
-    for picture in flow_gallery(flow, flows.forecast(4), (flows.spectrum(zeros=data.draw(st.integers(0, 3))),)):
+    for picture in build_flow_pictures(flow, flows.make_prediction(4), (flows.make_spectrum(zeros=data.draw(st.integers(0, 3))),)):
         assert picture.title
-        assert picture.alternative
+        assert picture.text_alternative
         assert "nan" not in picture.title
-        assert "<" not in picture.title + picture.caption + picture.alternative
-        assert {len(row) for row in picture.table.rows} == {len(picture.table.head)}
+        assert "<" not in picture.title + picture.caption + picture.text_alternative
+        assert {len(row) for row in picture.table.rows} == {len(picture.table.header)}
         assert json.loads(picture.figure.to_json())["data"]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import flows
+import example_flows as flows
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from unvanish.record.flow import GradientFlow
-from unvanish.record.prediction import Prediction
+from unvanish.record.gradient_flow import GradientFlow
+from unvanish.record.theory_prediction import Prediction
 from unvanish.report.terminal.flow import render_flow
 
 
@@ -19,19 +19,19 @@ def printed(flow: GradientFlow, prediction: Prediction | None = None, *, width: 
     return file.getvalue().splitlines()
 
 
-WHOLE = replace(flows.chain(30), times=(flows.unrolled(40),))
+WHOLE = replace(flows.make_chain(30), times=(flows.make_time_profile(40),))
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("flow", [WHOLE, flows.residual(200), flows.ended()])
+@pytest.mark.parametrize("flow", [WHOLE, flows.make_residual(200), flows.make_blocked_chain()])
 def test_no_line_is_wider_than_the_terminal(flow: GradientFlow, width: int) -> None:
-    lines = printed(flow, flows.forecast(30), width=width)
+    lines = printed(flow, flows.make_prediction(30), width=width)
     assert max(map(cell_len, lines)) <= width
     assert len(lines) < 20
 
 
-def test_the_lines_say_what_who_how_deep_and_how_long() -> None:
-    text = " ".join(" ".join(printed(WHOLE, flows.forecast(30))).split())
+def test_the_lines_show_total_kinds_blocks_depth_and_time() -> None:
+    text = " ".join(" ".join(printed(WHOLE, flows.make_prediction(30))).split())
     order = [
         "Flow Measured -23.4 decades from the output to the input; theory -23.3.",
         "Kinds Sigmoid takes 17.4 of the 23.4 decades lost",
@@ -52,27 +52,27 @@ def test_bars_are_as_long_as_their_decades() -> None:
 
 
 def test_the_worst_blocks_are_named_and_a_wide_terminal_shows_their_source() -> None:
-    narrow, wide = printed(flows.chain(4)), printed(flows.chain(4), width=120)
+    narrow, wide = printed(flows.make_chain(4)), printed(flows.make_chain(4), width=120)
     assert [line.split()[:4] for line in narrow if "net.4 … net.5" in line] == [["Worst", "net.4", "…", "net.5"]]
     assert not any("net.py" in line for line in narrow)
     assert any("net.4 … net.5" in line and "-0.80  examples/net.py:" in line for line in wide)
 
 
-def test_a_gradient_that_ends_has_one_line_and_the_reason_of_theory() -> None:
-    lines = printed(flows.ended(), Prediction(None, reason="a residual path leads around the layers."))
+def test_a_gradient_that_ends_has_one_line_and_the_reason_without_a_prediction() -> None:
+    lines = printed(flows.make_blocked_chain(), Prediction(None, reason="a residual path leads around the layers."))
     assert [line.strip() for line in lines] == [
         "Flow   No gradient at all arrives at the input; it ends at net.5.",
         "Depth  No forecast: a residual path leads around the layers.",
     ]
 
 
-def test_a_network_that_trains_at_any_depth_is_told_so() -> None:
-    text = " ".join(printed(flows.chain(4), Prediction(-0.1, trainable_depth=float("inf"))))
+def test_an_unlimited_trainable_depth_is_reported() -> None:
+    text = " ".join(printed(flows.make_chain(4), Prediction(-0.1, trainable_depth=float("inf"))))
     assert "Trainable depth unlimited" in text
 
 
-def test_brackets_in_names_are_not_taken_for_markup() -> None:
-    flow = flows.chain(4)
+def test_brackets_in_names_are_not_parsed_as_markup() -> None:
+    flow = flows.make_chain(4)
     flow = replace(flow, ops=tuple(replace(op, op="[red]x[/red]", block=f"[b]{op.block}") for op in flow.ops))
     text = "\n".join(printed(flow))
     assert "[red]x[/red] takes" in text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_runs import FACTS, NOTED, VANISHING, make_run
+from example_runs import FACTS, NOTED, VANISHING, make_run
 
 from unvanish.errors import UsageError
 from unvanish.record.finding import Finding
@@ -29,19 +29,19 @@ class Outline(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.stack: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self.feed(text)
         self.close()
         assert not self.stack, f"left open: {self.stack}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.stack.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.stack.pop() == tag, f"</{tag}> closes something else"
@@ -55,12 +55,12 @@ class Outline(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.words))
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.seen if name == tag]
+        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def read(run: Run, *findings: Finding) -> str:
     """The words of the page as they are read, without the explanations that show on hover."""
-    return Outline(re.sub(r'<span class="tip".*?</span>', "", own(run_page.html(run, list(findings))))).text
+    return Outline(re.sub(r'<span class="tip".*?</span>', "", own(run_page.render_page(run, list(findings))))).text
 
 
 def own(text: str) -> str:
@@ -69,15 +69,15 @@ def own(text: str) -> str:
 
 
 def test_same_run_gives_the_same_bytes(raced: Run) -> None:
-    assert run_page.html(raced, [VANISHING]) == run_page.html(raced, [VANISHING])
+    assert run_page.render_page(raced, [VANISHING]) == run_page.render_page(raced, [VANISHING])
 
 
 def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from report_runs import make_run, VANISHING\n"
+        "from example_runs import make_run, VANISHING\n"
         "from unvanish.report.page import run_page\n"
-        "import hashlib; print(hashlib.sha256(run_page.html(make_run(decades=-6.1), [VANISHING]).encode()).hexdigest())\n"
+        "import hashlib; print(hashlib.sha256(run_page.render_page(make_run(decades=-6.1), [VANISHING]).encode()).hexdigest())\n"
         "assert 'torch' not in sys.modules, 'the report imported torch'\n"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]
@@ -91,15 +91,15 @@ def test_same_run_gives_the_same_bytes_in_another_process(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["sick", "healthy", "diverged", "raced"])
 def test_every_element_of_the_page_is_closed(name: str, request: pytest.FixtureRequest) -> None:
     findings = [] if name == "healthy" else [VANISHING, NOTED]
-    outline = Outline(own(run_page.html(request.getfixturevalue(name), findings)))
-    identities = [attributes["id"] for _, attributes in outline.seen if "id" in attributes]
+    outline = Outline(own(run_page.render_page(request.getfixturevalue(name), findings)))
+    identities = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
     assert len(identities) == len(set(identities))
 
 
 def test_nothing_is_loaded_from_elsewhere(raced: Run) -> None:
-    text = run_page.html(raced, [VANISHING])
+    text = run_page.render_page(raced, [VANISHING])
     outline = Outline(own(text))
-    assert not [tag for tag, attributes in outline.seen if {"src", "href", "srcset"} & set(attributes)]
+    assert not [tag for tag, attributes in outline.elements if {"src", "href", "srcset"} & set(attributes)]
     assert "url(" not in own(text)
     assert "@import" not in own(text)
     policies = [attributes["content"] for attributes in outline.all("meta") if "http-equiv" in attributes]
@@ -110,12 +110,12 @@ def test_nothing_is_loaded_from_elsewhere(raced: Run) -> None:
 
 def test_plotly_is_inlined_once_and_only_where_there_is_a_figure(sick: Run) -> None:
     empty = Run(FACTS, ModelStructure(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
-    assert len(DRAWN_WITH.findall(run_page.html(sick, [VANISHING]))) == 1
-    assert len(run_page.html(empty, [])) < 50_000
+    assert len(DRAWN_WITH.findall(run_page.render_page(sick, [VANISHING]))) == 1
+    assert len(run_page.render_page(empty, [])) < 50_000
 
 
 def test_every_figure_has_a_title_a_text_alternative_and_its_numbers(raced: Run) -> None:
-    outline = Outline(own(run_page.html(raced, [VANISHING])))
+    outline = Outline(own(run_page.render_page(raced, [VANISHING])))
     figures = outline.all("figure")
     images = [attributes for attributes in outline.all("div") if attributes.get("role") == "img"]
     assert len(figures) == len(images) >= 4
@@ -127,7 +127,7 @@ def test_every_figure_has_a_title_a_text_alternative_and_its_numbers(raced: Run)
 
 def test_the_figures_in_the_page_are_valid_json_that_cannot_end_their_element(sick: Run) -> None:
     hostile = replace(VANISHING, code="</script><script>alert(1)")
-    text = own(run_page.html(sick, [hostile]))
+    text = own(run_page.render_page(sick, [hostile]))
     drawings = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL)
     assert len(drawings) >= 3
     for drawing in drawings:
@@ -137,19 +137,19 @@ def test_the_figures_in_the_page_are_valid_json_that_cannot_end_their_element(si
 def test_what_a_user_wrote_is_escaped(sick: Run) -> None:
     hostile = replace(VANISHING, summary="<img src=x onerror=alert(1)>", why="<b>bold</b>", sites=("<i>",))
     run = replace(sick, facts=replace(FACTS, script="<script>.py", machine="<u>"))
-    text = own(run_page.html(run, [hostile]))
+    text = own(run_page.render_page(run, [hostile]))
     assert not re.search(r"<img|<b>bold|<i>|<u>|<script>\.py", text)
 
 
-def test_card_of_a_race_says_what_was_tried_and_what_came_of_it(raced: Run) -> None:
+def test_the_card_of_a_race_names_the_winner_and_its_result(raced: Run) -> None:
     text = read(raced, VANISHING)
     assert "Apply relu" in text
     assert "three times: 96 % right, at the same speed." in text
     assert "10 % → 96 %" in text
 
 
-def test_page_explains_its_words_once_and_in_the_glossary(sick: Run) -> None:
-    text = own(run_page.html(sick, [VANISHING]))
+def test_the_page_explains_each_term_once_and_in_the_glossary(sick: Run) -> None:
+    text = own(run_page.render_page(sick, [VANISHING]))
     terms = re.findall(r'aria-describedby="tip-([\w-]+)"', text)
     assert {"gradient", "layer", "decade"} <= set(terms)
     assert len(terms) == len(set(terms))
@@ -157,7 +157,7 @@ def test_page_explains_its_words_once_and_in_the_glossary(sick: Run) -> None:
     assert text.count('class="term" tabindex="0"') == len(terms)
 
 
-def test_page_has_every_figure_of_a_finding(sick: Run) -> None:
+def test_the_page_has_every_value_of_a_finding(sick: Run) -> None:
     text = read(sick, VANISHING)
     for part in (
         "\u22126.10",
@@ -181,7 +181,7 @@ def test_sections_without_content_are_left_out(healthy: Run) -> None:
     assert "What to do" not in text
 
 
-def test_a_script_that_failed_is_said_on_the_card(healthy: Run) -> None:
+def test_a_script_that_failed_is_named_on_the_card(healthy: Run) -> None:
     run = replace(healthy, facts=replace(FACTS, ending="ValueError", faults=("hooks were let go at step 40",)))
     text = read(run)
     assert "The script ended with ValueError at step 300." in text
@@ -197,14 +197,14 @@ def test_few_steps_are_not_called_healthy() -> None:
 def test_writing_replaces_the_page_as_a_whole(healthy: Run, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     target.write_text("old")
-    assert run_page.write(target, healthy, []) == target
-    assert target.read_text(encoding="utf-8") == run_page.html(healthy, [])
+    assert run_page.write_page(target, healthy, []) == target
+    assert target.read_text(encoding="utf-8") == run_page.render_page(healthy, [])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_folder_that_cannot_be_written_gives_one_clear_line(healthy: Run, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_raises_a_usage_error(healthy: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be written to .*choose another folder with --out"):
-        run_page.write(tmp_path / "missing" / "report.html", healthy, [])
+        run_page.write_page(tmp_path / "missing" / "report.html", healthy, [])
 
 
 def luminance(colour: str) -> float:
@@ -229,7 +229,7 @@ PAIRS = [
 
 @pytest.mark.parametrize("side", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize(("text", "ground"), PAIRS)
-def test_text_stands_out_from_its_ground(side: int, text: str, ground: str) -> None:
+def test_text_has_enough_contrast_with_its_background(side: int, text: str, ground: str) -> None:
     css = resources.files("unvanish.report.page").joinpath("page.css").read_text()
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[side]))

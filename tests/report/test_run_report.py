@@ -4,13 +4,13 @@ import io
 from dataclasses import replace
 
 import pytest
-from report_runs import FACTS, NOTED, RACE, SCRIPT, VANISHING, make_run, verdict
+from example_runs import FACTS, NOTED, RACE, SCRIPT, VANISHING, make_run, make_verdict
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from unvanish.record.finding import Finding, Severity
+from unvanish.record.races.verdict import Outcome
 from unvanish.record.run import Run
-from unvanish.record.verdict import Outcome
 from unvanish.report.terminal import run_report
 
 LONG = replace(
@@ -46,7 +46,7 @@ def test_verdict_reason_place_and_advice_come_in_this_order(sick: Run) -> None:
     assert "tries relu + he-init, batchnorm, elu" in text
 
 
-def test_a_network_in_hand_gets_the_line_that_applies_a_remedy(sick: Run) -> None:
+def test_a_run_without_a_script_shows_the_line_that_applies_a_remedy(sick: Run) -> None:
     run = replace(sick, facts=replace(sick.facts, script=""))
     text = "\n".join(printed(run_report.render(run, [VANISHING], script=""), 120))
     assert 'unvanish.apply(model, "relu", "he-init")' in text
@@ -91,7 +91,7 @@ def test_plain_text_holds_no_escape_codes(sick: Run) -> None:
     assert "\x1b" in "".join(printed(part, colour=True))
 
 
-def test_words_in_brackets_are_not_taken_for_markup(sick: Run) -> None:
+def test_words_in_brackets_are_not_parsed_as_markup(sick: Run) -> None:
     finding = replace(VANISHING, why="x[0] and [red]y[/red]", advice="use layers[1]", summary="[bold] it")
     text = "\n".join(printed(run_report.render(sick, [finding], script=SCRIPT)))
     assert "x[0] and [red]y[/red]" in text
@@ -99,7 +99,7 @@ def test_words_in_brackets_are_not_taken_for_markup(sick: Run) -> None:
     assert "[bold] it" in text
 
 
-def test_a_script_that_failed_is_said(healthy: Run) -> None:
+def test_a_script_that_failed_is_reported(healthy: Run) -> None:
     run = replace(healthy, facts=replace(FACTS, ending="ValueError"))
     assert "The script ended with ValueError at step 300." in "\n".join(printed(run_report.render(run, [], script=SCRIPT)))
 
@@ -120,20 +120,22 @@ def test_wide_terminal_shows_more_of_a_race() -> None:
 
 
 def test_race_with_long_names_fits() -> None:
-    long = verdict("tailored-activation + delta-orthogonal-init + online-normalisation", Outcome.BETTER, 0.5, 1.0)
+    long = make_verdict("tailored-activation + delta-orthogonal-init + online-normalisation", Outcome.BETTER, 0.5, 1.0)
     lines = printed(run_report.render_race(replace(RACE, verdicts=(long, *RACE.verdicts))))
     assert max(map(cell_len, lines)) <= 80
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 120])
 def test_live_line_is_one_line_that_fits(width: int) -> None:
-    line = run_report.live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=width)
+    line = run_report.render_live_line(
+        240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=width
+    )
     assert cell_len(line.plain) <= width
     assert "\n" not in line.plain
 
 
-def test_live_line_says_step_loss_health_and_own_cost() -> None:
-    sick = run_report.live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=120)
+def test_live_line_shows_step_loss_health_and_own_cost() -> None:
+    sick = run_report.render_live_line(240, 2.302, health="gradient vanishing at net.0 (-6.1 decades)", own_share=0.007, width=120)
     assert sick.plain == "unvanish  step 240  loss 2.302  ● gradient vanishing at net.0 (-6.1 decades)  own cost 0.7 %"
-    assert "✓ nothing wrong so far" in run_report.live_line(1, 2.3, own_share=0.0, width=120).plain
-    assert "loss not a number" in run_report.live_line(9, float("nan"), own_share=0.0, width=120).plain
+    assert "✓ nothing wrong so far" in run_report.render_live_line(1, 2.3, own_share=0.0, width=120).plain
+    assert "loss not a number" in run_report.render_live_line(9, float("nan"), own_share=0.0, width=120).plain

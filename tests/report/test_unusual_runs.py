@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from example_runs import FACTS, RACE, SCRIPT, VANISHING, make_broken_run, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from report_runs import FACTS, RACE, SCRIPT, VANISHING, broken_run, make_run
 from rich.console import Console
 
 from unvanish.record.finding import Finding
@@ -21,7 +21,7 @@ from unvanish.record.structure import ModelStructure
 from unvanish.report import json_document
 from unvanish.report.page import run_page
 from unvanish.report.terminal import run_report
-from unvanish.report.views.verdict_card import State, card
+from unvanish.report.views.verdict_card import State, build_verdict_card
 
 NOTHING = Run(FACTS, ModelStructure(), np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 0)))
 ODD: dict[str, Callable[[], Run]] = {
@@ -33,9 +33,9 @@ ODD: dict[str, Callable[[], Run]] = {
     "no readings": lambda: replace(make_run(), readings={}),
     "no loss": lambda: replace(make_run(), losses=np.zeros((300, 0))),
     "two losses": lambda: replace(make_run(), losses=np.column_stack([np.linspace(2, 1, 300), np.full(300, np.nan)])),
-    "broken at once": lambda: broken_run(at=1),
+    "broken at once": lambda: make_broken_run(at=1),
     "losses beyond measure": lambda: make_run(losses=lambda step: np.where(step > 200, 1e300, 1e-300)),
-    "anatomy larger than the readings": lambda: replace(make_run(depth=4), anatomy=make_run(depth=9).anatomy),
+    "anatomy larger than the readings": lambda: replace(make_run(depth=4), structure=make_run(depth=9).structure),
     "race that nothing won": lambda: replace(make_run(), race=replace(RACE, winner=None)),
     "race of failures": lambda: replace(make_run(), race=replace(RACE, winner=None, verdicts=RACE.verdicts[3:], control=())),
     "race of nobody": lambda: replace(make_run(), race=replace(RACE, winner=None, verdicts=())),
@@ -48,18 +48,18 @@ BARE = replace(VANISHING, sites=(), evidence=(), location=None, cause=None, reme
 def report(run: Run, *findings: Finding) -> str:
     """The page, once the terminal's report and the JSON have been made too."""
     Console(file=io.StringIO(), width=80).print(run_report.render(run, findings, script=SCRIPT))
-    json.loads(json_document.dumps(json_document.diagnosis(run, findings)))
-    return run_page.html(run, findings)
+    json.loads(json_document.dumps(json_document.build_diagnosis(run, findings)))
+    return run_page.render_page(run, findings)
 
 
 @pytest.mark.parametrize("findings", [(), (VANISHING,), (BARE,)], ids=["healthy", "sick", "bare"])
 @pytest.mark.parametrize("name", ODD)
-def test_odd_runs_have_a_report(name: str, findings: tuple[Finding, ...]) -> None:
+def test_unusual_runs_have_a_report(name: str, findings: tuple[Finding, ...]) -> None:
     assert report(ODD[name](), *findings).endswith("</html>\n")
 
 
 def test_no_steps_are_not_called_healthy() -> None:
-    assert card(NOTHING, []).state is State.UNKNOWN
+    assert build_verdict_card(NOTHING, []).state is State.UNKNOWN
 
 
 LOGARITHM = st.sampled_from([0.0, -3.5, 2.0, 30.0, np.nan, np.inf, -np.inf])

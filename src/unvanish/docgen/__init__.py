@@ -1,5 +1,21 @@
-"""What there is to know of each rule and remedy, from their cards: for the terminal and the pages in docs/. It judges no run."""
+"""Builds the documentation of each rule, remedy and engine from its docstring, for the terminal and the pages in docs/."""
 
-from unvanish.docgen.entries import DocEntry, Fact, engine_leaves, remedy_leaves, rule_leaf, rule_leaves, treated_by
+from unvanish.docgen.entries import (
+    DocEntry,
+    Fact,
+    build_engine_entries,
+    build_remedy_entries,
+    build_rule_entries,
+    build_rule_entry,
+    find_treatments,
+)
 
-__all__ = ["DocEntry", "Fact", "engine_leaves", "remedy_leaves", "rule_leaf", "rule_leaves", "treated_by"]
+__all__ = [
+    "DocEntry",
+    "Fact",
+    "build_engine_entries",
+    "build_remedy_entries",
+    "build_rule_entries",
+    "build_rule_entry",
+    "find_treatments",
+]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from unvanish.docgen.finding_pages import write
+from unvanish.docgen.finding_pages import write_pages
 
 
 def main() -> None:
-    """Writes the pages below the folder named first, by default docs, and says how many."""
+    """Writes the pages below the folder of the first argument, by default docs, and prints their number."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
-    print(f"{len(write(folder))} pages in {folder}")
+    print(f"{len(write_pages(folder))} pages in {folder}")
 
 
 if __name__ == "__main__":

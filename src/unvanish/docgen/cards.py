@@ -1,4 +1,4 @@
-"""Cards: the docstrings of rules and remedies, read into a first sentence and headed sections. It knows text, and no room."""
+"""Parses the docstrings of rules and remedies ("cards") into a summary and headed sections."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import inspect
 import re
 from dataclasses import dataclass
 
-OF_A_RULE = ("Sees", "Why it matters", "Known problems", "Example", "References")
-OF_A_REMEDY = ("Does", "Helps", "Harms", "Cost", "References")
+RULE_HEADINGS = ("Sees", "Why it matters", "Known problems", "Example", "References")
+REMEDY_HEADINGS = ("Does", "Helps", "Harms", "Cost", "References")
 
-_NAMES = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in dict.fromkeys((*OF_A_RULE, *OF_A_REMEDY)))
-# A heading opens the text, a line, or whatever follows the end of a sentence, so that paragraphs that run together are told apart.
+_NAMES = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in dict.fromkeys((*RULE_HEADINGS, *REMEDY_HEADINGS)))
+# A heading stands at the start of the text, of a line, or after the end of a sentence, so that joined paragraphs are told apart.
 _HEADING = re.compile(rf"(?:\A|\n\s*|(?<=[.?!)\"])\s+)({_NAMES}):(?=\s|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One headed part of a card: its heading, and its paragraphs, each on one line. "" heads what follows the first paragraph."""
+    """A heading of a card and its paragraphs, each on one line. The heading is "" for what follows the summary directly."""
 
     heading: str
     paragraphs: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """All of it, a blank line between paragraphs."""
+        """The paragraphs joined by blank lines."""
         return "\n\n".join(self.paragraphs)
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a person reads of a rule or a remedy. `summary` is the first paragraph, on one line."""
+    """The description of a rule or a remedy. `summary` is the first paragraph, on one line."""
 
     summary: str
     sections: tuple[Section, ...]
@@ -39,29 +39,38 @@ class Card:
         return next((section.text for section in self.sections if section.heading == heading), "")
 
 
-def read(docstring: str | None) -> Card:
-    """The card that a docstring holds, its sections in the order in which they stand there; an empty card for none."""
+def parse_card(docstring: str | None) -> Card:
+    """The card in a docstring, its sections in their order there; an empty card for None.
+
+    Example:
+        >>> card = parse_card("Swaps sigmoid for ReLU. Helps: where layers saturate.")
+        >>> card.summary, card.section("Helps")
+        ('Swaps sigmoid for ReLU.', 'where layers saturate.')
+    """
     text = inspect.cleandoc(docstring or "")
-    found = list(_HEADING.finditer(text))
-    summary, *more = _paragraphs(text[: found[0].start()] if found else text) or ("",)
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    sections = [Section(_line(match[1]), _paragraphs(text[match.end() : end])) for match, end in zip(found, ends, strict=False)]
-    return Card(summary, (*([Section("", tuple(more))] if more else []), *sections))
+    headings = list(_HEADING.finditer(text))
+    summary, *unheaded = _split_paragraphs(text[: headings[0].start()] if headings else text) or ("",)
+    ends = [match.start() for match in headings[1:]] + [len(text)]
+    sections = [
+        Section(_join_lines(match[1]), _split_paragraphs(text[match.end() : end]))
+        for match, end in zip(headings, ends, strict=False)
+    ]
+    return Card(summary, (*([Section("", tuple(unheaded))] if unheaded else []), *sections))
 
 
-def card_of(thing: object) -> Card:
-    """The card of a rule or a remedy: that of its own class, never one that the class inherits."""
-    return read(type(thing).__dict__.get("__doc__"))
+def parse_class_card(instance: object) -> Card:
+    """The card of a rule or a remedy, from the docstring of its own class; an inherited docstring is not used."""
+    return parse_card(type(instance).__dict__.get("__doc__"))
 
 
-def own_paragraphs(docstring: str | None) -> tuple[str, ...]:
-    """The paragraphs as the author set them, each on one line."""
-    return _paragraphs(inspect.cleandoc(docstring or ""))
+def split_paragraphs(docstring: str | None) -> tuple[str, ...]:
+    """The paragraphs of a docstring in the author's order, each on one line."""
+    return _split_paragraphs(inspect.cleandoc(docstring or ""))
 
 
-def _paragraphs(text: str) -> tuple[str, ...]:
-    return tuple(_line(part) for part in re.split(r"\n\s*\n", text) if part.strip())
+def _split_paragraphs(text: str) -> tuple[str, ...]:
+    return tuple(_join_lines(part) for part in re.split(r"\n\s*\n", text) if part.strip())
 
 
-def _line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())

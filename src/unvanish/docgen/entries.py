@@ -1,4 +1,4 @@
-"""One leaf for each rule, remedy and engine: its card, and what stands around it in the house. It draws nothing."""
+"""Builds a documentation entry for each installed rule, remedy and engine: its card, related names, thresholds and stored races."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from unvanish.diagnose.rule import Rule
 from unvanish.diagnose.thresholds import Threshold
-from unvanish.docgen.cards import Card, card_of
-from unvanish.docgen.finding_groups import group_of
-from unvanish.docgen.stored_races import stored
+from unvanish.docgen.cards import Card, parse_class_card
+from unvanish.docgen.finding_groups import find_group
+from unvanish.docgen.stored_races import load_stored_races
 from unvanish.plugins import engines
-from unvanish.plugins.entry_points import OURS
-from unvanish.plugins.remedies import admission
-from unvanish.plugins.rules import Panel, panel
-from unvanish.record.stored_race import StoredRace
+from unvanish.plugins.entry_points import OWN_PACKAGE
+from unvanish.plugins.remedies import registry
+from unvanish.plugins.rules import RuleSet, installed_rules
+from unvanish.record.races.stored_race import StoredRace
 
 if TYPE_CHECKING:
     from unvanish.remedies import Remedy
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What a leaf is tied to: a label, the names of findings or remedies, and what no list of names can say."""
+    """A relation of an entry to others: a label, the names of findings or remedies, and a note."""
 
     label: str
     names: tuple[str, ...] = ()
@@ -33,15 +33,20 @@ class Fact:
 
     @property
     def text(self) -> str:
-        """Names and note as one line; "" where there is nothing to say."""
+        """Names and note as one line; "" where there are none."""
         return "; ".join(part for part in (", ".join(self.names), self.note) if part)
 
 
 @dataclass(frozen=True, slots=True)
 class DocEntry:
-    """All that is known of one rule, remedy or engine. `kind` says in a few words what it is, `package` where it comes from.
+    """The documentation of one rule, remedy or engine.
 
-    `raced` is what stored races proved about a remedy.
+    Fields:
+        kind: what it is in a few words, such as "a remedy of the family activation".
+        package: the distribution that it comes from.
+        facts: its relations to other entries.
+        thresholds: name and threshold of those that a rule uses.
+        races: what stored races proved about a remedy.
     """
 
     name: str
@@ -50,62 +55,65 @@ class DocEntry:
     card: Card
     facts: tuple[Fact, ...] = ()
     thresholds: tuple[tuple[str, Threshold], ...] = ()
-    raced: tuple[StoredRace, ...] = ()
+    races: tuple[StoredRace, ...] = ()
 
     @property
-    def foreign(self) -> bool:
-        """Whether it comes from a plugin."""
-        return self.package != OURS
+    def is_from_plugin(self) -> bool:
+        """Whether it comes from a plugin and not from unvanish itself."""
+        return self.package != OWN_PACKAGE
 
 
-def rule_leaves(among: Panel | None = None) -> dict[str, DocEntry]:
-    """A leaf for each rule that is installed, by code, the nearest to a root first."""
-    given = panel() if among is None else among
-    return {rule.code: rule_leaf(rule, given.rules, package=given.packages[rule.code]) for rule in given.rules}
+def build_rule_entries(among: RuleSet | None = None) -> dict[str, DocEntry]:
+    """An entry for each installed rule, by code, those nearest to a root cause first."""
+    installed = installed_rules() if among is None else among
+    return {rule.code: build_rule_entry(rule, installed.rules, package=installed.packages[rule.code]) for rule in installed.rules}
 
 
-def rule_leaf(rule: Rule, rules: Iterable[Rule], *, package: str = OURS) -> DocEntry:
-    """The leaf of one rule among others."""
-    group = group_of(rule.code)
-    by = tuple(other.code for other in rules if rule.code in other.explains)
+def build_rule_entry(rule: Rule, rules: Iterable[Rule], *, package: str = OWN_PACKAGE) -> DocEntry:
+    """The entry of one rule; the other rules tell by which findings it is explained."""
+    group = find_group(rule.code)
+    explained_by = tuple(other.code for other in rules if rule.code in other.explains)
     facts = (
         Fact("Explains", tuple(sorted(rule.explains))),
-        Fact("Explained by", by, "any other finding that is a warning or worse" if rule.last_resort else ""),
+        Fact("Explained by", explained_by, "any other finding that is a warning or worse" if rule.last_resort else ""),
     )
     kind = f"a finding of the group {group}" if group else "a finding"
-    return DocEntry(rule.code, kind, package, card_of(rule), facts, thresholds_of(rule))
+    return DocEntry(rule.code, kind, package, parse_class_card(rule), facts, find_thresholds(rule))
 
 
-def thresholds_of(rule: Rule) -> tuple[tuple[str, Threshold], ...]:
-    """The thresholds that the rule's own module names; those that it reaches only through other modules cannot be told."""
+def find_thresholds(rule: Rule) -> tuple[tuple[str, Threshold], ...]:
+    """The thresholds that the rule's own module imports by name; those that it uses through other modules are not found."""
     module = sys.modules.get(type(rule).__module__)
-    named = vars(module) if module is not None else {}
-    return tuple((name, value) for name, value in named.items() if isinstance(value, Threshold))
+    namespace = vars(module) if module is not None else {}
+    return tuple((name, value) for name, value in namespace.items() if isinstance(value, Threshold))
 
 
-def remedy_leaves() -> dict[str, DocEntry]:
-    """A leaf for each remedy that is installed, by name, ours first; none on a machine without torch, which remedies need."""
+def build_remedy_entries() -> dict[str, DocEntry]:
+    """An entry for each installed remedy, by name, our own first; empty on a machine without torch, which remedies need."""
     if importlib.util.find_spec("torch") is None:
         return {}
-    here = admission()
-    return {name: remedy_leaf(remedy, package=here.packages[name]) for name, remedy in here.things.items()}
+    installed = registry()
+    return {name: build_remedy_entry(remedy, package=installed.packages[name]) for name, remedy in installed.plugins.items()}
 
 
-def remedy_leaf(remedy: Remedy, *, package: str = OURS) -> DocEntry:
-    """The leaf of one remedy."""
+def build_remedy_entry(remedy: Remedy, *, package: str = OWN_PACKAGE) -> DocEntry:
+    """The entry of one remedy."""
     kind = f"a remedy of the family {remedy.family}"
     facts = (Fact("Treats", tuple(remedy.treats)),)
-    return DocEntry(remedy.name, kind, package, card_of(remedy), facts, raced=stored(remedy.name) if package == OURS else ())
+    races = load_stored_races(remedy.name) if package == OWN_PACKAGE else ()
+    return DocEntry(remedy.name, kind, package, parse_class_card(remedy), facts, races=races)
 
 
-def engine_leaves() -> dict[str, DocEntry]:
-    """A leaf for each engine that is installed, by name, ours first. An engine has a line in place of a card."""
-    here = engines.admission()
-    kinds = {name: Card(f"{kind.summary[:1].upper()}{kind.summary[1:].rstrip('.')}.", ()) for name, kind in here.things.items()}
-    return {name: DocEntry(name, "an engine", here.packages[name], card) for name, card in kinds.items()}
+def build_engine_entries() -> dict[str, DocEntry]:
+    """An entry for each installed engine, by name, our own first. Its card is its one-line summary."""
+    installed = engines.registry()
+    cards = {
+        name: Card(f"{kind.summary[:1].upper()}{kind.summary[1:].rstrip('.')}.", ()) for name, kind in installed.plugins.items()
+    }
+    return {name: DocEntry(name, "an engine", installed.packages[name], card) for name, card in cards.items()}
 
 
-def treated_by(code: str, among: Mapping[str, DocEntry] | None = None) -> Fact:
-    """The remedies that treat a finding, by default among all that are installed."""
-    leaves = (remedy_leaves() if among is None else among).values()
-    return Fact("Remedies", tuple(leaf.name for leaf in leaves if any(code in fact.names for fact in leaf.facts)))
+def find_treatments(code: str, among: Mapping[str, DocEntry] | None = None) -> Fact:
+    """The remedies that treat a finding, by default of all that are installed."""
+    entries = (build_remedy_entries() if among is None else among).values()
+    return Fact("Remedies", tuple(entry.name for entry in entries if any(code in fact.names for fact in entry.facts)))

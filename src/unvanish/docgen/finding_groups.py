@@ -1,4 +1,4 @@
-"""The groups in which findings are listed, one table. It knows codes, and no rule."""
+"""Lists the codes of findings by group, in the order of the documentation."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def group_of(code: str) -> str:
-    """The group of a finding; "" for one that no group lists, as those of plugins."""
+def find_group(code: str) -> str:
+    """The group of a finding by its code; "" where no group lists it, as for those of plugins."""
     return next((group for group, codes in GROUPS.items() if code in codes), "")

@@ -1,4 +1,4 @@
-"""What all pages of docs/ share: sections of a card, facts with links, papers by number. It reads no file."""
+"""Formats the Markdown that all pages of docs/ share: sections of a card, facts with links, and links to papers."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from collections.abc import Mapping
 
 from unvanish.docgen.cards import Card
 from unvanish.docgen.entries import Fact
-from unvanish.docgen.terminal import sentence
+from unvanish.docgen.terminal import capitalise_sentence
 
-MADE = "<!-- Made by `make docs` from {source}; change those, not this file. -->"
+GENERATED_NOTICE = "<!-- Made by `make docs` from {source}; change those, not this file. -->"
 
 
-def sections(card: Card) -> list[str]:
-    """The paragraphs of a card under its headings, the first sentence before them."""
-    parts = [linked(card.summary)]
+def format_sections(card: Card) -> list[str]:
+    """The Markdown blocks of a card: its summary, then each heading with its paragraphs."""
+    parts = [link_papers(card.summary)]
     for section in card.sections:
         parts += [f"## {section.heading}"] if section.heading else []
-        parts += [linked(sentence(paragraph)) for paragraph in section.paragraphs]
+        parts += [link_papers(capitalise_sentence(paragraph)) for paragraph in section.paragraphs]
     return parts
 
 
-def fact_line(fact: Fact, pages: Mapping[str, str]) -> str:
-    """A fact as an item of a list; a name that has a page leads to it."""
+def format_fact(fact: Fact, pages: Mapping[str, str]) -> str:
+    """A fact as a list item, names linked to their pages where they have one."""
     names = [f"[{name}]({pages[name]})" if name in pages else f"`{name}`" for name in fact.names]
     return f"- **{fact.label}:** {'; '.join(part for part in (', '.join(names), fact.note) if part)}"
 
 
-def page(*parts: str) -> str:
-    """A page of paragraphs."""
-    return "\n\n".join(parts) + "\n"
+def join_page(*blocks: str) -> str:
+    """The blocks joined to a page, with a blank line between them."""
+    return "\n\n".join(blocks) + "\n"
 
 
-def linked(text: str) -> str:
-    """Text in which each arXiv number leads to its paper."""
+def link_papers(text: str) -> str:
+    """The text with a link on every arXiv number.
+
+    Example:
+        >>> link_papers("He et al., arXiv 1502.01852")
+        'He et al., [arXiv 1502.01852](https://arxiv.org/abs/1502.01852)'
+    """
     return re.sub(r"\barXiv (\d{4}\.\d{4,5})\b", r"[arXiv \1](https://arxiv.org/abs/\1)", text)

@@ -1,17 +1,17 @@
-"""The stored verdicts of our own remedies, and each in a sentence. It needs no torch and runs nothing."""
+"""Loads the stored race verdicts of the built-in remedies and formats each as a sentence, without torch."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 
-from unvanish.record.stored_race import StoredRace, loads
-from unvanish.record.verdict import Outcome
+from unvanish.record.races.stored_race import StoredRace, loads
+from unvanish.record.races.verdict import Outcome
 from unvanish.report.wording import numbers
 
-AGAIN = "python -m benchmarks.remedies"
-"""What races a remedy again, behind which its name stands."""
+REPRODUCE_COMMAND = "python -m benchmarks.remedies"
+"""The command that races a remedy again, when the remedy's name is appended."""
 
-_LABELS = {
+_OUTCOME_LABELS = {
     Outcome.CURED: "Helps",
     Outcome.BETTER: "Helps",
     Outcome.SAME: "Makes no difference",
@@ -20,8 +20,8 @@ _LABELS = {
 }
 
 
-def stored(name: str) -> tuple[StoredRace, ...]:
-    """What races proved about a remedy that comes with the package; nothing where none is stored.
+def load_stored_races(name: str) -> tuple[StoredRace, ...]:
+    """The stored races of a built-in remedy; empty where none is stored.
 
     Raises RecordError where the file was written by another version.
     """
@@ -29,29 +29,33 @@ def stored(name: str) -> tuple[StoredRace, ...]:
     return loads(file.read_text(encoding="utf-8")) if file.is_file() else ()
 
 
-def label(raced: StoredRace) -> str:
-    """What was proved, in a word or a few."""
-    return _LABELS[raced.outcome]
+def format_outcome(race: StoredRace) -> str:
+    """The outcome in a few words: "Helps", "Harms", "Makes no difference" or "Fails"."""
+    return _OUTCOME_LABELS[race.outcome]
 
 
-def told(raced: StoredRace) -> str:
-    """The race in a sentence: the training, the deciding metric of control and treated with its interval, seeds, and cost."""
-    effect = raced.effect
-    size = "" if round(raced.parameters, 2) == 1 else f", parameters {numbers.signed_percent(raced.parameters)}"
-    values = f"{numbers.figure(effect.control, 2)} → {numbers.figure(effect.treated, 2)}"
+def describe_race(race: StoredRace) -> str:
+    """The race in a sentence: training, deciding metric without and with the remedy, difference with interval, seeds and cost."""
+    effect = race.effect
+    size = "" if round(race.parameters, 2) == 1 else f", parameters {numbers.format_percent_change(race.parameters)}"
+    values = f"{numbers.format_number(effect.control, 2)} → {numbers.format_number(effect.treated, 2)}"
+    seeds, time = numbers.pluralise(race.seeds, "seed"), numbers.format_ratio(race.step_time)
     return (
-        f"{raced.network}; {raced.data}: {effect.metric} {values}, "
-        f"{_difference(raced)}, {numbers.plural(raced.seeds, 'seed')}; time per step {numbers.ratio(raced.step_time)}{size}."
+        f"{race.network}; {race.data}: {effect.metric} {values}, {_format_difference(race)}, {seeds}; time per step {time}{size}."
     )
 
 
-def _difference(raced: StoredRace) -> str:
-    """The mean difference and its interval, whichever way the metric goes."""
-    effect, (low, high) = raced.effect.effect, raced.effect.interval
-    match raced.outcome:
+def _format_difference(race: StoredRace) -> str:
+    """The mean difference and its interval, positive for an improvement where the sentence says better."""
+    effect, (low, high) = race.effect.effect, race.effect.interval
+    match race.outcome:
         case Outcome.BETTER | Outcome.CURED:
-            return f"better by {numbers.figure(effect, 2)} [{numbers.figure(low, 2)}, {numbers.figure(high, 2)}]"
+            return f"better by {_format_range(effect, low, high)}"
         case Outcome.WORSE | Outcome.FAILED:
-            return f"worse by {numbers.figure(-effect, 2)} [{numbers.figure(-high, 2)}, {numbers.figure(-low, 2)}]"
+            return f"worse by {_format_range(-effect, -high, -low)}"
         case Outcome.SAME:
-            return f"no more than the seeds differ by: {numbers.signed(effect)} {numbers.interval(low, high)}"
+            return f"no more than the seeds differ by: {numbers.format_signed(effect)} {numbers.format_interval(low, high)}"
+
+
+def _format_range(mean: float, low: float, high: float) -> str:
+    return f"{numbers.format_number(mean, 2)} [{numbers.format_number(low, 2)}, {numbers.format_number(high, 2)}]"

@@ -1,4 +1,4 @@
-"""A run and its findings, made readable: in the terminal, as JSON, and as one page that opens offline.
+"""Reports a run and its findings in the terminal, as JSON, and as one HTML page that opens offline.
 
-Pure: the same record gives the same bytes. The room measures nothing, judges nothing, and never imports torch.
+Pure: the same record gives the same bytes. Never imports torch.
 """

@@ -1,74 +1,79 @@
-"""A demo as JSON, schema 1: its outcome, its table, its pictures and every training. It opens no file."""
+"""Builds the JSON document of a demo, schema 1: its outcome, its table, the data of its pictures, and every training."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from unvanish.record.demo_result import Board, Cell, Chart, Demonstration, Trained
-from unvanish.report.json_document import SCHEMA, rounded
+from unvanish.record.demo_result import DemoResult, LineChart, RowChart, TableCell, TrainingRecord
+from unvanish.report.json_document import SCHEMA_VERSION, round_or_none
 
 
-def document(shown: Demonstration) -> dict[str, Any]:
-    """The document. What is not a number is null; a cell keeps its words beside its number."""
-    story = shown.story
+def build_document(demo: DemoResult) -> dict[str, Any]:
+    """The document of a demo, schema 1. NaN and infinities are null; a table's cell has its text beside its number.
+
+    Keys: `schema`, `demo`, `command`, `standing`, `quick`, `claim`, `title`, `plain`, `call`, `seconds`, the table as `columns`,
+    `rows` and `note`, the pictures as `boards` and `charts`, `trainings` and `facts`. Numbers have six significant digits.
+    """
+    summary = demo.summary
     return {
-        "schema": SCHEMA,
-        "demo": shown.name,
-        "command": shown.command,
-        "standing": shown.standing.value,
-        "quick": shown.quick,
-        "claim": story.claim,
-        "title": story.title,
-        "plain": story.plain,
-        "call": story.call,
-        "seconds": rounded(shown.seconds),
-        "columns": [" ".join(column.split("\n")) for column in story.sheet.columns],
-        "rows": [[_cell(cell) for cell in row] for row in story.sheet.rows],
-        "note": story.sheet.note,
-        "boards": [_board(board) for board in story.boards],
-        "charts": [_chart(chart) for chart in story.charts],
-        "trainings": [_trained(trained) for trained in shown.trainings],
-        "facts": dict(shown.facts),
+        "schema": SCHEMA_VERSION,
+        "demo": demo.name,
+        "command": demo.command,
+        "standing": demo.outcome.value,
+        "quick": demo.is_quick,
+        "claim": summary.claim,
+        "title": summary.title,
+        "plain": summary.explanation,
+        "call": summary.remedy_call,
+        "seconds": round_or_none(demo.seconds),
+        "columns": [" ".join(column.split("\n")) for column in summary.table.columns],
+        "rows": [[_cell(cell) for cell in row] for row in summary.table.rows],
+        "note": summary.table.note,
+        "boards": [_build_row_chart(chart) for chart in summary.row_charts],
+        "charts": [_build_line_chart(chart) for chart in summary.line_charts],
+        "trainings": [_build_training(training) for training in demo.trainings],
+        "facts": dict(demo.facts),
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
-    return {"text": cell.text, "value": rounded(cell.value), "spread": rounded(cell.spread)}
+def _cell(cell: TableCell) -> dict[str, Any]:
+    return {"text": cell.text, "value": round_or_none(cell.value), "spread": round_or_none(cell.spread)}
 
 
-def _board(board: Board) -> dict[str, Any]:
+def _build_row_chart(chart: RowChart) -> dict[str, Any]:
     panels = [
         {
             "axis": panel.axis,
             "marks": [
-                {"name": marks.name, "values": _numbers(marks.values), "spreads": _numbers(marks.spreads)} for marks in panel.marks
+                {"name": series.name, "values": _numbers(series.values), "spreads": _numbers(series.spreads)}
+                for series in panel.series
             ],
         }
-        for panel in board.panels
+        for panel in chart.panels
     ]
-    return {"name": board.name, "title": board.title, "rows": list(board.rows), "panels": panels}
+    return {"name": chart.name, "title": chart.title, "rows": list(chart.rows), "panels": panels}
 
 
-def _chart(chart: Chart) -> dict[str, Any]:
+def _build_line_chart(chart: LineChart) -> dict[str, Any]:
     lines = [{"name": line.name, "x": _numbers(line.x), "y": _numbers(line.y)} for line in chart.lines]
-    return {"name": chart.name, "title": chart.title, "x": chart.x, "y": chart.y, "lines": lines}
+    return {"name": chart.name, "title": chart.title, "x": chart.x_label, "y": chart.y_label, "lines": lines}
 
 
-def _trained(trained: Trained) -> dict[str, Any]:
-    course = trained.course
+def _build_training(training: TrainingRecord) -> dict[str, Any]:
+    result = training.result
     return {
-        "label": trained.label,
-        "seed": trained.seed,
-        "ending": course.ending.value,
-        "said": course.said or None,
-        "steps": course.steps,
-        "planned": course.planned,
-        "seconds": rounded(course.seconds),
-        "score": rounded(course.score),
-        "measures": {name: rounded(value) for name, value in course.measures},
-        "points": [[point.step, rounded(point.loss), rounded(point.score)] for point in course.points],
+        "label": training.label,
+        "seed": training.seed,
+        "ending": result.ending.value,
+        "said": result.error or None,
+        "steps": result.steps,
+        "planned": result.planned_steps,
+        "seconds": round_or_none(result.seconds),
+        "score": round_or_none(result.score),
+        "measures": {name: round_or_none(value) for name, value in result.measures},
+        "points": [[point.step, round_or_none(point.loss), round_or_none(point.score)] for point in result.history],
     }
 
 
 def _numbers(values: tuple[float | None, ...] | tuple[float, ...]) -> list[float | None]:
-    return [rounded(value) for value in values]
+    return [round_or_none(value) for value in values]

@@ -1,1 +1,1 @@
-"""Every picture of a report as a plotly figure with title, caption, text alternative and table."""
+"""Builds every picture of a report: a plotly figure with title, caption, text alternative and table."""

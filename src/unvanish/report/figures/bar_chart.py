@@ -1,4 +1,4 @@
-"""How horizontal bars are drawn: coloured by decades, hatched without a number, a label on their left, a figure on their right."""
+"""Colours, hatching and axes that the horizontal bar charts share: labels on the left, values on the right."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 from unvanish.report.figures.palette import DIVERGING, INK
 
-# What is not a finite number is hatched, everywhere.
-HATCHED: Mapping[str, Any] = MappingProxyType({"shape": "/", "bgcolor": "#ffffff", "fgcolor": INK, "size": 7, "solidity": 0.25})
-MARGIN = 0.02  # of the axis, kept free at both ends
+# The pattern of bars without a finite number, in every picture.
+HATCHING: Mapping[str, Any] = MappingProxyType({"shape": "/", "bgcolor": "#ffffff", "fgcolor": INK, "size": 7, "solidity": 0.25})
+AXIS_MARGIN = 0.02  # of the axis' length, kept free at both ends
 
 
-def colour(decades: float, reach: float) -> str:
-    """The bar's colour on the diverging rule, "rgb(...)": blue for a loss, orange for a gain, deeper towards `reach` decades."""
+def choose_colour(decades: float, full_scale: float) -> str:
+    """The colour of a bar as "rgb(...)": blue for a loss, orange for a gain, darkest from `full_scale` decades on."""
     stops = [stop for _, stop in DIVERGING]
-    pale, deep = (stops[2], stops[1]) if decades < 0 else (stops[4], stops[5])
-    share = min(1.0, abs(decades) / reach) if reach else 0.0
-    mixed = [round((1 - share) * int(pale[i : i + 2], 16) + share * int(deep[i : i + 2], 16)) for i in (1, 3, 5)]
+    pale, dark = (stops[2], stops[1]) if decades < 0 else (stops[4], stops[5])
+    share = min(1.0, abs(decades) / full_scale) if full_scale else 0.0
+    mixed = [round((1 - share) * int(pale[i : i + 2], 16) + share * int(dark[i : i + 2], 16)) for i in (1, 3, 5)]
     return f"rgb({mixed[0]},{mixed[1]},{mixed[2]})"
 
 
-def labels(texts: Sequence[str]) -> dict[str, Any]:
-    """A vertical axis with one row a text, the first at the top."""
+def build_row_axis(texts: Sequence[str]) -> dict[str, Any]:
+    """A vertical axis with one row for each text, the first at the top."""
     return {
         "tickvals": list(range(len(texts)))[::-1],
         "ticktext": list(texts),
@@ -32,10 +32,10 @@ def labels(texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def figures_beside(texts: Sequence[str]) -> dict[str, Any]:
-    """The second vertical axis, a column of figures at the right edge: never cut off, however narrow the screen.
+def build_value_axis(texts: Sequence[str]) -> dict[str, Any]:
+    """The second vertical axis, a column of values at the right edge that no narrow screen cuts off.
 
-    It is drawn once a trace stands on "y2".
+    Plotly draws it where a trace has yaxis "y2".
     """
-    quiet = {"fixedrange": True, "zeroline": False, "automargin": True, "ticks": "", "linecolor": "rgba(0,0,0,0)"}
-    return {**quiet, **labels(texts), "overlaying": "y", "side": "right"}
+    hidden_line = {"fixedrange": True, "zeroline": False, "automargin": True, "ticks": "", "linecolor": "rgba(0,0,0,0)"}
+    return {**hidden_line, **build_row_axis(texts), "overlaying": "y", "side": "right"}

@@ -1,4 +1,4 @@
-"""The colours of the figures, each with one meaning. Page colours for text and ground live in page.css."""
+"""The colours of the figures, each with one meaning; the page's colours for text and background are in page.css."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIVERGING: tuple[tuple[float, str], ...] = (
 )
 # A share, 0 to 1: white is none.
 SHARE: tuple[tuple[float, str], ...] = ((0.0, "#ffffff"), (0.5, "#c09ac4"), (1.0, "#5b2a6b"))
-# Okabe and Ito (2008); their yellow and black are left out, which disappear on a light and on a dark page.
+# Okabe and Ito (2008), without yellow and black, which cannot be seen on a light or on a dark page.
 CATEGORIES: tuple[str, ...] = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES: tuple[str, ...] = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 

@@ -1,7 +1,4 @@
-"""What a picture is: a plotly figure, a title that states what it shows, a text alternative, and the numbers behind it.
-
-The layout that all figures share is here too. No figure is drawn here.
-"""
+"""Defines a picture (a plotly figure with title, caption, text alternative and table) and the layout that all figures share."""
 
 from __future__ import annotations
 
@@ -17,31 +14,31 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-ser
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The numbers behind a picture, already in words: a head, rows as long as the head, and what was left out."""
+    """The numbers behind a picture as text: a header, rows as long as the header, and a note on what was left out."""
 
-    head: tuple[str, ...]
+    header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One figure with all that a reader needs who cannot see it, or who wants its numbers.
+    """One figure with a text alternative for readers who cannot see it, and a table of its numbers.
 
-    `keys` are (swatch, meaning) pairs for the marks that the colour bar does not explain.
+    `name` is unique on a page. `legend` has (swatch, meaning) pairs for marks that the colour bar does not explain.
     """
 
     name: str
     title: str
     caption: str
-    alternative: str
+    text_alternative: str
     figure: go.Figure
     table: Table
-    keys: tuple[tuple[str, str], ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
 
 
-def canvas(height: int, *, x: dict[str, Any], y: dict[str, Any], **layout: Any) -> go.Figure:
-    """An empty figure in the house style: transparent, still, and as wide as its column. Height in pixels."""
+def build_empty_figure(height: int, *, x: dict[str, Any], y: dict[str, Any], **layout: Any) -> go.Figure:
+    """An empty figure with the common layout: transparent, not draggable, as wide as its column. Height in pixels."""
     axis: dict[str, Any] = {
         "fixedrange": True,
         "zeroline": False,
@@ -69,6 +66,6 @@ def canvas(height: int, *, x: dict[str, Any], y: dict[str, Any], **layout: Any) 
     )
 
 
-def titled(text: str) -> dict[str, Any]:
-    """An axis title as plotly wants it."""
+def build_axis_title(text: str) -> dict[str, Any]:
+    """An axis title as plotly's layout takes it."""
     return {"text": text, "standoff": 8, "font": {"color": QUIET, "size": 12}}

@@ -1,6 +1,6 @@
-"""The report in the terminal: the verdict, why, where, what to do. It prints nothing itself: it hands back what rich can print.
+"""Renders the report of a run for the terminal, for 80 to 120 columns: verdict, cause, place, next step, race and report path.
 
-Made for 80 columns, glad of 120. The console of the caller decides on colour, so plain text and NO_COLOR are respected.
+The caller's console decides on colour, so plain text and NO_COLOR are respected.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unvanish.record.change import known_remedies
 from unvanish.record.finding import Finding, Trend
+from unvanish.record.network_changes import known_remedies
 from unvanish.record.run import Run
 from unvanish.report.terminal.flow import render_flow
+from unvanish.report.terminal.prescription import render_prescription
 from unvanish.report.terminal.race import render_race
-from unvanish.report.views.gradient_by_depth import Gradient, gradient
-from unvanish.report.views.prescription import render_prescription
-from unvanish.report.views.shown_rows import evenly, over_steps
-from unvanish.report.views.verdict_card import Card, State, call, card, since
-from unvanish.report.wording import numbers, places
+from unvanish.report.views.gradient_by_depth import GradientByDepth, compute_gradient_by_depth
+from unvanish.report.views.row_selection import reduce_over_steps, sample_evenly
+from unvanish.report.views.verdict_card import State, VerdictCard, build_verdict_card, format_apply_call, format_onset
+from unvanish.report.wording import locations, numbers
 
 STYLES = {State.SICK: "bold red", State.UNWELL: "bold yellow", State.HEALTHY: "bold green", State.UNKNOWN: "bold"}
-BARS = 8
+MAX_BARS = 8
 BAR_CELLS = 24
-WORTH_BARS = 1.0  # decades between the ends of the network; a flatter profile is no picture
-OTHERS = 3  # further findings that are named; the page has all
-WIDEST = 120  # lines beyond this are hard to read
-
-PICTURED = frozenset({"saturated-activation", "dead-units", "off-critical-init", "learning-rate-too-high", "loss-not-decreasing"})
+MIN_PROFILE_DECADES = 1.0  # between the smallest and the largest gradient; a flatter profile is not drawn
+MAX_OTHER_FINDINGS = 3  # further findings that are named; the page has all
+MAX_WIDTH = 120  # lines beyond this are hard to read
+# Findings without "gradient" in their code that the gradient's profile over the layers explains too.
+CODES_WITH_PROFILE = frozenset(
+    {"saturated-activation", "dead-units", "off-critical-init", "learning-rate-too-high", "loss-not-decreasing"}
+)
 
 
 def render(
@@ -46,41 +48,55 @@ def render(
     report_path: Path | str | None = None,
     patch_path: Path | str | None = None,
 ) -> RenderableType:
-    """The whole report for a terminal, as a rich Group. A healthy run is one line, and the report's path."""
-    verdict = card(run, findings)
-    parts: list[RenderableType] = [_headline(verdict, run)]
+    """The whole report for a terminal. A healthy run is one line, and the report's path.
+
+    Arguments:
+        findings: the root cause first; may be empty.
+        script: the script's path as the user wrote it, by which source lines are named.
+        report_path: where the HTML page is; None where there is none.
+        patch_path: where the winner's patch is, as shown to the user; by default its file name.
+    """
+    verdict = build_verdict_card(run, findings)
+    parts: list[RenderableType] = [_render_headline(verdict, run)]
     if verdict.confidence is not None:
-        parts += ["", Padding(_body(findings, verdict, script), (0, 0, 0, 2))]
-        parts += _flow(run)
-        bars = _bars(run) if not run.checked and _about_gradients(findings[0].code) else None
+        parts += ["", Padding(_render_finding(findings, verdict, script), (0, 0, 0, 2))]
+        parts += _render_flow_of_check(run)
+        bars = _render_gradient_bars(run) if not run.checked and _has_gradient_profile(findings[0].code) else None
         if bars is not None:
             parts += ["", Padding(bars, (0, 0, 0, 4))]
         if run.race is None or not run.race.winner:
-            parts += ["", Padding(_next(findings[0], run), (0, 0, 0, 2))]
+            parts += ["", Padding(_render_next_step(findings[0], run), (0, 0, 0, 2))]
     if verdict.confidence is None:
-        parts += _flow(run)
-    seen = run.examination
-    if seen is not None and seen.prescription is not None:
-        parts += ["", render_prescription(seen.prescription)]
+        parts += _render_flow_of_check(run)
+    examination = run.examination
+    if examination is not None and examination.prescription is not None:
+        parts += ["", render_prescription(examination.prescription)]
     parts += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in verdict.notes]
     if run.race is not None:
         parts += ["", render_race(run.race, patch_path)]
     if report_path is not None:
-        parts += ["", _footer(report_path, findings[0].code if verdict.confidence is not None else "")]
+        parts += ["", _render_footer(report_path, findings[0].code if verdict.confidence is not None else "")]
     return Group(*parts)
 
 
-def _flow(run: Run) -> list[RenderableType]:
-    """The exact look in full, where it is what was asked for; of a training the page has it."""
-    seen = run.examination
-    return ["", render_flow(seen.flow, seen.prediction)] if seen is not None and run.checked else []
+def _render_flow_of_check(run: Run) -> list[RenderableType]:
+    """The traced flow, where the run is a check of a network; for a training only the page has it."""
+    examination = run.examination
+    return ["", render_flow(examination.flow, examination.prediction)] if examination is not None and run.checked else []
 
 
-def live_line(step: int, loss: float, *, health: str = "", own_share: float, width: int) -> Text:
-    """One line that says where the run stands, at most `width` cells wide. `health` is empty while nothing is wrong."""
+def render_live_line(step: int, loss: float, *, health: str = "", own_share: float, width: int) -> Text:
+    """Step, loss, state and cost of observation of a running training on one line.
+
+    Arguments:
+        loss: of the latest step; NaN is shown as "not a number".
+        health: what is wrong, in a few words; "" while nothing is.
+        own_share: share of the run's time that observation took, 0 to 1; left out where there is no room.
+        width: cells that the line may have.
+    """
     state = Text(f"● {health}", style="red") if health else Text("✓ nothing wrong so far", style="green")
-    cost = Text(f"  own cost {numbers.percent(own_share)}", style="dim")
-    line = Text.assemble(("unvanish", "bold"), f"  step {step:,}", f"  loss {numbers.figure(loss, 4)}  ", state)
+    cost = Text(f"  own cost {numbers.format_percent(own_share)}", style="dim")
+    line = Text.assemble(("unvanish", "bold"), f"  step {step:,}", f"  loss {numbers.format_number(loss, 4)}  ", state)
     room = width - cell_len(line.plain)
     if room >= cell_len(cost.plain):
         line.append_text(cost)
@@ -88,96 +104,98 @@ def live_line(step: int, loss: float, *, health: str = "", own_share: float, wid
     return line
 
 
-def _headline(verdict: Card, run: Run) -> RenderableType:
+def _render_headline(verdict: VerdictCard, run: Run) -> RenderableType:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
     state = Text(f"{verdict.state.mark} {verdict.state.name}", style=STYLES[verdict.state])
     if verdict.confidence is not None:
-        aside = f"confidence {numbers.percent(verdict.confidence)}"
+        note = f"confidence {numbers.format_percent(verdict.confidence)}"
     else:
-        aside = f"own cost {numbers.percent(run.overhead)}" if run.step_count and not run.checked else ""
-    sentence = verdict.sentence
-    if verdict.confidence is None and verdict.tiles and "→" in verdict.tiles[0].figure:
-        sentence = f"{sentence} Loss {verdict.tiles[0].figure}."
+        note = f"own cost {numbers.format_percent(run.overhead)}" if run.step_count and not run.checked else ""
+    headline = verdict.headline
+    if verdict.confidence is None and verdict.tiles and "→" in verdict.tiles[0].value:
+        headline = f"{headline} Loss {verdict.tiles[0].value}."
     style = "bold" if verdict.confidence is not None else STYLES[verdict.state]
-    grid.add_row(state, Text(sentence, style=style), Text(aside, style="dim"))
+    grid.add_row(state, Text(headline, style=style), Text(note, style="dim"))
     return grid
 
 
-def _body(findings: Sequence[Finding], verdict: Card, script: str) -> Table:
+def _render_finding(findings: Sequence[Finding], verdict: VerdictCard, script: str) -> Table:
     root = findings[0]
-    grid = _sections()
-    grid.add_row("Why", Text(root.why or verdict.plain))
+    grid = _build_section_grid()
+    grid.add_row("Why", Text(root.why or verdict.explanation))
     if root.sites or root.location:
-        where = Text(places.span(root.sites))
+        place = Text(locations.format_sites(root.sites))
         if root.location is not None:
-            where.append("\n" if root.sites else "")
-            where.append(f"{places.line_of(root.location, script)}  {root.location.text}".rstrip(), style="cyan")
-        grid.add_row("Where", where)
+            place.append("\n" if root.sites else "")
+            place.append(f"{locations.format_source_line(root.location, script)}  {root.location.text}".rstrip(), style="cyan")
+        grid.add_row("Where", place)
     if root.trend is not Trend.UNKNOWN or (root.began or 1) > 1:
-        grid.add_row("Since", Text(since(root)))
-    for number, line in enumerate(_also(findings)):
+        grid.add_row("Since", Text(format_onset(root)))
+    for number, line in enumerate(_list_other_findings(findings)):
         grid.add_row("" if number else "Also", Text(line))
     return grid
 
 
-def _also(findings: Sequence[Finding]) -> list[str]:
+def _list_other_findings(findings: Sequence[Finding]) -> list[str]:
     symptoms = ", ".join(findings[0].symptoms)
     lines = [f"{symptoms} ({'follows' if len(findings[0].symptoms) == 1 else 'follow'} from the above)"] if symptoms else []
-    loud = [finding for finding in findings[1:] if finding.severity.loud]
-    lines += [f"{finding.code}: {finding.summary}" for finding in loud[:OTHERS]]
-    if len(loud) > OTHERS:
-        lines.append(f"and {numbers.word(len(loud) - OTHERS)} more, in the report")
+    others = [finding for finding in findings[1:] if finding.severity.loud]
+    lines += [f"{finding.code}: {finding.summary}" for finding in others[:MAX_OTHER_FINDINGS]]
+    if len(others) > MAX_OTHER_FINDINGS:
+        lines.append(f"and {numbers.spell_count(len(others) - MAX_OTHER_FINDINGS)} more, in the report")
     return lines
 
 
-def _next(root: Finding, run: Run) -> Table:
-    grid = _sections()
+def _render_next_step(root: Finding, run: Run) -> Table:
+    grid = _build_section_grid()
     known = known_remedies(root.remedies)
-    lines = [(root.advice, ""), *_commands(known, run)]
-    for number, (line, style) in enumerate([each for each in lines if each[0]] or [("See the report for the evidence.", "")]):
+    lines = [(root.advice, ""), *_list_commands(known, run)]
+    for number, (line, style) in enumerate(
+        [(line, style) for line, style in lines if line] or [("See the report for the evidence.", "")]
+    ):
         grid.add_row("" if number else "Next", Text(line, style=style))
     return grid
 
 
-def _commands(known: Sequence[str], run: Run) -> list[tuple[str, str]]:
-    """What to do with the remedies, each with its style: race them on the script that ran, or a line for the network in hand."""
+def _list_commands(known: Sequence[str], run: Run) -> list[tuple[str, str]]:
+    """(text, style) of the lines that say how to use the remedies: race them on the script, or apply one in Python."""
     if not known:
         return []
     if run.facts.script.endswith(".py") and run.step_count and not run.checked and run.race is None:
         command = shlex.join(["unvanish", "fix", run.facts.script, *run.facts.arguments])
         return [(command, "cyan"), (f"tries {', '.join(known)}", "")]
-    return [(call(known), "cyan"), (f"or {', '.join(known[1:])}" if known[1:] else "", "")]
+    return [(format_apply_call(known), "cyan"), (f"or {', '.join(known[1:])}" if known[1:] else "", "")]
 
 
-def _sections() -> Table:
+def _build_section_grid() -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", width=5, no_wrap=True)
-    grid.add_column(max_width=WIDEST - 10)
+    grid.add_column(max_width=MAX_WIDTH - 10)
     return grid
 
 
-def _about_gradients(code: str) -> bool:
-    """Whether the gradient's way through the layers is a picture of this finding, and not of something else."""
-    return "gradient" in code or code in PICTURED
+def _has_gradient_profile(code: str) -> bool:
+    """Whether the gradient's profile over the layers explains a finding with this code."""
+    return "gradient" in code or code in CODES_WITH_PROFILE
 
 
-def _bars(run: Run) -> Table | None:
-    found = gradient(run)
-    if found is None or found.broken.any():
+def _render_gradient_bars(run: Run) -> Table | None:
+    gradient = compute_gradient_by_depth(run)
+    if gradient is None or gradient.nonfinite.any():
         return None
-    profile = found.profile()
-    known = profile[np.isfinite(profile)]
-    if not (known.size and np.ptp(known) >= WORTH_BARS) and not (profile == -math.inf).any():
+    profile = gradient.median_profile()
+    finite = profile[np.isfinite(profile)]
+    if not (finite.size and np.ptp(finite) >= MIN_PROFILE_DECADES) and not (profile == -math.inf).any():
         return None
-    return _bar_table(found)
+    return _build_bar_table(gradient)
 
 
-def _bar_table(found: Gradient) -> Table:
-    sizes = over_steps(found.log10_rms)
-    rows = evenly([row for row in reversed(range(len(sizes))) if not np.isnan(sizes[row])], BARS)
+def _build_bar_table(gradient: GradientByDepth) -> Table:
+    sizes = reduce_over_steps(gradient.log10_rms)
+    rows = sample_evenly([row for row in reversed(range(len(sizes))) if not np.isnan(sizes[row])], MAX_BARS)
     finite = sizes[rows][np.isfinite(sizes[rows])]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     grid = Table.grid(padding=(0, 1, 0, 0))
@@ -188,12 +206,13 @@ def _bar_table(found: Gradient) -> Table:
     for position, row in enumerate(rows):
         end = "loss" if position == 0 else "input" if position == len(rows) - 1 else ""
         size = float(sizes[row])
-        # The faintest site keeps a short bar, so that the length says order, and the figure beside it says how much.
+        # The smallest gradient keeps a short bar, so that the length shows order, and the number beside it shows the size.
         cells = 0 if math.isinf(size) else round(BAR_CELLS * (size - low + 1) / (high - low + 1))
-        grid.add_row(end, Text(f"▏{places.shortened(found.rows.labels[row], 24)}"), "▇" * cells, numbers.power(size))
+        label = Text(f"▏{locations.shorten_label(gradient.rows.labels[row], 24)}")
+        grid.add_row(end, label, "▇" * cells, numbers.format_power_of_ten(size))
     return grid
 
 
-def _footer(report_path: Path | str, code: str) -> Text:
+def _render_footer(report_path: Path | str, code: str) -> Text:
     line = Text.assemble(("report  ", "dim"), str(report_path))
     return line.append(f"\n{code}: unvanish explain {code}", style="dim") if code else line

@@ -1,1 +1,1 @@
-"""What is shown of a run, as rows and plain values that terminal, page and figures share."""
+"""Builds the rows and values that terminal, page and figures show of a run."""

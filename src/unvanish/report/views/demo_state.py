@@ -1,50 +1,52 @@
-"""The state of a demo in words: its mark, its class on the page, and what a reader must know besides. It draws nothing."""
+"""Describes the state of a demo and of its trainings in words, and maps it to the state that page and terminal show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from unvanish.record.demo_result import Demonstration, Ending, Standing, Trained
+from unvanish.record.demo_result import DemoOutcome, DemoResult, TrainingEnding, TrainingRecord
 from unvanish.report.views.verdict_card import State
 from unvanish.report.wording import numbers
 
-FAULTS = 3  # errors that are told; the page has all
-# The page and the terminal have four states; a demo borrows the looks of three of them.
-LOOKS: Mapping[Standing, State] = MappingProxyType(
-    {Standing.SHOWN: State.HEALTHY, Standing.NOT_SHOWN: State.UNWELL, Standing.INTERRUPTED: State.UNKNOWN}
+MAX_FAULTS = 3  # different errors that are named; the page has all
+# Page and terminal have four states; a demo is shown in three of them.
+DISPLAY_STATES: Mapping[DemoOutcome, State] = MappingProxyType(
+    {DemoOutcome.SHOWN: State.HEALTHY, DemoOutcome.NOT_SHOWN: State.UNWELL, DemoOutcome.INTERRUPTED: State.UNKNOWN}
 )
 
 
-def notes(shown: Demonstration) -> list[str]:
-    """What a reader must know besides the outcome: that it was a quick run, what was not borne out, what was not run."""
-    said: list[str] = []
-    if shown.quick:
-        said.append("A quick run, with less of everything than the full demo.")
-    if shown.standing is Standing.NOT_SHOWN:
-        said.append(f"The claim was that {shown.story.claim}; these figures do not bear it out.")
-        faults = dict.fromkeys(f"{each.label} failed: {each.course.said}" for each in shown.trainings if each.course.said)
-        said += list(faults)[:FAULTS]
-    if shown.standing is Standing.INTERRUPTED:
-        begun = numbers.plural(len(shown.trainings), "training")
-        said.append(f"Interrupted: the figures are those of {begun}, the last of them cut short.")
-    return said
+def list_notes(demo: DemoResult) -> list[str]:
+    """Notes besides the outcome: that it was a quick run, that the claim was not confirmed and why, what was interrupted."""
+    notes: list[str] = []
+    if demo.is_quick:
+        notes.append("A quick run, with less of everything than the full demo.")
+    if demo.outcome is DemoOutcome.NOT_SHOWN:
+        notes.append(f"The claim was that {demo.summary.claim}; these figures do not bear it out.")
+        errors = dict.fromkeys(
+            f"{training.label} failed: {training.result.error}" for training in demo.trainings if training.result.error
+        )
+        notes += list(errors)[:MAX_FAULTS]
+    if demo.outcome is DemoOutcome.INTERRUPTED:
+        trainings = numbers.pluralise(len(demo.trainings), "training")
+        notes.append(f"Interrupted: the figures are those of {trainings}, the last of them cut short.")
+    return notes
 
 
-def ended(trained: Trained) -> str:
-    """How one training ended, in words."""
-    course = trained.course
-    if course.ending is Ending.FAILED:
-        return course.said or "failed"
-    if course.ending is Ending.FINISHED:
-        return numbers.plural(course.steps, "step")
-    what = "the loss is NaN from" if course.ending is Ending.DIVERGED else "cut short at"
-    return f"{what} step {course.steps:,} of {course.planned:,}"
+def format_ending(training: TrainingRecord) -> str:
+    """How one training ended: its steps, an error, or the step at which it diverged or was cut short."""
+    result = training.result
+    if result.ending is TrainingEnding.FAILED:
+        return result.error or "failed"
+    if result.ending is TrainingEnding.FINISHED:
+        return numbers.pluralise(result.steps, "step")
+    event = "the loss is NaN from" if result.ending is TrainingEnding.DIVERGED else "cut short at"
+    return f"{event} step {result.steps:,} of {result.planned_steps:,}"
 
 
-def score(trained: Trained) -> str:
-    """The score of one training on the test data."""
-    found = trained.course.score
-    if found is None:
-        return "NaN" if trained.course.ending is Ending.DIVERGED else "none"
-    return numbers.figure(found, 3)
+def format_score(training: TrainingRecord) -> str:
+    """The score of one training on the test data as text."""
+    value = training.result.score
+    if value is None:
+        return "NaN" if training.result.ending is TrainingEnding.DIVERGED else "none"
+    return numbers.format_number(value, 3)

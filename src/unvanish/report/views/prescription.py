@@ -1,73 +1,56 @@
-"""What each remedy would do, before any training: rows of words for the terminal and the page. It weighs nothing anew."""
+"""Builds the rows of the table of remedies before any training: predicted and traced decades of gradient, and parameters."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
-from unvanish.record.change import Prescription, RemedyForecast
+from unvanish.record.network_changes import Prescription, RemedyForecast
 from unvanish.report.wording import numbers
 
-SHOWN = 8  # candidates that act; the record has all
-REFUSED = 3  # candidates that do not, named with the reason
-NOTHING = "–"
+MAX_CANDIDATES = 8  # candidates that can act; the record has all
+MAX_REFUSALS = 3  # candidates that cannot, named with the reason
+NOT_MEASURED = "–"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One candidate: its remedies, the decades of the gradient as foretold and as traced, and its size against the network's."""
+class ForecastRow:
+    """One candidate as text: its remedies, the decades of gradient predicted and traced, and the change in parameters."""
 
     name: str
-    foretold: str
+    predicted: str
     traced: str
     parameters: str
 
 
-def title(prescription: Prescription) -> str:
-    """What the table shows, in a sentence."""
+def format_title(prescription: Prescription) -> str:
+    """What the table shows, in two sentences, with the decades of the untouched network."""
+    predicted, traced = format_decades(prescription.predicted), format_decades(prescription.traced)
     return (
         "What each remedy would do to the gradient at the start, before any training: decades between the output and the input, by "
-        f"theory and by one exact look. As the network is: {_decades(prescription.foretold)} and {_decades(prescription.traced)}."
+        f"theory and by one exact look. As the network is: {predicted} and {traced}."
     )
 
 
-def rows(prescription: Prescription) -> list[Row]:
+def build_rows(prescription: Prescription) -> list[ForecastRow]:
     """The candidates that can act, best first."""
-    return [_row(candidate) for candidate in prescription.candidates if not candidate.refusal][:SHOWN]
+    return [_build_row(candidate) for candidate in prescription.candidates if not candidate.refusal][:MAX_CANDIDATES]
 
 
-def refusals(prescription: Prescription) -> list[str]:
-    """Why some candidates cannot act, a line each."""
+def list_refusals(prescription: Prescription) -> list[str]:
+    """Why some candidates cannot act, one text for each."""
     refused = [candidate for candidate in prescription.candidates if candidate.refusal]
-    return [f"{' + '.join(candidate.remedies)}: {candidate.refusal}" for candidate in refused][:REFUSED]
+    return [f"{' + '.join(candidate.remedies)}: {candidate.refusal}" for candidate in refused][:MAX_REFUSALS]
 
 
-def render_prescription(prescription: Prescription) -> RenderableType:
-    """The table for a terminal, indented as the lines of a verdict."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("remedy", no_wrap=True)
-    for heading in ("theory", "traced", "params"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for number, row in enumerate(rows(prescription)):
-        table.add_row(row.name, row.foretold, row.traced, row.parameters, style="bold" if not number else "")
-    table.add_row("as it is", _decades(prescription.foretold), _decades(prescription.traced), "", style="dim")
-    said = Text("Before any training, decades that the gradient loses (-) or gains (+) with each remedy:")
-    aside = [Text(f"cannot: {line}", style="dim") for line in refusals(prescription)]
-    return Padding(Group(said, "", table, *aside), (0, 0, 0, 2))
-
-
-def _row(candidate: RemedyForecast) -> Row:
+def _build_row(candidate: RemedyForecast) -> ForecastRow:
     change = candidate.parameters - 1.0
     size = "0 %" if abs(change) < 0.005 else f"{change:+.0%}".replace("%", " %").replace("-", "−")
-    return Row(" + ".join(candidate.remedies), _decades(candidate.foretold), _decades(candidate.traced), size)
+    return ForecastRow(" + ".join(candidate.remedies), format_decades(candidate.predicted), format_decades(candidate.traced), size)
 
 
-def _decades(value: float | None) -> str:
+def format_decades(value: float | None) -> str:
+    """Decades with sign and one decimal; a dash where there is no number, "none arrives" for infinities."""
     if value is None or math.isnan(value):
-        return NOTHING
+        return NOT_MEASURED
     return numbers.typeset(f"{value:+.1f}") if math.isfinite(value) else "none arrives"

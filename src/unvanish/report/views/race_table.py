@@ -1,4 +1,4 @@
-"""A race as rows, in the one order and wording that the terminal, the page and the figures share. It judges nothing anew."""
+"""Builds the rows of a race, in the order and wording that terminal, page and figures share."""
 
 from __future__ import annotations
 
@@ -6,63 +6,66 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from unvanish.record.verdict import Effect, Outcome, RaceResult, Verdict
-from unvanish.report.views.pareto_front import CONTROL, front
+from unvanish.record.races.verdict import Effect, Outcome, RaceResult, Verdict
+from unvanish.report.views.pareto_front import CONTROL_NAME, find_front
 from unvanish.report.wording import numbers
 
-MARKS: Mapping[Outcome, str] = {
+OUTCOME_MARKS: Mapping[Outcome, str] = {
     Outcome.CURED: "●",
     Outcome.BETTER: "◐",
     Outcome.SAME: "○",
     Outcome.WORSE: "▼",
     Outcome.FAILED: "✕",
 }
-ON_FRONT = "*"
-LEGEND = f"{ON_FRONT} nothing else is as good in score, time and size, and better in one"
-FAILED_TRIAL = "A trial failed: "  # how a reason begins where one failed
+FRONT_MARK = "*"
+LEGEND = f"{FRONT_MARK} nothing else is as good in score, time and size, and better in one"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One candidate, or the control (then `verdict` is None). `values` maps a metric to its mean and spread over the seeds.
+class RaceRow:
+    """One candidate, or the control.
 
-    `front` tells that nothing that was run to its end is better in all of score, time and size. `failure` is why it failed.
+    Fields:
+        values: (metric, mean, standard deviation) over the seeds.
+        verdict: None for the control.
+        is_on_front: whether no candidate that ran to its end is better in all of score, time and size.
+        failure: why it failed; "" where it did not.
     """
 
     name: str
     values: tuple[tuple[str, float, float], ...]
     verdict: Verdict | None
-    winner: bool
+    is_winner: bool
     seeds: int
-    front: bool
+    is_on_front: bool
     failure: str = ""
 
-    def value(self, metric: str) -> tuple[float, float] | None:
+    def get_mean_and_spread(self, metric: str) -> tuple[float, float] | None:
         """Mean and spread of that metric, or None where this row has none."""
         return next(((mean, spread) for name, mean, spread in self.values if name == metric), None)
 
-    def said(self, metric: str) -> str:
-        """The metric in words: "0.972 ± 0.004", "0.41" for one seed, "diverged"; nothing where there is none."""
-        value = self.value(metric)
+    def format_metric(self, metric: str) -> str:
+        """The metric as text: "0.972 ± 0.004", "0.41" for one seed, "diverged"; "" where there is none."""
+        value = self.get_mean_and_spread(metric)
         if value is None:
             return ""
         mean, spread = value
         if not math.isfinite(mean):
             return "diverged"
         if self.seeds < 2 or not math.isfinite(spread):
-            return numbers.figure(mean)
-        return numbers.measured(mean, spread)
+            return numbers.format_number(mean)
+        return numbers.format_mean_and_deviation(mean, spread)
 
     @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether it was stopped at a rung, where others did better."""
         verdict = self.verdict
         return verdict is not None and verdict.outcome is not Outcome.FAILED and verdict.rung < verdict.rungs
 
     @property
-    def compared(self) -> bool:
-        """Whether it ran to its end, beside the control."""
-        return self.effect is not None and not self.stopped
+    def is_compared(self) -> bool:
+        """Whether it ran to its end and was compared with the control."""
+        return self.effect is not None and not self.is_stopped
 
     @property
     def effect(self) -> Effect | None:
@@ -71,61 +74,61 @@ class Row:
 
     @property
     def ending(self) -> str:
-        """How it ended where it was not compared: "stopped at rung 2", "crashed: ValueError: bad shape"; else nothing."""
+        """How it ended where it was not compared: "stopped at rung 2", "crashed: ValueError: bad shape"; "" where it was."""
         if self.failure:
             return self.failure
-        if self.verdict is None or not self.stopped:
+        if self.verdict is None or not self.is_stopped:
             return ""
         return f"stopped at rung {self.verdict.rung}" if self.verdict.rung else "stopped before rung 1"
 
 
-def rows(race: RaceResult) -> list[Row]:
+def build_rows(race: RaceResult) -> list[RaceRow]:
     """Every candidate in the race's own order, best first, and the control at the end."""
-    ahead = front(race)
-    found = [
-        Row(
+    front = find_front(race)
+    candidates = [
+        RaceRow(
             verdict.name,
             tuple((e.metric, e.treated, e.treated_spread) for e in verdict.effects),
             verdict,
             _is_winner(race, verdict),
             verdict.seeds,
-            verdict.name in ahead,
-            _failure(verdict),
+            verdict.name in front,
+            verdict.failure,
         )
         for verdict in race.verdicts
     ]
-    known = tuple((e.metric, e.control, e.control_spread) for e in control(race))
-    seeds = sum(not trial.remedies for trial in race.trials) or max((v.seeds for v in race.verdicts), default=0)
-    failure = next((trial.failure for trial in race.trials if not trial.remedies and trial.failure), "")
-    return [*found, Row(CONTROL, known, None, False, seeds, CONTROL in ahead, failure)]
+    control_values = tuple((e.metric, e.control, e.control_spread) for e in get_control_effects(race))
+    seeds = sum(trial.candidate.is_control for trial in race.trials) or max((v.seeds for v in race.verdicts), default=0)
+    failure = next((trial.failure for trial in race.trials if trial.candidate.is_control and trial.failure), "")
+    return [*candidates, RaceRow(CONTROL_NAME, control_values, None, False, seeds, CONTROL_NAME in front, failure)]
 
 
-def control(race: RaceResult) -> tuple[Effect, ...]:
-    """What is known of the untouched script: the race's own record of it, or else what the first verdict compared with."""
+def get_control_effects(race: RaceResult) -> tuple[Effect, ...]:
+    """The values of the untouched script: the race's own record of it, or else the control side of the first verdict."""
     return race.control or next((verdict.effects for verdict in race.verdicts if verdict.effects), ())
 
 
-def metrics(race: RaceResult) -> list[str]:
+def list_metrics(race: RaceResult) -> list[str]:
     """The metrics that were compared, the deciding one first: that of the candidates that were run to their end."""
-    whole = sorted(race.verdicts, key=lambda verdict: verdict.rung < verdict.rungs)
-    names = [e.metric for verdict in whole for e in verdict.effects] + [e.metric for e in race.control]
+    complete_first = sorted(race.verdicts, key=lambda verdict: verdict.rung < verdict.rungs)
+    names = [e.metric for verdict in complete_first for e in verdict.effects] + [e.metric for e in race.control]
     return list(dict.fromkeys(names))
 
 
-def winner(race: RaceResult | None) -> Verdict | None:
+def find_winner(race: RaceResult | None) -> Verdict | None:
     """The winner's verdict, or None where there was no race or nothing won."""
     return next((verdict for verdict in race.verdicts if _is_winner(race, verdict)), None) if race is not None else None
 
 
-def proof(row: Row) -> tuple[str, str]:
-    """The effect and its 95 % interval in words; an interval that is not finite is said, and not printed."""
+def format_effect(row: RaceRow) -> tuple[str, str]:
+    """The effect and its 95 % interval as text; an interval that is not finite is described in words."""
     effect = row.effect
     if effect is None or row.ending:
         return "", ""
     low, high = effect.interval
     if math.isfinite(low) and math.isfinite(high):
-        return numbers.signed(effect.effect), numbers.interval(low, high)
-    gain = numbers.signed(effect.effect) if math.isfinite(effect.effect) else ""
+        return numbers.format_signed(effect.effect), numbers.format_interval(low, high)
+    gain = numbers.format_signed(effect.effect) if math.isfinite(effect.effect) else ""
     if row.seeds < 2:
         return gain, "one seed"
     if low > 0 or high < 0:
@@ -134,10 +137,4 @@ def proof(row: Row) -> tuple[str, str]:
 
 
 def _is_winner(race: RaceResult, verdict: Verdict) -> bool:
-    return race.winner is not None and (verdict.remedies, verdict.variant) == (race.winner, race.winner_variant)
-
-
-def _failure(verdict: Verdict) -> str:
-    if verdict.outcome is not Outcome.FAILED:
-        return ""
-    return verdict.reason.removeprefix(FAILED_TRIAL).removesuffix(".")
+    return verdict.candidate == race.winner

@@ -1,1 +1,1 @@
-"""Words and numbers for people: formats of numbers, plain explanations, places in source, the glossary."""
+"""Texts that all reports share: formats of numbers and places, plain descriptions of findings, and the glossary."""

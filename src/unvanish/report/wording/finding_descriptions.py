@@ -1,12 +1,12 @@
-"""Every finding and cause in words for somebody who has never heard of a gradient. Data only: the rules' own prose is elsewhere."""
+"""Describes every finding and cause in words without technical terms, for the verdict card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# What it means, one sentence each. The words of the trade that are left are in the glossary.
-MEANINGS: Mapping[str, str] = MappingProxyType(
+# The meaning of each finding in one sentence; technical terms that are left are in the glossary.
+FINDING_DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "vanishing-gradient": "The signal that should correct the early layers fades on its way: they stay as they began.",
         "exploding-gradient": "The signal that corrects the layers swells on its way: every correction overshoots.",
@@ -41,7 +41,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
 )
 
 # Completes "The cause is …".
-CAUSES: Mapping[str, str] = MappingProxyType(
+CAUSE_DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "saturating-activation": "the activation function, which levels off, and not the data",
         "depth-without-path": "the depth: no direct path leads around the layers",
@@ -62,11 +62,11 @@ CAUSES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def meaning(code: str) -> str:
-    """One sentence for a layman, or nothing where the code is not one of ours (a plugin's): its own summary has to do."""
-    return MEANINGS.get(code, "")
+def describe_finding(code: str) -> str:
+    """The finding in one sentence without technical terms; "" for the code of a plugin, whose own summary is shown."""
+    return FINDING_DESCRIPTIONS.get(code, "")
 
 
-def cause(code: str) -> str:
-    """The cause as the end of a sentence; an unknown code is said in its own words."""
-    return CAUSES.get(code, code.replace("-", " "))
+def describe_cause(code: str) -> str:
+    """The cause as the end of a sentence that begins "The cause is"; an unknown code with spaces for hyphens."""
+    return CAUSE_DESCRIPTIONS.get(code, code.replace("-", " "))

@@ -1,4 +1,4 @@
-"""The words of the trade, as data: each with the forms in which it is written, and what it means in plain words."""
+"""Glossary of the technical terms of a report: the forms in which each is written, and its meaning in plain words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One word of the trade. `forms` are how it stands in a text, longest first; `key` names it in the page's links."""
+    """One technical term. `forms` are the spellings found in texts, longest first; `key` identifies it in the page's links."""
 
     key: str
     name: str

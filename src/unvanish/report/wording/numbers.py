@@ -1,9 +1,11 @@
-"""How numbers are said, in one place: decades, shares, ratios, counts, durations. It formats, and never computes a result."""
+"""Formats numbers as text: significant digits, decades, percentages, ratios, intervals, counts and durations."""
 
 from __future__ import annotations
 
 import math
 import re
+
+from unvanish.record.races.verdict import EQUAL_TIME_RATIO
 
 _FRACTIONS = (
     "the whole",
@@ -29,14 +31,18 @@ _MULTIPLES = (
     "a hundred thousand times",
     "a million times",
 )
-_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d|inf)")
-ROUNDING = 1e-12  # the spread of equal values after summing them
-SAME_SPEED = 0.05  # a difference in time per step that a shared machine cannot tell from none; our choice
+_COUNT_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_MINUS_BEFORE_NUMBER = re.compile(r"(?<![\w.)\]-])-(?=\d|inf)")
+ROUNDING_TOLERANCE = 1e-12  # relative deviation of equal values after summing them
 
 
-def figure(value: float, digits: int = 3) -> str:
-    """The value with that many significant digits: "0.0812", "2.30", "1.2e-7"; "not a number" where it is none."""
+def format_number(value: float, digits: int = 3) -> str:
+    """The value with that many significant digits, in scientific notation below 1e-4 and from 1e6 on.
+
+    Example:
+        >>> [format_number(value) for value in (0.08123, 2.3, 12345.6, 1.2e-7, float("nan"))]
+        ['0.0812', '2.30', '12,346', '1.2e-7', 'not a number']
+    """
     if math.isnan(value):
         return "not a number"
     if math.isinf(value):
@@ -51,25 +57,35 @@ def figure(value: float, digits: int = 3) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(power_of_ten)}"
 
 
-def spread(value: float, deviation: float) -> str:
-    """A deviation with one significant digit; "0" where it is only the rounding of equal values."""
-    return "0" if deviation <= ROUNDING * max(1.0, abs(value)) else figure(deviation, 1)
+def format_deviation(value: float, deviation: float) -> str:
+    """A standard deviation about `value` with one significant digit; "0" where it is only the rounding of equal values."""
+    return "0" if deviation <= ROUNDING_TOLERANCE * max(1.0, abs(value)) else format_number(deviation, 1)
 
 
-def measured(mean: float, deviation: float) -> str:
-    """A mean over seeds, as exact as they agree: "0.081 ± 0.004", "2.303 ± 0.001"; with at least two significant digits."""
-    said = spread(mean, deviation)
-    if said == "0" or not 1e-4 <= abs(mean) < 1e6:
-        return f"{figure(mean)} ± {said}"
+def format_mean_and_deviation(mean: float, deviation: float) -> str:
+    """A mean and its standard deviation, with as many decimals as the deviation has, and at least two significant digits.
+
+    Example:
+        >>> format_mean_and_deviation(0.0812, 0.0041)
+        '0.081 ± 0.004'
+    """
+    deviation_text = format_deviation(mean, deviation)
+    if deviation_text == "0" or not 1e-4 <= abs(mean) < 1e6:
+        return f"{format_number(mean)} ± {deviation_text}"
     if deviation < 1e-4:
-        return f"{figure(mean)} ± {f'{deviation:.0e}'.replace('e-0', 'e-')}"
+        return f"{format_number(mean)} ± {f'{deviation:.0e}'.replace('e-0', 'e-')}"
     exponent = int(f"{mean:.1e}".split("e")[1])
-    places = max(len(said) - 2, 1 - exponent, 0)  # as many decimals as the deviation has
-    return f"{mean:,.{places}f} ± {said}"
+    places = max(len(deviation_text) - 2, 1 - exponent, 0)  # as many decimals as the deviation has
+    return f"{mean:,.{places}f} ± {deviation_text}"
 
 
-def decades(value: float, *, signed: bool = True) -> str:
-    """Powers of ten with one decimal: "-6.1"; an exact zero, whose logarithm is minus infinity, is "-inf"."""
+def format_decades(value: float, *, signed: bool = True) -> str:
+    """A logarithm to base ten with one decimal, with its sign unless `signed` is False; minus infinity is "-inf".
+
+    Example:
+        >>> [format_decades(value) for value in (-6.12, 3.0, 0.01, float("-inf"))]
+        ['-6.1', '+3.0', '0.0', '-inf']
+    """
     if math.isnan(value):
         return "not a number"
     if math.isinf(value):
@@ -78,8 +94,8 @@ def decades(value: float, *, signed: bool = True) -> str:
     return f"-{size}" if signed and value < 0 and float(size) else f"+{size}" if signed and float(size) else size
 
 
-def power(log10: float) -> str:
-    """A power of ten from its logarithm: "1e-7"; "0" for minus infinity."""
+def format_power_of_ten(log10: float) -> str:
+    """The power of ten nearest to a logarithm to base ten: "1e-7" for -6.9, "0" for minus infinity."""
     if math.isnan(log10):
         return "not measured"
     if math.isinf(log10):
@@ -87,10 +103,10 @@ def power(log10: float) -> str:
     return f"1e{round(log10)}"
 
 
-def percent(share: float) -> str:
-    """A share of one as per cent: "97 %", "0.7 %", "under 0.1 %"."""
+def format_percent(share: float) -> str:
+    """A share of one as a percentage: "97 %", "0.7 %", "under 0.1 %"."""
     if not math.isfinite(share):
-        return figure(share)
+        return format_number(share)
     hundred = share * 100
     if 0 < abs(hundred) < 0.05:
         return "under 0.1 %"
@@ -99,90 +115,90 @@ def percent(share: float) -> str:
     return f"{hundred:.1f} %"
 
 
-def signed_percent(ratio: float) -> str:
-    """A ratio as the change that it makes: 1.01 is "+1 %", 1 is "0 %"."""
+def format_percent_change(ratio: float) -> str:
+    """A ratio as a change in per cent: "+1 %" for 1.01, "0 %" for 1."""
     if not math.isfinite(ratio):
         return "not measured"
     change = round((ratio - 1) * 100)
     return f"{change:+d} %" if change else "0 %"
 
 
-def ratio(value: float) -> str:
-    """A factor: "×1.18"; "not measured" where there is none."""
+def format_ratio(value: float) -> str:
+    """A factor with two decimals: "×1.18"; "not measured" for NaN and infinities."""
     return f"×{value:.2f}" if math.isfinite(value) else "not measured"
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     """A difference with its sign and two or three digits: "+0.87", "-0.012"."""
     if not math.isfinite(value):
-        return figure(value)
+        return format_number(value)
     if abs(value) < 0.005:
         return f"{value:+.1g}" if value else "0"
     return f"{value:+.2f}" if abs(value) < 100 else f"{value:+,.0f}"
 
 
-def interval(low: float, high: float) -> str:
+def format_interval(low: float, high: float) -> str:
     """A confidence interval: "[+0.86, +0.88]"."""
-    return f"[{signed(low)}, {signed(high)}]"
+    return f"[{format_signed(low)}, {format_signed(high)}]"
 
 
-def count(number: int) -> str:
-    """A whole number with its thousands apart: "12,345"."""
+def format_count(number: int) -> str:
+    """A whole number with thousands separators: "12,345"."""
     return f"{number:,}"
 
 
-def plural(number: int, noun: str) -> str:
-    """The count and its noun: "1 step", "300 steps"."""
+def pluralise(number: int, noun: str) -> str:
+    """The count and its noun, with an "s" unless the count is one: "1 step", "300 steps"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def word(number: int) -> str:
-    """A small count as a word, a larger one in figures: "three", "40"."""
-    return _WORDS[number] if 0 <= number < len(_WORDS) else count(number)
+def spell_count(number: int) -> str:
+    """A count up to twelve as a word, a larger one in digits: "three", "40"."""
+    return _COUNT_WORDS[number] if 0 <= number < len(_COUNT_WORDS) else format_count(number)
 
 
-def times(number: int) -> str:
-    """How often: "once", "twice", "three times"."""
-    return {1: "once", 2: "twice"}.get(number, f"{word(number)} times")
+def spell_times(number: int) -> str:
+    """A number of times in words: "once", "twice", "three times"."""
+    return {1: "once", 2: "twice"}.get(number, f"{spell_count(number)} times")
 
 
-def fraction_in_words(log10: float) -> str:
-    """What part is left, in words for a layman: -6.1 is "a millionth". Minus infinity is "nothing"."""
+def describe_fraction(log10: float) -> str:
+    """A fraction in words, from its logarithm to base ten: "a millionth" for -6.1, "nothing" for minus infinity."""
     if log10 == -math.inf:
         return "nothing"
-    tens = round(-log10)
-    return _FRACTIONS[max(tens, 0)] if tens < len(_FRACTIONS) else "less than a trillionth"
+    exponent = round(-log10)
+    return _FRACTIONS[max(exponent, 0)] if exponent < len(_FRACTIONS) else "less than a trillionth"
 
 
-def multiple_in_words(log10: float) -> str:
-    """How many times as much, in words for a layman: 3.1 is "a thousand times"."""
-    tens = max(round(log10), 0) if math.isfinite(log10) else len(_MULTIPLES)
-    return _MULTIPLES[tens] if tens < len(_MULTIPLES) else "more than a million times"
+def describe_multiple(log10: float) -> str:
+    """A multiple in words, from its logarithm to base ten: "a thousand times" for 3.1."""
+    exponent = max(round(log10), 0) if math.isfinite(log10) else len(_MULTIPLES)
+    return _MULTIPLES[exponent] if exponent < len(_MULTIPLES) else "more than a million times"
 
 
-def speed_in_words(step_time: float) -> str:
-    """A step's cost against the control's, in words: "at the same speed", "each step taking 18 % longer"."""
+def describe_speed(step_time: float) -> str:
+    """A time per step as a multiple of the control's, in words: "at the same speed", "each step taking 18 % longer"."""
     if not math.isfinite(step_time) or step_time <= 0:
         return "at a speed that was not measured"
-    if abs(step_time - 1) <= SAME_SPEED:
+    if abs(step_time - 1) <= EQUAL_TIME_RATIO - 1:
         return "at the same speed"
     if step_time > 2:
         return f"each step taking {step_time:.1f} times as long"
     return f"each step taking {abs(step_time - 1):.0%}".replace("%", " %") + (" longer" if step_time > 1 else " less time")
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
 def typeset(text: str) -> str:
-    """The text with true minus signs, and with per cent kept beside its number. For the page; the terminal's can be copied."""
-    return _MINUS.sub("\u2212", text).replace(" %", "\u00a0%")
+    """The text with typographic minus signs and no line break before "%": for HTML; terminal text keeps what can be copied."""
+    return _MINUS_BEFORE_NUMBER.sub("\u2212", text).replace(" %", "\u00a0%")

@@ -1,1 +1,1 @@
-"""Pictures of one traced gradient: by depth, block, kind of operation and time, and the Jacobian spectrum."""
+"""Charts of one traced gradient flow: by depth, block, kind of operation and time, and the Jacobian spectrum."""
