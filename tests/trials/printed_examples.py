@@ -1,4 +1,4 @@
-"""What people's scripts print, as they print it, and the figures in it."""
+"""Lines and tables as scripts print them, and the metrics in them."""
 
 from __future__ import annotations
 

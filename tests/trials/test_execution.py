@@ -274,20 +274,20 @@ def test_an_ending_says_how_the_script_ended(tmp_path: Path) -> None:
         write(tmp_path / f"s{number}.py", text)
     code = """
         for n in range(5):
-            print(execute(Script(Path(f"s{n}.py")), stop=(EOFError,)))
+            print(execute(Script(Path(f"s{n}.py")), stop_exceptions=(EOFError,)))
         """
     assert run_code(tmp_path, code).stdout.decode().splitlines() == [
-        "Ending(code=0, how='finished', exception='')",
-        "Ending(code=1, how='raised', exception='ZeroDivisionError')",
-        "Ending(code=4, how='exited', exception='SystemExit')",
-        "Ending(code=130, how='interrupted', exception='KeyboardInterrupt')",
-        "Ending(code=0, how='stopped', exception='')",
+        "ScriptExit(code=0, reason='finished', exception='')",
+        "ScriptExit(code=1, reason='raised', exception='ZeroDivisionError')",
+        "ScriptExit(code=4, reason='exited', exception='SystemExit')",
+        "ScriptExit(code=130, reason='interrupted', exception='KeyboardInterrupt')",
+        "ScriptExit(code=0, reason='stopped', exception='')",
     ]
 
 
 def test_the_caller_is_called_when_all_is_set_and_nothing_has_run(tmp_path: Path) -> None:
     write(tmp_path / "script.py", "print('script')")
-    code = "execute(Script(Path('script.py'), arguments=('a',)), before=lambda: print(sys.argv, sys.path[0] == str(folder)))"
+    code = "execute(Script(Path('script.py'), arguments=('a',)), before_run=lambda: print(sys.argv, sys.path[0] == str(folder)))"
     assert run_code(tmp_path, code).stdout == b"['script.py', 'a'] True\nscript\n"
 
 

@@ -1,4 +1,4 @@
-"""What is said of a trial that failed: one line, with the exception's own words, and what to do."""
+"""The reason of a failed trial: one line, with the exception's own message, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from unvanish.trials.failures import ROOM, failure_line
+from unvanish.trials.failures import MEMORY_ADVICE, failure_line
 
 
 def traceback(line: str) -> str:
@@ -44,7 +44,7 @@ INPUT = "asks for input: EOFError: EOF when reading a line; a trial has none; gi
         (1, traceback("KeyError: 'nan'"), "crashed: KeyError: 'nan'"),
     ],
 )
-def test_a_failure_is_told_in_one_line(code: int, errors: str, line: str) -> None:
+def test_a_failure_has_its_reason_in_one_line(code: int, errors: str, line: str) -> None:
     assert failure_line(code, errors, steps=(1, 2), losses=np.array([1.0, 0.5])) == line
 
 
@@ -59,19 +59,19 @@ def test_a_failure_is_told_in_one_line(code: int, errors: str, line: str) -> Non
         "OSError: [Errno 12] Cannot allocate memory",
     ],
 )
-def test_memory_that_ran_out_is_called_so_with_what_to_do(words: str) -> None:
-    assert failure_line(1, traceback(words)) == f"out of memory: {words}; {ROOM}"
+def test_memory_that_ran_out_is_named_with_what_to_do(words: str) -> None:
+    assert failure_line(1, traceback(words)) == f"out of memory: {words}; {MEMORY_ADVICE}"
 
 
 def test_a_kill_and_a_failed_allocation_in_compiled_code_are_memory_too() -> None:
     assert failure_line(-9, SHAPE).startswith("out of memory, as it seems: killed by SIGKILL")
     assert (
         failure_line(-6, "terminate called after throwing an instance of 'std::bad_alloc'")
-        == f"out of memory: std::bad_alloc; {ROOM}"
+        == f"out of memory: std::bad_alloc; {MEMORY_ADVICE}"
     )
 
 
-def test_a_script_that_ended_itself_over_its_loss_has_diverged() -> None:
+def test_a_script_that_ended_itself_because_of_its_loss_has_diverged() -> None:
     losses, steps = np.array([1.0, math.inf, 1.0, math.inf, math.inf]), (1, 2, 3, 5, 6)
     since = "diverged: the loss is not finite from step 5 on, and the script ended itself"
     assert failure_line(1, traceback("AssertionError"), steps=steps, losses=losses) == f"{since} (AssertionError)"
@@ -88,10 +88,10 @@ def test_a_script_that_ended_itself_over_its_loss_has_diverged() -> None:
         "RuntimeError: got inf",
     ],
 )
-def test_an_exception_that_speaks_of_no_number_is_a_divergence_once_there_was_a_step(words: str) -> None:
+def test_an_exception_about_values_that_are_not_finite_is_a_divergence_once_there_was_a_step(words: str) -> None:
     assert failure_line(1, traceback(words), steps=(1,), losses=np.ones(1)) == f"diverged: {words}"
     assert failure_line(1, traceback(words)) == f"crashed: {words}"
 
 
-def test_long_words_are_cut() -> None:
+def test_a_long_message_is_cut() -> None:
     assert len(failure_line(1, traceback("RuntimeError: " + "word " * 500))) < 250

@@ -1,4 +1,4 @@
-"""Real trials in processes of their own: what they come to, how they fail, and that none outlives its race."""
+"""Real trials in processes of their own: their results, how they fail, and that none outlives its race."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import pytest
 import unvanish
 from unvanish.errors import TrialError
 from unvanish.record.finding import Finding, Severity
+from unvanish.record.races.candidate import CONTROL, Candidate
+from unvanish.record.races.verdict import TrialResult
 from unvanish.record.run import Run
-from unvanish.record.verdict import TrialResult
 from unvanish.trials import Script, Trial, TrialEvent, run_trials
 from unvanish.trials.engines.local import LocalEngine
-from unvanish.trials.failures import ROOM
-from unvanish.trials.isolation.workplace import set_up
+from unvanish.trials.failures import MEMORY_ADVICE
+from unvanish.trials.isolation.workplace import create_workplace
+from unvanish.trials.machine import usable_cores
+from unvanish.trials.pause_gate import ABANDONED_EXIT_CODE
 from unvanish.trials.progress import read_progress
-from unvanish.trials.step_gate import ABANDONED
-from unvanish.trials.trial import State, save_job
+from unvanish.trials.trial import TrialState, save_job
 
 TRAIN = """
 import sys
@@ -86,23 +88,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[TrialEvent]:
+def events() -> list[TrialEvent]:
     return []
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path, told: list[TrialEvent]) -> dict[str, TrialResult]:
+def results(folder: Path, events: list[TrialEvent]) -> dict[str, TrialResult]:
     """Every script run once, two at a time; and the plain one once more with another seed, an edit, and fewer steps."""
     plain = script(folder, "plain")
-    trials = {name: Trial(script(folder, name), (), 0, folder / "out" / name) for name in TEXTS}
-    trials["shifted"] = Trial(plain, ("relu",), 1, folder / "out" / "shifted")
-    trials["edited"] = Trial(plain, ("elu",), 0, folder / "out" / "edited", edits=((plain.path or folder, EDIT),))
-    trials["short"] = Trial(plain, (), 0, folder / "out" / "short", max_steps=5)
-    ended = run_trials(list(trials.values()), examine=examine, jobs=2, progress=told.append)
+    trials = {name: Trial(script(folder, name), CONTROL, 0, folder / "out" / name) for name in TEXTS}
+    trials["shifted"] = Trial(plain, Candidate(("relu",)), 1, folder / "out" / "shifted")
+    trials["edited"] = Trial(plain, Candidate(("elu",)), 0, folder / "out" / "edited", edits=((plain.path or folder, EDIT),))
+    trials["short"] = Trial(plain, CONTROL, 0, folder / "out" / "short", max_steps=5)
+    ended = run_trials(list(trials.values()), examine=examine, jobs=2, on_event=events.append)
     return dict(zip(trials, ended, strict=True))
 
 
-THREADS = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+THREADS = os.environ.get("OMP_NUM_THREADS", str(usable_cores()))
 EDIT = "STEPS, RATE = 20, 0.5\n" + TRAIN.replace("nn.Sigmoid()", "nn.ReLU()") + "print('val_acc: 100%')"
 
 
@@ -117,9 +119,9 @@ def test_a_trial_has_the_losses_of_the_script_run_alone(results: dict[str, Trial
     assert list(results["plain"].losses) == pytest.approx(printed_losses(alone.stdout), abs=0)
 
 
-def test_a_result_tells_steps_loss_metrics_findings_and_cost(results: dict[str, TrialResult]) -> None:
+def test_a_result_has_steps_loss_metrics_findings_and_cost(results: dict[str, TrialResult]) -> None:
     plain = results["plain"]
-    assert (plain.failure, plain.remedies, plain.seed, plain.steps) == (None, (), 0, 20)
+    assert (plain.failure, plain.candidate, plain.seed, plain.steps) == (None, CONTROL, 0, 20)
     assert plain.final_loss == pytest.approx(sum(plain.losses[-2:]) / 2)
     assert dict(plain.metrics)["val_accuracy"] == 0.5
     assert plain.findings == ("loud",)
@@ -128,7 +130,7 @@ def test_a_result_tells_steps_loss_metrics_findings_and_cost(results: dict[str, 
     assert 50e6 < plain.memory_bytes < 5e9
 
 
-def test_a_logged_metric_wins_over_a_printed_one(results: dict[str, TrialResult]) -> None:
+def test_a_logged_metric_replaces_a_printed_one(results: dict[str, TrialResult]) -> None:
     assert dict(results["logs"].metrics)["val_accuracy"] == 0.75
 
 
@@ -160,29 +162,29 @@ FAILURES = {
     "without a step": "the script made no training step",
     "without torch": "the script ended before it imported torch",
     "exits": "ended with exit code 3: no data",
-    "is killed": f"out of memory, as it seems: killed by SIGKILL, as the system does where memory runs out; {ROOM}",
+    "is killed": f"out of memory, as it seems: killed by SIGKILL, as the system does where memory runs out; {MEMORY_ADVICE}",
     "is refused": "not applied: no sigmoid here",
     "asks": "asks for input: EOFError: EOF when reading a line; a trial has none; give the answer as an argument of the script",
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_trial_that_goes_wrong_says_why_in_one_line(name: str, results: dict[str, TrialResult]) -> None:
+def test_a_failed_trial_has_its_reason_in_one_line(name: str, results: dict[str, TrialResult]) -> None:
     assert results[name].failure == FAILURES[name]
 
 
-def test_a_traceback_from_a_watched_network_has_no_frame_of_ours(results: dict[str, TrialResult], folder: Path) -> None:
+def test_a_traceback_from_an_observed_network_has_no_frame_of_this_package(results: dict[str, TrialResult], folder: Path) -> None:
     assert results["raises"].failure is not None
     errors = (folder / "out" / "raises" / "stderr.txt").read_text()
     assert "in forward" in errors
     assert str(Path(unvanish.__file__).parent) not in errors
 
 
-def test_a_failed_trial_keeps_what_it_had_shown(results: dict[str, TrialResult]) -> None:
+def test_a_failed_trial_keeps_the_losses_until_then(results: dict[str, TrialResult]) -> None:
     assert results["raises"].losses == results["plain"].losses
 
 
-def test_a_script_finds_its_usual_surroundings_and_computes_with_as_many_threads_as_alone(
+def test_a_script_gets_its_usual_arguments_and_folder_and_as_many_threads_as_alone(
     results: dict[str, TrialResult], folder: Path
 ) -> None:
     assert results["says its surroundings"].failure is None
@@ -190,12 +192,12 @@ def test_a_script_finds_its_usual_surroundings_and_computes_with_as_many_threads
     assert line.startswith(f"['{folder}/says_its_surroundings.py', '--lr', '1'] {Path.cwd()} __main__ {THREADS} 0")
 
 
-def test_nothing_is_imported_before_the_script_asks_for_it(results: dict[str, TrialResult], folder: Path) -> None:
+def test_torch_and_numpy_are_not_imported_before_the_script_does(results: dict[str, TrialResult], folder: Path) -> None:
     assert results["without torch"].steps == 0
     assert (folder / "out" / "without torch" / "stdout.txt").read_text() == "set()\n"
 
 
-def test_what_a_script_leaves_running_ends_with_it(results: dict[str, TrialResult], folder: Path) -> None:
+def test_processes_that_a_script_leaves_running_end_with_it(results: dict[str, TrialResult], folder: Path) -> None:
     pid = int((folder / "out" / "says its surroundings" / "stdout.txt").read_text().splitlines()[-1])
     assert gone(pid)
 
@@ -210,15 +212,15 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_every_trial_is_told_of_at_its_start_and_end(results: dict[str, TrialResult], told: list[TrialEvent]) -> None:
+def test_every_trial_has_an_event_at_its_start_and_at_its_end(results: dict[str, TrialResult], events: list[TrialEvent]) -> None:
     for result in results.values():
-        mine = [news for news in told if any(news.trial is end.trial for end in told if end.result is result)]
-        assert (mine[0].state, mine[0].step, mine[0].result) == (State.RUNNING, 0, None)
-        assert (mine[-1].state, mine[-1].step, mine[-1].result) == (State.ENDED, result.steps, result)
+        own = [event for event in events if any(event.trial is end.trial for end in events if end.result is result)]
+        assert (own[0].state, own[0].step, own[0].result) == (TrialState.RUNNING, 0, None)
+        assert (own[-1].state, own[-1].step, own[-1].result) == (TrialState.ENDED, result.steps, result)
 
 
-def test_a_trial_waits_at_its_goals_and_trains_no_step_twice(results: dict[str, TrialResult], folder: Path) -> None:
-    trial = Trial(script(folder, "plain"), (), 0, folder / "out" / "waits")
+def test_a_trial_pauses_at_its_goals_and_trains_no_step_twice(results: dict[str, TrialResult], folder: Path) -> None:
+    trial = Trial(script(folder, "plain"), CONTROL, 0, folder / "out" / "waits")
     with LocalEngine(examine=examine, jobs=1) as engine:
         (first,) = engine.advance([(trial, 5)])
         (second,) = engine.advance([(trial, 12)])
@@ -234,33 +236,31 @@ def test_a_trial_waits_at_its_goals_and_trains_no_step_twice(results: dict[str, 
     assert (folder / "out" / "waits" / "stdout.txt").read_text() == (folder / "out" / "plain" / "stdout.txt").read_text()
 
 
-def test_where_memory_is_short_a_trial_that_waits_makes_room_and_begins_again(
-    results: dict[str, TrialResult], folder: Path
-) -> None:
-    one, two = (Trial(script(folder, "plain"), (), seed, folder / "out" / f"short-{seed}") for seed in (0, 1))
+def test_where_memory_is_short_a_paused_trial_is_ended_and_starts_anew_later(results: dict[str, TrialResult], folder: Path) -> None:
+    one, two = (Trial(script(folder, "plain"), CONTROL, seed, folder / "out" / f"short-{seed}") for seed in (0, 1))
     with LocalEngine(examine=examine, jobs=2, max_bytes=1) as engine:
         assert [r.steps for r in engine.advance([(one, 5), (two, 5)])] == [5, 5]
         assert [r.losses for r in engine.advance([(one, None)])] == [results["plain"].losses]
 
 
 def test_a_stopped_trial_ends_and_so_does_one_whose_race_is_gone(folder: Path) -> None:
-    told: list[TrialEvent] = []
-    trials = [Trial(script(folder, "plain"), (), seed, folder / "out" / f"stopped-{seed}") for seed in (0, 1)]
-    engine = LocalEngine(examine=examine, jobs=2, progress=told.append)
+    events: list[TrialEvent] = []
+    trials = [Trial(script(folder, "plain"), CONTROL, seed, folder / "out" / f"stopped-{seed}") for seed in (0, 1)]
+    engine = LocalEngine(examine=examine, jobs=2, on_event=events.append)
     engine.advance([(trial, 5) for trial in trials])
     engine.stop(trials[:1])
     engine.close()
-    assert [news.trial.seed for news in told if news.state is State.STOPPED] == [0]
+    assert [event.trial.seed for event in events if event.state is TrialState.STOPPED] == [0]
     job, (reading, writing) = save_job(trials[0]), os.pipe()
-    mirror = set_up(job.parent, trials[0].script, Path.cwd())
+    mirror = create_workplace(job.parent, trials[0].script, Path.cwd())
     os.write(writing, b"5\n")
     command = [sys.executable, "-m", "unvanish.trials.worker", str(job), str(reading)]
     process = subprocess.Popen(command, pass_fds=(reading,), stdout=subprocess.DEVNULL)
     os.close(reading)
-    while not (heard := read_progress(job.parent / "progress.txt")) or not heard.paused:
+    while not (progress := read_progress(job.parent / "progress.txt")) or not progress.is_paused:
         time.sleep(0.02)
     os.close(writing)
-    assert process.wait(30) == ABANDONED
+    assert process.wait(30) == ABANDONED_EXIT_CODE
     assert mirror is not None
     assert not mirror.root.parent.exists()
 
@@ -268,35 +268,37 @@ def test_a_stopped_trial_ends_and_so_does_one_whose_race_is_gone(folder: Path) -
 ENDLESS = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
 
 
-def test_ctrl_c_ends_what_runs_and_keeps_what_ended(tmp_path: Path) -> None:
+def test_ctrl_c_ends_running_trials_and_keeps_the_results_so_far(tmp_path: Path) -> None:
     (tmp_path / "quick.py").write_text("print(1)")
     (tmp_path / "endless.py").write_text(ENDLESS)
-    trials = [Trial(Script(tmp_path / f"{name}.py"), (), 0, tmp_path / name) for name in ("endless", "quick")]
-    trials.append(Trial(Script(tmp_path / "quick.py"), (), 1, tmp_path / "never"))
+    trials = [Trial(Script(tmp_path / f"{name}.py"), CONTROL, 0, tmp_path / name) for name in ("endless", "quick")]
+    trials.append(Trial(Script(tmp_path / "quick.py"), CONTROL, 1, tmp_path / "never"))
 
-    def interrupt(news: TrialEvent) -> None:
+    def interrupt(event: TrialEvent) -> None:
         output = tmp_path / "endless" / "stdout.txt"
-        while news.result is not None and not output.read_text():
+        while event.result is not None and not output.read_text():
             time.sleep(0.05)
-        if news.result is not None:
+        if event.result is not None:
             raise KeyboardInterrupt
 
-    ended = run_trials(trials, examine=examine, jobs=2, progress=interrupt)
+    ended = run_trials(trials, examine=examine, jobs=2, on_event=interrupt)
     assert [result.failure for result in ended] == ["the script ended before it imported torch"]
     assert gone(int((tmp_path / "endless" / "stdout.txt").read_text()))
     assert not (tmp_path / "never").exists()
 
 
-def test_ctrl_c_before_the_first_result_is_passed_on(tmp_path: Path) -> None:
-    def interrupt(news: TrialEvent) -> None:
+def test_ctrl_c_before_the_first_result_is_raised(tmp_path: Path) -> None:
+    def interrupt(event: TrialEvent) -> None:
         raise KeyboardInterrupt
 
     (tmp_path / "endless.py").write_text(ENDLESS)
     with pytest.raises(KeyboardInterrupt):
-        run_trials([Trial(Script(tmp_path / "endless.py"), (), 0, tmp_path / "out")], examine=examine, jobs=1, progress=interrupt)
+        run_trials(
+            [Trial(Script(tmp_path / "endless.py"), CONTROL, 0, tmp_path / "out")], examine=examine, jobs=1, on_event=interrupt
+        )
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrialError, match="choose another folder"):
-        run_trials([Trial(Script(tmp_path / "a.py"), (), 0, tmp_path / "file" / "out")], examine=examine, jobs=1)
+        run_trials([Trial(Script(tmp_path / "a.py"), CONTROL, 0, tmp_path / "file" / "out")], examine=examine, jobs=1)

@@ -1,4 +1,4 @@
-"""Names of metrics: which may decide a race, which comes first, and which way is better."""
+"""Names of metrics: which may decide a race, which comes first, and whether higher is better."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unvanish.trials.metrics.metric_names import MERITS, higher_is_better, is_merit, may_speak_of_merit, meaning, preference
+from unvanish.trials.metrics.metric_names import (
+    METRIC_KINDS,
+    MetricKind,
+    higher_is_better,
+    is_held_out_metric,
+    may_contain_metric,
+    parse_metric,
+    preference_key,
+)
 
-MEANT = {
+SPELLINGS = {
     "val/acc": "val_accuracy",
     "val_acc": "val_accuracy",
     "val.acc": "val_accuracy",
@@ -41,7 +49,7 @@ MEANT = {
     "f1": "f1",
     "hparam/accuracy": "accuracy",
 }
-NO_MERIT = (
+NOT_HELD_OUT = (
     *(
         "train/acc",
         "train_loss",
@@ -87,19 +95,20 @@ NO_MERIT = (
 )
 
 
-@pytest.mark.parametrize(("name", "meant"), MEANT.items(), ids=MEANT.keys())
-def test_the_spellings_of_a_figure_are_one(name: str, meant: str | None) -> None:
-    found = meaning(name)
-    assert (found and found.name) == meant
-    assert is_merit(name) == (meant is not None)
+@pytest.mark.parametrize(("name", "normalised"), SPELLINGS.items(), ids=SPELLINGS.keys())
+def test_every_spelling_of_a_metric_has_the_same_normalised_name(name: str, normalised: str) -> None:
+    metric = parse_metric(name)
+    assert metric is not None
+    assert metric.name == normalised
+    assert is_held_out_metric(name)
 
 
-@pytest.mark.parametrize("name", NO_MERIT)
-def test_what_is_about_the_training_or_no_figure_decides_no_race(name: str) -> None:
-    assert not is_merit(name)
+@pytest.mark.parametrize("name", NOT_HELD_OUT)
+def test_a_training_metric_and_a_name_that_is_no_metric_decide_no_race(name: str) -> None:
+    assert not is_held_out_metric(name)
 
 
-def test_the_direction_follows_from_the_words_of_the_name() -> None:
+def test_whether_higher_is_better_follows_from_the_words_of_the_name() -> None:
     higher = (
         "val_accuracy",
         "f1",
@@ -126,23 +135,23 @@ def test_the_direction_follows_from_the_words_of_the_name() -> None:
     assert not any(map(higher_is_better, (*lower, "val_nll", "top1_error", "val_dice_loss", "test/fid", "latency", "kl")))
 
 
-def test_figures_that_name_unseen_data_decide_first_and_accuracy_on_validation_data_before_all() -> None:
+def test_metrics_with_a_held_out_split_come_first_and_validation_accuracy_before_all() -> None:
     ranked = [
         *("val_accuracy", "test_accuracy", "best_val_accuracy", "val_f1", "val_loss", "val_box_loss", "test_loss"),
         *("accuracy", "f1", "rmse", "custom"),
     ]
-    assert sorted(sorted(ranked), key=preference) == ranked
+    assert sorted(sorted(ranked), key=preference_key) == ranked
 
 
-@pytest.mark.parametrize("merit", MERITS, ids=lambda merit: merit.name)
-def test_every_spelling_of_a_merit_is_worth_reading_and_understood(merit: object) -> None:
+@pytest.mark.parametrize("kind", METRIC_KINDS, ids=lambda kind: kind.name)
+def test_every_spelling_of_a_kind_passes_the_quick_test_and_is_parsed(kind: MetricKind) -> None:
     @settings(max_examples=30, deadline=None, database=None)
-    @given(st.from_regex(merit.pattern, fullmatch=True, alphabet="abcdefghijklmnopqrstuvwxyz 0123456789@.:^²"))
-    def hold(words: str) -> None:
-        assert may_speak_of_merit(f"val {words} 0.5", "")
-        found = meaning(f"val {words}")
-        assert found is not None
-        assert found.split == "val"
-        assert found.merit.higher_is_better == merit.higher_is_better
+    @given(st.from_regex(kind.pattern, fullmatch=True, alphabet="abcdefghijklmnopqrstuvwxyz 0123456789@.:^²"))
+    def check(words: str) -> None:
+        assert may_contain_metric(f"val {words} 0.5", "")
+        metric = parse_metric(f"val {words}")
+        assert metric is not None
+        assert metric.split == "val"
+        assert metric.kind.higher_is_better == kind.higher_is_better
 
-    hold()
+    check()

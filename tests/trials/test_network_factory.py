@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from unvanish.errors import ScriptError, UnvanishError, UsageError
-from unvanish.trials.script.factory import built, load_factory
+from unvanish.trials.script.network_factory import call_factory, load_factory
 
 STEM = "a_users_networks"
 
@@ -75,18 +75,18 @@ def said(file: Path, name: str) -> str:
     """What is said of a factory that cannot be used."""
     path, factory = load_factory(f"{file}:{name}")
     with pytest.raises(ScriptError) as caught:
-        built(path, factory)
+        call_factory(path, factory)
     return str(caught.value)
 
 
 def test_a_factory_is_found_and_may_import_what_lies_beside_it(file: Path) -> None:
     path, factory = load_factory(f"{file}:make")
     assert path == file
-    assert built(path, factory) == ("net", [3], None)
+    assert call_factory(path, factory) == ("net", [3], None)
 
 
 def test_a_list_of_three_is_as_good_as_a_tuple(file: Path) -> None:
-    network, inputs, loss = built(*load_factory(f"{file}:a_list"))
+    network, inputs, loss = call_factory(*load_factory(f"{file}:a_list"))
     assert type(network).__name__ == "Net"
     assert (inputs, loss) == (1, 2)
 
@@ -95,7 +95,7 @@ def test_a_relative_name_is_looked_for_from_here(file: Path, monkeypatch: pytest
     monkeypatch.chdir(file.parent)
     assert load_factory(f"{file.name}:make")[0] == Path(file.name)
     monkeypatch.chdir(file.parent.parent)
-    assert built(*load_factory(f"{file.parent.name}/{file.name}:make"))[0] == "net"
+    assert call_factory(*load_factory(f"{file.parent.name}/{file.name}:make"))[0] == "net"
 
 
 def test_classes_of_the_file_can_be_found_by_their_module(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a script prints is heard and passes through untouched, however it prints."""
+"""What a script prints is passed to the callback, and printed unchanged, however it prints."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unvanish.record.journal import load
+from unvanish.record.storage.file_names import RUN_FILE
+from unvanish.record.storage.journal import load
 from unvanish.trials import watching_print
-from unvanish.workflows.run_directory import RUN_FILE
 
 
 class Loud:
@@ -25,7 +25,7 @@ class Loud:
 
 
 def test_what_is_printed_is_the_same_with_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    def say(to: io.StringIO) -> None:
+    def print_variants(to: io.StringIO) -> None:
         print()
         print("a", 1, 2.5, None, sep="-", end="!\n")
         print("b", "c", sep=None, end=None, file=None, flush=True)
@@ -34,19 +34,19 @@ def test_what_is_printed_is_the_same_with_every_option(capsys: pytest.CaptureFix
         print(*[])
         print(Loud(), [1, "two"], b"three")
 
-    alone, heard = io.StringIO(), io.StringIO()
-    say(alone)
+    alone, watched = io.StringIO(), io.StringIO()
+    print_variants(alone)
     expected = capsys.readouterr()
     lines: list[str] = []
     with watching_print(lines.append):
-        say(heard)
+        print_variants(watched)
     assert capsys.readouterr() == expected
-    assert heard.getvalue() == alone.getvalue() == "ef\n"
+    assert watched.getvalue() == alone.getvalue() == "ef\n"
     assert lines == ["a-1-2.5-?", "b c", "d"]
 
 
 @pytest.mark.parametrize("fault", [ValueError("theirs"), KeyboardInterrupt(), SystemExit(3)])
-def test_print_is_as_it_was_also_after_an_exception(fault: BaseException) -> None:
+def test_print_is_restored_also_after_an_exception(fault: BaseException) -> None:
     original = builtins.print
     with pytest.raises(type(fault)), watching_print(lambda _: None):  # noqa: PT012
         assert builtins.print is not original
@@ -56,11 +56,11 @@ def test_print_is_as_it_was_also_after_an_exception(fault: BaseException) -> Non
 
 
 @pytest.mark.parametrize("call", [lambda: print("a", sep=1), lambda: print("a", colour="red"), lambda: print("a", file=object())])
-def test_what_print_refuses_it_refuses_in_the_same_words(call: object) -> None:
+def test_arguments_that_print_refuses_raise_the_same_error(call: object) -> None:
     faults = []
-    for heard in (False, True):
+    for is_watched in (False, True):
         with pytest.raises((TypeError, AttributeError)) as caught:  # noqa: PT012
-            if heard:
+            if is_watched:
                 with watching_print(lambda _: None):
                     call()  # type: ignore[operator]
             else:
@@ -69,23 +69,23 @@ def test_what_print_refuses_it_refuses_in_the_same_words(call: object) -> None:
     assert faults[0] == faults[1]
 
 
-def test_a_value_whose_text_cannot_be_made_twice_is_asked_once_by_print_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """Only what consists of text and numbers is worth hearing; others are not asked for their text a second time."""
-    asked: list[int] = []
+def test_a_value_that_is_neither_text_nor_number_is_converted_only_by_print_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second conversion would run code of the script."""
+    conversions: list[int] = []
 
     class Counting:
         def __str__(self) -> str:
-            asked.append(1)
+            conversions.append(1)
             return "counted"
 
     with watching_print(lambda _: None):
         print(Counting())
         print("text", Counting())
     assert capsys.readouterr().out == "counted\ntext counted\n"
-    assert len(asked) == 2
+    assert len(conversions) == 2
 
 
-def test_a_print_of_the_scripts_own_over_ours_stays(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_print_with_which_the_script_replaced_the_wrapper_stays(capsys: pytest.CaptureFixture[str]) -> None:
     original, lines = builtins.print, list[str]()
     try:
         with watching_print(lines.append):
@@ -104,7 +104,7 @@ def test_a_print_of_the_scripts_own_over_ours_stays(capsys: pytest.CaptureFixtur
     assert lines[:1] == ["[log] val_acc 0.5"]
 
 
-def test_a_fault_of_the_hearer_is_none_of_the_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_of_the_callback_does_not_reach_the_script(capsys: pytest.CaptureFixture[str]) -> None:
     def fails(_: str) -> None:
         raise ZeroDivisionError
 
@@ -113,14 +113,14 @@ def test_a_fault_of_the_hearer_is_none_of_the_scripts(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "val_acc 0.5\n"
 
 
-def test_numbers_of_numpy_are_heard() -> None:
+def test_numbers_of_numpy_are_passed_on() -> None:
     lines: list[str] = []
     with watching_print(lines.append):
         print("val_acc", np.float32(0.5), np.int64(3))
     assert lines == ["val_acc 0.5 3"]
 
 
-def test_threads_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_of_threads_are_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with watching_print(lines.append):
         threads = [threading.Thread(target=print, args=("thread", i)) for i in range(8)]
@@ -136,7 +136,7 @@ def child(number: int) -> None:
     print("val_acc", number)
 
 
-def test_processes_are_none_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+def test_prints_of_other_processes_are_not_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with watching_print(lines.append):
         process = multiprocessing.get_context("spawn").Process(target=child, args=(7,))
@@ -147,7 +147,7 @@ def test_processes_are_none_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
     assert lines == []
 
 
-def test_of_a_very_long_line_the_beginning_is_heard() -> None:
+def test_only_the_beginning_of_a_very_long_line_is_passed_on() -> None:
     lines: list[str] = []
     with watching_print(lines.append):
         print("x" * 10**6, file=sys.stderr)
@@ -187,21 +187,21 @@ if __name__ == "__main__":
 """
 
 
-def test_figures_that_a_watched_script_prints_belong_to_the_step_they_were_printed_at(tmp_path: Path) -> None:
+def test_metrics_that_a_script_prints_are_recorded_at_the_step_of_the_print(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(SCRIPT))
     commands = {
         "alone": [sys.executable, "train.py"],
         "watched": [sys.executable, "-m", "unvanish", "run", "--out", "run", "train.py"],
     }
-    said = {}
+    outputs = {}
     for name, command in commands.items():
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
-        said[name] = done.stdout
-    assert said["watched"] == said["alone"]
+        outputs[name] = done.stdout
+    assert outputs["watched"] == outputs["alone"]
     run = load(tmp_path / "run" / RUN_FILE)
     assert run.facts.faults == ()
-    seen = [(m.step, m.name, m.value) for m in run.metrics]
-    assert [(step, value) for step, name, value in seen if name == "val_accuracy"] == [(0, 0.1), (5, 0.5), (10, 0.6), (15, 0.7)]
-    assert [(step, value) for step, name, value in seen if name == "val_loss"] == [(5, 0.44), (10, 0.44), (15, 0.44)]
-    assert (15, "test_accuracy", 0.9) in seen
+    metrics = [(m.step, m.name, m.value) for m in run.metrics]
+    assert [(step, value) for step, name, value in metrics if name == "val_accuracy"] == [(0, 0.1), (5, 0.5), (10, 0.6), (15, 0.7)]
+    assert [(step, value) for step, name, value in metrics if name == "val_loss"] == [(5, 0.44), (10, 0.44), (15, 0.44)]
+    assert (15, "test_accuracy", 0.9) in metrics

@@ -17,15 +17,16 @@ from ray.cluster_utils import Cluster
 from test_local import TRAIN, examine, gone
 
 from unvanish.errors import TrialError, UsageError
-from unvanish.record.verdict import TrialResult
+from unvanish.record.races.candidate import CONTROL
+from unvanish.record.races.verdict import TrialResult
 from unvanish.trials import Script, Trial, TrialEvent, run_trials
 from unvanish.trials.engines.engine import EngineOptions
-from unvanish.trials.engines.ray import engage
-from unvanish.trials.engines.ray_actor import Place, versions
-from unvanish.trials.engines.ray_engine import RESUBMISSIONS
-from unvanish.trials.engines.ray_slots import require_same
-from unvanish.trials.isolation.workplace import in_users_terms
-from unvanish.trials.trial import State
+from unvanish.trials.engines.ray_actor import NodeInfo, installed_versions
+from unvanish.trials.engines.ray_connection import open_ray_engine
+from unvanish.trials.engines.ray_engine import MAX_RESTARTS
+from unvanish.trials.engines.ray_slots import require_same_versions
+from unvanish.trials.isolation.workplace import restore_user_paths
+from unvanish.trials.trial import TrialState
 
 SMALL = {"object_store_memory": 80 * 2**20}
 
@@ -59,20 +60,20 @@ class Ground:
         return Script(path)
 
     def trial(self, script: Script, seed: int, name: str, **options: Any) -> Trial:
-        return Trial(script, (), seed, self.folder / f"{name}-{seed}", **options)
+        return Trial(script, CONTROL, seed, self.folder / f"{name}-{seed}", **options)
 
-    def terms(self, **options: Any) -> EngineOptions:
+    def options(self, **options: Any) -> EngineOptions:
         return EngineOptions(examine, address=self.cluster.address, **options)
 
-    def held(self) -> list[int]:
+    def processes_at_hold(self) -> list[int]:
         """The processes that have come to the step at which they are held."""
         return [int(path.name) for path in self.folder.iterdir() if path.name.isdigit()]
 
-    def wait_for_trials_to_go(self) -> None:
+    def wait_until_no_trial_is_left(self) -> None:
         """Returns once no node has a folder of a trial."""
         until = time.monotonic() + 30
-        while found := list(Path(self.folder / "temporary").iterdir()):
-            assert time.monotonic() < until, f"left behind: {found}"
+        while folders := list(Path(self.folder / "temporary").iterdir()):
+            assert time.monotonic() < until, f"left behind: {folders}"
             time.sleep(0.05)
 
 
@@ -85,11 +86,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("WISH", "granted")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL})
-        made = Ground(cluster, folder)
+        ground = Ground(cluster, folder)
         try:
-            made.add_node()
-            made.add_node()
-            yield made
+            ground.add_node()
+            ground.add_node()
+            yield ground
         finally:
             cluster.shutdown()
 
@@ -98,21 +99,21 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def local(ground: Ground) -> list[TrialResult]:
     """The results of the plain script on this machine, for two seeds."""
     plain = ground.script("plain", PLAIN)
-    return run_trials([ground.trial(plain, seed, "local", apart=True) for seed in (0, 1)], examine=examine, jobs=2)
+    return run_trials([ground.trial(plain, seed, "local", isolated=True) for seed in (0, 1)], examine=examine, jobs=2)
 
 
-def essence(result: TrialResult) -> TrialResult:
-    """A result without what differs from time to time."""
+def without_timing(result: TrialResult) -> TrialResult:
+    """A result without the fields that differ from run to run."""
     return replace(result, step_ms=0.0, memory_bytes=0)
 
 
-def test_a_race_on_a_cluster_comes_to_what_it_comes_to_here_and_more_trials_can_wait_than_there_are_cpus(
+def test_a_race_on_a_cluster_has_the_results_of_this_machine_and_more_paused_trials_than_cpus(
     ground: Ground, local: list[TrialResult]
 ) -> None:
-    told: list[TrialEvent] = []
+    events: list[TrialEvent] = []
     plain = ground.script("plain", PLAIN)
-    trials = [ground.trial(plain, seed, "far", apart=True) for seed in (0, 1, 2)]
-    with engage(ground.terms(progress=told.append)) as engine:
+    trials = [ground.trial(plain, seed, "far", isolated=True) for seed in (0, 1, 2)]
+    with open_ray_engine(ground.options(on_event=events.append)) as engine:
         assert engine.capacity == 2
         paused = engine.advance([(trial, 5) for trial in trials])
         engine.stop(trials[2:])
@@ -121,28 +122,28 @@ def test_a_race_on_a_cluster_comes_to_what_it_comes_to_here_and_more_trials_can_
     assert not ray.is_initialized()
     assert [(r.steps, r.paused, r.findings, r.failure) for r in paused] == [(5, True, (), None)] * 3
     assert paused[0].losses == local[0].losses[:5]
-    assert [essence(result) for result in ended] == [essence(result) for result in local]
+    assert [without_timing(result) for result in ended] == [without_timing(result) for result in local]
     assert all(50e6 < result.memory_bytes < 5e9 and result.step_ms > 0 for result in ended)
     far, near = ground.folder / "far-0", ground.folder / "local-0"
     assert {path.name for path in far.iterdir()} == {path.name for path in near.iterdir()}
-    printed = [in_users_terms(folder, (folder / "stdout.txt").read_text()) for folder in (far, near)]
+    printed = [restore_user_paths(folder, (folder / "stdout.txt").read_text()) for folder in (far, near)]
     assert printed[0] == printed[1]
     assert printed[0].splitlines()[-1].split() == [str(Path.cwd()), "1", "granted"]
-    states = [(news.trial.seed, news.state) for news in told if news.state is not State.RUNNING]
-    assert sorted(states[:3]) == [(seed, State.PAUSED) for seed in (0, 1, 2)]
-    assert states[3] == (2, State.STOPPED)
-    assert sorted(states[4:]) == [(0, State.ENDED), (1, State.ENDED)]
-    begun = [news.trial.seed for news in told if news.state is State.RUNNING and news.step == 0]
-    assert sorted(begun) == [0, 1, 2], "a trial was trained twice"
-    ground.wait_for_trials_to_go()
+    states = [(event.trial.seed, event.state) for event in events if event.state is not TrialState.RUNNING]
+    assert sorted(states[:3]) == [(seed, TrialState.PAUSED) for seed in (0, 1, 2)]
+    assert states[3] == (2, TrialState.STOPPED)
+    assert sorted(states[4:]) == [(0, TrialState.ENDED), (1, TrialState.ENDED)]
+    started = [event.trial.seed for event in events if event.state is TrialState.RUNNING and event.step == 0]
+    assert sorted(started) == [0, 1, 2], "a trial was trained twice"
+    ground.wait_until_no_trial_is_left()
 
 
-def test_what_is_lost_with_a_node_runs_again_on_another_and_comes_to_the_same(ground: Ground, local: list[TrialResult]) -> None:
+def test_a_trial_lost_with_its_node_runs_again_on_another_with_the_same_result(ground: Ground, local: list[TrialResult]) -> None:
     plain, hold = ground.script("plain", PLAIN), ground.folder / "hold"
-    told: list[TrialEvent] = []
+    events: list[TrialEvent] = []
 
     def kill_a_node() -> None:
-        while len(ground.held()) < 2:
+        while len(ground.processes_at_hold()) < 2:
             time.sleep(0.05)
         ground.cluster.remove_node(ground.nodes.pop(), allow_graceful=False)
         hold.unlink()
@@ -151,33 +152,33 @@ def test_what_is_lost_with_a_node_runs_again_on_another_and_comes_to_the_same(gr
     killer = threading.Thread(target=kill_a_node, daemon=True)
     killer.start()
     trials = [ground.trial(plain, seed, "lost") for seed in (0, 1)]
-    with engage(ground.terms(progress=told.append)) as engine:
+    with open_ray_engine(ground.options(on_event=events.append)) as engine:
         assert [result.steps for result in engine.advance([(trial, 5) for trial in trials])] == [5, 5]
         results = engine.advance([(trial, None) for trial in trials])
     killer.join()
     ground.add_node()
-    assert [essence(result) for result in results] == [essence(result) for result in local]
-    begun = [news.trial.seed for news in told if news.state is State.RUNNING and news.step == 0]
-    assert len(begun) == 3, "no trial was lost"
-    assert all(gone(pid) for pid in ground.held())
-    ground.wait_for_trials_to_go()
+    assert [without_timing(result) for result in results] == [without_timing(result) for result in local]
+    started = [event.trial.seed for event in events if event.state is TrialState.RUNNING and event.step == 0]
+    assert len(started) == 3, "no trial was lost"
+    assert all(gone(pid) for pid in ground.processes_at_hold())
+    ground.wait_until_no_trial_is_left()
 
 
-def test_a_trial_that_is_lost_again_and_again_is_a_failure_that_says_so(ground: Ground) -> None:
+def test_a_trial_that_is_lost_too_often_fails_with_that_reason(ground: Ground) -> None:
     deadly = ground.script("deadly", "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)")
-    begun: list[TrialEvent] = []
-    with engage(ground.terms(progress=begun.append)) as engine:
+    events: list[TrialEvent] = []
+    with open_ray_engine(ground.options(on_event=events.append)) as engine:
         (result,) = engine.advance([(ground.trial(deadly, 0, "deadly"), None)])
     assert result.failure is not None
-    assert result.failure.startswith(f"lost with its node or its Ray actor {RESUBMISSIONS + 1} times, the last time: The actor")
-    assert sum(news.state is State.RUNNING for news in begun) == RESUBMISSIONS + 1
-    ground.wait_for_trials_to_go()
+    assert result.failure.startswith(f"lost with its node or its Ray actor {MAX_RESTARTS + 1} times, the last time: The actor")
+    assert sum(event.state is TrialState.RUNNING for event in events) == MAX_RESTARTS + 1
+    ground.wait_until_no_trial_is_left()
 
 
-def test_a_script_or_a_folder_that_a_node_does_not_have_is_said_with_its_path(ground: Ground) -> None:
+def test_a_script_or_folder_missing_on_a_node_is_named_with_its_path(ground: Ground) -> None:
     absent = ground.folder / "absent"
     there = ground.script("there", "print(1)")
-    with engage(ground.terms()) as engine:
+    with open_ray_engine(ground.options()) as engine:
         results = engine.advance(
             [
                 (ground.trial(Script(absent / "train.py"), 0, "absent"), None),
@@ -191,30 +192,30 @@ def test_a_script_or_a_folder_that_a_node_does_not_have_is_said_with_its_path(gr
     assert all("at the same path" in str(result.failure) for result in results)
 
 
-def test_ctrl_c_ends_all_actors_and_keeps_what_ended(ground: Ground) -> None:
+def test_ctrl_c_ends_all_actors_and_keeps_the_results_so_far(ground: Ground) -> None:
     pid = ground.folder / "pid"
     endless = ground.script("endless", f"Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(600)")
     quick = ground.script("quick", "print(1)")
     trials = [ground.trial(endless, 0, "endless"), ground.trial(quick, 0, "quick")]
 
-    def interrupt(news: TrialEvent) -> None:
-        while news.result is not None and not pid.exists():
+    def interrupt(event: TrialEvent) -> None:
+        while event.result is not None and not pid.exists():
             time.sleep(0.05)
-        if news.result is not None:
+        if event.result is not None:
             raise KeyboardInterrupt
 
-    with engage(ground.terms(progress=interrupt)) as engine:
+    with open_ray_engine(ground.options(on_event=interrupt)) as engine:
         ended = engine.advance([(trial, None) for trial in trials])
         assert [result.failure for result in ended] == ["the script ended before it imported torch"]
         assert gone(int(pid.read_text()))
-    ground.wait_for_trials_to_go()
+    ground.wait_until_no_trial_is_left()
 
 
-def test_after_the_deadline_nothing_goes_on(ground: Ground) -> None:
+def test_after_the_deadline_no_trial_continues(ground: Ground) -> None:
     endless = ground.script("endless", "time.sleep(600)")
-    with engage(ground.terms(deadline=time.monotonic() + 3.0)) as engine:
+    with open_ray_engine(ground.options(deadline=time.monotonic() + 3.0)) as engine:
         assert engine.advance([(ground.trial(endless, 0, "late"), None)]) == []
-    ground.wait_for_trials_to_go()
+    ground.wait_until_no_trial_is_left()
 
 
 def test_where_memory_is_short_a_trial_that_waits_makes_room_and_a_gpu_is_given_till_it_is_known_not_to_be_used(
@@ -223,16 +224,18 @@ def test_where_memory_is_short_a_trial_that_waits_makes_room_and_a_gpu_is_given_
     ground.add_node(num_gpus=1, memory=1)
     plain, other = ground.script("plain", PLAIN), ground.script("other", "print(os.environ['CUDA_VISIBLE_DEVICES'])")
     trial, others = ground.trial(plain, 0, "gpu"), [ground.trial(other, seed, "other") for seed in (0, 1)]
-    told: list[TrialEvent] = []
+    events: list[TrialEvent] = []
     try:
-        with engage(ground.terms(jobs=1, progress=told.append)) as engine:
+        with open_ray_engine(ground.options(jobs=1, on_event=events.append)) as engine:
             for goal in ((trial, 5), (others[0], None), (trial, None), (others[1], None)):
                 (result,) = engine.advance([goal])
                 if goal == (trial, None):
-                    assert essence(result) == essence(local[0])
+                    assert without_timing(result) == without_timing(local[0])
     finally:
         ground.cluster.remove_node(ground.nodes.pop())
-    assert sum(news.trial == trial and news.state is State.RUNNING and news.step == 0 for news in told) == 2, "it made no room"
+    assert sum(event.trial == trial and event.state is TrialState.RUNNING and event.step == 0 for event in events) == 2, (
+        "it made no room"
+    )
     last = [(each.folder / "stdout.txt").read_text().splitlines()[-1] for each in (trial, *others)]
     assert last == [f"{Path.cwd()} 1 granted 0", "0", ""]
 
@@ -240,39 +243,39 @@ def test_where_memory_is_short_a_trial_that_waits_makes_room_and_a_gpu_is_given_
 def test_a_connection_that_was_there_before_is_used_and_stays(ground: Ground) -> None:
     ray.init(address=ground.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        with engage(EngineOptions(examine)) as engine:
+        with open_ray_engine(EngineOptions(examine)) as engine:
             (result,) = engine.advance([(ground.trial(ground.script("quick", "print(1)"), 0, "before"), None)])
         assert result.failure == "the script ended before it imported torch"
         assert ray.is_initialized()
         with pytest.raises(UsageError, match="give no address"):
-            engage(ground.terms())
+            open_ray_engine(ground.options())
     finally:
         ray.shutdown()
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [("local", "would start a cluster"), ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("nonsense", "Invalid address")],
 )
-def test_an_address_without_a_cluster_is_refused_with_what_to_do(address: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
-        engage(EngineOptions(examine, address=address))
+def test_an_address_without_a_cluster_is_refused_with_what_to_do(address: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        open_ray_engine(EngineOptions(examine, address=address))
     assert "ray start --head" in str(refused.value)
 
 
 def test_a_variable_that_would_start_a_cluster_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     with pytest.raises(UsageError, match="would start a cluster"):
-        engage(EngineOptions(examine))
+        open_ray_engine(EngineOptions(examine))
 
 
-def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'unvanish\[ray\]'"):
-        engage(EngineOptions(examine))
+        open_ray_engine(EngineOptions(examine))
 
 
 def test_a_node_with_another_torch_is_refused() -> None:
-    other = tuple((name, "0.1" if name == "torch" else found) for name, found in versions())
+    other = tuple((name, "0.1" if name == "torch" else version) for name, version in installed_versions())
     with pytest.raises(TrialError, match=r"the node 10\.0\.0\.2 of the Ray cluster has torch 0\.1"):
-        require_same(Place("1", "10.0.0.2", other, ""))
+        require_same_versions(NodeInfo("1", "10.0.0.2", other, ""))

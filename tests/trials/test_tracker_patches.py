@@ -1,4 +1,4 @@
-"""What a script tells its trackers is heard, and the trackers get what they would have got."""
+"""Metrics that a script logs to trackers are passed on, and the trackers get what they would have got."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import tracker_packages
 
 from unvanish.trials import watching_trackers
 
-Noted = list[dict[str, float]]
+Logged = list[dict[str, float]]
 
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """All trackers on the path; calling it makes them as if never imported. Afterwards no trace of them is left."""
+    """All trackers on the path; calling it forgets their imports. Afterwards none of their modules is left."""
     tracker_packages.write(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     finders = list(sys.meta_path)
@@ -168,7 +168,7 @@ def use_fabric() -> Any:
 
 EVALUATION = [{"val_acc": 1.0}, {"hidden": 0.0}, {"val_acc": 0.75}, {"hidden": 0.25}, {"val_acc": 0.75}]
 EPOCH = [{"train_loss": 0.5}, {"train_loss": 0.5}, {"train_loss": 0.5}, *EVALUATION]
-USES: dict[Callable[[], Any], Noted] = {
+USES: dict[Callable[[], Any], Logged] = {
     use_tensorboard: [{"val/acc": 0.5}, {"lr": 0.25}, {"Loss/train": 1.0, "Loss/val": 2.0}],
     use_tensorboardx: [{"val/acc": 0.5}, {"Loss/train": 1.0, "Loss/val": 2.0}],
     use_wandb: [{"val.acc": 0.5, "val.inner.f1": 1.0}, {"loss": 0.25}],
@@ -183,20 +183,20 @@ USES: dict[Callable[[], Any], Noted] = {
 
 
 @pytest.mark.parametrize(("use", "expected"), USES.items(), ids=lambda each: getattr(each, "__name__", None))
-def test_what_a_tracker_is_told_is_noted_and_the_tracker_gets_the_same(
-    use: Callable[[], Any], expected: Noted, packages: Callable[[], None]
+def test_metrics_logged_to_a_tracker_are_passed_on_and_the_tracker_gets_the_same(
+    use: Callable[[], Any], expected: Logged, packages: Callable[[], None]
 ) -> None:
     alone = use()
     packages()
-    noted: Noted = []
-    with watching_trackers(lambda metrics: noted.append(dict(metrics))):
-        heard = use()
-    assert heard == alone
-    assert noted == expected
-    assert all(type(value) is float for metrics in noted for value in metrics.values())
+    logged: Logged = []
+    with watching_trackers(lambda metrics: logged.append(dict(metrics))):
+        watched = use()
+    assert watched == alone
+    assert logged == expected
+    assert all(type(value) is float for metrics in logged for value in metrics.values())
 
 
-def test_at_the_end_all_is_as_it_was_also_where_the_package_was_there_before(packages: Callable[[], None]) -> None:
+def test_every_function_is_restored_also_where_the_package_was_imported_before(packages: Callable[[], None]) -> None:
     import mlflow
     import wandb
 
@@ -207,19 +207,19 @@ def test_at_the_end_all_is_as_it_was_also_where_the_package_was_there_before(pac
         (mlflow.MlflowClient, "log_metric"),
     ]
     originals = [vars(place)[name] for place, name in places]
-    noted: Noted = []
-    with pytest.raises(KeyboardInterrupt), watching_trackers(lambda metrics: noted.append(dict(metrics))):  # noqa: PT012
+    logged: Logged = []
+    with pytest.raises(KeyboardInterrupt), watching_trackers(lambda metrics: logged.append(dict(metrics))):  # noqa: PT012
         assert all(vars(place)[name] is not original for (place, name), original in zip(places, originals, strict=True))
         kept = wandb.init().log
         kept({"a": 1})
         raise KeyboardInterrupt
     assert [vars(place)[name] for place, name in places] == originals
     kept({"a": 2})
-    assert noted == [{"a": 1.0}]
+    assert logged == [{"a": 1.0}]
     assert [data for _, data, *_ in wandb.sent] == [{"a": 1}, {"a": 2}]
 
 
-def test_what_the_script_puts_over_ours_stays(packages: Callable[[], None]) -> None:
+def test_a_function_with_which_the_script_replaced_the_wrapper_stays(packages: Callable[[], None]) -> None:
     import mlflow
 
     def theirs(*_: Any) -> None:
@@ -230,7 +230,7 @@ def test_what_the_script_puts_over_ours_stays(packages: Callable[[], None]) -> N
     assert mlflow.log_metric is theirs
 
 
-def test_a_fault_of_the_listener_is_none_of_the_scripts(packages: Callable[[], None]) -> None:
+def test_an_exception_of_the_callback_does_not_reach_the_script(packages: Callable[[], None]) -> None:
     def fails(_: object) -> None:
         raise ZeroDivisionError
 
@@ -238,9 +238,9 @@ def test_a_fault_of_the_listener_is_none_of_the_scripts(packages: Callable[[], N
         assert use_mlflow()[1] == ["operation", None, None]
 
 
-def test_two_listeners_both_hear(packages: Callable[[], None]) -> None:
-    outer: Noted = []
-    inner: Noted = []
+def test_two_callbacks_both_get_the_metrics(packages: Callable[[], None]) -> None:
+    outer: Logged = []
+    inner: Logged = []
     with watching_trackers(lambda metrics: outer.append(dict(metrics))):
         with watching_trackers(lambda metrics: inner.append(dict(metrics))):
             use_mlflow()
@@ -249,34 +249,34 @@ def test_two_listeners_both_hear(packages: Callable[[], None]) -> None:
     assert outer == inner * 2
 
 
-def test_a_package_of_the_same_name_and_another_shape_is_left_alone(packages: Callable[[], None], tmp_path: Path) -> None:
+def test_a_package_of_the_same_name_without_the_function_is_left_alone(packages: Callable[[], None], tmp_path: Path) -> None:
     odd = "import sys\nsys.modules['mlflow.tracking'] = None\ndef log_metric(key, value):\n    pass\n"
     for name, text in {"wandb": "log = print\n", "trackio": "log = 3\n", "mlflow": odd}.items():
         for old in (tmp_path / name).rglob("*.py"):
             old.unlink()
         (tmp_path / name / "__init__.py").write_text(text)
-    noted: Noted = []
-    with watching_trackers(lambda metrics: noted.append(dict(metrics))):
+    logged: Logged = []
+    with watching_trackers(lambda metrics: logged.append(dict(metrics))):
         import mlflow
         import trackio
         import wandb
 
         assert (wandb.log, trackio.log) == (print, 3)
         mlflow.log_metric("a", 1)
-    assert noted == [{"a": 1.0}]
+    assert logged == [{"a": 1.0}]
 
 
-class Far(torch.Tensor):
-    """A tensor of an accelerator, as far as can be seen."""
+class AcceleratorTensor(torch.Tensor):
+    """A tensor that claims to be on an accelerator."""
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
         return torch.device("cuda:0")
 
 
-def test_what_lightning_itself_would_not_read_yet_is_not_waited_for(packages: Callable[[], None]) -> None:
-    noted: Noted = []
-    with watching_trackers(lambda metrics: noted.append(dict(metrics))):
+def test_values_that_lightning_does_not_read_yet_are_not_read(packages: Callable[[], None]) -> None:
+    logged: Logged = []
+    with watching_trackers(lambda metrics: logged.append(dict(metrics))):
         from lightning import LightningModule, Trainer
         from lightning.fabric.loggers import CSVLogger
 
@@ -285,18 +285,18 @@ def test_what_lightning_itself_would_not_read_yet_is_not_waited_for(packages: Ca
                 pass
 
             def validation_step(self, batch: list[float], index: int) -> None:
-                self.log("val_acc", torch.tensor(0.5).as_subclass(Far))
+                self.log("val_acc", torch.tensor(0.5).as_subclass(AcceleratorTensor))
 
         Trainer().fit(Own(), [[1.0], [0.0]])
-        assert noted == []
+        assert logged == []
         Trainer(loggers=[CSVLogger()]).fit(Own(), [[1.0], [0.0]])
-    assert noted == [{"val_acc": 0.5}]
+    assert logged == [{"val_acc": 0.5}]
 
 
-def test_nothing_is_imported_that_the_script_does_not_import() -> None:
+def test_only_what_the_script_imports_is_imported() -> None:
     code = (
-        "import sys\nfrom unvanish.trials import listening\nfinders = list(sys.meta_path)\n"
-        "with listening(print):\n    pass\nassert sys.meta_path == finders\n"
+        "import sys\nfrom unvanish.trials import watching_trackers\nfinders = list(sys.meta_path)\n"
+        "with watching_trackers(print):\n    pass\nassert sys.meta_path == finders\n"
         "print({'torch', 'numpy', 'wandb', 'mlflow', 'trackio', 'transformers', 'lightning', 'tensorboard'} & set(sys.modules))\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

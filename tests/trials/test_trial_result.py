@@ -1,4 +1,4 @@
-"""Numbers that a result is made of, on made-up endings."""
+"""Numbers that a result consists of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from unvanish.trials.trial_result import CURVE_POINTS, final_loss, thinned
+from unvanish.trials.trial_result import MAX_CURVE_POINTS, downsample, final_loss
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ def test_the_final_loss_is_the_mean_of_the_finite_ones_in_the_last_tenth(losses:
 
 
 def test_a_long_curve_is_thinned_to_block_means() -> None:
-    curve = thinned(np.arange(1000.0))
-    assert len(curve) == CURVE_POINTS
+    curve = downsample(np.arange(1000.0))
+    assert len(curve) == MAX_CURVE_POINTS
     assert curve[0] == 2.0
     assert np.mean(curve) == pytest.approx(499.5)
-    assert thinned(np.array([1.0, 2.0])) == (1.0, 2.0)
-    assert thinned(np.zeros(0)) == ()
+    assert downsample(np.array([1.0, 2.0])) == (1.0, 2.0)
+    assert downsample(np.zeros(0)) == ()

@@ -14,27 +14,27 @@ import pytest
 
 from unvanish.trials import Script
 from unvanish.trials.isolation.mirror import Mirror
-from unvanish.trials.isolation.workplace import in_users_terms, script_in, set_up, working_folder
-from unvanish.trials.isolation.writes import Writes, written
+from unvanish.trials.isolation.workplace import create_workplace, restore_user_paths, script_in_workplace, working_directory
+from unvanish.trials.isolation.writes import Writes, read_writes
 
 # Runs a script in a mirror as a worker does, without torch.
 LAUNCH = """
 import sys
 from pathlib import Path
 from unvanish.trials.script.execution import Script, execute
-from unvanish.trials.isolation.workplace import script_in, workplace_in
-from unvanish.trials.isolation.writes import noticing_writes
+from unvanish.trials.isolation.workplace import script_in_workplace, load_workplace
+from unvanish.trials.isolation.writes import track_writes
 folder, path = map(Path, sys.argv[1:3])
-mirror = workplace_in(folder)
-cwd = mirror.original(Path.cwd())
-with noticing_writes(folder / "writes.jsonl", mirror, ground=(cwd,)):
-    ending = execute(script_in(mirror, Script(path), cwd), mirror=mirror)
+mirror = load_workplace(folder)
+cwd = mirror.to_original(Path.cwd())
+with track_writes(folder / "writes.jsonl", mirror, user_folders=(cwd,)):
+    ending = execute(script_in_workplace(mirror, Script(path), cwd), mirror=mirror)
 sys.exit(ending.code)
 """
 START = "import os, shutil, sqlite3, sys, threading\nfrom pathlib import Path\n"
 
-# What a script does to its folder, and the files that it is noted to write, as the user calls them.
-DEEDS = {
+# What a script does to its folder, and the files that are logged as written, by the user's paths.
+ACTIONS = {
     "appends to a log": ("open('log.txt', 'a').write('more')", ["log.txt"]),
     "overwrites a result": ("open('out/result.txt', 'w').write('new')", ["out/result.txt"]),
     "writes deep in its folder": ("open('out/deep/new.txt', 'w').write('x')", ["out/deep/new.txt"]),
@@ -126,28 +126,28 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def state(home: Path) -> dict[str, object]:
+def file_states(home: Path) -> dict[str, object]:
     """All that is in a folder: contents, modes, times and links, without bytecode."""
-    found: dict[str, object] = {}
+    states: dict[str, object] = {}
     for path in sorted(p for p in home.rglob("*") if "__pycache__" not in p.parts):
         name, status = str(path.relative_to(home)), path.lstat()
         if path.is_symlink():
-            found[name] = str(path.readlink())
+            states[name] = str(path.readlink())
         else:
-            found[name] = path.is_dir() or (path.read_bytes(), status.st_mode, status.st_mtime_ns)
-    return found
+            states[name] = path.is_dir() or (path.read_bytes(), status.st_mode, status.st_mtime_ns)
+    return states
 
 
-def seen(home: Path) -> dict[str, str | None]:
+def texts_through_links(home: Path) -> dict[str, str | None]:
     """What a script finds in a folder, through all links: the text of each file."""
-    found: dict[str, str | None] = {}
+    texts: dict[str, str | None] = {}
     for folder, folders, files in os.walk(home, followlinks=True):
         folders[:] = [name for name in folders if name != "__pycache__"]
         for name in (*folders, *files):
             path = Path(folder, name)
             text = path.read_text(errors="replace") if path.is_file() else None
-            found[str(path.relative_to(home))] = "database" if name == "runs.db" else text
-    return found
+            texts[str(path.relative_to(home))] = "database" if name == "runs.db" else text
+    return texts
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -155,50 +155,52 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=60)
 
 
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", ACTIONS)
 def test_in_its_mirror_a_script_does_the_same_and_the_users_files_stay(name: str, user: Path, tmp_path: Path) -> None:
-    text, noted = DEEDS[name]
+    text, expected = ACTIONS[name]
     (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
-    twin, before, script = tmp_path / "twin", state(user), Script(Path("train.py"))
+    twin, before, script = tmp_path / "twin", file_states(user), Script(Path("train.py"))
     shutil.copytree(user, twin, symlinks=True)
     alone = run([sys.executable, "train.py"], twin / "work")
-    mirror = set_up(tmp_path / "trial", script, user / "work")
+    mirror = create_workplace(tmp_path / "trial", script, user / "work")
     assert mirror is not None
-    there = run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_folder(mirror, user / "work"))
-    assert in_users_terms(tmp_path / "trial", there.stderr) == alone.stderr.replace(str(twin), str(user))
+    there = run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_directory(mirror, user / "work"))
+    assert restore_user_paths(tmp_path / "trial", there.stderr) == alone.stderr.replace(str(twin), str(user))
     assert (there.returncode, there.stdout) == (alone.returncode, alone.stdout)
-    assert state(user) == before
-    assert seen(mirror.place_of(user)) == seen(twin)
-    writes = written(tmp_path / "trial" / "writes.jsonl")
-    assert list(writes.own) == sorted(Path(os.path.normpath(user / "work" / path)) for path in noted)
+    assert file_states(user) == before
+    assert texts_through_links(mirror.to_mirror(user)) == texts_through_links(twin)
+    writes = read_writes(tmp_path / "trial" / "writes.jsonl")
+    assert list(writes.own) == sorted(Path(os.path.normpath(user / "work" / path)) for path in expected)
     assert writes.shared == ()
-    mirror.clear()
+    mirror.remove()
     assert not mirror.root.exists()
-    assert state(user) == before
+    assert file_states(user) == before
 
 
-def test_what_is_written_elsewhere_is_told_as_shared(user: Path, tmp_path: Path) -> None:
+def test_writes_outside_of_the_mirror_are_shared(user: Path, tmp_path: Path) -> None:
     text = f"""
     open({str(user / "work" / "log.txt")!r}, "a").write("x")
     open({str(user.parent / "elsewhere.txt")!r}, "w").write("x")
     open(os.devnull, "w").write("x")
     """
     (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
-    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
     assert mirror is not None
     assert (
-        run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_folder(mirror, user / "work")).returncode
+        run(
+            [sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_directory(mirror, user / "work")
+        ).returncode
         == 0
     )
     # What lies in the temporary folder is of no interest, unless the user works there.
-    writes = written(tmp_path / "trial" / "writes.jsonl")
+    writes = read_writes(tmp_path / "trial" / "writes.jsonl")
     assert writes.shared == (user / "work" / "log.txt",)
     assert str(user / "work" / "log.txt") in (writes.warning or "")
     assert Writes(own=writes.shared).warning is None
     assert "e and 2 more" in (Writes(shared=tuple(map(Path, "abcdefg"))).warning or "")
 
 
-def test_a_saver_that_python_does_not_hear_of_is_announced(user: Path, tmp_path: Path) -> None:
+def test_a_saver_without_audit_events_is_tracked(user: Path, tmp_path: Path) -> None:
     library = tmp_path / "library" / "safetensors"
     library.mkdir(parents=True)
     (library / "__init__.py").write_text("")
@@ -211,62 +213,62 @@ def test_a_saver_that_python_does_not_hear_of_is_announced(user: Path, tmp_path:
     save_file(0, filename="log.txt")
     """
     (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
-    before = state(user)
-    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    before = file_states(user)
+    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
     assert mirror is not None
-    run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_folder(mirror, user / "work"))
-    assert state(user) == before
-    assert (mirror.place_of(user) / "work" / "out" / "result.txt").read_text() == "new\n"
-    assert [path.name for path in written(tmp_path / "trial" / "writes.jsonl").own] == ["log.txt", "result.txt"]
+    run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_directory(mirror, user / "work"))
+    assert file_states(user) == before
+    assert (mirror.to_mirror(user) / "work" / "out" / "result.txt").read_text() == "new\n"
+    assert [path.name for path in read_writes(tmp_path / "trial" / "writes.jsonl").own] == ["log.txt", "result.txt"]
 
 
-def test_a_script_in_another_folder_keeps_the_way_that_leads_there(user: Path, tmp_path: Path) -> None:
+def test_a_script_in_another_folder_keeps_a_relative_path_that_leads_there(user: Path, tmp_path: Path) -> None:
     (user / "data" / "train.py").write_text("")
     (user / "link.py").symlink_to("data/train.py")
-    ways = {
+    paths = {
         "data/train.py": "data/train.py",
         "data/../link.py": None,
         str(user / "link.py"): None,
         str(user / "data" / "train.py"): None,
     }
-    for way, kept in ways.items():
-        script = Script(Path(way), arguments=("--x",))
-        mirror = set_up(tmp_path / "trial", script, user)
+    for path, kept in paths.items():
+        script = Script(Path(path), arguments=("--x",))
+        mirror = create_workplace(tmp_path / "trial", script, user)
         assert mirror is not None
-        inside = script_in(mirror, script, user)
-        assert inside.path == (Path(kept) if kept else mirror.place_of(user / "data" / "train.py"))
+        inside = script_in_workplace(mirror, script, user)
+        assert inside.path == (Path(kept) if kept else mirror.to_mirror(user / "data" / "train.py"))
         assert inside.arguments == ("--x",)
-        assert not mirror.place_of(user / "data" / "train.py").is_symlink()
-        mirror.clear()
-    assert script_in(None, Script(Path("a.py")), user) == Script(Path("a.py"))
+        assert not mirror.to_mirror(user / "data" / "train.py").is_symlink()
+        mirror.remove()
+    assert script_in_workplace(None, Script(Path("a.py")), user) == Script(Path("a.py"))
 
 
 def test_removing_a_mirror_follows_no_link(user: Path, tmp_path: Path) -> None:
-    before = state(user)
-    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    before = file_states(user)
+    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
     assert mirror is not None
     (mirror.root / "away").symlink_to(user)
-    (mirror.place_of(user) / "work" / "up").symlink_to("..")
-    mirror.clear()
+    (mirror.to_mirror(user) / "work" / "up").symlink_to("..")
+    mirror.remove()
     assert not mirror.root.parent.exists()
-    assert state(user) == before
+    assert file_states(user) == before
 
 
 def test_a_large_file_that_is_changed_in_place_is_shared_rather_than_copied(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unvanish.trials.isolation.mirror.LARGEST_COPY", 2)
-    mirror = set_up(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    monkeypatch.setattr("unvanish.trials.isolation.mirror.MAX_COPY_BYTES", 2)
+    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
     assert mirror is not None
     with pytest.raises(Exception, match="3 bytes"):
-        mirror.own_file(mirror.place_of(user / "work" / "log.txt"), keep=True)
-    mirror.own_file(mirror.place_of(user / "work" / "log.txt"), keep=False)
-    assert not mirror.place_of(user / "work" / "log.txt").exists()
+        mirror.own_file(mirror.to_mirror(user / "work" / "log.txt"), keep=True)
+    mirror.own_file(mirror.to_mirror(user / "work" / "log.txt"), keep=False)
+    assert not mirror.to_mirror(user / "work" / "log.txt").exists()
 
 
-def test_where_a_folder_is_too_crowded_there_is_no_mirror_and_nothing_is_left(
+def test_where_a_folder_has_too_many_entries_there_is_no_mirror_and_nothing_is_left(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Mirror._link_entries, "__defaults__", (3,))
-    assert set_up(tmp_path / "trial", Script(Path("train.py")), user / "work") is None
+    assert create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work") is None
     assert not [*(tmp_path / "temporary").iterdir(), *(tmp_path / "trial").iterdir()]

@@ -1,5 +1,5 @@
-"""Trackers as small packages of their own, in the shapes of the real ones: where their functions stand, how they get about, what
-they take, and what a tracker hands on to others. Each keeps in `sent` what it was told."""
+"""Small packages in the shapes of the real experiment trackers: their modules, re-exports and arguments, and what they pass on to
+other trackers. Each keeps in `sent` what it got."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A script, edited in memory, run as Python would run it, here or in a process of its own. It compares nothing and changes no file.
+"""Trials: runs a script with edits applied in memory, in this process or in a process of its own, and reads its result.
 
 Names are resolved when they are first used: a script may set thread counts or devices before it imports torch, so nothing
-on the way to its first line may import torch or numpy.
-"""
+on the way to its first line may import torch or numpy."""
 
 from __future__ import annotations
 
@@ -13,17 +12,17 @@ if TYPE_CHECKING:
     from unvanish.trials.engines.local import run_trials
     from unvanish.trials.metrics.printed_metrics import OutputReader, printed_metrics, printed_series
     from unvanish.trials.metrics.printed_output import watching_print
-    from unvanish.trials.metrics.trackers import watching_trackers
-    from unvanish.trials.script.execution import Ending, Script, execute
+    from unvanish.trials.metrics.tracker_patches import watching_trackers
+    from unvanish.trials.script.execution import Script, ScriptExit, execute
     from unvanish.trials.script.import_hooks import when_imported
     from unvanish.trials.script.seed_shift import shift_seeds
     from unvanish.trials.trial import Trial, TrialEvent
     from unvanish.trials.watched_trial import WatchedTrial
 
 __all__ = [
-    "Ending",
     "OutputReader",
     "Script",
+    "ScriptExit",
     "Trial",
     "TrialEvent",
     "WatchedTrial",
@@ -37,13 +36,13 @@ __all__ = [
     "when_imported",
 ]
 
-_HOMES = (
-    ("script.execution", ("Ending", "Script", "execute")),
+_MODULES = (
+    ("script.execution", ("Script", "ScriptExit", "execute")),
     ("metrics.printed_output", ("watching_print",)),
     ("script.import_hooks", ("when_imported",)),
     ("metrics.printed_metrics", ("OutputReader", "printed_metrics", "printed_series")),
     ("script.seed_shift", ("shift_seeds",)),
-    ("metrics.trackers", ("watching_trackers",)),
+    ("metrics.tracker_patches", ("watching_trackers",)),
     ("trial", ("TrialEvent", "Trial")),
     ("watched_trial", ("WatchedTrial",)),
     ("engines.local", ("run_trials",)),
@@ -51,7 +50,7 @@ _HOMES = (
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES:
+    for module, names in _MODULES:
         if name in names:
-            return getattr(import_module(f"unvanish.trials.{home}"), name)
+            return getattr(import_module(f"unvanish.trials.{module}"), name)
     raise AttributeError(f"module 'unvanish.trials' has no attribute {name!r}")

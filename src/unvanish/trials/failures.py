@@ -1,4 +1,4 @@
-"""Why a trial failed, in one line that says what to do: from its exit code, its standard error and its losses. It reads no file."""
+"""Classifies why a trial failed, in one line that says what to do: from its exit code, its standard error and its losses."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ROOM = "run fewer trials at once (--jobs 1), or give the script a smaller batch"
-LONGEST = 200  # characters of an exception's words
-_HEADER = "Traceback (most recent call last):"
+MEMORY_ADVICE = "run fewer trials at once (--jobs 1), or give the script a smaller batch"
+MAX_MESSAGE = 200  # characters of an exception's message
+_TRACEBACK_HEADER = "Traceback (most recent call last):"
 # The line of a traceback that names the exception; those of a group stand behind a bar.
 _EXCEPTION = re.compile(r"^(?:[ +|]*\| )?(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Words of an exception, "kind: message", by which a cause is known, and what is said: its name, and what to do."""
+    """A cause of failure: the pattern of exceptions, "kind: message", by which it is recognised, its name, and what to do."""
 
     pattern: str
     name: str
@@ -32,7 +32,7 @@ CAUSES = (
         r"^[\w.]*MemoryError\b|out of memory|can't allocate memory|Cannot allocate memory"
         r"|ALLOC_FAILED|DataLoader worker .* killed by signal|insufficient shared memory",
         "out of memory",
-        ROOM,
+        MEMORY_ADVICE,
     ),
     Cause(
         r"No space left on device|Disk quota exceeded",
@@ -46,7 +46,7 @@ CAUSES = (
     ),
     Cause(r"^(bdb\.)?BdbQuit", "stops at a breakpoint", "take it out, nobody is there to answer in a trial"),
 )
-# What exceptions say of numbers that are none, whatever raised them; in these kinds the words stand for a name.
+# Words of exceptions about values that are not finite; in the kinds of `_NAMING` they are parts of a name instead.
 _NOT_FINITE = re.compile(
     r"\b(nans?|infs?|infinit[ey]|non-?finite|not finite|diverg\w+|math range error|out of range: numerical)\b", re.IGNORECASE
 )
@@ -54,42 +54,52 @@ _NAMING = re.compile(r"^(\w+\.)*(FileNotFound|ModuleNotFound|Import|Key|Name|Att
 
 
 def failure_line(exit_code: int, errors: str, *, steps: Sequence[int] = (), losses: NDArray[np.float64] | None = None) -> str:
-    """Why a process with that exit code failed, in one line, with the exception's own words where it left a traceback.
+    """Why a process failed, in one line, with the exception's own message where it left a traceback.
 
-    `errors` is the end of its standard error; `steps` and `losses` are what it had trained till then.
+    Arguments:
+        exit_code: of the process, negative for a signal, not 0.
+        errors: the last part of its standard error.
+        steps: the training steps whose losses are known.
+        losses: the losses of these steps, the same length.
+
+    Example:
+        >>> failure_line(1, "Traceback (most recent call last):\\n  ...\\nValueError: bad shape")
+        'crashed: ValueError: bad shape'
+        >>> failure_line(-15, "")
+        'killed by SIGTERM'
     """
-    words = _exception(errors) if exit_code == 1 else ""
-    if words.startswith("unvanish."):
-        return f"not applied: {words.partition(': ')[2]}"
+    exception = _last_exception(errors) if exit_code == 1 else ""
+    if exception.startswith("unvanish."):
+        return f"not applied: {exception.partition(': ')[2]}"
     if exit_code == -signal.SIGKILL:
-        return f"out of memory, as it seems: killed by SIGKILL, as the system does where memory runs out; {ROOM}"
+        return f"out of memory, as it seems: killed by SIGKILL, as the system does where memory runs out; {MEMORY_ADVICE}"
     if exit_code < 0:
-        return f"out of memory: std::bad_alloc; {ROOM}" if "std::bad_alloc" in errors else _killed(-exit_code)
-    last = errors.strip().splitlines()[-1:]
-    said = words or f"exit code {exit_code}" + "".join(f": {line.strip()}" for line in last)
+        return f"out of memory: std::bad_alloc; {MEMORY_ADVICE}" if "std::bad_alloc" in errors else _describe_signal(-exit_code)
+    last_line = errors.strip().splitlines()[-1:]
+    message = exception or f"exit code {exit_code}" + "".join(f": {line.strip()}" for line in last_line)
     for cause in CAUSES:
-        if words and re.search(cause.pattern, words):
-            return f"{cause.name}: {words}; {cause.advice}"
-    where = _not_finite_since(steps, losses)
-    if where is not None:
-        return f"diverged: the loss is not finite from step {where} on, and the script ended itself ({said})"
-    if len(steps) and _NOT_FINITE.search(said) and not _NAMING.match(said):
-        return f"diverged: {said}"
-    return f"crashed: {words}" if words else f"ended with {said}"
+        if exception and re.search(cause.pattern, exception):
+            return f"{cause.name}: {exception}; {cause.advice}"
+    step = _not_finite_since(steps, losses)
+    if step is not None:
+        return f"diverged: the loss is not finite from step {step} on, and the script ended itself ({message})"
+    if len(steps) and _NOT_FINITE.search(message) and not _NAMING.match(message):
+        return f"diverged: {message}"
+    return f"crashed: {exception}" if exception else f"ended with {message}"
 
 
-def _exception(errors: str) -> str:
+def _last_exception(errors: str) -> str:
     """The line of the last traceback that names the exception, "" where there is no traceback."""
-    _, header, after = errors.rpartition(_HEADER)
-    found = _EXCEPTION.search(after) if header else None
-    return textwrap.shorten(found[0].lstrip(" +|"), LONGEST, placeholder=" …") if found is not None else ""
+    _, header, after = errors.rpartition(_TRACEBACK_HEADER)
+    match = _EXCEPTION.search(after) if header else None
+    return textwrap.shorten(match[0].lstrip(" +|"), MAX_MESSAGE, placeholder=" …") if match is not None else ""
 
 
-def _killed(number: int) -> str:
-    names = {each.value: each.name for each in signal.Signals}
+def _describe_signal(number: int) -> str:
+    names = {known.value: known.name for known in signal.Signals}
     name = names.get(number, f"signal {number}")
-    native = name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
-    return f"crashed in compiled code ({name})" if native else f"killed by {name}"
+    is_native_crash = name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+    return f"crashed in compiled code ({name})" if is_native_crash else f"killed by {name}"
 
 
 def _not_finite_since(steps: Sequence[int], losses: NDArray[np.float64] | None) -> int | None:

@@ -1,35 +1,38 @@
-"""Keeps what a trial prints from filling the disk: of a file that grows too large, the end is put aside and the rest is dropped.
+"""Limits the size of the files that keep what a trial prints, and reads their last part.
 
-The file has to be open for appending in the process that writes it, so that it goes on at the new end.
-"""
+The process that writes such a file has to have opened it for appending, so that it continues at the new end after a cut."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-LARGEST = 64 * 2**20  # bytes of one file of output
-KEPT = 1_000_000  # bytes of its end that are put aside
+MAX_BYTES = 64 * 2**20  # of one output file
+TAIL_BYTES = 1_000_000  # kept of its end when it is cut
 
 
-def curb(path: Path, *, largest: int = LARGEST) -> None:
-    """Cuts a file of output that has grown larger than `largest`. What is written in that very moment is lost."""
-    if path.stat().st_size > largest:
-        _aside(path).write_bytes(_tail(path, KEPT))
+def limit_size(path: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    """Empties an output file that has more than `max_bytes`, and keeps its last part in a file beside it.
+
+    What the script writes between the two steps is lost.
+    """
+    if path.stat().st_size > max_bytes:
+        _kept_part(path).write_bytes(_last_bytes(path, TAIL_BYTES))
         os.truncate(path, 0)
 
 
-def end_of(path: Path) -> str:
-    """The end of what was printed to a file, as text: its last KEPT bytes, or somewhat more where it was cut."""
-    earlier = _tail(_aside(path), KEPT) if _aside(path).is_file() else b""
-    return (earlier + _tail(path, KEPT)).decode(errors="replace")
+def read_tail(path: Path) -> str:
+    """The last part of what was printed to a file, as text: its last TAIL_BYTES bytes, up to twice as many where it was cut."""
+    kept = _kept_part(path)
+    earlier = _last_bytes(kept, TAIL_BYTES) if kept.is_file() else b""
+    return (earlier + _last_bytes(path, TAIL_BYTES)).decode(errors="replace")
 
 
-def _tail(path: Path, count: int) -> bytes:
+def _last_bytes(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - count))
         return file.read()
 
 
-def _aside(path: Path) -> Path:
+def _kept_part(path: Path) -> Path:
     return path.with_name(f"{path.name}.earlier")

@@ -1,7 +1,6 @@
-"""One trial's process on this machine: started, told how far to go, listened to, ended. It reads no result.
+"""Starts the process of one trial on this machine, sends it its goals, polls it and ends it.
 
-The process leads a group of its own, so that it dies alone and takes with it what it started.
-"""
+The process leads a group of its own, so that ending it also ends what it started."""
 
 from __future__ import annotations
 
@@ -15,99 +14,110 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from unvanish.trials.isolation.workplace import set_up, working_folder
-from unvanish.trials.output_files import curb
-from unvanish.trials.progress import KILOBYTE, TrialProgress, read_progress
-from unvanish.trials.step_gate import spelt
-from unvanish.trials.trial import PROGRESS, STDERR, STDOUT, Trial, save_job
+from unvanish.trials.isolation.workplace import create_workplace, working_directory
+from unvanish.trials.output_files import limit_size
+from unvanish.trials.pause_gate import encode_goal
+from unvanish.trials.peak_memory import MAXRSS_BYTES
+from unvanish.trials.progress import TrialProgress, read_progress
+from unvanish.trials.trial import PROGRESS_FILE, STDERR_FILE, STDOUT_FILE, Trial, save_job
 
 
 @final
 class TrialProcess:
-    """A trial under way. `exit_code` is None while it lives, negative for a signal; `at` is the last that was heard of it."""
+    """The process of a trial.
+
+    Arguments:
+        trial: what is run.
+        goal: the training step at which it pauses first; None for the script's own end.
+        environment: the variables of the process.
+
+    `progress` and `exit_code` are as of the last `poll`: the exit code is None while the process runs, negative for a signal.
+    Raises TrialError where the trial's folder cannot be written.
+    """
 
     def __init__(self, trial: Trial, goal: int | None, *, environment: Mapping[str, str] = os.environ) -> None:
-        """Starts the trial, with the variables of `environment`. Raises TrialError where its folder cannot be written."""
+        """Starts the process."""
         self.trial, self.goal = trial, goal
-        self.at = TrialProgress()
+        self.progress = TrialProgress()
         self.exit_code: int | None = None
         job, cwd = save_job(trial), trial.cwd or Path.cwd()
-        self._mirror = set_up(trial.folder, trial.script, cwd) if trial.apart else None
-        reading, self._pen = os.pipe()
+        self._mirror = create_workplace(trial.folder, trial.script, cwd) if trial.isolated else None
+        goals, self._goal_pipe = os.pipe()
         try:
-            with (trial.folder / STDOUT).open("ab") as output, (trial.folder / STDERR).open("ab") as errors:
+            with (trial.folder / STDOUT_FILE).open("ab") as output, (trial.folder / STDERR_FILE).open("ab") as errors:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "unvanish.trials.worker", str(job.resolve()), str(reading)],
+                    [sys.executable, "-m", "unvanish.trials.worker", str(job.resolve()), str(goals)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=errors,
                     start_new_session=True,
-                    pass_fds=(reading,),
-                    cwd=working_folder(self._mirror, cwd),
+                    pass_fds=(goals,),
+                    cwd=working_directory(self._mirror, cwd),
                     # The order of sets of strings is random in each process, unless the trials of one seed agree on it.
                     env={"PYTHONHASHSEED": str(trial.seed), "MPLBACKEND": "Agg", **environment},  # nobody looks at a window
                 )
         finally:
-            os.close(reading)
-        self._tell(goal)
+            os.close(goals)
+        self._send_goal(goal)
 
     @property
-    def group(self) -> int:
-        """The number of its process group."""
+    def process_group(self) -> int:
+        """The id of its process group."""
         return self._process.pid
 
     @property
-    def paused(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether it waits at its goal."""
-        return self.exit_code is None and self.at.paused and self.goal is not None and self.at.step >= self.goal
+        return self.exit_code is None and self.progress.is_paused and self.goal is not None and self.progress.step >= self.goal
 
-    def go_on(self, goal: int | None) -> None:
-        """Has a trial that waits go on, to another step or to its end."""
+    def resume(self, goal: int | None) -> None:
+        """Lets a paused trial continue to another step, or to its end (None)."""
         self.goal = goal
-        self._tell(goal)
+        self._send_goal(goal)
 
-    def look(self) -> bool:
-        """Takes in what became of it, and says whether there is anything new."""
+    def poll(self) -> bool:
+        """Updates `progress` and `exit_code`; whether anything changed. Output files that have grown too large are cut."""
         pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if pid:
-            self._ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss * KILOBYTE)
+            self._on_exit(os.waitstatus_to_exitcode(status), usage.ru_maxrss * MAXRSS_BYTES)
             return True
-        for name in (STDOUT, STDERR):
-            curb(self.trial.folder / name)
-        heard = read_progress(self.trial.folder / PROGRESS) or self.at
-        new, self.at = heard != self.at, heard
-        return new
+        for name in (STDOUT_FILE, STDERR_FILE):
+            limit_size(self.trial.folder / name)
+        latest = read_progress(self.trial.folder / PROGRESS_FILE) or self.progress
+        has_changed, self.progress = latest != self.progress, latest
+        return has_changed
 
-    def ask_to_end(self) -> None:
-        """Tells it to end, gently."""
+    def terminate(self) -> None:
+        """Sends SIGTERM to its process group."""
         self._signal(signal.SIGTERM)
 
-    def end(self, within_s: float = 0.0) -> None:
-        """Ends it, at the latest after `within_s` seconds."""
+    def kill(self, grace_s: float = 0.0) -> None:
+        """Waits up to `grace_s` seconds for its end, then kills its process group."""
         if self.exit_code is None:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(within_s)
+                self._process.wait(grace_s)
             self._signal(signal.SIGKILL)
             self.exit_code = self._process.wait()
-        self._put_down()
+        self._release()
 
-    def _ended(self, exit_code: int, memory_bytes: int) -> None:
+    def _on_exit(self, exit_code: int, memory_bytes: int) -> None:
         self.exit_code = self._process.returncode = exit_code
-        heard = read_progress(self.trial.folder / PROGRESS) or self.at
-        self.at = replace(heard, paused=False, memory_bytes=memory_bytes)
+        latest = read_progress(self.trial.folder / PROGRESS_FILE) or self.progress
+        self.progress = replace(latest, is_paused=False, memory_bytes=memory_bytes)
         self._signal(signal.SIGKILL)  # worker processes that the script left behind
-        self._put_down()
+        self._release()
 
-    def _tell(self, goal: int | None) -> None:
-        with suppress(BrokenPipeError):  # it has just died: `look` will tell
-            os.write(self._pen, spelt(goal))
+    def _send_goal(self, goal: int | None) -> None:
+        with suppress(BrokenPipeError):  # it has just died: the next `poll` finds that
+            os.write(self._goal_pipe, encode_goal(goal))
 
-    def _put_down(self) -> None:
-        if self._pen >= 0:
-            os.close(self._pen)
-            self._pen = -1
+    def _release(self) -> None:
+        """Closes the pipe and removes the mirror."""
+        if self._goal_pipe >= 0:
+            os.close(self._goal_pipe)
+            self._goal_pipe = -1
         if self._mirror is not None:
-            self._mirror.clear()
+            self._mirror.remove()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

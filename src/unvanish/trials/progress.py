@@ -1,40 +1,44 @@
-"""The small file in which a trial says how far it is, written by its process and read by whoever runs it."""
+"""The progress file of a trial: its last step, loss and memory, written by its process and read by the engine that runs it."""
 
 from __future__ import annotations
 
 import math
-import resource
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-KILOBYTE = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
+from unvanish.trials.peak_memory import peak_memory_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TrialProgress:
-    """The last step, its loss, whether the trial waits there, the peak of its process's memory so far, and the threads that it
-    computes with (0: not known yet)."""
+    """How far a trial is.
+
+    Arguments:
+        step: its last training step, 0 before the first.
+        loss: the loss of that step, NaN before the first.
+        is_paused: whether it waits at its goal.
+        memory_bytes: largest resident memory of its process so far.
+        threads: number of threads that it computes with, 0 while unknown.
+    """
 
     step: int = 0
     loss: float = math.nan
-    paused: bool = False
+    is_paused: bool = False
     memory_bytes: int = 0
     threads: int = 0
 
 
-def write_progress(path: Path, *, step: int, loss: float, paused: bool, threads: int) -> None:
-    """Replaces the file as a whole, so that a reader never meets half a line."""
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+def write_progress(path: Path, *, step: int, loss: float, is_paused: bool, threads: int) -> None:
+    """Writes the progress of this process; the file is replaced as a whole, so that no reader gets half a line."""
     draft = path.with_suffix(".draft")
-    draft.write_text(f"{step} {loss!r} {int(paused)} {memory} {threads}\n", encoding="utf-8")
+    draft.write_text(f"{step} {loss!r} {int(is_paused)} {peak_memory_bytes()} {threads}\n", encoding="utf-8")
     draft.replace(path)
 
 
 def read_progress(path: Path) -> TrialProgress | None:
-    """What the file says, None where there is none yet."""
+    """The progress in the file, None where there is no file yet."""
     try:
-        step, loss, paused, memory, threads = path.read_text(encoding="utf-8").split()
+        step, loss, is_paused, memory, threads = path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
         return None
-    return TrialProgress(int(step), float(loss), bool(int(paused)), int(memory), int(threads))
+    return TrialProgress(int(step), float(loss), bool(int(is_paused)), int(memory), int(threads))

@@ -1,4 +1,4 @@
-"""One trial as data: what to run, with which remedies and seed, and where its files go. It runs nothing."""
+"""One trial as data: what to run, with which candidate and seed, and where its files go; and the events that tell how it goes."""
 
 from __future__ import annotations
 
@@ -9,44 +9,51 @@ from enum import StrEnum
 from pathlib import Path
 
 from unvanish.errors import TrialError
-from unvanish.record.serialisation import from_plain, to_plain
-from unvanish.record.verdict import TrialResult
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import TrialResult
+from unvanish.record.storage.serialisation import from_plain, to_plain
 from unvanish.trials.script.execution import Script
 
-JOB, RUN, STDOUT, STDERR, PROGRESS = "job.json", "run.sqlite", "stdout.txt", "stderr.txt", "progress.txt"
-WRITES = "writes.jsonl"
+JOB_FILE, STDOUT_FILE, STDERR_FILE, PROGRESS_FILE = "job.json", "stdout.txt", "stderr.txt", "progress.txt"
+WRITES_FILE = "writes.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A script with one candidate and one seed. `remedies` is empty for the control; `variant` tells apart candidates of equal
-    remedies, such as "x0.1" for a learning rate.
+    """A script with one candidate and one seed.
 
-    `edits` are pairs of a file and the text that replaces it in memory. `folder` holds all that the trial writes. `cwd` is where it
-    runs, by default where we do. `look` names a function, "module:name", that is given what the first step saw and the trial,
-    in place of the exact look; `candidates` are what it plans. A trial that runs `apart` works in a mirror of the user's folders,
-    and writes to none of his files.
+    Arguments:
+        script: what is run, with its arguments.
+        candidate: what is tried; CONTROL for the script as it is.
+        seed: by how much the seeds that the script sets are shifted.
+        folder: holds all that the trial writes.
+        edits: pairs of a file and the text that replaces it in memory.
+        max_steps: ends the script after so many training steps.
+        cwd: the folder in which it runs, by default the current one.
+        first_step_function: names a function, "module:name", that is called with the first training step and the trial, in place
+            of the trace of the gradient.
+        combinations: the combinations of remedies that `first_step_function` plans.
+        isolated: run in a mirror of the user's folders, so that none of the user's files is written.
     """
 
     script: Script
-    remedies: tuple[str, ...]
+    candidate: Candidate
     seed: int
     folder: Path
     edits: tuple[tuple[Path, str], ...] = ()
     max_steps: int | None = None
-    variant: str = ""
     cwd: Path | None = None
-    look: str = ""
-    candidates: tuple[tuple[str, ...], ...] = ()
-    apart: bool = False
+    first_step_function: str = ""
+    combinations: tuple[tuple[str, ...], ...] = ()
+    isolated: bool = False
 
     @property
     def name(self) -> str:
-        """The remedies as people write them, with the variant; "as it is" for the control."""
-        return f"{' + '.join(self.remedies) or 'as it is'} {self.variant}".rstrip()
+        """The candidate as people write it; "as it is" for the control."""
+        return self.candidate.name or "as it is"
 
 
-class State(StrEnum):
+class TrialState(StrEnum):
     """Where a trial stands."""
 
     RUNNING = "running"
@@ -63,7 +70,7 @@ class TrialEvent:
     """
 
     trial: Trial
-    state: State
+    state: TrialState
     step: int
     loss: float
     goal: int | None = None
@@ -75,7 +82,7 @@ def save_job(trial: Trial) -> Path:
 
     What an earlier run of the same trial left there is taken away. Raises TrialError where the folder cannot be written.
     """
-    path = trial.folder / JOB
+    path = trial.folder / JOB_FILE
     try:
         if path.is_file():
             shutil.rmtree(trial.folder)

@@ -1,8 +1,6 @@
-"""Watches the trial that this process is: an observer, its journal, and a progress file for the parent, and a gate at which it
-waits. It judges nothing.
+"""Observes the trial that runs in this process: writes its journal and its progress file, and pauses it at its goals.
 
-This module imports torch, so a worker opens it only when the script has imported torch itself.
-"""
+This module imports torch, so a worker imports it only when the script has imported torch itself."""
 
 from __future__ import annotations
 
@@ -14,33 +12,34 @@ from importlib import import_module
 
 import torch
 
-from unvanish.examination import first_look
-from unvanish.observe import Observer, Progress, Settings, facts_of
-from unvanish.observe.first_call import Look
-from unvanish.record.journal import Journal
+from unvanish.examination import examine_first_step
+from unvanish.observe import Observer, Progress, Settings, collect_facts
+from unvanish.observe.first_call import ExamineFirstCall
+from unvanish.record.storage.file_names import RUN_FILE
+from unvanish.record.storage.journal import Journal
+from unvanish.trials.pause_gate import StepGate
 from unvanish.trials.progress import write_progress
-from unvanish.trials.script.execution import Ending
-from unvanish.trials.script.tracebacks import flush
-from unvanish.trials.step_gate import Gate
-from unvanish.trials.trial import PROGRESS, RUN, Trial
+from unvanish.trials.script.execution import ScriptExit
+from unvanish.trials.script.tracebacks import flush_output
+from unvanish.trials.trial import PROGRESS_FILE, Trial
 
 
 class WatchedTrial:
     """The observation of one trial, from the import of torch to `close`."""
 
-    def __init__(self, trial: Trial, gate: Gate) -> None:
-        """Begins to watch. Raises RecordError where the journal cannot be written."""
-        self._path, self._gate = trial.folder / PROGRESS, gate
-        self._last, self._over = trial.max_steps, False
-        self._journal = Journal.create(trial.folder / RUN)
+    def __init__(self, trial: Trial, gate: StepGate) -> None:
+        """Starts observing. Raises RecordError where the journal cannot be written."""
+        self._path, self._gate = trial.folder / PROGRESS_FILE, gate
+        self._max_steps, self._was_stopped = trial.max_steps, False
+        self._journal = Journal.create(trial.folder / RUN_FILE)
         self._observer = Observer(
             self._journal,
-            facts_of(trial.script.name, trial.script.arguments),
+            collect_facts(trial.script.name, trial.script.arguments),
             settings=Settings(max_steps=trial.max_steps),
-            on_progress=self._write,
+            on_progress=self._write_progress,
             clock=step_clock(),
-            look=_look(trial),
-            gate=self._wait_if_there,
+            examine=_first_step_function(trial),
+            gate=self._pause_at_goal,
         )
         self._observer.attach()
 
@@ -50,50 +49,50 @@ class WatchedTrial:
         return self._observer.progress.step
 
     @property
-    def stopped(self) -> bool:
-        """Whether the trial has made its last step, and was told to stop there."""
-        return self._last is not None and self.step >= self._last
+    def has_finished(self) -> bool:
+        """Whether the trial has a last step, and has made it."""
+        return self._max_steps is not None and self.step >= self._max_steps
 
-    def note(self, metrics: Mapping[str, float]) -> None:
-        """Takes in figures that the script gave to a tracker."""
-        self._observer.note(metrics)
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Records metrics that the script gave to a tracker, at the present step."""
+        self._observer.record_metrics(metrics)
 
-    def close(self, ending: Ending) -> None:
-        """Ends watching and completes the journal."""
-        self._write(self._observer.progress)
-        facts = self._observer.close(ending.exception or ending.how)
+    def close(self, ending: ScriptExit) -> None:
+        """Stops observing and completes the journal."""
+        self._write_progress(self._observer.progress)
+        facts = self._observer.close(ending.exception or ending.reason)
         device = facts.device if torch.cuda.is_initialized() else "cpu"  # what was used, not only there
         self._journal.write(facts=replace(facts, device=device, threads=torch.get_num_threads()))  # set by the script meanwhile
         self._journal.close()
 
-    def _wait_if_there(self, progress: Progress) -> None:
-        if self._over:  # the script has caught what was to stop it, and would train on; the worker completes the record
+    def _pause_at_goal(self, progress: Progress) -> None:
+        if self._was_stopped:  # the script has caught StopTraining and would train on; the worker completes the record
             os._exit(0)
-        self._over = self.stopped
-        while self._gate.closed_at(progress.step):
+        self._was_stopped = self.has_finished
+        while self._gate.is_closed_at(progress.step):
             self._observer.flush()
-            flush()
-            self._write(progress, paused=True)
-            self._gate.wait()
-            self._write(progress)
+            flush_output()
+            self._write_progress(progress, is_paused=True)
+            self._gate.wait_for_goal()
+            self._write_progress(progress)
 
-    def _write(self, progress: Progress, *, paused: bool = False) -> None:
+    def _write_progress(self, progress: Progress, *, is_paused: bool = False) -> None:
         threads = torch.get_num_threads()
-        write_progress(self._path, step=progress.step, loss=progress.loss, paused=paused, threads=threads)
+        write_progress(self._path, step=progress.step, loss=progress.loss, is_paused=is_paused, threads=threads)
 
 
-def _look(trial: Trial) -> Look:
-    """What looks at the first step: the exact look, or what the trial names."""
-    if not trial.look:
-        return first_look
-    home, _, name = trial.look.partition(":")
-    look = getattr(import_module(home), name)
-    return lambda seen: look(seen, trial)
+def _first_step_function(trial: Trial) -> ExamineFirstCall:
+    """What examines the first training step: the exact trace of the gradient, or the function that the trial names."""
+    if not trial.first_step_function:
+        return examine_first_step
+    module, _, name = trial.first_step_function.partition(":")
+    function = getattr(import_module(module), name)
+    return lambda call: function(call, trial)
 
 
 def step_clock() -> Callable[[], float]:
-    """The clock that steps are timed with: processor time, which trials that share a machine do not take from each other.
+    """The clock that steps are timed with: processor time, which other trials on the machine do not lengthen.
 
-    Where an accelerator does the work, that says nothing, and the wall's clock is used.
+    With an accelerator, processor time does not contain the work, so wall-clock time is used.
     """
     return time.perf_counter if torch.cuda.is_available() else time.process_time

@@ -1,9 +1,7 @@
-"""The process of one trial: `python -m unvanish.trials.worker JOB.json [PIPE]` runs the script and ends with its exit code.
+"""Entry point of a trial's process: `python -m unvanish.trials.worker JOB.json [PIPE]` runs the script and ends with its exit code.
 
-PIPE is the number of an open file from which the goals come; without it the script runs to its end.
-
-It imports neither torch nor numpy before the script does, and writes nothing outside the trial's folder.
-"""
+PIPE is the number of an open file from which the goals come; without it the script runs to its end. Neither torch nor numpy is
+imported before the script imports it, and nothing is written outside the trial's folder."""
 
 from __future__ import annotations
 
@@ -15,74 +13,74 @@ from pathlib import Path
 
 from unvanish import observe, trials
 from unvanish.trials.isolation.mirror import Mirror
-from unvanish.trials.isolation.workplace import script_in, workplace_in
-from unvanish.trials.isolation.writes import noticing_writes
-from unvanish.trials.metrics.trackers import watching_trackers
-from unvanish.trials.script.execution import Ending, execute
-from unvanish.trials.script.process_exit import PATIENCE_S, IdleTimeout, hard_exits_told, leave
-from unvanish.trials.step_gate import ABANDONED, Gate
-from unvanish.trials.trial import WRITES, Trial, load_job
+from unvanish.trials.isolation.workplace import load_workplace, script_in_workplace
+from unvanish.trials.isolation.writes import track_writes
+from unvanish.trials.metrics.tracker_patches import watching_trackers
+from unvanish.trials.pause_gate import ABANDONED_EXIT_CODE, StepGate
+from unvanish.trials.script.execution import ScriptExit, execute
+from unvanish.trials.script.process_exit import IDLE_TIMEOUT_S, IdleTimeout, exit_process, intercept_os_exit
+from unvanish.trials.trial import WRITES_FILE, Trial, load_job
 
 
 def main(job: Path, pipe: int | None) -> int:
-    """The exit code of the trial's script, which ran in this process."""
-    trial, gate = replace(load_job(job), folder=job.parent), Gate(pipe)
-    mirror = workplace_in(trial.folder)
-    cwd = Path.cwd() if mirror is None else mirror.original(Path.cwd())
-    watches: list[trials.WatchedTrial] = []
-    forget = trials.when_imported("torch", lambda: watches.append(trials.WatchedTrial(trial, gate)))
-    patience = IdleTimeout(PATIENCE_S)
+    """The exit code of the trial's script, which ran in this process; `pipe` is the file descriptor of the goals."""
+    trial, gate = replace(load_job(job), folder=job.parent), StepGate(pipe)
+    mirror = load_workplace(trial.folder)
+    cwd = Path.cwd() if mirror is None else mirror.to_original(Path.cwd())
+    watches: list[trials.WatchedTrial] = []  # one from the import of torch on
+    cancel_wait = trials.when_imported("torch", lambda: watches.append(trials.WatchedTrial(trial, gate)))
+    idle = IdleTimeout(IDLE_TIMEOUT_S)
 
-    def note(metrics: Mapping[str, float]) -> None:
+    def log_metrics(metrics: Mapping[str, float]) -> None:
         for watch in watches:
-            watch.note(metrics)
+            watch.log_metrics(metrics)
 
     try:
         with (
-            watching_trackers(note),
-            _surroundings(trial, mirror, cwd),
-            hard_exits_told(lambda code: _leaves(watches, mirror, code)),
+            watching_trackers(log_metrics),
+            _seeds_and_writes(trial, mirror, cwd),
+            intercept_os_exit(lambda code: _on_os_exit(watches, mirror, code)),
         ):
             ending = execute(
-                script_in(mirror, trial.script, cwd),
+                script_in_workplace(mirror, trial.script, cwd),
                 edits={cwd / path: text for path, text in trial.edits},
                 mirror=mirror,
-                stop=(observe.StopTraining,),
-                enough=lambda: patience.ended([watch.step for watch in watches]),
+                stop_exceptions=(observe.StopTraining,),
+                stop_waiting=lambda: idle.is_expired([watch.step for watch in watches]),
             )
     finally:
-        forget()
-    return _conclude(watches, ending).code
+        cancel_wait()
+    return _complete_record(watches, ending).code
 
 
 @contextmanager
-def _surroundings(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generator[None]:
-    """What is between the script and the world: its seeds are shifted, and where it works apart, what it writes is kept apart."""
+def _seeds_and_writes(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generator[None]:
+    """A context in which the script's seeds are shifted, and what it writes goes to its mirror where it has one."""
     with trials.shift_seeds(trial.seed):
-        if not trial.apart:
+        if not trial.isolated:
             yield
             return
         path = trial.script.path
-        ground = (cwd, *([(cwd / path).resolve().parent] if path is not None else []))
-        with noticing_writes(trial.folder / WRITES, mirror, ground=ground):
+        user_folders = (cwd, *([(cwd / path).resolve().parent] if path is not None else []))
+        with track_writes(trial.folder / WRITES_FILE, mirror, user_folders=user_folders):
             yield
 
 
-def _leaves(watches: list[trials.WatchedTrial], mirror: Mirror | None, code: int) -> None:
-    """The process is about to end without the script's return. Nobody else is left to clear up where the race is gone."""
-    _conclude(watches, Ending(code, "exited"))
-    if mirror is not None and code == ABANDONED:
-        mirror.clear()
+def _on_os_exit(watches: list[trials.WatchedTrial], mirror: Mirror | None, code: int) -> None:
+    """Completes the record before `os._exit`; where the race is gone, no other process is left to remove the mirror."""
+    _complete_record(watches, ScriptExit(code, "exited"))
+    if mirror is not None and code == ABANDONED_EXIT_CODE:
+        mirror.remove()
 
 
-def _conclude(watches: list[trials.WatchedTrial], ending: Ending) -> Ending:
-    """How the script ended, with the record complete. One that made its last step was stopped, whatever it did about that."""
-    if any(watch.stopped for watch in watches):
-        ending = Ending(0, "stopped")
+def _complete_record(watches: list[trials.WatchedTrial], ending: ScriptExit) -> ScriptExit:
+    """How the script ended, once its record is complete. A script that made its last step counts as stopped, even if it went on."""
+    if any(watch.has_finished for watch in watches):
+        ending = ScriptExit(0, "stopped")
     for watch in watches:
         watch.close(ending)
     return ending
 
 
 if __name__ == "__main__":
-    leave(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))
+    exit_process(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))

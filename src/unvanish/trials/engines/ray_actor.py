@@ -1,7 +1,4 @@
-"""A trial on a node of a Ray cluster: an actor hosts its process in a temporary folder there, and sends back what that left.
-
-It reads no result, and knows nothing of other trials.
-"""
+"""Ray actor that hosts the process of one trial in a temporary folder on a node, and sends back the files that it left."""
 
 from __future__ import annotations
 
@@ -15,21 +12,21 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import final
 
-from unvanish.trials.engines.local import cores
-from unvanish.trials.engines.process_guard import Guard
+from unvanish.trials.engines.process_guard import ProcessGuard
+from unvanish.trials.machine import usable_cores
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.progress import TrialProgress
-from unvanish.trials.trial import JOB, Trial
+from unvanish.trials.trial import JOB_FILE, Trial
 
-THREADS, DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
-LOOK_EVERY_S = 0.1  # seldom enough that it takes no time from the trials of its node
+THREADS_VARIABLE, DEVICES_VARIABLE = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
+POLL_S = 0.1  # seldom enough that it takes no time from the trials of its node
 PACKAGES = ("unvanish", "torch", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a script finds around it where the race was started: the folder, the variables, and the threads that torch takes by
-    itself on that many cores."""
+class ScriptEnvironment:
+    """Where the race was started: the working directory, the environment variables, the usable cores, and the number of threads
+    that torch uses on them by default."""
 
     cwd: Path
     variables: Mapping[str, str]
@@ -38,107 +35,113 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A node as a trial meets it: its number in the cluster, its name for people, the versions there, the GPUs that it may use."""
+class NodeInfo:
+    """A node of the cluster: its id, its name for people, the versions installed there, and the GPUs that a trial may use there,
+    as in CUDA_VISIBLE_DEVICES."""
 
-    node: str
+    node_id: str
     name: str
     versions: tuple[tuple[str, str], ...]
     devices: str
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What was last heard of a trial: `files` is what its folder holds, once it has paused or ended, `exit_code` None till it ends,
-    `trouble` why it could not begin."""
+class TrialReport:
+    """What an actor reports of its trial.
 
-    at: TrialProgress
+    Arguments:
+        progress: how far it is.
+        exit_code: None until it ends.
+        files: the content of its folder, by path, once it has paused or ended.
+        failure: why it could not be started, "" where it could.
+    """
+
+    progress: TrialProgress
     exit_code: int | None = None
     files: Mapping[str, bytes] | None = None
-    trouble: str = ""
+    failure: str = ""
 
 
-def versions() -> tuple[tuple[str, str], ...]:
-    """What decides, beside the machine, whether the same trial comes to the same losses; without the build ("+cpu")."""
-    found = {name: next((each.version for each in distributions(name=name)), "none") for name in PACKAGES}
-    installed = tuple((name, version.partition("+")[0]) for name, version in found.items())
-    return (("python", ".".join(platform.python_version_tuple()[:2])), *installed)
+def installed_versions() -> tuple[tuple[str, str], ...]:
+    """The versions on which the losses of a trial depend, without the build ("+cpu")."""
+    versions = {name: next((package.version for package in distributions(name=name)), "none") for name in PACKAGES}
+    without_build = tuple((name, version.partition("+")[0]) for name, version in versions.items())
+    return (("python", ".".join(platform.python_version_tuple()[:2])), *without_build)
 
 
 @final
 class TrialActor:
-    """Owner of one trial's process and folder on this node; it tells what it hears when asked, and ends with `end`."""
+    """Owner of one trial's process and folder on this node, until `end`."""
 
-    def __init__(self, trial: Trial, surroundings: Surroundings, place: Place) -> None:
-        """Begins nothing yet."""
-        self._trial, self._surroundings, self._place = trial, surroundings, place
-        self._base: Path | None = None
-        self._guard: Guard | None = None
+    def __init__(self, trial: Trial, environment: ScriptEnvironment, node: NodeInfo) -> None:
+        """Starts nothing yet."""
+        self._trial, self._environment, self._node = trial, environment, node
+        self._folder: Path | None = None
+        self._guard: ProcessGuard | None = None
         self._process: TrialProcess | None = None
 
-    def advance(self, goal: int | None) -> Heard:
-        """Has the trial begin or go on. Raises TrialError or OSError where this node cannot keep its files."""
+    def advance(self, goal: int | None) -> TrialReport:
+        """Starts or continues the trial. Raises TrialError or OSError where this node cannot keep its files."""
         if self._process is not None:
-            self._process.go_on(goal)
-        elif missing := self._missing():
-            return Heard(TrialProgress(), 1, {}, missing)
+            self._process.resume(goal)
+        elif missing := self._missing_file():
+            return TrialReport(TrialProgress(), 1, {}, missing)
         else:
-            self._begin(goal)
-        return self.listen(0.0)
+            self._start(goal)
+        return self.poll(0.0)
 
-    def listen(self, within_s: float) -> Heard:
-        """What became of the trial: at once where it pauses or ends, else after so many seconds."""
-        process, until = self._process, time.monotonic() + within_s
+    def poll(self, timeout_s: float) -> TrialReport:
+        """How the trial is: at once where it pauses or ends, otherwise after `timeout_s` seconds."""
+        process, until = self._process, time.monotonic() + timeout_s
         if process is None:
-            return Heard(TrialProgress())
+            return TrialReport(TrialProgress())
         while True:
-            process.look()
+            process.poll()
             if process.exit_code is not None and self._guard is not None:
                 self._guard.dismiss()
-            if process.exit_code is not None or process.paused:
-                return Heard(process.at, process.exit_code, _packed(process.trial.folder))
+            if process.exit_code is not None or process.is_paused:
+                return TrialReport(process.progress, process.exit_code, _read_files(process.trial.folder))
             if time.monotonic() >= until:
-                return Heard(process.at)
-            time.sleep(LOOK_EVERY_S)
+                return TrialReport(process.progress)
+            time.sleep(POLL_S)
 
-    def end(self, within_s: float) -> None:
-        """Ends the trial, at the latest after so many seconds, and removes its folder from this node."""
+    def end(self, grace_s: float) -> None:
+        """Ends the trial, after `grace_s` seconds at the latest, and removes its folder from this node."""
         if self._process is not None:
-            self._process.ask_to_end()
-            self._process.end(within_s)
+            self._process.terminate()
+            self._process.kill(grace_s)
         if self._guard is not None:
             self._guard.dismiss()
-        if self._base is not None:
-            shutil.rmtree(self._base, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _missing(self) -> str:
+    def _missing_file(self) -> str:
         """Why the script cannot be run on this node; "" where it can."""
-        cwd, script = self._surroundings.cwd, self._trial.script.path
-        wanted = cwd if not cwd.is_dir() else cwd / script if script is not None and not (cwd / script).is_file() else None
-        if wanted is None:
+        cwd, script = self._environment.cwd, self._trial.script.path
+        missing = cwd if not cwd.is_dir() else cwd / script if script is not None and not (cwd / script).is_file() else None
+        if missing is None:
             return ""
         return (
-            f"{wanted} is not on the node {self._place.name}: every node must find script and data at the same path as this machine"
+            f"{missing} is not on the node {self._node.name}: every node must find script and data at the same path as this machine"
         )
 
-    def _begin(self, goal: int | None) -> None:
-        self._base = Path(tempfile.mkdtemp(prefix="unvanish-trial-")).resolve()
-        tempfile.tempdir = str(self._base)  # of this actor: what is made beside the trial's folder goes with it
-        here = replace(self._trial, folder=self._base / "trial", cwd=self._surroundings.cwd)
-        self._process = TrialProcess(here, goal, environment=self._environment())
-        self._guard = Guard(self._process.group, self._base)
+    def _start(self, goal: int | None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="unvanish-trial-")).resolve()
+        tempfile.tempdir = str(self._folder)  # of this actor's process: the mirror is removed together with the folder
+        trial = replace(self._trial, folder=self._folder / "trial", cwd=self._environment.cwd)
+        self._process = TrialProcess(trial, goal, environment=self._variables())
+        self._guard = ProcessGuard(self._process.process_group, self._folder)
 
-    def _environment(self) -> Mapping[str, str]:
-        """The variables of the racing process, so that a script computes as it does there, on the GPUs that Ray gave."""
-        there = self._surroundings
-        own = {DEVICES: self._place.devices}
-        # The number of threads can change the last bit of a sum. Where it comes out the same by itself, nothing is set.
-        usual = {THREADS: str(there.threads)} if cores() != there.cores else {}
-        return {**usual, **there.variables, **own}
+    def _variables(self) -> Mapping[str, str]:
+        """The variables of the racing process, so that a script computes as it does there, on the GPUs that Ray assigned."""
+        environment = self._environment
+        # The number of threads can change the last bit of a sum. Where the default is the same here, nothing is set.
+        threads = {THREADS_VARIABLE: str(environment.threads)} if usable_cores() != environment.cores else {}
+        return {**threads, **environment.variables, DEVICES_VARIABLE: self._node.devices}
 
 
-def _packed(folder: Path) -> Mapping[str, bytes]:
-    """The files of the trial by their paths in its folder."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != JOB]
-    # SQLite makes a file of shared memory anew where the run is read.
+def _read_files(folder: Path) -> Mapping[str, bytes]:
+    """The content of the trial's files, by their paths in its folder."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != JOB_FILE]
+    # SQLite makes the shared-memory file anew where the run is read.
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if not path.name.endswith("-shm")}

@@ -1,4 +1,4 @@
-"""Engages the Ray engine: finds a cluster that is there, connects to it, and leaves it as it was. It never starts one."""
+"""Opens the Ray engine on a cluster that is running already: finds its address, connects to it, and leaves it as it was."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Any
 
 from unvanish.errors import UsageError
 from unvanish.trials.engines.engine import Engine, EngineOptions
-from unvanish.trials.engines.local import cores
+from unvanish.trials.machine import usable_cores
 
-ADDRESS = "RAY_ADDRESS"  # the variable in which users of Ray keep it
-CLIENT, CLIENT_PORT = "ray://", 10001
-ANSWER_S = 5.0  # Ray itself tries for minutes
-HOW = "start one with: ray start --head; or name it: --address HOST:PORT (or auto, or ray://HOST:PORT)"
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+CLIENT_SCHEME, CLIENT_PORT = "ray://", 10001
+CONNECT_TIMEOUT_S = 5.0  # Ray itself tries for minutes
+ADVICE = "start one with: ray start --head; or name it: --address HOST:PORT (or auto, or ray://HOST:PORT)"
 
 
-def engage(terms: EngineOptions) -> Engine:
-    """The engine on the cluster at the address of the terms, or else on the one that Ray finds: RAY_ADDRESS, this machine.
+def open_ray_engine(options: EngineOptions) -> Engine:
+    """The engine on the cluster at `options.address`, by default on the one that Ray finds: RAY_ADDRESS, this machine.
 
     Raises UsageError where Ray is not installed or no cluster answers.
     """
@@ -34,83 +34,86 @@ def engage(terms: EngineOptions) -> Engine:
         import ray
     except ImportError as fault:
         raise UsageError(f"--engine ray needs Ray ({fault}): pip install 'unvanish[ray]'") from fault
-    from unvanish.trials.engines.ray_actor import Surroundings
+    from unvanish.trials.engines.ray_actor import ScriptEnvironment
     from unvanish.trials.engines.ray_engine import RayEngine
 
-    leave = _joined(ray, terms.address or "auto")
+    disconnect = _connect(ray, options.address or "auto")
     try:
-        surroundings = Surroundings(Path.cwd(), dict(os.environ), cores(), threads_alone())
-        return RayEngine(terms, surroundings, leave=leave)
+        environment = ScriptEnvironment(Path.cwd(), dict(os.environ), usable_cores(), default_torch_threads())
+        return RayEngine(options, environment, disconnect=disconnect)
     except BaseException:
-        leave()
+        disconnect()
         raise
 
 
-def threads_alone() -> int:
-    """How many threads torch takes by itself in a process that is started here."""
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if said.isdigit() and "MKL_NUM_THREADS" not in os.environ:
-        return int(said)
+def default_torch_threads() -> int:
+    """How many threads torch uses by default in a process that is started here."""
+    setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if setting.isdigit() and "MKL_NUM_THREADS" not in os.environ:
+        return int(setting)
     command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    return int(asked.stdout) if asked.returncode == 0 else cores()
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(answer.stdout) if answer.returncode == 0 else usable_cores()
 
 
-def _joined(ray: Any, address: str) -> Callable[[], None]:
-    """How to leave the cluster that this process belongs to now. A connection that was there before is used, and stays."""
+def _connect(ray: Any, address: str) -> Callable[[], None]:
+    """A function that disconnects from the cluster to which this process is connected now.
+
+    A connection that existed before is used and kept.
+    """
     if ray.is_initialized():
         if address != "auto":
             raise UsageError(
                 f"--address {address}: this process is connected to a Ray cluster; give no address, or ray.shutdown() first"
             )
         return lambda: None
-    _require_answer(address)
-    before = signal.getsignal(signal.SIGTERM)
-    quiet = _quietened()
+    _check_address(address)
+    sigterm_handler = signal.getsignal(signal.SIGTERM)
+    restore_node_logs = _silence_node_logs()
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as fault:
-        quiet()
-        raise UsageError(f"--engine ray: no Ray cluster to be had ({' '.join(str(fault).split())}); {HOW}") from fault
+        restore_node_logs()
+        raise UsageError(f"--engine ray: no Ray cluster to be had ({' '.join(str(fault).split())}); {ADVICE}") from fault
 
-    def leave() -> None:
+    def disconnect() -> None:
         ray.shutdown()
-        quiet()
+        restore_node_logs()
         if threading.current_thread() is threading.main_thread():  # where Ray sets a handler of its own
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, sigterm_handler)
 
-    return leave
+    return disconnect
 
 
-def _require_answer(address: str) -> None:
-    """Refuses an address where nobody listens, which Ray itself would try for minutes, or that would start a cluster."""
-    given = address if address != "auto" else os.environ.get(ADDRESS) or _started_here() or ""
-    if given == "local":
-        raise UsageError(f"--engine ray: the address local would start a cluster, which unvanish does not; {HOW}")
-    host, _, port = given.removeprefix(CLIENT).partition("/")[0].rpartition(":")
-    if given.startswith(CLIENT) and not host:
+def _check_address(address: str) -> None:
+    """Raises UsageError for an address that would start a cluster, or where nothing listens, which Ray would try for minutes."""
+    resolved = address if address != "auto" else os.environ.get(ADDRESS_VARIABLE) or _last_started_here() or ""
+    if resolved == "local":
+        raise UsageError(f"--engine ray: the address local would start a cluster, which unvanish does not; {ADVICE}")
+    host, _, port = resolved.removeprefix(CLIENT_SCHEME).partition("/")[0].rpartition(":")
+    if resolved.startswith(CLIENT_SCHEME) and not host:
         host, port = port, str(CLIENT_PORT)
     if not host or not port.isdigit():
         return  # Ray looks for it, or says what is wrong with it
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
     except OSError as fault:
-        raise UsageError(f"--engine ray: no Ray cluster answers at {given} ({fault}); {HOW}") from fault
+        raise UsageError(f"--engine ray: no Ray cluster answers at {resolved} ({fault}); {ADVICE}") from fault
 
 
-def _started_here() -> str | None:
+def _last_started_here() -> str | None:
     """The address of the cluster that was last started on this machine, as Ray notes it."""
     base = os.environ.get("RAY_TMPDIR") or ("/tmp" if sys.platform != "win32" else tempfile.gettempdir())
-    note = Path(base) / "ray" / "ray_current_cluster"
-    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
+    address_file = Path(base) / "ray" / "ray_current_cluster"
+    return address_file.read_text(encoding="utf-8").strip() if address_file.is_file() else None
 
 
-def _quietened() -> Callable[[], None]:
-    """How to let Ray say again what its nodes complain of, which it prints on standard output, where our documents go.
+def _silence_node_logs() -> Callable[[], None]:
+    """A function that lets Ray print the logs of its nodes again; it prints them on standard output, where our documents go.
 
-    There is no public way; without this one it is only louder.
+    Ray has no public setting for it; where this private one is gone, there is only more output.
     """
     worker = import_module("ray._private.worker")
-    loud = vars(worker).get("_worker_logs_enabled", True)
+    were_enabled = vars(worker).get("_worker_logs_enabled", True)
     setattr(worker, "_worker_logs_enabled", False)  # noqa: B010  (private to another package, which pyright minds)
-    return lambda: setattr(worker, "_worker_logs_enabled", loud)
+    return lambda: setattr(worker, "_worker_logs_enabled", were_enabled)

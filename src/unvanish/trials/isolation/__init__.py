@@ -1,1 +1,1 @@
-"""Keeps a trial's writes apart from the user's files: mirror of folders, overlay of edited sources, write detection."""
+"""Isolates a trial's writes from the user's files: mirror of folders, overlay of edited sources, tracking of writes."""

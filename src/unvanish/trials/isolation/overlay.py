@@ -1,9 +1,8 @@
-"""Source text in memory laid over the user's files, for what the interpreter imports, runs and quotes. No file of the user's and no
-bytecode is written, and files without an edit load as ever.
+"""Overlays source text in memory on the user's files, for what the interpreter imports, runs and quotes in tracebacks.
 
-Where a trial runs in a mirror, its modules are loaded from there, but compiled under the user's own paths, which is what records
-and tracebacks show. The mirror gets a copy of each, so that what a module writes beside its own file goes there.
-"""
+No file of the user's and no bytecode is written, and files without an edit load as usual. Where a trial runs in a mirror, its
+modules are loaded from there, but compiled under the user's own paths, which is what records and tracebacks show. The mirror gets
+a copy of each, so that what a module writes beside its own file goes there."""
 
 from __future__ import annotations
 
@@ -22,13 +21,15 @@ from types import ModuleType
 from typing import cast
 
 from unvanish.trials.isolation.mirror import Mirror, TooLarge
-from unvanish.trials.script.import_hooks import find_behind
+from unvanish.trials.script.import_hooks import find_spec_after
 
 
 @contextmanager
-def laid_over(edits: Mapping[Path, str], mirror: Mirror | None = None) -> Generator[None]:
-    """A context in which the files of `edits`, named by the user's paths, read as the texts given for them, for import, `inspect`
-    and tracebacks alike; those of the mirror as well."""
+def overlay_sources(edits: Mapping[Path, str], mirror: Mirror | None = None) -> Generator[None]:
+    """A context in which import, `inspect` and tracebacks read the texts of `edits` in place of the files that they are given for.
+
+    The keys of `edits` are the user's paths; the same files in the mirror are overlaid too.
+    """
     if not edits and mirror is None:
         yield
         return
@@ -43,7 +44,7 @@ def laid_over(edits: Mapping[Path, str], mirror: Mirror | None = None) -> Genera
 
 
 def main_loader(path: str) -> importlib.abc.SourceLoader:
-    """The loader of the file that runs as `__main__`: of its edit where it has one, of the file itself else."""
+    """The loader of the file that runs as `__main__`: of its edit where it has one, otherwise of the file itself."""
     for finder in sys.meta_path:
         if isinstance(finder, EditFinder):
             loader = finder.loader("__main__", path)
@@ -53,8 +54,10 @@ def main_loader(path: str) -> importlib.abc.SourceLoader:
 
 
 class EditFinder(importlib.abc.MetaPathFinder):
-    """Gives edited modules their edited source, and modules of the mirror the user's paths. `edits` maps real paths to texts;
-    `quoted` lists the files that linecache was told of."""
+    """Finder that gives edited modules their edited source, and modules of the mirror the user's paths.
+
+    `edits` maps real paths to texts; `quoted` lists the files whose edited lines were put into linecache.
+    """
 
     def __init__(self, edits: Mapping[str, str], mirror: Mirror | None) -> None:
         self._edits, self._mirror = edits, mirror
@@ -62,7 +65,7 @@ class EditFinder(importlib.abc.MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The module's own spec with the edit's loader in it, or None where its file has no edit."""
-        spec = find_behind(self, fullname, path, target)
+        spec = find_spec_after(self, fullname, path, target)
         if spec is None or not spec.has_location or spec.origin is None:
             return None
         loader = self.loader(fullname, spec.origin)
@@ -73,42 +76,42 @@ class EditFinder(importlib.abc.MetaPathFinder):
 
     def loader(self, name: str, path: str) -> EditLoader | None:
         """The loader of a file that is edited or in the mirror, None for any other."""
-        shown = self._shown(path)
-        text = self._edits.get(os.path.realpath(shown))
-        if text is None and (shown == path or not (name == "__main__" or path.endswith(tuple(SOURCE_SUFFIXES)))):
+        shown_path = self._user_path(path)
+        text = self._edits.get(os.path.realpath(shown_path))
+        if text is None and (shown_path == path or not (name == "__main__" or path.endswith(tuple(SOURCE_SUFFIXES)))):
             return None
         if text is not None:
             # An entry without a time is never checked against the disk, so tracebacks, warnings and inspect quote what really runs.
             lines = text.splitlines(keepends=True)
-            linecache.cache |= {quoted: (len(text), None, lines, quoted) for quoted in (path, shown)}
-            self.quoted += (path, shown)
-        return EditLoader(name, path, text, shown)
+            linecache.cache |= {quoted: (len(text), None, lines, quoted) for quoted in (path, shown_path)}
+            self.quoted += (path, shown_path)
+        return EditLoader(name, path, text, shown_path)
 
-    def _shown(self, path: str) -> str:
-        """The user's path of a file, which in the mirror becomes the trial's own."""
-        if self._mirror is None or not self._mirror.holds(Path(path)):
+    def _user_path(self, path: str) -> str:
+        """The user's path of a file; one that lies in the mirror becomes a copy there."""
+        if self._mirror is None or not self._mirror.contains(Path(path)):
             return path
-        with suppress(TooLarge), self._mirror.alteration():
+        with suppress(TooLarge), self._mirror.updating():
             self._mirror.own_file(Path(path), keep=True)
-        return str(self._mirror.original(Path(path)))
+        return str(self._mirror.to_original(Path(path)))
 
 
 class EditLoader(importlib.abc.SourceLoader):
-    """Loads one module from a text, or from its file where there is none, and compiles it under the path that is shown.
+    """Loads one module from a text, or from its file where the text is None, and compiles it under `shown_path`.
 
     Without file times the import system neither reads nor writes bytecode for it.
     """
 
-    def __init__(self, name: str, path: str, text: str | None, shown: str) -> None:
-        self.name, self.path, self._text, self._shown = name, path, text, shown
+    def __init__(self, name: str, path: str, text: str | None, shown_path: str) -> None:
+        self.name, self.path, self._text, self._shown_path = name, path, text, shown_path
 
     def get_filename(self, fullname: str) -> str:  # noqa: ARG002
-        """The file as it is shown, under which the module is compiled."""
-        return self._shown
+        """The path under which the module is compiled."""
+        return self._shown_path
 
     def get_data(self, path: str | bytes) -> bytes:
         """The bytes of a file; for the module's own, those of the text in the encoding that it declares."""
-        if os.fspath(path) not in (self.path, self._shown):
+        if os.fspath(path) not in (self.path, self._shown_path):
             return Path(os.fsdecode(path)).read_bytes()
         if self._text is None:
             return Path(self.path).read_bytes()

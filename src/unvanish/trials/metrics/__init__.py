@@ -1,1 +1,1 @@
-"""The metrics that a script reports: printed text, experiment trackers, and what their names mean."""
+"""Reads the metrics of a trial: from names, printed text and calls of experiment trackers."""

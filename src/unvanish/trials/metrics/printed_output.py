@@ -1,40 +1,44 @@
-"""Hears what a script prints, and changes nothing of it: `print` is wrapped for a while, and passes everything on as it is.
+"""Passes what a script prints to a callback, by wrapping `print` for a while.
 
-Only of text and numbers the text is made once more, since to make it of anything else would run the script's own code.
-"""
+Of values that are neither text nor numbers the text is not made again, since that would run the script's own code."""
 
 from __future__ import annotations
 
 import builtins
-import functools
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-LONGEST = 2000  # characters of one call that are looked at
+from unvanish.monkey_patch import CallablePatch
+
+MAX_TEXT = 2000  # characters of one call that are passed on
 
 
 @contextmanager
-def watching_print(hear: Callable[[str], None]) -> Generator[None]:
-    """`hear` gets the text of every `print` to standard output or standard error inside, after it was printed. What it raises is
-    dropped: the script has no part in it."""
-    original = builtins.print
+def watching_print(on_text: Callable[[str], None]) -> Generator[None]:
+    """A context in which `on_text` gets the text of every `print` to standard output or standard error, after it was printed.
 
-    @functools.wraps(original)
-    def print_and_hear(*values: Any, **options: Any) -> None:
+    Values that are neither text nor numbers are given as "?". What `on_text` raises is dropped: the script has no part in it.
+
+    Example:
+        >>> texts = []
+        >>> with watching_print(texts.append):
+        ...     print("val_acc", 0.5, None)
+        val_acc 0.5 None
+        >>> texts
+        ['val_acc 0.5 ?']
+    """
+
+    def print_and_pass_on(original: Callable[..., None], /, *values: Any, **options: Any) -> None:
         original(*values, **options)
-        if any(options.get("file") is each for each in (None, sys.stdout, sys.stderr)) and any(map(_is_plain, values)):
+        if any(options.get("file") is stream for stream in (None, sys.stdout, sys.stderr)) and any(map(_is_plain, values)):
             separator = options.get("sep")
             with suppress(Exception):
-                hear((" " if separator is None else separator).join(map(_text, values))[:LONGEST])
+                on_text((" " if separator is None else separator).join(map(_text, values))[:MAX_TEXT])
 
-    builtins.print = print_and_hear
-    try:
+    with CallablePatch(builtins, "print", print_and_pass_on):
         yield
-    finally:
-        if builtins.print is print_and_hear:
-            builtins.print = original
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,15 +1,15 @@
-"""Reads tables that scripts print: a header line of names, then rows of numbers under it. It knows nothing of other lines."""
+"""Reads tables that scripts print: a header line of metric names, and rows of numbers under it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from unvanish.trials.metrics.metric_names import SPLIT, Meaning, may_speak_of_merit, meaning, words_of
-from unvanish.trials.metrics.printed_line import BARS, COUNTERS, NUMBER, Figure, about_unseen
+from unvanish.trials.metrics.metric_names import SPLIT, ParsedMetric, may_contain_metric, normalise_words, parse_metric
+from unvanish.trials.metrics.printed_line import BARS, COUNTERS, NUMBER, MetricValue, select_held_out
 
-LONGEST_NAME = 30
-MOST_COLUMNS = 24
+MAX_NAME = 30  # characters
+MAX_COLUMNS = 24
 
 _DIGIT_ALONE = re.compile(r"(?<![\w@^.\-])[-+]?\.?\d")
 _COUNTER = re.compile(rf"(?:{COUNTERS}|#|no)")
@@ -20,48 +20,60 @@ _AVERAGE = re.compile(rf"\s*macro avg(?=[\s{BARS}])")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the columns of a table mean, None for those that are no figure, and whether the first one counts epochs or steps."""
+    """A table: the metrics of its columns, None for other columns; whether the first one counts epochs or steps; whether bars
+    separate them."""
 
-    columns: tuple[Meaning | None, ...]
-    counted: bool
-    barred: bool
+    columns: tuple[ParsedMetric | None, ...]
+    has_counter: bool
+    has_bars: bool
 
 
-def table_under(line: str) -> Table | None:
-    """The table whose header a line is, or None."""
-    if ":" in line or "=" in line or not may_speak_of_merit(line.lower(), "") or _DIGIT_ALONE.search(line):
+def parse_header(line: str) -> Table | None:
+    """The table whose header a line is, None where it is no header.
+
+    Example:
+        >>> [column and column.name for column in parse_header("epoch   train_loss   val_acc").columns]
+        [None, 'train_loss', 'val_accuracy']
+    """
+    if ":" in line or "=" in line or not may_contain_metric(line.lower(), "") or _DIGIT_ALONE.search(line):
         return None
-    cells, barred = _header_cells(line.lower())
-    if not 2 <= len(cells) <= MOST_COLUMNS or any(len(cell) > LONGEST_NAME for cell in cells):
+    cells, has_bars = _header_cells(line.lower())
+    if not 2 <= len(cells) <= MAX_COLUMNS or any(len(cell) > MAX_NAME for cell in cells):
         return None
-    counted = _COUNTER.fullmatch(cells[0]) is not None
-    columns = tuple(meaning(cell) for cell in cells)
-    if not any(columns) or not (counted or barred or "  " in line.strip() or "\t" in line):
+    has_counter = _COUNTER.fullmatch(cells[0]) is not None
+    columns = tuple(parse_metric(cell) for cell in cells)
+    if not any(columns) or not (has_counter or has_bars or "  " in line.strip() or "\t" in line):
         return None
-    return Table(columns, counted, barred)
+    return Table(columns, has_counter, has_bars)
 
 
-def figures_in_row(table: Table, line: str) -> list[Figure] | None:
-    """The figures in a row of the table, or None where the line is no row of it."""
+def parse_row(table: Table, line: str) -> list[MetricValue] | None:
+    """The metrics on held-out data in a row of the table, None where the line is no row of it.
+
+    Example:
+        >>> table = parse_header("epoch   train_loss   val_acc")
+        >>> [(metric.name, value) for metric, value in parse_row(table, "1       0.5          70%")]
+        [('val_accuracy', 0.7)]
+    """
     text = _AVERAGE.sub("", line.lower())
-    if table.barred:
+    if table.has_bars:
         cells = [cell.strip() for cell in re.split(f"[{BARS}]", text.strip().strip(BARS))]
     else:
         cells = re.split(rf"[\s,{BARS}]+", text.strip().strip(BARS).strip())
     if len(cells) != len(table.columns) or not all(_CELL.fullmatch(cell) or _OTHER_CELL.fullmatch(cell) for cell in cells):
         return None
-    if not any(cells) or (table.counted and not re.fullmatch(r"\d+(?:/\d+)?", cells[0])):
+    if not any(cells) or (table.has_counter and not re.fullmatch(r"\d+(?:/\d+)?", cells[0])):
         return None
-    found: list[Figure] = []
+    values: list[MetricValue] = []
     for column, cell in zip(table.columns, cells, strict=True):
         match = _CELL.fullmatch(cell)
         if column is not None and match is not None:
-            found.append(Figure(column, float(match["value"]) / (100.0 if match["percent"] else 1.0)))
-    return about_unseen(found, counted=table.counted)
+            values.append(MetricValue(column, float(match["value"]) / (100.0 if match["percent"] else 1.0)))
+    return select_held_out(values, is_progress=table.has_counter)
 
 
 def _header_cells(line: str) -> tuple[list[str], bool]:
-    """The names in a line that may be a header, and whether bars stand between them."""
+    """The names in a line that may be a header, and whether bars separate them."""
     stripped = line.strip().strip(BARS).strip()
     if any(bar in stripped for bar in BARS):
         return [cell.strip() for cell in re.split(f"[{BARS}]", stripped)], True
@@ -69,7 +81,7 @@ def _header_cells(line: str) -> tuple[list[str], bool]:
         return [cell for cell in re.split(r"\t+|\s*,\s*|\s{2,}", stripped) if cell], False
     cells: list[str] = []
     for word in stripped.split():
-        if cells and re.fullmatch(SPLIT, words_of(cells[-1])):
+        if cells and re.fullmatch(SPLIT, normalise_words(cells[-1])):
             cells[-1] += f" {word}"
         else:
             cells.append(word)

@@ -1,8 +1,7 @@
-"""Hears the metrics that a script tells to experiment trackers, and changes nothing of it.
+"""Passes the metrics that a script logs to experiment trackers to a callback.
 
 A tracker's functions are wrapped once the script has imported it; each call goes to the original first, arguments, result and
-exceptions untouched. Nothing is imported that the script does not import, and at the end everything is as it was.
-"""
+exceptions unchanged. Nothing is imported that the script does not import, and at the end every function is restored."""
 
 from __future__ import annotations
 
@@ -14,44 +13,54 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
-from unvanish.observe.statistics.scalars import number
-from unvanish.trials.metrics.tracker_calls import TrackerCall, tracker_calls
+from unvanish.monkey_patch import CallablePatch
+from unvanish.observe.metric_values import to_float
+from unvanish.trials.metrics.supported_trackers import TrackerCall, tracker_calls
 from unvanish.trials.script.import_hooks import when_imported
 
-Note = Callable[[Mapping[str, float]], None]
+OnMetrics = Callable[[Mapping[str, float]], None]
 
 
 @contextmanager
-def watching_trackers(note: Note) -> Generator[None]:
-    """`note` gets the numbers of every call inside that tells a tracker of metrics, by their names, after the tracker has got them.
-    What a tracker hands on to another one is noted once. What `note` raises is dropped: the script has no part in it."""
-    ear = _Ear(note)
-    ear.open()
+def watching_trackers(on_metrics: OnMetrics) -> Generator[None]:
+    """A context in which `on_metrics` gets the numbers of every call that logs metrics to a tracker, by name, after that call.
+
+    Metrics that a tracker passes on to another one are given once. What `on_metrics` raises is dropped: the script has no part in
+    it. The trackers known are those of `tracker_calls`: TensorBoard, tensorboardX, Weights & Biases, MLflow, Trackio, and the
+    loggers of transformers, accelerate and Lightning.
+
+    Example:
+        >>> with watching_trackers(print):
+        ...     from torch.utils.tensorboard import SummaryWriter  # doctest: +SKIP
+        ...     SummaryWriter().add_scalar("val/acc", 0.5)  # doctest: +SKIP
+        {'val/acc': 0.5}
+    """
+    patches = _TrackerPatches(on_metrics)
+    patches.install()
     try:
         yield
     finally:
-        ear.close()
+        patches.remove()
 
 
-class _Ear:
-    """What is wrapped and awaited, and how to take it back."""
+class _TrackerPatches:
+    """Owner of the wrapped functions and of the waits for imports."""
 
-    def __init__(self, note: Note) -> None:
-        self._note, self._open = note, True
+    def __init__(self, on_metrics: OnMetrics) -> None:
+        self._on_metrics = on_metrics
         self._undo: list[Callable[[], None]] = []
-        self._passing = threading.local()  # has `on` while a call is under way that may pass on what it was told
+        self._outer_call = threading.local()  # has `may_forward` during a call that may pass its metrics on
 
-    def open(self) -> None:
-        """Waits for each package, and after it for the modules in it that are not there yet."""
+    def install(self) -> None:
+        """Waits for each package, and after it for those of its modules that are not imported yet."""
         packages: dict[str, list[TrackerCall]] = {}
         for call in tracker_calls():
             packages.setdefault(call.package, []).append(call)
         for package, calls in packages.items():
             self._undo.append(when_imported(package, functools.partial(self._await_modules, calls)))
 
-    def close(self) -> None:
-        """Takes everything back. What the script has kept of it, such as a bound method, passes on and notes no more."""
-        self._open = False
+    def remove(self) -> None:
+        """Restores every function. What the script has kept of a wrapper, such as a bound method, only passes calls on."""
         while self._undo:
             self._undo.pop()()
 
@@ -60,56 +69,45 @@ class _Ear:
             self._undo.append(when_imported(call.module, functools.partial(self._wrap, call)))
 
     def _wrap(self, call: TrackerCall) -> None:
-        """Wraps the function at all places where its package keeps it; where there is none of that name, nothing is done."""
+        """Wraps the function in every module of its package that holds it; without one of that name nothing is done."""
         owner, _, name = call.name.rpartition(".")
-        home = sys.modules[call.module]
-        owners = [vars(home).get(owner)] if owner else [home, *_modules_of(call.package)]
-        original = vars(owners[0]).get(name) if isinstance(owners[0], type | ModuleType) else None
-        if not callable(original):
+        module = sys.modules[call.module]
+        holder = vars(module).get(owner) if owner else module
+        if not isinstance(holder, type | ModuleType) or not callable(vars(holder).get(name)):
             return
-        wrapper = self._wrapper(call, original)
-        for place in owners:
-            if vars(place).get(name) is original:
-                setattr(place, name, wrapper)
-                self._undo.append(functools.partial(_restore, place, name, wrapper, original))
 
-    def _wrapper(self, call: TrackerCall, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call_and_tell(*args: Any, **options: Any) -> Any:
-            outermost = not getattr(self._passing, "on", False)
-            if not outermost or not self._open:
+        def call_and_report(original: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+            if getattr(self._outer_call, "may_forward", False):
                 return original(*args, **options)
-            self._passing.on = call.passes_on
+            self._outer_call.may_forward = call.may_forward
             try:
                 result = original(*args, **options)
             finally:
-                self._passing.on = False
+                self._outer_call.may_forward = False
             with suppress(Exception):
-                found = dict(_numbers(call.told(*args, **options), call.joint))
-                if found:
-                    self._note(found)
+                numbers = dict(_numbers(call.read_metrics(*args, **options), call.separator))
+                if numbers:
+                    self._on_metrics(numbers)
             return result
 
-        return call_and_tell
+        aliases = () if owner else tuple(_imported_modules(call.package))
+        patch = CallablePatch(holder, name, call_and_report, aliases=[alias for alias in aliases if alias is not module])
+        patch.install()
+        self._undo.append(patch.remove)
 
 
-def _numbers(told: Mapping[str, Any], joint: str) -> Iterator[tuple[str, float]]:
-    """Names and values of what is a number in it, also further inside."""
-    for name, value in told.items():
+def _numbers(metrics: Mapping[str, Any], separator: str) -> Iterator[tuple[str, float]]:
+    """Names and values of the numbers in a mapping, and in the mappings inside it."""
+    for name, value in metrics.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}{joint}{inner}", found) for inner, found in _numbers(value, joint))
-        elif (found := number(value)) is not None:
-            yield str(name), found
+            yield from ((f"{name}{separator}{inner}", number) for inner, number in _numbers(value, separator))
+        elif (number := to_float(value)) is not None:
+            yield str(name), number
 
 
-def _modules_of(package: str) -> Iterator[ModuleType]:
-    """The package's modules that are there."""
+def _imported_modules(package: str) -> Iterator[ModuleType]:
+    """The modules of a package that are imported."""
     entries: list[tuple[str, object]] = list(sys.modules.items())
     for name, module in entries:
         if name.partition(".")[0] == package and isinstance(module, ModuleType):  # an entry may be anything
             yield module
-
-
-def _restore(place: Any, name: str, wrapper: object, original: object) -> None:
-    if vars(place).get(name) is wrapper:
-        setattr(place, name, original)

@@ -1,9 +1,8 @@
-"""Runs a Python script in this process as `python script.py args` or `python -m module args` would. It watches nothing.
+"""Runs a Python script in this process as `python script.py args` or `python -m module args` would.
 
 The process becomes the script's: `sys.argv`, `sys.path[0]` and `sys.modules["__main__"]` stay as the script had them, so
-that its threads, worker processes, pickles and atexit handlers go on to work. One thing cannot be hidden: our frames are
-below the script's, where `inspect.stack()` and a `stacklevel` beyond the script's first line find them.
-"""
+that its threads, worker processes, pickles and atexit handlers go on to work. One thing cannot be hidden: the frames of this
+package are below the script's, where `inspect.stack()` and a `stacklevel` beyond the script's first line find them."""
 
 from __future__ import annotations
 
@@ -22,17 +21,24 @@ from typing import Literal
 
 from unvanish.errors import ScriptError
 from unvanish.trials.isolation.mirror import Mirror
-from unvanish.trials.isolation.overlay import laid_over, main_loader
-from unvanish.trials.script.tracebacks import flush, show
+from unvanish.trials.isolation.overlay import main_loader, overlay_sources
+from unvanish.trials.script.tracebacks import flush_output, print_exception
 
-JOIN_S = 0.1  # between two questions whether to wait on for a thread
+JOIN_S = 0.1  # interval at which `stop_waiting` is asked
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
 _NO_EDITS: Mapping[Path, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What to run: a file, or a module by name (exactly one of the two is given), and the arguments that it gets."""
+    """What to run: a file, or a module by name (exactly one of the two is given), and the arguments that it gets.
+
+    Example:
+        >>> Script(Path("train.py"), arguments=("--lr", "0.1")).name
+        'train.py'
+        >>> Script(module="package.train").name
+        '-m package.train'
+    """
 
     path: Path | None = None
     module: str | None = None
@@ -45,11 +51,18 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a script ended: the exit code that Python would give, the manner, and the exception's name ("" if there was none)."""
+class ScriptExit:
+    """How a script ended.
+
+    Arguments:
+        code: the exit code that Python would give.
+        reason: "finished" (ran to its end), "raised" (an uncaught exception), "exited" (`sys.exit` or `os._exit`), "interrupted"
+            (Ctrl-C), "stopped" (one of the exceptions that `execute` was told to take for a planned stop).
+        exception: class name of the exception that ended it, "" if there was none.
+    """
 
     code: int
-    how: Literal["finished", "raised", "exited", "interrupted", "stopped"]
+    reason: Literal["finished", "raised", "exited", "interrupted", "stopped"]
     exception: str = ""
 
 
@@ -58,36 +71,46 @@ def execute(
     *,
     edits: Mapping[Path, str] = _NO_EDITS,
     mirror: Mirror | None = None,
-    before: Callable[[], None] | None = None,
-    stop: tuple[type[BaseException], ...] = (),
-    enough: Callable[[], bool] = lambda: False,
-) -> Ending:
+    before_run: Callable[[], None] | None = None,
+    stop_exceptions: tuple[type[BaseException], ...] = (),
+    stop_waiting: Callable[[], bool] = lambda: False,
+) -> ScriptExit:
     """How the script ended. Its uncaught exceptions are printed as Python prints them, and never raised here.
 
-    `edits` are texts that replace the files they are given for. A script in a `mirror` is compiled under the user's own paths.
-    `before` is called when all is set up, before the first line of the user's code. Exceptions of the types in `stop` end the
-    script quietly. Threads that the script leaves are waited for until `enough` says so. A process that the script forked by
-    hand leaves by SystemExit, so that nothing after this call happens twice.
+    Arguments:
+        script: what to run.
+        edits: texts that replace, in memory, the files they are given for.
+        mirror: the mirror of the user's folders in which the script lies; it is compiled under the user's own paths.
+        before_run: called when everything is prepared, before the first line of the user's code.
+        stop_exceptions: exception types that end the script without a traceback, as a planned stop.
+        stop_waiting: asked every 0.1 s whether to stop waiting for threads that the script left running; by default they are waited
+            for as Python does.
 
-    Raises ScriptError where there is no such script: for a file before anything else is done, for a module after `before`,
+    A process that the script forked by hand leaves by SystemExit, so that nothing after this call happens twice.
+
+    Raises ScriptError where there is no such script: for a file before anything else is done, for a module after `before_run`,
     since only importing the packages around it tells.
+
+    Example:
+        >>> ending = execute(Script(Path("train.py"), arguments=("--lr", "0.1")))  # doctest: +SKIP
+        >>> sys.exit(ending.code)  # doctest: +SKIP
     """
-    _require(script)
+    _validate(script)
     process, threads = os.getpid(), set(threading.enumerate())
-    with laid_over(edits, mirror):
-        _set_the_stage(script)
-        if before is not None:
-            before()
-        ending = _ending(_run(script), stop, quote_edits=bool(edits) or mirror is not None)
-        if ending.how != "stopped":
-            ending = _await_threads(threads, enough) or ending
-    flush()
+    with overlay_sources(edits, mirror):
+        _prepare_main_module(script)
+        if before_run is not None:
+            before_run()
+        ending = _interpret(_run(script), stop_exceptions, quote_edits=bool(edits) or mirror is not None)
+        if ending.reason != "stopped":
+            ending = _join_threads(threads, stop_waiting) or ending
+    flush_output()
     if os.getpid() != process:
         raise SystemExit(ending.code)
     return ending
 
 
-def _require(script: Script) -> None:
+def _validate(script: Script) -> None:
     """Refuses what cannot be run, without running any of the user's code."""
     path = script.path
     if (path is None) == (script.module is None):
@@ -102,7 +125,8 @@ def _require(script: Script) -> None:
         raise ScriptError(f"{path} cannot be read; check its permissions")
 
 
-def _set_the_stage(script: Script) -> None:
+def _prepare_main_module(script: Script) -> None:
+    """Sets `sys.argv`, `sys.path[0]` and an empty `__main__` as the interpreter does at its start."""
     if script.path is None:
         sys.argv = ["-m", *script.arguments]
         folder = str(Path.cwd())
@@ -119,33 +143,33 @@ def _set_the_stage(script: Script) -> None:
 
 
 def _run(script: Script) -> BaseException | None:
-    """Runs the script to its end; what comes back is the exception that ended it, if one did."""
+    """The exception that ended the script, None where it ran to its end."""
     try:
         main = sys.modules["__main__"]
         code = _load(script, main)
         exec(code, main.__dict__)
-    except _NoSuchModule as fault:
+    except _ModuleNotRunnable as fault:
         raise ScriptError(str(fault)) from None
     except BaseException as fault:
         return fault
     return None
 
 
-def _ending(fault: BaseException | None, stop: tuple[type[BaseException], ...], *, quote_edits: bool) -> Ending:
-    """What an exception means for the script's end. It is shown here, when none is being handled: a hook may ask for that."""
+def _interpret(fault: BaseException | None, stop_exceptions: tuple[type[BaseException], ...], *, quote_edits: bool) -> ScriptExit:
+    """What an exception means for the script's end. It is printed while no exception is being handled, as a hook may expect."""
     if fault is None:
-        return Ending(0, "finished")
-    if isinstance(fault, stop):
-        return Ending(0, "stopped")
+        return ScriptExit(0, "finished")
+    if isinstance(fault, stop_exceptions):
+        return ScriptExit(0, "stopped")
     if isinstance(fault, SystemExit):
-        return Ending(_exit_code(fault), "exited", "SystemExit")
-    wish = show(fault, quote_edits=quote_edits)
+        return ScriptExit(_exit_code(fault), "exited", "SystemExit")
+    exit_request = print_exception(fault, quote_edits=quote_edits)
     name = type(fault).__name__
-    if wish is not None:
-        return Ending(_exit_code(wish), "raised", name)
+    if exit_request is not None:
+        return ScriptExit(_exit_code(exit_request), "raised", name)
     if isinstance(fault, KeyboardInterrupt):
-        return Ending(INTERRUPTED, "interrupted", name)
-    return Ending(1, "raised", name)
+        return ScriptExit(INTERRUPTED, "interrupted", name)
+    return ScriptExit(1, "raised", name)
 
 
 def _load(script: Script, main: ModuleType) -> CodeType:
@@ -164,7 +188,7 @@ def _load(script: Script, main: ModuleType) -> CodeType:
     return code
 
 
-class _NoSuchModule(Exception):
+class _ModuleNotRunnable(Exception):
     """There is nothing to run under the name that was given."""
 
 
@@ -172,41 +196,41 @@ def _find_module(name: str) -> tuple[importlib.machinery.ModuleSpec, CodeType]:
     """The spec and code of a module, or of a package's `__main__`. The packages around it are imported on the way."""
     advice = f"run it from the folder that holds {name.partition('.')[0]}"
     if not name or name.startswith("."):
-        raise _NoSuchModule(f"-m {name}: a module is named from its top-level package on; {advice}")
+        raise _ModuleNotRunnable(f"-m {name}: a module is named from its top-level package on; {advice}")
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError as fault:
         if fault.name is None or not f"{name}.".startswith(f"{fault.name}."):
             raise
-        raise _NoSuchModule(f"-m {name}: there is no module {fault.name}; {advice}") from None
+        raise _ModuleNotRunnable(f"-m {name}: there is no module {fault.name}; {advice}") from None
     if spec is None:
-        raise _NoSuchModule(f"-m {name}: there is no module of that name; {advice}")
+        raise _ModuleNotRunnable(f"-m {name}: there is no module of that name; {advice}")
     if spec.submodule_search_locations is not None:
         return _find_module(f"{name}.__main__")
     code = spec.loader.get_code(name) if isinstance(spec.loader, importlib.abc.InspectLoader) else None
     if code is None:
-        raise _NoSuchModule(f"-m {name}: the module is not written in Python, so it cannot be run as a script")
+        raise _ModuleNotRunnable(f"-m {name}: the module is not written in Python, so it cannot be run as a script")
     return spec, code
 
 
-def _exit_code(wish: SystemExit) -> int:
+def _exit_code(exit_request: SystemExit) -> int:
     """The code that the interpreter would end with; a message that is no number goes to standard error, as there."""
-    if wish.code is None:
+    if exit_request.code is None:
         return 0
-    if isinstance(wish.code, int):
-        return wish.code
-    flush()
-    print(wish.code, file=sys.stderr)
+    if isinstance(exit_request.code, int):
+        return exit_request.code
+    flush_output()
+    print(exit_request.code, file=sys.stderr)
     return 1
 
 
-def _await_threads(known: set[threading.Thread], enough: Callable[[], bool]) -> Ending | None:
+def _join_threads(known: set[threading.Thread], stop_waiting: Callable[[], bool]) -> ScriptExit | None:
     """Waits for the threads that the script started, as the interpreter does at its end. None unless that is interrupted."""
     try:
         while started := [t for t in threading.enumerate() if t not in known and not t.daemon]:
             started[0].join(JOIN_S)
-            if enough():
+            if stop_waiting():
                 break
     except KeyboardInterrupt:
-        return Ending(INTERRUPTED, "interrupted", "KeyboardInterrupt")
+        return ScriptExit(INTERRUPTED, "interrupted", "KeyboardInterrupt")
     return None

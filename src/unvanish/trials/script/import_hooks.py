@@ -1,8 +1,7 @@
-"""Tells when the script has imported a module. It imports nothing itself: whether and when is the script's own choice.
+"""Calls back when the script has imported a module, without importing it.
 
-A finder put in front of the others asks them for the module, and has a loader stand in that calls back once the module is
-complete. Both withdraw then; the module keeps its own loader and spec.
-"""
+A finder at the head of `sys.meta_path` asks the other finders for the module, and wraps its loader by one that calls back once the
+module is complete. Finder and wrapper are removed then; the module keeps its own loader and spec."""
 
 from __future__ import annotations
 
@@ -14,32 +13,38 @@ from types import ModuleType
 
 
 def when_imported(name: str, callback: Callable[[], None]) -> Callable[[], None]:
-    """A function that cancels the wait for the top-level module `name`: right after its import, `callback` runs once.
+    """A function that cancels the wait for the module `name`; `callback` runs once, right after that module's import.
 
     Where the module is imported already, that is at once. A failed import does not count: the wait goes on. The callback runs
     inside the import statement, so what it raises would fail that import.
+
+    Example:
+        >>> imported = []
+        >>> cancel = when_imported("sys", lambda: imported.append("sys"))
+        >>> imported
+        ['sys']
     """
     if name in sys.modules:
         callback()
         return lambda: None
-    finder = _Sentry(name, callback)
+    finder = _ImportWatcher(name, callback)
     sys.meta_path.insert(0, finder)
-    return finder.withdraw
+    return finder.remove
 
 
-def find_behind(
-    asker: importlib.abc.MetaPathFinder, name: str, path: Sequence[str] | None, target: ModuleType | None
+def find_spec_after(
+    caller: importlib.abc.MetaPathFinder, name: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
-    """The spec that the finders behind `asker` in `sys.meta_path` give for a module, or None where none of them knows it."""
-    for finder in sys.meta_path[sys.meta_path.index(asker) + 1 :]:
+    """The spec that the finders after `caller` in `sys.meta_path` give for a module, None where none of them finds it."""
+    for finder in sys.meta_path[sys.meta_path.index(caller) + 1 :]:
         spec = finder.find_spec(name, path, target)
         if spec is not None:
             return spec
     return None
 
 
-class _Sentry(importlib.abc.MetaPathFinder):
-    """Waits at the head of `sys.meta_path` for one module."""
+class _ImportWatcher(importlib.abc.MetaPathFinder):
+    """Finder at the head of `sys.meta_path` that waits for one module."""
 
     def __init__(self, name: str, callback: Callable[[], None]) -> None:
         self._name, self._callback = name, callback
@@ -47,26 +52,26 @@ class _Sentry(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != self._name:
             return None
-        spec = find_behind(self, fullname, path, target)
+        spec = find_spec_after(self, fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Relay(spec.loader, self._arrived)
+            spec.loader = _NotifyingLoader(spec.loader, self._on_imported)
         return spec
 
-    def withdraw(self) -> None:
+    def remove(self) -> None:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
-    def _arrived(self) -> None:
+    def _on_imported(self) -> None:
         if self in sys.meta_path:
-            self.withdraw()
+            self.remove()
             self._callback()
 
 
-class _Relay(importlib.abc.Loader):
-    """Stands in for a module's loader until the module is complete."""
+class _NotifyingLoader(importlib.abc.Loader):
+    """Loads a module by its own loader, and then calls `on_imported`."""
 
-    def __init__(self, loader: importlib.abc.Loader, arrived: Callable[[], None]) -> None:
-        self._loader, self._arrived = loader, arrived
+    def __init__(self, loader: importlib.abc.Loader, on_imported: Callable[[], None]) -> None:
+        self._loader, self._on_imported = loader, on_imported
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -76,4 +81,4 @@ class _Relay(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        self._arrived()
+        self._on_imported()

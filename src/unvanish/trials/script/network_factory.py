@@ -1,4 +1,4 @@
-"""A function of the user's that builds a network: FILE.py:FACTORY, loaded from its own folder and run when asked for."""
+"""Loads a function of the user's that builds a network, named as FILE.py:FACTORY, and calls it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = ("the network", "its inputs", "a loss or targets")
 
 
 def load_factory(address: str) -> tuple[Path, Callable[[], Any]]:
-    """The file and the function that FILE.py:FACTORY names. The file's folder joins sys.path, as when the file is run.
+    """The file and the function that FILE.py:FACTORY names. The file is imported, with its folder on `sys.path`, as when it is run.
 
     Raises UsageError for another form, ScriptError where the file cannot be read or has no such function.
     """
@@ -29,25 +29,28 @@ def load_factory(address: str) -> tuple[Path, Callable[[], Any]]:
     path = Path(file)
     if not path.is_file():
         raise ScriptError(f"{file}: no such file")
-    module = _loaded(path)
-    made = module.__dict__.get(name)
-    if made is None:
+    module = _import_file(path)
+    factory = module.__dict__.get(name)
+    if factory is None:
         functions = [key for key, value in module.__dict__.items() if callable(value) and not key.startswith("_")]
         near = difflib.get_close_matches(name, functions, n=1)
         raise ScriptError(f"{file} has no function {name}" + (f"; did you mean {near[0]}?" if near else ""))
-    if not callable(made):
-        raise ScriptError(f"{name} in {file} is {type(made).__name__}, not a function that returns the network")
-    return path, made
+    if not callable(factory):
+        raise ScriptError(f"{name} in {file} is {type(factory).__name__}, not a function that returns the network")
+    return path, factory
 
 
-def built(path: Path, factory: Callable[[], Any]) -> tuple[Any, Any, Any]:
-    """What the factory returns: network, inputs, loss or targets. Raises ScriptError where it fails or returns something else."""
+def call_factory(path: Path, factory: Callable[[], Any]) -> tuple[Any, Any, Any]:
+    """Network, inputs, and loss or targets, as the factory of the file `path` returns them.
+
+    Raises ScriptError where the factory fails or does not return three things.
+    """
     name = getattr(factory, "__name__", "the factory")
     with user_code(path, f"{name}()"):
-        made = factory()
-    parts = cast(Sequence[Any], made) if isinstance(made, tuple | list) else None
+        result = factory()
+    parts = cast(Sequence[Any], result) if isinstance(result, tuple | list) else None
     if parts is None or len(parts) != len(PARTS):
-        got = type(made).__name__ if parts is None else f"{len(parts)}"
+        got = type(result).__name__ if parts is None else f"{len(parts)}"
         raise ScriptError(f"{name}() must return three things, {', '.join(PARTS)}; it returned {got}")
     network, inputs, loss = parts
     return network, inputs, loss
@@ -55,16 +58,16 @@ def built(path: Path, factory: Callable[[], Any]) -> tuple[Any, Any, Any]:
 
 @contextmanager
 def user_code(path: Path, what: str) -> Generator[None]:
-    """Turns what the user's code raises inside into a ScriptError that says `what` failed, why, and at which line of the file."""
+    """A context in which an exception of the user's code becomes a ScriptError: `what` failed, why, and at which line."""
     try:
         yield
     except UnvanishError:
         raise
     except Exception as fault:
-        raise ScriptError(f"{what} failed: {type(fault).__name__}: {fault}{_line_in(path, fault)}") from fault
+        raise ScriptError(f"{what} failed: {type(fault).__name__}: {fault}{_describe_line(path, fault)}") from fault
 
 
-def _loaded(path: Path) -> Any:
+def _import_file(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ScriptError(f"{path} cannot be loaded as a Python file; give a file that ends in .py")
@@ -76,7 +79,7 @@ def _loaded(path: Path) -> Any:
     return module
 
 
-def _line_in(path: Path, fault: BaseException) -> str:
-    """The last line of the user's file that led to the fault."""
-    inside = [frame for frame in traceback.extract_tb(fault.__traceback__) if Path(frame.filename).resolve() == path.resolve()]
-    return f" ({path}:{inside[-1].lineno}  {inside[-1].line})" if inside else ""
+def _describe_line(path: Path, fault: BaseException) -> str:
+    """The last line of the user's file that led to the fault, in brackets; "" where none did."""
+    frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if Path(frame.filename).resolve() == path.resolve()]
+    return f" ({path}:{frames[-1].lineno}  {frames[-1].line})" if frames else ""

@@ -1,7 +1,6 @@
-"""How a trial's process ends other than by its script's return: told of in time, and waited for no longer than makes sense.
+"""Ends a trial's process, and intercepts `os._exit` so that the record is completed before the process is gone.
 
-A script may leave by `os._exit`, and one that has returned may have left threads or processes for which Python waits for ever.
-"""
+A script that has returned may have left threads or processes for which Python would wait for ever; they get a limited time."""
 
 from __future__ import annotations
 
@@ -13,60 +12,64 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, NoReturn, final
 
-from unvanish.trials.script.tracebacks import flush
+from unvanish.monkey_patch import CallablePatch
+from unvanish.trials.script.tracebacks import flush_output
 
-PATIENCE_S = 30.0  # for what is left of a script that has ended, from its last step on
+IDLE_TIMEOUT_S = 30.0  # for threads that a script has left, from its last training step on
 
 
 @contextmanager
-def hard_exits_told(tell: Callable[[int], object]) -> Generator[None]:
-    """A context in which `os._exit` first calls `tell` with the exit code, and then ends this process, whatever comes of that.
+def intercept_os_exit(on_exit: Callable[[int], object]) -> Generator[None]:
+    """A context in which `os._exit` first calls `on_exit` with the exit code; the process ends even where that raises.
 
-    Forked processes, which end so as a rule, are none of ours.
+    In processes forked inside, which usually end by `os._exit`, `on_exit` is not called.
     """
-    original, process = os._exit, os.getpid()
+    process = os.getpid()
 
-    def leave(status: int) -> NoReturn:
+    def exit_after_callback(original: Callable[[int], NoReturn], status: int) -> NoReturn:
         try:
             if os.getpid() == process:
-                tell(status)
-                flush()
+                on_exit(status)
+                flush_output()
         finally:
             original(status)
 
-    os._exit = leave
-    try:
+    with CallablePatch(os, "_exit", exit_after_callback):
         yield
-    finally:
-        if os._exit is leave:
-            os._exit = original
 
 
 @final
 class IdleTimeout:
-    """Says when nothing more is to be hoped for: nothing has changed for `seconds`, by the clock given."""
+    """Tells when a state has not changed for `seconds`, by `clock`.
+
+    Example:
+        >>> times = iter([0.0, 1.0, 20.0, 31.0])
+        >>> timeout = IdleTimeout(30.0, clock=lambda: next(times))
+        >>> timeout.is_expired("step 7"), timeout.is_expired("step 7")
+        (False, True)
+    """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
-        self._since, self._seen = clock(), None
+        self._since, self._last = clock(), None
 
-    def ended(self, state: Any) -> bool:
-        """Whether `state` is what it was for so long."""
-        if state != self._seen:
-            self._since, self._seen = self._clock(), state
+    def is_expired(self, state: Any) -> bool:
+        """Whether `state` has been the same for that long."""
+        if state != self._last:
+            self._since, self._last = self._clock(), state
         return self._clock() - self._since >= self._seconds
 
 
-def lingering() -> bool:
-    """Whether the interpreter would wait at its end: for a thread, or for a process of `multiprocessing`."""
+def would_wait_at_exit() -> bool:
+    """Whether the interpreter would wait at its end for a thread or a process of `multiprocessing`."""
     threads = any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate())
     multiprocessing = sys.modules.get("multiprocessing")
     return threads or (multiprocessing is not None and any(not child.daemon for child in multiprocessing.active_children()))
 
 
-def leave(code: int) -> NoReturn:
-    """Ends this process with that exit code, as Python does, but at once where something lingers."""
-    flush()
-    if lingering():
+def exit_process(code: int) -> NoReturn:
+    """Ends this process with that exit code, as Python does, but at once where Python would wait for threads or processes."""
+    flush_output()
+    if would_wait_at_exit():
         os._exit(code)
     sys.exit(code)

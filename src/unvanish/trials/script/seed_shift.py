@@ -1,102 +1,109 @@
-"""Shifts the seeds that the script sets, so that one script gives several comparable trainings. It draws no random number.
+"""Shifts the seeds that a script sets by a trial's number, so that one script gives several comparable trainings.
 
-A trial's number is added to every integer seed that the script gives to `random`, numpy or torch; 0 leaves all as written.
-What the script does not seed starts from a fixed state all the same, so that trials of one number see the same data in
-the same order. Generators that a script seeds by a method of their own (`torch.Generator().manual_seed`) keep their seed.
-"""
+The number is added to every integer seed that the script gives to `random`, numpy or torch; 0 leaves all as written. What the
+script does not seed starts from a fixed state, so that trials of one number get the same data in the same order. Generators that
+a script seeds by a method of their own (`torch.Generator().manual_seed`) keep their seed."""
 
 from __future__ import annotations
 
 import operator
 import random
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from importlib import import_module
 from itertools import count
 from typing import Any
 
+from unvanish.monkey_patch import CallablePatch
 from unvanish.trials.script.import_hooks import when_imported
 
-SEED_NAMES = ("seed", "a", "x")  # what the seeding functions call their seed
+SEED_NAMES = ("seed", "a", "x")  # names of the seed among the parameters of the seeding functions
 
 
 @contextmanager
 def shift_seeds(offset: int) -> Generator[None]:
-    """A context in which seeds are shifted by `offset`. numpy and torch are met when the script imports them, and not before."""
+    """A context in which seeds are shifted by `offset`. numpy and torch are patched when the script imports them, not before.
+
+    Example:
+        >>> import random
+        >>> random.seed(8)
+        >>> expected = random.random()
+        >>> with shift_seeds(1):
+        ...     random.seed(7)
+        ...     random.random() == expected
+        True
+    """
     shift = SeedShift(offset)
-    cancel = (when_imported("numpy", shift.meet_numpy), when_imported("torch", shift.meet_torch))
+    cancel_waits = (when_imported("numpy", shift.patch_numpy), when_imported("torch", shift.patch_torch))
     try:
-        shift.meet_random()
+        shift.patch_random()
         yield
     finally:
-        for withdraw in cancel:
-            withdraw()
-        shift.leave()
+        for cancel in cancel_waits:
+            cancel()
+        shift.restore()
 
 
 class SeedShift:
-    """Owner of the seeding functions that were replaced, and of the number of generators that were made without a seed."""
+    """Owner of the patched seeding functions, and of the count of generators that were made without a seed."""
 
     def __init__(self, offset: int) -> None:
         self._offset = offset
-        self._replaced: list[tuple[Any, str, Any]] = []
+        self._patches: list[CallablePatch] = []
         self._unseeded = count()
-        self._inside = threading.local()
+        self._nesting = threading.local()
 
-    def meet_random(self) -> None:
-        """Seeds the standard library's generator, and shifts what the script seeds there."""
+    def patch_random(self) -> None:
+        """Seeds the standard library's generator with the offset, and shifts the seeds that the script sets there."""
         random.seed(self._offset)
-        self._replace(random, "seed", self._shifting(random.seed))
-        self._replace(random.Random, "seed", self._shifting(random.Random.seed, position=1))
+        self._patch(random, "seed")
+        self._patch(random.Random, "seed", position=1)
 
-    def meet_numpy(self) -> None:
-        """The same for numpy, also for generators that are made without a seed."""
+    def patch_numpy(self) -> None:
+        """Does the same for numpy, and gives a seed to generators that are made without one."""
         numpy_random = import_module("numpy.random")
         numpy_random.seed(self._offset)
-        self._replace(numpy_random, "seed", self._shifting(numpy_random.seed))
-        self._replace(numpy_random, "default_rng", self._shifting(numpy_random.default_rng, fill=True))
-        self._replace(numpy_random, "RandomState", _stand_in(numpy_random.RandomState, self._seeds))
+        self._patch(numpy_random, "seed")
+        self._patch(numpy_random, "default_rng", fill=True)
+        self._patch(numpy_random, "RandomState", fill=True)  # a compiled class, whose seed is not reached otherwise
 
-    def meet_torch(self) -> None:
-        """The same for torch, whose own starting seed is fixed and only needs the shift."""
+    def patch_torch(self) -> None:
+        """Does the same for torch, whose own initial seed is fixed and only needs the shift."""
         torch, cuda = import_module("torch"), import_module("torch.cuda")
         if self._offset:
             torch.manual_seed(torch.initial_seed() + self._offset)
-        self._replace(torch.random, "manual_seed", self._shifting(torch.manual_seed))
-        self._replace(torch, "manual_seed", torch.random.manual_seed)
+        is_same = torch.manual_seed is torch.random.manual_seed  # torch's compiler, once loaded, puts a wrapper into `torch`
+        self._patch(torch.random, "manual_seed", aliases=(torch,))
+        if not is_same:
+            self._patch(torch, "manual_seed")
         for name in ("manual_seed", "manual_seed_all"):
-            self._replace(cuda, name, self._shifting(getattr(cuda, name)))
+            self._patch(cuda, name)
 
-    def leave(self) -> None:
-        """Puts every function back."""
-        while self._replaced:
-            owner, name, original = self._replaced.pop()
-            setattr(owner, name, original)
+    def restore(self) -> None:
+        """Restores every patched function."""
+        while self._patches:
+            self._patches.pop().remove()
 
-    def _replace(self, owner: Any, name: str, substitute: Any) -> None:
-        self._replaced.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, substitute)
+    def _patch(self, owner: Any, name: str, *, position: int = 0, fill: bool = False, aliases: Sequence[Any] = ()) -> None:
+        """Shifts the seed of a function. Seeding functions call each other, so only the outermost call shifts."""
 
-    def _shifting(self, function: Callable[..., Any], *, position: int = 0, fill: bool = False) -> Callable[..., Any]:
-        """The function with its seed shifted. Seeding functions call each other, so only the outermost call shifts."""
-
-        @wraps(function)
-        def shifted(*args: Any, **kwargs: Any) -> Any:
-            if getattr(self._inside, "call", False):
-                return function(*args, **kwargs)
-            self._inside.call = True
+        def call_with_shifted_seed(original: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            if getattr(self._nesting, "inside", False):
+                return original(*args, **kwargs)
+            self._nesting.inside = True
             try:
-                args, kwargs = self._seeds(args, kwargs, position=position, fill=fill)
-                return function(*args, **kwargs)
+                args, kwargs = self._shift_arguments(args, kwargs, position=position, fill=fill)
+                return original(*args, **kwargs)
             finally:
-                self._inside.call = False
+                self._nesting.inside = False
 
-        return shifted
+        patch = CallablePatch(owner, name, call_with_shifted_seed, aliases=aliases)
+        patch.install()
+        self._patches.append(patch)
 
-    def _seeds(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, position: int = 0, fill: bool = True
+    def _shift_arguments(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, position: int, fill: bool
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with the seed shifted, at `position` or under its name; `fill` gives one where there is none."""
         if len(args) > position:
@@ -112,23 +119,3 @@ class SeedShift:
             return operator.index(seed) + self._offset
         except TypeError:  # text, or a state: nothing that a number can be added to
             return seed
-
-
-def _stand_in(original: type[Any], seeds: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]) -> type[Any]:
-    """A class in place of a compiled one, whose seed is not reached otherwise. Its instances are the original's."""
-
-    class Meta(type):
-        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            if cls is stand_in:
-                args, kwargs = seeds(args, kwargs)
-                return original(*args, **kwargs)
-            return super().__call__(*args, **kwargs)
-
-        def __instancecheck__(cls, instance: Any) -> bool:
-            return isinstance(instance, original) if cls is stand_in else super().__instancecheck__(instance)
-
-        def __subclasscheck__(cls, subclass: type) -> bool:
-            return issubclass(subclass, original) if cls is stand_in else super().__subclasscheck__(subclass)
-
-    stand_in = Meta(original.__name__, (original,), {"__doc__": original.__doc__, "__module__": original.__module__})
-    return stand_in

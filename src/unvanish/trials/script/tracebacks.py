@@ -1,4 +1,4 @@
-"""Shows the exception that ended the user's script as Python would, without our frames. It decides nothing about the end."""
+"""Prints the exception that ended the user's script as Python would, without the frames of this package."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from types import TracebackType
 
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 _OBSERVE = _PACKAGE + "observe" + os.sep
-# Functions of the observer that stand around a callable of torch's and hand its exceptions on: what ends in one is never ours.
-_PASSING = frozenset({"__torch_function__", "backward", "init", "scale"})
+# Frames between the user's call and torch: an exception that ends in one was raised by compiled code that it calls, not by ours.
+_CALL_PATCH = _PACKAGE + "monkey_patch.py"
+_WRAPPERS = frozenset({"__torch_function__", "_call_backward", "_init_module", "_init_optimizer", "_scale_loss"})
 _EXAMPLES = _PACKAGE + "examples" + os.sep  # in an installed copy the example scripts lie inside the package, and are scripts
 
 
-def show(fault: BaseException, *, quote_edits: bool) -> SystemExit | None:
-    """Prints the traceback through `sys.excepthook`. What comes back is the exit that the script's own hook asked for, if any.
+def print_exception(fault: BaseException, *, quote_edits: bool) -> SystemExit | None:
+    """The SystemExit that the script's own `sys.excepthook` raised, if any, after the traceback was printed through that hook.
 
-    With `quote_edits`, lines are quoted from the edited source that ran: the interpreter's own printer reads the disk.
+    With `quote_edits`, lines are quoted from the edited source that ran; Python's own printer reads the files on disk.
     """
-    flush()
-    for link in _chain(fault):
-        link.__traceback__ = users_part(link.__traceback__)
+    flush_output()
+    for exception in _linked_exceptions(fault):
+        exception.__traceback__ = strip_own_frames(exception.__traceback__)
     sys.last_type, sys.last_value, sys.last_traceback = type(fault), fault, fault.__traceback__
     hook = sys.excepthook
     if quote_edits and hook is sys.__excepthook__:
@@ -31,10 +32,10 @@ def show(fault: BaseException, *, quote_edits: bool) -> SystemExit | None:
         return None
     try:
         hook(type(fault), fault, fault.__traceback__)
-    except SystemExit as wish:
-        return wish
+    except SystemExit as exit_request:
+        return exit_request
     except BaseException as second:
-        second.__traceback__ = users_part(second.__traceback__)
+        second.__traceback__ = strip_own_frames(second.__traceback__)
         print("Error in sys.excepthook:", file=sys.stderr)
         sys.__excepthook__(type(second), second, second.__traceback__)
         print("\nOriginal exception was:", file=sys.stderr)
@@ -42,20 +43,20 @@ def show(fault: BaseException, *, quote_edits: bool) -> SystemExit | None:
     return None
 
 
-def users_part(head: TracebackType | None) -> TracebackType | None:
-    """The traceback without our frames, save those after the last of the user's: there a fault of ours would show."""
-    links = [link for link in _links(head) if not _passes_on(link)]
-    users = [link for link in links if not _is_ours(link)]
-    kept = users + links[links.index(users[-1]) + 1 :] if users else []
+def strip_own_frames(head: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frames of this package, except those after the last foreign one: a fault of ours shows there."""
+    entries = [entry for entry in _entries(head) if not _is_wrapper(entry)]
+    foreign = [entry for entry in entries if not _is_own(entry)]
+    kept = foreign + entries[entries.index(foreign[-1]) + 1 :] if foreign else []
     head = None
-    for link in reversed(kept):
-        link.tb_next = head
-        head = link
+    for entry in reversed(kept):
+        entry.tb_next = head
+        head = entry
     return head
 
 
-def flush() -> None:
-    """Empties the buffers of standard output and error; what cannot be flushed is left for the interpreter to report at exit."""
+def flush_output() -> None:
+    """Flushes standard output and error; a stream that cannot be flushed is left for the interpreter to report at exit."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:  # pyright: ignore[reportUnnecessaryComparison]
             try:
@@ -64,32 +65,32 @@ def flush() -> None:
                 continue
 
 
-def _is_ours(link: TracebackType) -> bool:
-    file = link.tb_frame.f_code.co_filename
+def _is_own(entry: TracebackType) -> bool:
+    file = entry.tb_frame.f_code.co_filename
     return file.startswith(_PACKAGE) and not file.startswith(_EXAMPLES)
 
 
-def _passes_on(link: TracebackType) -> bool:
-    code = link.tb_frame.f_code
-    return code.co_name in _PASSING and code.co_filename.startswith(_OBSERVE)
+def _is_wrapper(entry: TracebackType) -> bool:
+    code = entry.tb_frame.f_code
+    return code.co_filename == _CALL_PATCH or (code.co_name in _WRAPPERS and code.co_filename.startswith(_OBSERVE))
 
 
-def _links(head: TracebackType | None) -> Iterator[TracebackType]:
+def _entries(head: TracebackType | None) -> Iterator[TracebackType]:
     while head is not None:
         yield head
         head = head.tb_next
 
 
-def _chain(fault: BaseException) -> Iterator[BaseException]:
+def _linked_exceptions(fault: BaseException) -> Iterator[BaseException]:
     """The exception, its causes and contexts, and the members of groups, each once."""
-    seen: set[int] = set()
-    waiting = [fault]
-    while waiting:
-        link = waiting.pop()
-        if id(link) in seen:
+    visited: set[int] = set()
+    pending = [fault]
+    while pending:
+        exception = pending.pop()
+        if id(exception) in visited:
             continue
-        seen.add(id(link))
-        yield link
-        waiting += [related for related in (link.__cause__, link.__context__) if related is not None]
-        if isinstance(link, BaseExceptionGroup):
-            waiting += link.exceptions
+        visited.add(id(exception))
+        yield exception
+        pending += [related for related in (exception.__cause__, exception.__context__) if related is not None]
+        if isinstance(exception, BaseExceptionGroup):
+            pending += exception.exceptions
