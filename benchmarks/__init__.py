@@ -1,1 +1,1 @@
-"""What unvanish costs, measured side by side in one run: `make bench`. Figures are ratios; nothing here is a test."""
+"""Benchmarks of cost, diagnosis and cures, run by `make bench`. Costs are ratios of measurements in the same run."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.attribution`: how often a trace names a planted fault first, over networks of every kind."""
+"""`python -m benchmarks.attribution`: the share of planted gradient faults that a trace ranks first, over all network kinds."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ import random
 from collections.abc import Callable, Iterator
 
 import torch
-from tests.tracing.networks import SUBJECTS, subject
-from tests.tracing.planting import BRANCHES, Trial, branch_trial, trial
+from tests.tracing.fault_planting import BRANCHES, FaultTrial, run_branch_trial, run_trial
+from tests.tracing.network_cases import CASES, build_case
 
 TRIALS = 200
 
 
-def measure(trials: int = TRIALS, *, seed: int = 0) -> dict[str, list[Trial]]:
-    """The trials of each sort: a factor of 0.1 or 10 on one operation's gradient, the same on its values too, 30 on a branch."""
+def measure(trials: int = TRIALS, *, seed: int = 0) -> dict[str, list[FaultTrial]]:
+    """The trials of each kind of fault: a factor of 0.1 or 10 on a gradient, the same on values too, 30 on a branch."""
     torch.set_num_threads(1)
-    sorts: dict[str, tuple[tuple[str, ...], Callable[..., Trial]]] = {
-        "0.1 or 10 on a gradient": (tuple(SUBJECTS), lambda *case: trial(*case, silent=True)),
-        "0.1 or 10 on a value": (tuple(SUBJECTS), lambda *case: trial(*case, silent=False)),
-        "30 on a residual branch": (tuple(BRANCHES), branch_trial),
+    fault_kinds: dict[str, tuple[tuple[str, ...], Callable[..., FaultTrial]]] = {
+        "0.1 or 10 on a gradient": (tuple(CASES), lambda *case: run_trial(*case, silent=True)),
+        "0.1 or 10 on a value": (tuple(CASES), lambda *case: run_trial(*case, silent=False)),
+        "30 on a residual branch": (tuple(BRANCHES), run_branch_trial),
     }
-    return {sort: list(_trials(names, run, trials, seed)) for sort, (names, run) in sorts.items()}
+    return {kind: list(_run_trials(names, run, trials, seed)) for kind, (names, run) in fault_kinds.items()}
 
 
-def _trials(names: tuple[str, ...], run: Callable[..., Trial], trials: int, seed: int) -> Iterator[Trial]:
-    draw = random.Random(seed)
+def _run_trials(names: tuple[str, ...], run: Callable[..., FaultTrial], trials: int, seed: int) -> Iterator[FaultTrial]:
+    generator = random.Random(seed)
     for number in range(trials):
         name = names[number % len(names)]
-        yield run(name, subject(name, seed=seed + number), draw)
+        yield run(name, build_case(name, seed=seed + number), generator)
 
 
-def table(sorts: dict[str, list[Trial]]) -> str:
-    """The share found of each sort, and every trial that was missed."""
+def format_table(trials_by_kind: dict[str, list[FaultTrial]]) -> str:
+    """The share of faults ranked first for each kind, and every trial in which one was not."""
     lines: list[str] = []
-    for sort, trials in sorts.items():
-        missed = [t for t in trials if not t.found]
+    for kind, trials in trials_by_kind.items():
+        missed = [t for t in trials if not t.is_first]
         unseen = sum(t.unseen for t in trials)
         lines.append(
-            f"{sort:26s} {len(trials) - len(missed):4d} of {len(trials)} named first ({1 - len(missed) / len(trials):.1%}); "
+            f"{kind:26s} {len(trials) - len(missed):4d} of {len(trials)} named first ({1 - len(missed) / len(trials):.1%}); "
             f"{unseen} places out of every target's sight were drawn again"
         )
         lines += [
@@ -50,10 +50,10 @@ def table(sorts: dict[str, list[Trial]]) -> str:
 
 
 def main() -> None:
-    """Plants, traces and prints."""
+    """Runs the trials and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=TRIALS, help="planted faults of each sort")
-    print(table(measure(parser.parse_args().trials)))
+    print(format_table(measure(parser.parse_args().trials)))
 
 
 if __name__ == "__main__":

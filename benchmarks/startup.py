@@ -1,4 +1,4 @@
-"""What `unvanish --help` costs: CPU seconds of the whole process, and whether torch was imported for it."""
+"""Measures the start-up cost of `unvanish --help` in CPU seconds of the whole process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 
-def cpu_seconds(runs: int) -> float:
-    """The median CPU time of `unvanish --help`."""
-    spent: list[float] = []
+def measure_cpu_seconds(runs: int) -> float:
+    """The median CPU time of `unvanish --help` over `runs` runs."""
+    seconds: list[float] = []
     for _ in range(runs):
         before = os.times()
         subprocess.run([sys.executable, "-m", "unvanish", "--help"], capture_output=True, check=True)
         after = os.times()
-        spent.append(after.children_user - before.children_user + after.children_system - before.children_system)
-    return statistics.median(spent)
+        seconds.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    return statistics.median(seconds)

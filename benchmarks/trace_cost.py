@@ -1,4 +1,4 @@
-"""`python -m benchmarks.trace_cost [--pairs N]`: what a trace costs beside one plain training step without its update."""
+"""`python -m benchmarks.trace_cost [--pairs N]`: time and memory of a trace, over one plain forward and backward pass."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from unvanish.tracing import trace
 BATCH, CLASSES = 64, 10
 SHAPES = ((12, 512), (1_000, 32), (2_000, 32), (5_000, 32), (10_000, 32))  # layers, width
 MEMORY_SHAPE = (10_000, 32)
-KIBIBYTE = 1 / 1024  # in MiB
+MIB_PER_KIB = 1 / 1024  # in MiB
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class TraceCost:
     """CPU seconds of a trace, its ratio to a plain step (median, least, greatest), pair by pair."""
 
     layers: int
@@ -35,7 +35,7 @@ class Cost:
     ratio: tuple[float, float, float]
 
 
-def network(layers: int, width: int) -> nn.Sequential:
+def build_network(layers: int, width: int) -> nn.Sequential:
     """A plain tanh network."""
     torch.manual_seed(0)
     return nn.Sequential(
@@ -43,75 +43,79 @@ def network(layers: int, width: int) -> nn.Sequential:
     )
 
 
-def data(width: int) -> tuple[Tensor, Tensor]:
+def draw_batch(width: int) -> tuple[Tensor, Tensor]:
+    """Inputs of shape (64, width) and labels of shape (64,)."""
     return torch.randn(BATCH, width), torch.randint(0, CLASSES, (BATCH,))
 
 
-def plain(model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    """One forward and backward pass, down to the input as well."""
+def run_plain_pass(model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    """One forward and backward pass, with the gradient of the input."""
     model.zero_grad()
     F.cross_entropy(model(inputs.clone().requires_grad_()), labels).backward()
 
 
-def measure(pairs: int) -> list[Cost]:
+def measure(pairs: int) -> list[TraceCost]:
     """One row for each shape: plain and traced in turn, after one of each that does not count."""
     torch.set_num_threads(1)
-    return [_cost(layers, width, pairs) for layers, width in SHAPES]
+    return [_measure_cost(layers, width, pairs) for layers, width in SHAPES]
 
 
-def _cost(layers: int, width: int, pairs: int) -> Cost:
-    model, (inputs, labels) = network(layers, width), data(width)
-    steps: tuple[Callable[[], object], ...] = (lambda: plain(model, inputs, labels), lambda: trace(model, inputs, labels))
+def _measure_cost(layers: int, width: int, pairs: int) -> TraceCost:
+    model, (inputs, labels) = build_network(layers, width), draw_batch(width)
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: run_plain_pass(model, inputs, labels),
+        lambda: trace(model, inputs, labels),
+    )
     seconds: list[tuple[float, float]] = []
     for _ in range(pairs + 1):
-        first, second = (_seconds(step) for step in steps)
+        first, second = (_cpu_seconds(step) for step in steps)
         seconds.append((first, second))
     ratios = [traced / single for single, traced in seconds[1:]]
-    return Cost(
+    return TraceCost(
         layers, width, statistics.median(traced for _, traced in seconds[1:]), (statistics.median(ratios), min(ratios), max(ratios))
     )
 
 
-def _seconds(step: Callable[[], object]) -> float:
+def _cpu_seconds(step: Callable[[], object]) -> float:
     gc.collect()
     start = time.process_time()
     step()
     return time.process_time() - start
 
 
-def peak_ratio() -> tuple[float, float, float]:
+def measure_peak_memory() -> tuple[float, float, float]:
     """Peak memory of a trace over that of a plain step, each in a process of its own; and both in MiB, the model aside."""
-    peaks = [_peak(kind) for kind in ("plain", "trace")]
+    peaks = [_measure_peak_mib(kind) for kind in ("plain", "trace")]
     return peaks[1] / peaks[0], peaks[0], peaks[1]
 
 
-def _peak(kind: str) -> float:
+def _measure_peak_mib(kind: str) -> float:
     command = [sys.executable, "-m", "benchmarks.trace_cost", "--peak", kind]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def _peak_here(kind: str) -> float:
+def _raise_peak_mib(kind: str) -> float:
     """MiB by which one step raises this process's peak."""
     torch.set_num_threads(1)
     layers, width = MEMORY_SHAPE
-    small, (inputs, labels) = network(2, width), data(width)
-    step = plain if kind == "plain" else trace
+    small, (inputs, labels) = build_network(2, width), draw_batch(width)
+    step = run_plain_pass if kind == "plain" else trace
     step(small, inputs, labels)
-    model = network(layers, width)
+    model = build_network(layers, width)
     if kind == "plain":
         inputs.requires_grad_()
     gc.collect()
-    before = _highest()
+    before = _peak_kib()
     step(model, inputs, labels)
-    return (_highest() - before) * KIBIBYTE
+    return (_peak_kib() - before) * MIB_PER_KIB
 
 
-def _highest() -> int:
+def _peak_kib() -> int:
     """KiB that this process has held at most. Not from getrusage, where a child begins with the peak of its parent."""
     return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
 
 
-def table(rows: list[Cost], memory: tuple[float, float, float]) -> str:
+def format_table(rows: list[TraceCost], memory: tuple[float, float, float]) -> str:
     """The rows as text, the growth of the cost per layer, and the peak memory."""
     lines = [f"{'layers x width':>16s} {'trace, CPU s':>13s} {'over plain (least, greatest)':>30s} {'ms per layer':>13s}"]
     for row in rows:
@@ -130,12 +134,12 @@ def table(rows: list[Cost], memory: tuple[float, float, float]) -> str:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Runs the measurements and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="pairs of plain and traced steps for each row")
     parser.add_argument("--peak", choices=("plain", "trace"), help="only print the MiB that one such step takes")
     options = parser.parse_args()
-    print(_peak_here(options.peak) if options.peak else table(measure(options.pairs), peak_ratio()))
+    print(_raise_peak_mib(options.peak) if options.peak else format_table(measure(options.pairs), measure_peak_memory()))
 
 
 if __name__ == "__main__":

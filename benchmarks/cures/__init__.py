@@ -1,1 +1,1 @@
-"""How often a script's cure is found and proved, at what cost, beside remedies drawn at random; how often a race is wrong."""
+"""Benchmarks of cures: how often a script is cured, at what cost, beside random remedies, and how often a race is wrong."""

@@ -1,4 +1,4 @@
-"""Labelled scripts with a cure: fixed in a copy, the patch applied there, and the patched script run alone."""
+"""Runs `unvanish fix` on a copy of a labelled script, applies its patch, and measures what the patched script scores."""
 
 from __future__ import annotations
 
@@ -19,119 +19,123 @@ from typing import Any
 
 from benchmarks.diagnosis.corpus import Case
 
-CLOSED = 0.8  # of the gap between sick and cured: what counts as a cure
-SECONDS = 1200
-RESULT = re.compile(r"RESULT metric=\S+ value=(\S+)")
+CURED_GAP_CLOSED = 0.8  # of the gap between sick and cured, from which on a script counts as cured
+TIMEOUT_S = 1200
+RESULT_PATTERN = re.compile(r"RESULT metric=\S+ value=(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Treated:
-    """What a fix came to. `closed` is the share of the gap between sick and cured that the patched script closes, None without a
-    patch; `cost` is the processor time of the fix over that of one observed run."""
+class FixOutcome:
+    """The outcome of fixing one script.
+
+    `gap_closed` is the share of the gap between sick and cured that the patched script closes, None without a patch; `cost` is the
+    CPU time of the fix over that of one watched run.
+    """
 
     case: str
     winner: tuple[str, ...] | None
-    closed: float | None
+    gap_closed: float | None
     cost: float
-    said: str
+    error: str
 
     @property
     def cured(self) -> bool:
-        """Whether enough of the gap is closed."""
-        return self.closed is not None and self.closed >= CLOSED
+        """Whether at least 80 % of the gap is closed."""
+        return self.gap_closed is not None and self.gap_closed >= CURED_GAP_CLOSED
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What a race on a healthy script claims: its winner, if any, and whether seeds that it did not see bear that out: the mean of
-    the script's own figure is better with the patch."""
+class HealthyRaceOutcome:
+    """The winner of a race on a healthy script, if any, and whether other seeds confirm it: their mean score is better patched."""
 
     case: str
     winner: tuple[str, ...] | None
-    confirmed: bool = True
+    is_confirmed: bool = True
 
 
-def treated(case: Case, *, remedies: Sequence[str] = (), seeds: int = 3) -> Treated:
-    """A case fixed, with the remedies that its findings ask for or with those given; its patch applied, and run alone."""
+def measure_fix(case: Case, *, remedies: Sequence[str] = (), seeds: int = 3) -> FixOutcome:
+    """The outcome of a fix with `remedies`, by default those that the findings suggest; the patched script runs `seeds` times."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = copy_of(case, Path(scratch))
-        _, observed_s = _run(["-m", "unvanish", "run", "--quiet", "--out", str(Path(scratch) / "run"), case.file], place)
-        told, text, spent_s = _fixed(case, place, Path(scratch), remedies)
-        if told is None:
-            return Treated(case.name, None, None, spent_s / observed_s, text.strip().splitlines()[-1])
-        winner = tuple(told["winner"]) if told["winner"] else None
+        folder = copy_case(case, Path(scratch))
+        _, watched_s = _run_python(["-m", "unvanish", "run", "--quiet", "--out", str(Path(scratch) / "run"), case.file], folder)
+        document, output, cpu_s = _run_fix(case, folder, Path(scratch), remedies)
+        if document is None:
+            return FixOutcome(case.name, None, None, cpu_s / watched_s, output.strip().splitlines()[-1])
+        winner = tuple(document["winner"]) if document["winner"] else None
         closed = None
-        if told["patch"]:
-            _apply(told["patch"], place)
-            closed = gap_closed([_value(_run([case.file], place, seed=seed)[0]) for seed in range(seeds)], case.label)
-        return Treated(case.name, winner, closed, spent_s / observed_s, "")
+        if document["patch"]:
+            _apply_patch(document["patch"], folder)
+            closed = compute_gap_closed(
+                [_parse_result(_run_python([case.file], folder, seed=seed)[0]) for seed in range(seeds)], case.label
+            )
+        return FixOutcome(case.name, winner, closed, cpu_s / watched_s, "")
 
 
-def claimed(case: Case, *, remedies: Sequence[str], seeds: Sequence[int] = range(11, 17)) -> Claim:
-    """What a race of these remedies claims on a healthy case, tried again with other seeds."""
+def measure_healthy_race(case: Case, *, remedies: Sequence[str], seeds: Sequence[int] = range(11, 17)) -> HealthyRaceOutcome:
+    """The outcome of a race of these remedies on a healthy case, checked with other seeds."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = copy_of(case, Path(scratch))
-        told, text, _ = _fixed(case, place, Path(scratch), remedies)
-        if told is None:
-            raise RuntimeError(f"{case.name}: {text.strip().splitlines()[-1]}")
-        if not told["patch"]:
-            return Claim(case.name, None)
-        before = fmean(_value(_run([case.file], place, seed=seed)[0]) for seed in seeds)
-        _apply(told["patch"], place)
-        after = fmean(_value(_run([case.file], place, seed=seed)[0]) for seed in seeds)
-        return Claim(
-            case.name, tuple(told["winner"]), after > before if case.label.get("higher_is_better", True) else after < before
+        folder = copy_case(case, Path(scratch))
+        document, output, _ = _run_fix(case, folder, Path(scratch), remedies)
+        if document is None:
+            raise RuntimeError(f"{case.name}: {output.strip().splitlines()[-1]}")
+        if not document["patch"]:
+            return HealthyRaceOutcome(case.name, None)
+        before = fmean(_parse_result(_run_python([case.file], folder, seed=seed)[0]) for seed in seeds)
+        _apply_patch(document["patch"], folder)
+        after = fmean(_parse_result(_run_python([case.file], folder, seed=seed)[0]) for seed in seeds)
+        return HealthyRaceOutcome(
+            case.name, tuple(document["winner"]), after > before if case.label.get("higher_is_better", True) else after < before
         )
 
 
-def _fixed(case: Case, place: Path, scratch: Path, remedies: Sequence[str]) -> tuple[dict[str, Any] | None, str, float]:
-    """The document of a fix (None: it gave none), what it printed, and its processor time."""
+def _run_fix(case: Case, folder: Path, scratch: Path, remedies: Sequence[str]) -> tuple[dict[str, Any] | None, str, float]:
+    """The JSON document of a fix (None where it wrote none), its output, and its CPU seconds."""
     out = scratch / "out.json"
-    asked = [part for names in remedies for part in ("--remedy", names)]
-    text, spent_s = _run(["-m", "unvanish", "fix", "--quiet", "--json", str(out), *asked, case.file], place)
-    return json.loads(out.read_text()) if out.is_file() else None, text, spent_s
+    options = [part for names in remedies for part in ("--remedy", names)]
+    output, cpu_s = _run_python(["-m", "unvanish", "fix", "--quiet", "--json", str(out), *options, case.file], folder)
+    return json.loads(out.read_text()) if out.is_file() else None, output, cpu_s
 
 
-def _apply(patch: str, place: Path) -> None:
-    subprocess.run(["git", "apply", "-"], cwd=place, input=patch, text=True, check=True)
+def _apply_patch(patch: str, folder: Path) -> None:
+    subprocess.run(["git", "apply", "-"], cwd=folder, input=patch, text=True, check=True)
 
 
-def gap_closed(values: Sequence[float], label: dict[str, Any]) -> float:
-    """The share of the way from sick to cured, each the mean over seeds; 0 for a value that is no number.
+def compute_gap_closed(values: Sequence[float], label: dict[str, Any]) -> float:
+    """The share of the way from the mean sick to the mean cured score, averaged over `values`; 0 for a value that is not finite.
 
-    Where no sick value is a number, what guessing gives stands in, and else any number is a cure.
+    Where no sick score is finite, the score of guessing stands in for it; without one, any finite value counts as cured.
     """
     sick = [v for v in label["sick"] if isinstance(v, int | float) and math.isfinite(v)]
-    worst = sick or [v for v in [label.get("chance")] if v is not None]
-    if not worst:
+    baseline = sick or [v for v in [label.get("chance")] if v is not None]
+    if not baseline:
         return float(all(map(math.isfinite, values)))
-    low, high = fmean(worst), fmean(label["cured"])
+    low, high = fmean(baseline), fmean(label["cured"])
     return fmean(min(1.0, (v - low) / (high - low)) if math.isfinite(v) else 0.0 for v in values)
 
 
-def copy_of(case: Case, scratch: Path) -> Path:
-    """The case in a git tree of its own, with the data where its path leads."""
-    data = next(place / "data" for place in case.folder.resolve().parents if (place / "data").is_dir())
-    place = scratch / case.folder.resolve().relative_to(data.parent)
-    place.mkdir(parents=True)
+def copy_case(case: Case, scratch: Path) -> Path:
+    """The folder of a copy of the case in a git repository of its own, with the data where the script expects it."""
+    data = next(parent / "data" for parent in case.folder.resolve().parents if (parent / "data").is_dir())
+    folder = scratch / case.folder.resolve().relative_to(data.parent)
+    folder.mkdir(parents=True)
     (scratch / "data").symlink_to(data)
-    shutil.copy(case.folder / case.file, place)
+    shutil.copy(case.folder / case.file, folder)
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "case"]):
-        subprocess.run(["git", *command], cwd=place, check=True)
-    return place
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
 
 
-def _run(arguments: Sequence[str], place: Path, *, seed: int = 0) -> tuple[str, float]:
-    """The output of a Python command, and the processor time of it and of all that it started."""
+def _run_python(arguments: Sequence[str], folder: Path, *, seed: int = 0) -> tuple[str, float]:
+    """The output of a Python command, and the CPU seconds of it and of all processes that it started."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "SEED": str(seed), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    process = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return done.stdout + done.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return process.stdout + process.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _value(text: str) -> float:
-    found = RESULT.findall(text)
-    return float(found[-1]) if found else math.nan
+def _parse_result(output: str) -> float:
+    values = RESULT_PATTERN.findall(output)
+    return float(values[-1]) if values else math.nan

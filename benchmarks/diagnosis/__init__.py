@@ -1,1 +1,1 @@
-"""How good the diagnosis is: on labelled trainings and variations of them, beside the peers, with one family left out at a time."""
+"""Benchmarks of the diagnosis on labelled trainings and their variations, beside other tools, and with one family left out."""

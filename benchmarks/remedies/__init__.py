@@ -1,1 +1,1 @@
-"""Each remedy against the untouched network, on real data: once where it helps, and once where it is useless or harms."""
+"""Races of every remedy against the untreated network on small data sets: one that it wins, and one in which it does not help."""

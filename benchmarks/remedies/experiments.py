@@ -1,4 +1,4 @@
-"""Which training shows where a remedy helps, and which one where it does not: the whole table."""
+"""The two trainings of each remedy that its stored verdicts come from: one in which it helps, and one in which it does not."""
 
 from __future__ import annotations
 

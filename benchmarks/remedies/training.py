@@ -1,4 +1,4 @@
-"""One training of one experiment: with remedies or without, from one seed, and what came of it. It compares nothing."""
+"""Trains the network of a task with or without remedies from one seed, and measures its score and the time of a step."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import unvanish
-from benchmarks.remedies.data import Batches, Table
+from benchmarks.remedies.data import Batches, Dataset
 from unvanish.errors import NotApplicable
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-COST_PAIRS, WARM = 30, 5  # steps of either network, in turn, behind some that are not counted
+TIMED_PAIRS, WARM_UP_PAIRS = 30, 5  # steps of both networks, in turn, after some that are not counted
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A network, its data and its training, before any remedy. `network` and `data` say in a few words what they are.
+    """A network, its data and its training, without remedies. `network` and `data` are short descriptions.
 
-    `build` is called with torch's generator seeded. `judge` is the metric of a trained network; higher is better where it says so.
+    `build` is called with torch's generator seeded. `score` is the metric of a trained network, and `metric` its name. `within`
+    gives the context manager around forward passes.
     """
 
     network: str
@@ -35,50 +36,49 @@ class Task:
     optimizer: Callable[[Iterator[nn.Parameter]], Optimizer]
     batches: Batches
     loss: Loss
-    judge: Callable[[nn.Module], float]
+    score: Callable[[nn.Module], float]
     metric: str
     higher_is_better: bool
     steps: int
     clip: float | None = None
     within: Callable[[], AbstractContextManager[object]] = nullcontext
-    """What the program runs its forward passes in."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """What came of one training; `refusal` says why a remedy did not act."""
+class TrainingScore:
+    """The score and size of one trained network; `refusal` is the message of a remedy that did not act."""
 
     value: float
     parameters: int
     refusal: str = ""
 
 
-def train(task: Task, remedies: tuple[str, ...], seed: int) -> Trained:
-    """Builds, treats, trains and judges."""
+def train(task: Task, remedies: tuple[str, ...], seed: int) -> TrainingScore:
+    """The score of a network that is built, treated with the remedies, and trained."""
     try:
-        network, optimizer = treated(task, remedies, seed)
+        network, optimizer = build_treated(task, remedies, seed)
     except NotApplicable as refusal:
-        return Trained(math.nan, 0, str(refusal))
+        return TrainingScore(math.nan, 0, str(refusal))
     for x, y in task.batches(seed):
-        step(task, network, optimizer, x, y)
+        train_step(task, network, optimizer, x, y)
     network.eval()
     with torch.no_grad():
-        value = task.judge(network)
-    return Trained(value, sum(p.numel() for p in network.parameters()))
+        value = task.score(network)
+    return TrainingScore(value, sum(p.numel() for p in network.parameters()))
 
 
 def step_time_ratio(task: Task, remedies: tuple[str, ...], seed: int) -> float:
     """The time of a treated step over that of an untreated one, taken in turn: the median of the ratios."""
-    pair = [treated(task, names, seed) for names in ((), remedies)]
+    networks = [build_treated(task, names, seed) for names in ((), remedies)]
     ratios: list[float] = []
-    for at, (x, y) in zip(range(COST_PAIRS + WARM), task.batches(seed), strict=False):
-        times = [_timed(task, network, optimizer, x, y) for network, optimizer in pair]
-        if at >= WARM:
+    for index, (x, y) in zip(range(TIMED_PAIRS + WARM_UP_PAIRS), task.batches(seed), strict=False):
+        times = [_time_step(task, network, optimizer, x, y) for network, optimizer in networks]
+        if index >= WARM_UP_PAIRS:
             ratios.append(times[1] / times[0])
     return median(ratios)
 
 
-def treated(task: Task, remedies: tuple[str, ...], seed: int) -> tuple[nn.Module, Optimizer]:
+def build_treated(task: Task, remedies: tuple[str, ...], seed: int) -> tuple[nn.Module, Optimizer]:
     """The network and its optimizer, with the remedies applied on the first batch. Raises NotApplicable where they cannot be."""
     torch.manual_seed(seed)
     network = task.build()
@@ -90,7 +90,7 @@ def treated(task: Task, remedies: tuple[str, ...], seed: int) -> tuple[nn.Module
     return network, optimizer
 
 
-def step(task: Task, network: nn.Module, optimizer: Optimizer, x: Tensor, y: Tensor) -> None:
+def train_step(task: Task, network: nn.Module, optimizer: Optimizer, x: Tensor, y: Tensor) -> None:
     """One training step."""
     optimizer.zero_grad()
     with task.within():
@@ -101,19 +101,19 @@ def step(task: Task, network: nn.Module, optimizer: Optimizer, x: Tensor, y: Ten
     optimizer.step()
 
 
-def accuracy(table: Callable[[], Table]) -> Callable[[nn.Module], float]:
-    """The share of held-out rows whose class is found; a score that is no number finds none."""
+def accuracy(dataset: Callable[[], Dataset]) -> Callable[[nn.Module], float]:
+    """A function that returns the accuracy on held-out rows; rows with a score that is not finite count as wrong."""
 
-    def judge(network: nn.Module) -> float:
-        data = table()
+    def score(network: nn.Module) -> float:
+        data = dataset()
         scores = network(data.x_test).float()
-        right = (scores.argmax(-1) == data.y_test) & scores.isfinite().all(-1)
-        return right.float().mean().item()
+        is_correct = (scores.argmax(-1) == data.y_test) & scores.isfinite().all(-1)
+        return is_correct.float().mean().item()
 
-    return judge
+    return score
 
 
-def _timed(task: Task, network: nn.Module, optimizer: Optimizer, x: Tensor, y: Tensor) -> float:
-    began = time.thread_time()
-    step(task, network, optimizer, x, y)
-    return time.thread_time() - began
+def _time_step(task: Task, network: nn.Module, optimizer: Optimizer, x: Tensor, y: Tensor) -> float:
+    start = time.thread_time()
+    train_step(task, network, optimizer, x, y)
+    return time.thread_time() - start

@@ -1,1 +1,1 @@
-"""Training scripts that know nothing of unvanish and end by saying what their loop took."""
+"""Training scripts without unvanish, each of which prints the wall time, CPU time and peak memory of its loop."""

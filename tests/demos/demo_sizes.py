@@ -1,4 +1,4 @@
-"""Every demo at a size that takes a second or two: the same code, fewer and smaller of everything."""
+"""Every demo at a size that takes a second or two: the same code with fewer and smaller trainings."""
 
 from __future__ import annotations
 

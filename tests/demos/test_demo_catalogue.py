@@ -1,4 +1,4 @@
-"""The programme: every demo can be found by its name, is announced, and is the class that its place says."""
+"""Tests of the catalogue of demos: finding one by its name, its class, and its row in the documentation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 from demo_sizes import TOYS
 
-from unvanish.demos.catalogue import DEMOS, find
+from unvanish.demos.catalogue import DEMOS, find_demo
 from unvanish.demos.demo import Demo
 from unvanish.errors import UsageError
 
 
 @pytest.mark.parametrize("name", DEMOS)
-def test_a_demo_is_found_by_its_name_and_is_what_the_programme_says(name: str) -> None:
-    demo = find(name.upper().replace("-", "_")).load()
+def test_a_demo_is_found_by_its_name_and_has_the_class_of_its_entry(name: str) -> None:
+    demo = find_demo(name.upper().replace("-", "_")).load()
     assert isinstance(demo, Demo)
     assert type(demo) is type(TOYS[name])
-    assert len(demo.trainings()) > len(demo.quick().trainings()) or name == "ten-thousand-layers"
+    assert len(demo.trainings()) > len(demo.quick_version().trainings()) or name == "ten-thousand-layers"
 
 
 def test_the_documentation_has_a_section_and_the_minutes_of_every_demo() -> None:
     text = (Path(__file__).parents[2] / "docs" / "demos.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `unvanish demo ([a-z-]+)` \| .+ \| (\d+) \|$", text, re.MULTILINE)
-    assert rows == [(billing.name, str(billing.minutes)) for billing in DEMOS.values()]
+    assert rows == [(entry.name, str(entry.minutes)) for entry in DEMOS.values()]
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(DEMOS)
 
 
@@ -33,10 +33,10 @@ def test_every_demo_is_tried_at_toy_size() -> None:
 
 
 @pytest.mark.parametrize("name", DEMOS)
-def test_no_two_trainings_of_a_demo_are_the_same_and_all_have_effort(name: str) -> None:
-    trainings = find(name).load().trainings()
+def test_the_trainings_of_a_demo_are_all_different_and_have_a_cost(name: str) -> None:
+    trainings = find_demo(name).load().trainings()
     assert len({(training.label, training.seed) for training in trainings}) == len(trainings)
-    assert all(training.effort > 0 for training in trainings)
+    assert all(training.relative_cost > 0 for training in trainings)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_no_two_trainings_of_a_demo_are_the_same_and_all_have_effort(name: str) 
 )
 def test_a_misspelt_name_is_refused_with_the_nearest_one(misspelt: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean {meant}"):
-        find(misspelt)
+        find_demo(misspelt)
 
 
 def test_a_name_like_no_other_is_refused_with_all_there_are() -> None:
     with pytest.raises(UsageError, match=r"no demo called zzz; .*activations, ten-thousand-layers"):
-        find("zzz")
+        find_demo("zzz")

@@ -1,4 +1,4 @@
-"""A rule in a module that imports torch, which no rule may do."""
+"""A rule in a module that imports torch, which is not allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remedies for the tests of the suite: a sound one, and one for each promise that it breaks."""
+"""Remedies for the tests of the conformance suite: a sound one, and one for each invariant that a remedy can violate."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from unvanish.errors import NotApplicable
-from unvanish.record.change import Edit
+from unvanish.record.network_changes import Edit
 from unvanish.remedies import Operation, Remedy
 from unvanish.remedies.edits.module_edits import Initialise
 
 
 class Perform(Operation):
-    """Whatever a function does to a network and its optimizers."""
+    """Calls a function with a network and its optimizers."""
 
     def __init__(self, act: Any) -> None:
         self.act = act
@@ -100,7 +100,7 @@ class Gambling(Sound):
 
 
 class Orphaning(Acting):
-    """Its new parameters are trained by nobody."""
+    """Its new parameters are in no optimizer."""
 
     def act(self, network: nn.Module, optimizers: Any) -> None:
         network.register_module("extra", nn.Linear(1, 1))
@@ -113,7 +113,7 @@ class Doubling(Acting):
 
 
 class Exchanging(Acting):
-    """It puts an equal layer in the place of the first one."""
+    """It replaces the first layer by an equal one."""
 
     def act(self, network: nn.Module, optimizers: Any) -> None:
         path, layer = next((path, m) for path, m in network.named_modules() if type(m) is nn.Linear)
@@ -152,7 +152,7 @@ class Marking(Acting):
 
 
 class Widening(Acting):
-    """A layer of another type than all the rest."""
+    """It adds a layer of another dtype."""
 
     def act(self, network: nn.Module, optimizers: Any) -> None:
         network.register_module("extra", nn.Linear(1, 1, dtype=torch.float64))
@@ -180,7 +180,7 @@ class Exploding(Acting):
 
 
 class Random(Acting):
-    """It draws from nowhere that a seed reaches."""
+    """It draws from a generator that no seed controls."""
 
     def act(self, network: nn.Module, optimizers: Any) -> None:
         with torch.no_grad():
@@ -214,7 +214,7 @@ class Warmup:
 
 
 class Elsewhere(Acting):
-    """It alters what no undo knows of."""
+    """It alters something that undo does not restore."""
 
     def act(self, network: nn.Module, optimizers: Any) -> None:
         for module in network.modules():
@@ -223,7 +223,7 @@ class Elsewhere(Acting):
 
 
 class Twice(Acting):
-    """It refuses the second time, and not in its own name."""
+    """It refuses the second time, with a message that does not begin with its name."""
 
     def plan(self, network: nn.Module, context: Any) -> tuple[Operation, ...]:
         if same in network._forward_hooks.values():

@@ -1,4 +1,4 @@
-"""A rule of a third party, sound in every respect, and others like it with one flaw each."""
+"""A rule without flaws, as a plugin would have it, and variants of it with one flaw each."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from unvanish.record.finding import Cause, Finding, Severity
 QUIET = Threshold(-3.0, "log10", "convention", "a thousandth of the deviation that initialisations aim at", sure=-6.0)
 
 
-def quiet(chart: RunView) -> Iterator[Finding]:
-    """One finding where layers have fallen silent."""
+def find_quiet_layers(view: RunView) -> Iterator[Finding]:
+    """One finding for layers whose output hardly varies."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.log10(chart.late("activation_std"))
-    found = [i for i, value in enumerate(size) if value <= QUIET.value]
-    if not found:
+        log10_deviation = np.log10(view.late_median("activation_std"))
+    sites = [i for i, value in enumerate(log10_deviation) if value <= QUIET.value]
+    if not sites:
         return
-    value = float(size[found[0]])
+    value = float(log10_deviation[sites[0]])
     yield Finding(
         "quiet-layer",
         Severity.WARNING,
         QUIET.confidence(value),
         "Some layers say next to nothing.",
         "Their output has a thousandth of the usual deviation.",
-        sites=chart.labels(found),
+        sites=view.site_labels(sites),
         cause=Cause("quiet-layer"),
-        evidence=(QUIET.shown("deviation of the output", value),),
+        evidence=(QUIET.as_evidence("deviation of the output", value),),
     )
 
 
@@ -55,18 +55,18 @@ class QuietLayer(Rule):
     rank: ClassVar[int] = 47
     explains: ClassVar[frozenset[str]] = frozenset({"loss-not-decreasing"})
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        yield from quiet(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        yield from find_quiet_layers(view)
 
 
 class Carded(Rule):
-    """As QuietLayer, without a card worth the name! It might be one."""
+    """As QuietLayer, with a docstring that lacks its paragraphs! It might be one."""
 
     code: ClassVar[str] = "quiet-layer"
     rank: ClassVar[int] = 47
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        yield from quiet(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        yield from find_quiet_layers(view)
 
 
 class Shouting(Carded):
@@ -82,97 +82,97 @@ class Circular(Carded):
 
 
 class Nervous(Carded):
-    """Sees illness everywhere."""
+    """Finds the problem in every record."""
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
+    def examine(self, view: RunView) -> Iterator[Finding]:
         yield Finding("quiet-layer", Severity.CRITICAL, 0.9, "It is quiet.", "It is.")
 
 
 class Blind(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
+    def examine(self, view: RunView) -> Iterator[Finding]:
         yield from ()
 
 
 class Scribbling(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        chart.values("activation_std")[:] = 0.0
-        yield from quiet(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        view.values("activation_std")[:] = 0.0
+        yield from find_quiet_layers(view)
 
 
 class Forgetful(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
             yield replace(finding, confidence=float(np.random.default_rng().uniform(0.1, 0.9)))
 
 
 class Fragile(Carded):
-    """Counts on losses."""
+    """Raises an exception where there are no losses."""
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        course = chart.course()
-        assert course is not None
-        yield from quiet(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        curve = view.loss_curve()
+        assert curve is not None
+        yield from find_quiet_layers(view)
 
 
 class Warning_(Carded):
-    """Lets numpy speak to the user."""
+    """Lets numpy print a warning."""
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        np.nanmean(chart.values("activation_std")[:, :0])
-        yield from quiet(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        np.nanmean(view.values("activation_std")[:, :0])
+        yield from find_quiet_layers(view)
 
 
 class Unproven(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
             yield replace(finding, evidence=())
 
 
 class Overconfident(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
             yield replace(finding, confidence=1.5)
 
 
 class Lost(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
             yield replace(finding, sites=("somewhere",))
 
 
 class Hedging(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
             yield replace(finding, why="It might possibly be quiet.")
 
 
 class Talkative(Carded):
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
             yield replace(finding, summary="It is quiet. Very quiet.")
 
 
 class Absolute(Carded):
     """Compares a gradient with a fixed number."""
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        if float(np.nanmax(chart.late("log10_gradient_rms"), initial=-np.inf)) < -2.5:
-            yield from quiet(chart)
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        if float(np.nanmax(view.late_median("log10_gradient_rms"), initial=-np.inf)) < -2.5:
+            yield from find_quiet_layers(view)
 
 
 class FirstCome(Carded):
-    """Asks for the first parameter, whichever that is."""
+    """Names the first parameter, whichever that is."""
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
-        for finding in quiet(chart):
-            yield replace(finding, sites=(chart.anatomy.parameter_label(0),))
+    def examine(self, view: RunView) -> Iterator[Finding]:
+        for finding in find_quiet_layers(view):
+            yield replace(finding, sites=(view.structure.parameter_label(0),))
 
 
 class Heavy(Carded):
-    """Imports torch when nobody looks."""
+    """Imports torch while it examines."""
 
-    def examine(self, chart: RunView) -> Iterator[Finding]:
+    def examine(self, view: RunView) -> Iterator[Finding]:
         import torch
 
         assert torch.__name__
-        yield from quiet(chart)
+        yield from find_quiet_layers(view)

@@ -1,4 +1,4 @@
-"""Every remedy that comes with unvanish passes the suite that remedies of others are held to."""
+"""Tests of the conformance suite for remedies: every remedy of unvanish passes it, and each violation is reported."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ import torch
 from torch import nn
 
 from unvanish.remedies import Remedy, built_in_catalogue
-from unvanish.testing import PATIENTS, Patient, RemedyConformance
-from unvanish.testing.invariants import Subject, examine
-from unvanish.testing.networks import by_sgd, images, judged
-from unvanish.testing.remedy_conformance import table
+from unvanish.testing import SAMPLE_NETWORKS, RemedyConformance, SampleNetwork
+from unvanish.testing.invariants import NetworkUnderTest, check_remedy
+from unvanish.testing.networks import class_loss, draw_images, make_sgd
+from unvanish.testing.remedy_conformance import format_table
 
-NO_LAYER = Patient(lambda: nn.Sequential(nn.Conv2d(1, 3, 6), nn.Flatten()), images, by_sgd, judged)
+NO_LAYER = SampleNetwork(lambda: nn.Sequential(nn.Conv2d(1, 3, 6), nn.Flatten()), draw_images, make_sgd, class_loss)
 
-# A trial of hundreds of steps on each network takes its time: here, on a few networks; the table has them all.
-SLOW = frozenset({"learning-rate"})
-SOME = dict(list(PATIENTS.items())[::6])
+# A search over hundreds of steps is slow, and is tested on a few networks; `python -m unvanish.testing.remedy_conformance` has all.
+SLOW_REMEDIES = frozenset({"learning-rate"})
+FEW_NETWORKS = dict(list(SAMPLE_NETWORKS.items())[::6])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiler() -> None:
-    """Torch's compiler wraps nn.Module.__init__ for good when it first compiles: before anything is watched."""
+    """Compiles once, since torch's compiler wraps nn.Module.__init__ for good at its first compilation."""
     torch.compile(nn.Linear(1, 1), backend="eager")(torch.zeros(1, 1))
 
 
 def suite(remedy: Remedy) -> type[RemedyConformance]:
     """The suite of one remedy, on the networks that come with it."""
-    members = {"__module__": __name__, "remedy": type(remedy), "networks": SOME if remedy.name in SLOW else PATIENTS}
+    members = {
+        "__module__": __name__,
+        "remedy": type(remedy),
+        "networks": FEW_NETWORKS if remedy.name in SLOW_REMEDIES else SAMPLE_NETWORKS,
+    }
     return new_class(f"Test{type(remedy).__name__}", (RemedyConformance,), exec_body=lambda body: body.update(members))
 
 
@@ -42,10 +46,10 @@ globals().update({kind.__name__: kind for kind in map(suite, built_in_catalogue(
 
 
 class TestZeroBias(RemedyConformance):
-    """A remedy of somebody else: it acts on what has a Linear layer, and says why not on the rest."""
+    """A remedy of a plugin that acts on networks with a Linear layer and refuses the others."""
 
     remedy = samples.Sound
-    networks: ClassVar = PATIENTS | {"no layer": NO_LAYER}
+    networks: ClassVar = SAMPLE_NETWORKS | {"no layer": NO_LAYER}
 
 
 FLAWED: tuple[tuple[type[Remedy], str, str], ...] = (
@@ -75,55 +79,57 @@ FLAWED: tuple[tuple[type[Remedy], str, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("kind", "network", "said"), FLAWED, ids=[flaw[0].__name__ for flaw in FLAWED])
-def test_a_broken_promise_is_told(kind: type[Remedy], network: str, said: str) -> None:
-    found = examine(kind(), PATIENTS[network])
-    assert said in "\n".join(found.faults)
-    assert found.word == "broken"
+@pytest.mark.parametrize(("kind", "network", "message"), FLAWED, ids=[flaw[0].__name__ for flaw in FLAWED])
+def test_each_violation_is_reported(kind: type[Remedy], network: str, message: str) -> None:
+    result = check_remedy(kind(), SAMPLE_NETWORKS[network])
+    assert message in "\n".join(result.violations)
+    assert result.status == "broken"
 
 
-def test_a_remedy_that_acts_nowhere_does_not_pass() -> None:
+def test_a_remedy_that_acts_on_no_network_fails() -> None:
     suite = type("Suite", (RemedyConformance,), {"remedy": samples.Sound, "networks": {"no layer": NO_LAYER}})()
     with pytest.raises(AssertionError, match="it acts on none of them"):
         suite.test_it_acts_on_some_network()
 
 
-def test_a_remedy_that_refuses_without_advice_does_not_pass() -> None:
-    suite = type("Suite", (RemedyConformance,), {"remedy": samples.Helpless, "networks": {"mlp": PATIENTS["mlp"]}})()
+def test_a_remedy_that_refuses_without_advice_fails() -> None:
+    suite = type("Suite", (RemedyConformance,), {"remedy": samples.Helpless, "networks": {"mlp": SAMPLE_NETWORKS["mlp"]}})()
     with pytest.raises(AssertionError, match="then what to do instead"):
-        suite.test_its_refusals_say_what_to_do_instead()
+        suite.test_its_refusals_give_advice()
 
 
-def test_what_cannot_be_compiled_or_spread_is_told() -> None:
+def test_a_network_that_cannot_be_compiled_or_distributed_is_reported() -> None:
     program = (
-        "import sample_remedies as samples\nfrom unvanish.testing.networks import PATIENTS\n"
-        "from unvanish.testing.invariants import deploy\n"
-        'print("\\n".join(deploy(samples.Branch(), {"mlp": PATIENTS["mlp"]})))'
+        "import sample_remedies as samples\nfrom unvanish.testing.networks import SAMPLE_NETWORKS\n"
+        "from unvanish.testing.invariants import check_compiled_and_distributed\n"
+        'print("\\n".join(check_compiled_and_distributed(samples.Branch(), {"mlp": SAMPLE_NETWORKS["mlp"]})))'
     )
-    # A process of its own: the compiler gives up on code that many tests before have had compiled anew, and runs it as it is.
-    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    faults = done.stdout
-    assert "a treated network compiles to equal outputs" in faults
-    assert "a treated network takes the same steps under DistributedDataParallel" in faults
+    # A process of its own: after many recompilations by other tests, the compiler falls back to running code uncompiled.
+    process = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    violations = process.stdout
+    assert "a treated network compiles to equal outputs" in violations
+    assert "a treated network takes the same steps under DistributedDataParallel" in violations
 
 
-def test_the_table_has_a_sign_for_each_network_then_faults_and_reasons() -> None:
-    text = table({"zero-bias": samples.Sound(), "eager": samples.Eager()}, {"mlp": PATIENTS["mlp"], "no layer": NO_LAYER})
+def test_the_table_has_a_sign_for_each_network_then_violations_and_reasons() -> None:
+    text = format_table(
+        {"zero-bias": samples.Sound(), "eager": samples.Eager()}, {"mlp": SAMPLE_NETWORKS["mlp"], "no layer": NO_LAYER}
+    )
     lines = text.splitlines()
     assert [line.split() for line in lines[:4]] == [["mlp"], ["|no", "layer"], ["zero-bias", "+."], ["eager", "XX"]]
     assert any(line.startswith("eager, mlp: broken: a plan alters and draws nothing") for line in lines)
     assert "no layer: zero-bias: no Linear layer has a bias that is trained; choose another remedy" in lines
 
 
-@pytest.mark.parametrize("kind", PATIENTS)
-def test_the_networks_are_equal_for_equal_seeds_and_train_untreated(kind: str) -> None:
-    one, other = Subject.of(PATIENTS[kind]), Subject.of(PATIENTS[kind])
-    assert torch.equal(one.answer(), other.answer())
-    assert [owned(each) for each in (one, other)] == [True, True]
-    assert torch.isfinite(one.step())
+@pytest.mark.parametrize("kind", SAMPLE_NETWORKS)
+def test_a_sample_network_is_equal_each_time_it_is_built_and_trains(kind: str) -> None:
+    one, other = NetworkUnderTest.build(SAMPLE_NETWORKS[kind]), NetworkUnderTest.build(SAMPLE_NETWORKS[kind])
+    assert torch.equal(one.evaluate(), other.evaluate())
+    assert [optimizer_owns_all(built) for built in (one, other)] == [True, True]
+    assert torch.isfinite(one.train_step())
 
 
-def owned(subject: Subject) -> bool:
-    """Whether the optimizer holds exactly what is trained, each parameter once."""
-    held = [id(p) for group in subject.optimizer.param_groups for p in group["params"]]
-    return sorted(held) == sorted(id(p) for p in subject.network.parameters() if p.requires_grad)
+def optimizer_owns_all(built: NetworkUnderTest) -> bool:
+    """Whether the optimizer has exactly the trained parameters, each once."""
+    optimizer_ids = [id(p) for group in built.optimizer.param_groups for p in group["params"]]
+    return sorted(optimizer_ids) == sorted(id(p) for p in built.network.parameters() if p.requires_grad)

@@ -1,9 +1,8 @@
-"""Five activation functions in plain networks of growing depth: how much of the gradient is lost, and what is learned then."""
+"""The demo "activations": five activation functions at growing depth, the gradient lost before training, the accuracy after."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,23 +11,23 @@ from typing import final
 import torch
 from torch import nn
 
-from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
-from unvanish.demos.digits import CLASSES, SPLIT_IN_WORDS, digits
-from unvanish.demos.training import Plan, learn_digits, steps_of
-from unvanish.demos.weight_gradients import FIRST_OVER_LAST, first_over_last, weight_gradients
-from unvanish.demos.wording import decades_cell, right, score_cell, typical
-from unvanish.record.demo_result import Board, Cell, Course, Marks, Panel, Sheet, Story
+from unvanish.demos.demo import Demo, StepCallback, Training, TrainingResults, results_with_label
+from unvanish.demos.digits import CLASSES, DATA_DESCRIPTION, load_digits_split
+from unvanish.demos.seed_averages import decades_cell, format_accuracy, mean_measure, mean_score, score_cell
+from unvanish.demos.training_loop import TrainingPlan, count_steps, train_on_digits
+from unvanish.demos.weight_gradients import FIRST_OVER_LAST, gradient_loss_measure, measure_weight_gradients
+from unvanish.record.demo_result import DemoSummary, ResultTable, RowChart, RowChartPanel, RowSeries, TableCell, TrainingResult
 from unvanish.remedies import apply
 from unvanish.report.wording import numbers
 
 BATCH = 128
-RATE = 1e-3
-LEARNS, FAILS = 0.9, 0.3  # test accuracies between which a network has learned something, and not enough
-AS_IT_IS = ""
+LEARNING_RATE = 1e-3
+LEARNED_ACCURACY, FAILED_ACCURACY = 0.9, 0.3  # test accuracies; between them a network has learned something, but not enough
+NO_REMEDY = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class NetworkKind:
     """One kind of network: its activation, whether it is normalised, and the initialisation that suits it."""
 
     name: str
@@ -37,15 +36,15 @@ class Kind:
     normalised: bool = False
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
+NETWORK_KINDS: Mapping[str, NetworkKind] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            Kind("sigmoid", nn.Sigmoid, "glorot-init"),
-            Kind("tanh", nn.Tanh, "glorot-init"),
-            Kind("ReLU", nn.ReLU, "he-init"),
-            Kind("ELU", nn.ELU, "he-init"),
-            Kind("sigmoid + BatchNorm", nn.Sigmoid, "glorot-init", normalised=True),
+            NetworkKind("sigmoid", nn.Sigmoid, "glorot-init"),
+            NetworkKind("tanh", nn.Tanh, "glorot-init"),
+            NetworkKind("ReLU", nn.ReLU, "he-init"),
+            NetworkKind("ELU", nn.ELU, "he-init"),
+            NetworkKind("sigmoid + BatchNorm", nn.Sigmoid, "glorot-init", normalised=True),
         )
     }
 )
@@ -53,52 +52,46 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 @final
 @dataclass(frozen=True, slots=True)
-class Chain(Training):
-    """One plain network of `layers` weighted layers. `remedy` initialises it; without one it stays as PyTorch made it."""
+class PlainNetworkTraining(Training):
+    """One plain network of `layers` weighted layers. `remedy` initialises it; "" keeps PyTorch's initialisation."""
 
     kind: str
     layers: int
     remedy: str
-    seed_: int
     width: int
     epochs: int
 
     @property
     def label(self) -> str:
         """Kind, depth and initialisation."""
-        return label(self.kind, self.layers, self.remedy)
+        return format_label(self.kind, self.layers, self.remedy)
 
     @property
-    def seed(self) -> int:
-        """From which weights and the order of the images are drawn."""
-        return self.seed_
+    def relative_cost(self) -> float:
+        """Proportional to layers and epochs; a normalisation costs about as much as a layer."""
+        return self.layers * (1.8 if NETWORK_KINDS[self.kind].normalised else 1.0) * self.epochs
 
-    @property
-    def effort(self) -> float:
-        """Normalisation costs about as much as a layer."""
-        return self.layers * (1.8 if KINDS[self.kind].normalised else 1.0) * self.epochs
-
-    def run(self, report: Report) -> Course:
-        """The gradient at the start, then the training."""
-        data = digits()
-        network = plain(KINDS[self.kind], layers=self.layers, width=self.width, inputs=data.images.shape[1])
+    def run(self, on_step: StepCallback) -> TrainingResult:
+        """Measures the gradient before training, then trains."""
+        data = load_digits_split()
+        network = build_plain_network(NETWORK_KINDS[self.kind], layers=self.layers, width=self.width, inputs=data.images.shape[1])
         if self.remedy:
             apply(network, self.remedy, seed=self.seed)
-        measures = first_over_last(weight_gradients(network, data.images, data.labels))
-        steps = steps_of(self.epochs, count=len(data.labels), batch=BATCH)
-        optimizer = torch.optim.Adam(network.parameters(), RATE)
-        plan = Plan(steps, score_every=max(1, steps // 5))
-        course = learn_digits(network, data, optimizer, plan=plan, batch=BATCH, report=report)
-        return replace(course, measures=measures)
+        measures = gradient_loss_measure(measure_weight_gradients(network, data.images, data.labels))
+        steps = count_steps(self.epochs, examples=len(data.labels), batch_size=BATCH)
+        optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+        plan = TrainingPlan(steps, score_every=max(1, steps // 5))
+        result = train_on_digits(network, data, optimizer, plan=plan, batch_size=BATCH, on_step=on_step)
+        return replace(result, measures=measures)
 
 
-def label(kind: str, layers: int, remedy: str) -> str:
-    """How a training is called."""
+def format_label(kind: str, layers: int, remedy: str) -> str:
+    """The label of a training, without its seed."""
     return f"{kind}, {layers} layers, {remedy or 'PyTorch default'}"
 
 
-def plain(kind: Kind, *, layers: int, width: int, inputs: int) -> nn.Sequential:
-    """So many weighted layers in a row, an activation behind each but the last."""
+def build_plain_network(kind: NetworkKind, *, layers: int, width: int, inputs: int) -> nn.Sequential:
+    """`layers` weighted layers in a row, with an activation after each but the last."""
     stack: list[nn.Module] = []
     for layer in range(layers - 1):
         stack.append(nn.Linear(inputs if layer == 0 else width, width))
@@ -121,109 +114,109 @@ class Activations(Demo):
     def trainings(self) -> Sequence[Training]:
         """Kinds times depths times two initialisations times seeds."""
         return [
-            Chain(kind.name, layers, remedy, seed, self.width, self.epochs)
-            for kind in KINDS.values()
+            PlainNetworkTraining(kind.name, layers, remedy, self.width, self.epochs, seed=seed)
+            for kind in NETWORK_KINDS.values()
             for layers in self.depths
-            for remedy in (AS_IT_IS, kind.initialisation)
+            for remedy in (NO_REMEDY, kind.initialisation)
             for seed in self.seeds
         ]
 
-    def quick(self) -> Demo:
-        """One seed, fewer passes."""
+    def quick_version(self) -> Demo:
+        """One seed, half the epochs."""
         return replace(self, seeds=self.seeds[:1], epochs=max(1, self.epochs // 2))
 
-    def tell(self, courses: Courses) -> Story:
-        """The deepest networks carry the sentence."""
-        rows = [_Row(kind, layers, courses) for kind in KINDS.values() for layers in self.depths]
+    def summarise(self, results: TrainingResults) -> DemoSummary:
+        """The title is about the deepest networks."""
+        rows = [_KindAtDepth(kind, layers, results) for kind in NETWORK_KINDS.values() for layers in self.depths]
         deepest = [row for row in rows if row.layers == max(self.depths)]
-        return Story(
+        return DemoSummary(
             claim="without a suitable start or normalisation, deep plain networks lose their gradient and do not learn",
-            borne_out=_borne_out(deepest),
-            title=_title(deepest),
-            plain=_plain(rows, deepest),
-            call=f'unvanish.apply(model, "{_remedy(deepest)}")',
-            data=SPLIT_IN_WORDS,
-            sheet=_sheet(rows, self),
-            boards=(_board(rows, borne_out=_borne_out(deepest)),),
+            claim_holds=_claim_holds(deepest),
+            title=_write_title(deepest),
+            explanation=_write_explanation(rows, deepest),
+            remedy_call=f'unvanish.apply(model, "{_select_best_remedy(deepest)}")',
+            data_description=DATA_DESCRIPTION,
+            table=_build_table(rows, self),
+            row_charts=(_build_chart(rows, claim_holds=_claim_holds(deepest)),),
         )
 
 
-class _Row:
-    """One kind at one depth, with the courses of both initialisations."""
+class _KindAtDepth:
+    """One kind at one depth, with the results of both initialisations."""
 
-    def __init__(self, kind: Kind, layers: int, courses: Courses) -> None:
+    def __init__(self, kind: NetworkKind, layers: int, results: TrainingResults) -> None:
         self.kind, self.layers = kind, layers
-        self.default = of_each_seed(courses, label(kind.name, layers, AS_IT_IS))
-        self.suited = of_each_seed(courses, label(kind.name, layers, kind.initialisation))
+        self.default = results_with_label(results, format_label(kind.name, layers, NO_REMEDY))
+        self.suited = results_with_label(results, format_label(kind.name, layers, kind.initialisation))
 
     @property
     def name(self) -> str:
-        """Kind and depth, as on the board."""
+        """Kind and depth, as the label of a row in the chart."""
         return f"{self.kind.name}, {self.layers}"
 
     @property
     def best(self) -> float | None:
-        """The better of the two initialisations."""
-        found = [score for score in (typical(self.default), typical(self.suited)) if score is not None]
-        return max(found) if found else None
+        """The mean score with the better of the two initialisations."""
+        scores = [score for score in (mean_score(self.default), mean_score(self.suited)) if score is not None]
+        return max(scores) if scores else None
 
 
-def _borne_out(deepest: Sequence[_Row]) -> bool:
-    """Every kind without normalisation fails as it is; normalised sigmoid learns, and some kind does by initialisation alone."""
-    bare = [typical(row.default) for row in deepest if not row.kind.normalised]
-    suited = [typical(row.suited) or 0.0 for row in deepest if not row.kind.normalised]
-    normalised = [typical(row.default) or 0.0 for row in deepest if row.kind.normalised]
-    fails = all(score is not None and score <= FAILS for score in bare)
-    return fails and min(normalised) >= LEARNS - 0.05 and max(suited) >= LEARNS - 0.1
+def _claim_holds(deepest: Sequence[_KindAtDepth]) -> bool:
+    """Whether unnormalised kinds fail by default, the normalised one learns, and some kind learns by initialisation alone."""
+    unnormalised = [mean_score(row.default) for row in deepest if not row.kind.normalised]
+    suited = [mean_score(row.suited) or 0.0 for row in deepest if not row.kind.normalised]
+    normalised = [mean_score(row.default) or 0.0 for row in deepest if row.kind.normalised]
+    fails = all(score is not None and score <= FAILED_ACCURACY for score in unnormalised)
+    return fails and min(normalised) >= LEARNED_ACCURACY - 0.05 and max(suited) >= LEARNED_ACCURACY - 0.1
 
 
-def _title(deepest: Sequence[_Row]) -> str:
-    bare = [row for row in deepest if not row.kind.normalised]
-    scores = [score for row in bare if (score := typical(row.default)) is not None]
+def _write_title(deepest: Sequence[_KindAtDepth]) -> str:
+    unnormalised = [row for row in deepest if not row.kind.normalised]
+    scores = [score for row in unnormalised if (score := mean_score(row.default)) is not None]
     if not scores:
         return "Nothing was trained to its end"
     layers = deepest[0].layers
-    failed = sum(score <= FAILS for score in scores)
-    learned = [row for row in deepest if (row.best or 0.0) >= LEARNS - 0.05]
+    failed = sum(score <= FAILED_ACCURACY for score in scores)
+    learned = [row for row in deepest if (row.best or 0.0) >= LEARNED_ACCURACY - 0.05]
     count = "none" if failed == len(scores) else f"only {len(scores) - failed}"
-    said = f"At {layers} layers, {count} of {numbers.word(len(scores))} activation functions learn as PyTorch starts them"
+    sentence = (
+        f"At {layers} layers, {count} of {numbers.spell_count(len(scores))} activation functions learn as PyTorch starts them"
+    )
     if not learned:
-        return f"{said}."
-    names = ", ".join(f"{row.kind.name} {right(row.best or 0.0)}" for row in learned)
-    return f"{said}. With a suitable start or normalisation: {names}."
+        return f"{sentence}."
+    names = ", ".join(f"{row.kind.name} {format_accuracy(row.best or 0.0)}" for row in learned)
+    return f"{sentence}. With a suitable start or normalisation: {names}."
 
 
-def _remedy(deepest: Sequence[_Row]) -> str:
-    """What carried the network that learned best."""
+def _select_best_remedy(deepest: Sequence[_KindAtDepth]) -> str:
+    """The remedy of the network that learned best."""
     best = max(deepest, key=lambda row: row.best or 0.0).kind
     return "batchnorm" if best.normalised else best.initialisation
 
 
-def _plain(rows: Sequence[_Row], deepest: Sequence[_Row]) -> str:
-    worst = [v for row in deepest if (v := _mean(row.default)) is not None and math.isfinite(v)]
-    lost = f"At {deepest[0].layers} layers, up to {-min(worst):.0f} decades are lost at the start. " if worst else ""
-    pairs = [(v, s) for row in rows if (v := _mean(row.default)) is not None and (s := typical(row.default)) is not None]
-    few = max((v for v, s in pairs if s <= FAILS), default=None)
-    rule = f" No network that lost {-few:.0f} decades or more learned." if few is not None and _separates(pairs, few) else ""
+def _write_explanation(rows: Sequence[_KindAtDepth], deepest: Sequence[_KindAtDepth]) -> str:
+    measured = [(mean_measure(row.default, FIRST_OVER_LAST), mean_score(row.default)) for row in rows]
+    pairs = [(decades, score) for decades, score in measured if decades is not None and score is not None]
+    deepest_decades = [mean_measure(row.default, FIRST_OVER_LAST) for row in deepest]
+    finite = [decades for decades in deepest_decades if decades is not None and math.isfinite(decades)]
+    lost = f"At {deepest[0].layers} layers, up to {-min(finite):.0f} decades are lost at the start. " if finite else ""
+    limit = max((decades for decades, score in pairs if score <= FAILED_ACCURACY), default=None)
+    has_limit = limit is not None and _all_below_failed(pairs, limit)
+    rule = f" No network that lost {-limit:.0f} decades or more learned." if limit is not None and has_limit else ""
     return f"{lost}The first layers then hear nothing of the network's mistakes, and stay as they were drawn.{rule}"
 
 
-def _separates(pairs: Sequence[tuple[float, float]], edge: float) -> bool:
-    """Whether every network that lost more than that failed."""
-    return all(score <= FAILS for decades, score in pairs if decades <= edge)
+def _all_below_failed(pairs: Sequence[tuple[float, float]], limit: float) -> bool:
+    """Whether every network that lost as many decades or more failed."""
+    return all(score <= FAILED_ACCURACY for decades, score in pairs if decades <= limit)
 
 
-def _mean(courses: Sequence[Course]) -> float | None:
-    values = [value for course in courses if (value := course.measure(FIRST_OVER_LAST)) is not None]
-    return statistics.fmean(values) if values else None
-
-
-def _sheet(rows: Sequence[_Row], demo: Activations) -> Sheet:
+def _build_table(rows: Sequence[_KindAtDepth], demo: Activations) -> ResultTable:
     seeds = len(demo.seeds)
-    lines = tuple(
+    cells = tuple(
         (
-            Cell(row.kind.name),
-            Cell(str(row.layers), row.layers),
+            TableCell(row.kind.name),
+            TableCell(str(row.layers), row.layers),
             decades_cell(row.default, FIRST_OVER_LAST),
             score_cell(row.default),
             decades_cell(row.suited, FIRST_OVER_LAST),
@@ -231,29 +224,30 @@ def _sheet(rows: Sequence[_Row], demo: Activations) -> Sheet:
         )
         for row in rows
     )
-    return Sheet(
+    return ResultTable(
         ("network", "layers", "decades,\ndefault", "accuracy,\ndefault", "decades,\nGlorot/He", "accuracy,\nGlorot/He"),
-        lines,
+        cells,
         f"decades: log10 of the first weight matrix's gradient over the last one's, before training. accuracy: on the test images "
-        f"after {demo.epochs} passes{f', mean ± spread of {seeds} seeds' if seeds > 1 else ''}. Width {demo.width}, Adam {RATE:g}, "
-        f"batches of {BATCH}. Glorot for sigmoid and tanh, He for ReLU and ELU.",
+        f"after {demo.epochs} passes{f', mean ± spread of {seeds} seeds' if seeds > 1 else ''}. Width {demo.width}, "
+        f"Adam {LEARNING_RATE:g}, batches of {BATCH}. Glorot for sigmoid and tanh, He for ReLU and ELU.",
     )
 
 
-def _board(rows: Sequence[_Row], *, borne_out: bool) -> Board:
-    def marks(name: str, cells: Sequence[Cell]) -> Marks:
-        return Marks(name, tuple(cell.value for cell in cells), tuple(cell.spread for cell in cells))
+def _build_chart(rows: Sequence[_KindAtDepth], *, claim_holds: bool) -> RowChart:
+    def build_series(name: str, cells: Sequence[TableCell]) -> RowSeries:
+        return RowSeries(name, tuple(cell.value for cell in cells), tuple(cell.spread for cell in cells))
 
     names = ("PyTorch default", "Glorot / He")
-    either = [[row.default for row in rows], [row.suited for row in rows]]
-    decades = [marks(n, [decades_cell(c, FIRST_OVER_LAST) for c in courses]) for n, courses in zip(names, either, strict=True)]
-    scores = [marks(n, [score_cell(c) for c in courses]) for n, courses in zip(names, either, strict=True)]
-    return Board(
+    by_initialisation = [[row.default for row in rows], [row.suited for row in rows]]
+    pairs = list(zip(names, by_initialisation, strict=True))
+    decades = [build_series(name, [decades_cell(r, FIRST_OVER_LAST) for r in results]) for name, results in pairs]
+    scores = [build_series(name, [score_cell(r) for r in results]) for name, results in pairs]
+    return RowChart(
         "activations",
-        "Where the gradient is lost, nothing is learned" if borne_out else "What is lost of the gradient, and what is learned",
+        "Where the gradient is lost, nothing is learned" if claim_holds else "What is lost of the gradient, and what is learned",
         "Each row is one network and its number of layers. Left: what is lost of the gradient between the last layer and the "
         "first, before training. Right: how many test images are named rightly after it; a guess gets 0.1. "
         "Bars and circles: as PyTorch starts it. Diamonds: by Glorot or He.",
         tuple(row.name for row in rows),
-        (Panel("decades of gradient", tuple(decades), decades=True), Panel("test accuracy", tuple(scores))),
+        (RowChartPanel("decades of gradient", tuple(decades), in_decades=True), RowChartPanel("test accuracy", tuple(scores))),
     )

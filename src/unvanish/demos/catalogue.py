@@ -1,4 +1,4 @@
-"""The demos by name: what each shows and about how long it takes. It imports none of them before it is asked for."""
+"""The names of the demos, with a summary, their duration and their class, which is imported on demand."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DemoEntry:
-    """One demo on the programme.
+    """The name, summary and duration of one demo.
 
-    `minutes` is as measured on two cores that other work shared. `place` is where its class is, "module:Class".
+    `minutes` was measured on two cores that other work shared. `class_path` is "module:Class" in `unvanish.demos`.
     """
 
     name: str
     summary: str
     minutes: int
-    place: str
+    class_path: str
 
     def load(self) -> Demo:
         """The demo at full size. Imports torch."""
-        module, _, kind = self.place.partition(":")
-        return getattr(import_module(f"unvanish.demos.{module}"), kind)()
+        module, _, class_name = self.class_path.partition(":")
+        return getattr(import_module(f"unvanish.demos.{module}"), class_name)()
 
 
-_BILLINGS = (
+_ENTRIES = (
     DemoEntry(
         "activations",
         "five activation functions at 10, 30 and 50 layers: how much gradient is lost at the start, and what is learned",
@@ -54,14 +54,14 @@ _BILLINGS = (
         "plain-deep", "fifty convolutions in a row, without skips: tailored-activation against a ResNet", 6, "plain_deep:PlainDeep"
     ),
 )
-DEMOS: Mapping[str, DemoEntry] = MappingProxyType({billing.name: billing for billing in _BILLINGS})
+DEMOS: Mapping[str, DemoEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 
 
-def find(name: str) -> DemoEntry:
-    """The demo of that name. Raises UsageError, with the nearest name, where there is none."""
-    wanted = name.lower().replace("_", "-")
-    if wanted in DEMOS:
-        return DEMOS[wanted]
-    nearest = difflib.get_close_matches(wanted, DEMOS, n=1, cutoff=0.4)
+def find_demo(name: str) -> DemoEntry:
+    """The entry of that name. Raises UsageError, with the nearest name, where there is none."""
+    key = name.lower().replace("_", "-")
+    if key in DEMOS:
+        return DEMOS[key]
+    nearest = difflib.get_close_matches(key, DEMOS, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]}?" if nearest else "leave the name out for the demo of the whole story"
     raise UsageError(f"there is no demo called {name}; {hint} The demos are {', '.join(DEMOS)}")

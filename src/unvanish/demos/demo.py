@@ -1,72 +1,73 @@
-"""What a demo is: a list of trainings, and a story that is told from what came of them. Nothing here trains."""
+"""The base classes of a demo: `Training`, one network trained from one seed, and `Demo`, a list of them and their summary."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from unvanish.record.demo_result import Course, Story
+from unvanish.record.demo_result import DemoSummary, TrainingResult
 
-Report: TypeAlias = Callable[[int, int, float], bool]
-"""Takes the step, the number of steps planned and the loss; False asks the training to end where it stands."""
+StepCallback: TypeAlias = Callable[[int, int, float], bool]
+"""Called after each step with the step, the number of steps planned and the loss; False asks the training to stop there."""
 
 
+@dataclass(frozen=True, slots=True)
 class Training(ABC):
-    """One training of a demo: one network, one seed. It travels to the process that runs it, so it holds settings, no tensors."""
+    """The settings of one training of a demo. It is pickled for the process that runs it, so it holds no tensors.
+
+    Weights, data and the order of examples are drawn from `seed`.
+    """
+
+    seed: int = field(kw_only=True)
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """Which training it is, in words, without the seed: "tanh, 30 layers, glorot-init"."""
+        """The name of the training without its seed: "tanh, 30 layers, glorot-init"."""
 
     @property
     @abstractmethod
-    def seed(self) -> int:
-        """From which all its chance is drawn."""
-
-    @property
-    @abstractmethod
-    def effort(self) -> float:
-        """How long it takes compared with the demo's other trainings, for the estimate of the time left."""
+    def relative_cost(self) -> float:
+        """How long it takes relative to the demo's other trainings, for the estimate of the time left."""
 
     @abstractmethod
-    def run(self, report: Report) -> Course:
-        """The training, to its end or until `report` says so. torch's global generator is seeded and is its own."""
+    def run(self, on_step: StepCallback) -> TrainingResult:
+        """The result of the training, run to its end or until `on_step` returns False. torch's global generator is seeded."""
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """How far a training is; `course` is there once it has ended."""
+class TrainingProgress:
+    """How many steps a training has made; `result` is None until it has ended."""
 
     training: Training
     step: int
-    planned: int
+    planned_steps: int
     loss: float
-    course: Course | None = None
+    result: TrainingResult | None = None
 
 
-Progress: TypeAlias = Callable[[News], None]
-Courses: TypeAlias = "dict[Training, Course]"
+ProgressCallback: TypeAlias = Callable[[TrainingProgress], None]
+TrainingResults: TypeAlias = "dict[Training, TrainingResult]"
 
 
 class Demo(ABC):
-    """One demo. Its fields are its size, so that the same code runs in a test and before an audience."""
+    """One demo. Its fields are its size, so that tests run the same code with smaller networks."""
 
     @abstractmethod
     def trainings(self) -> Sequence[Training]:
         """All trainings, in any order; none depends on another."""
 
     @abstractmethod
-    def tell(self, courses: Courses) -> Story:
-        """What came of them. Trainings that were not run are not in `courses`, and the story says so."""
+    def summarise(self, results: TrainingResults) -> DemoSummary:
+        """The summary of the results. Trainings that were not run are missing in `results`, and shown as "not run"."""
 
     @abstractmethod
-    def quick(self) -> Demo:
-        """The same with less of everything, for a first impression."""
+    def quick_version(self) -> Demo:
+        """The same demo with fewer and smaller trainings."""
 
 
-def of_each_seed(courses: Courses, label: str) -> list[Course]:
-    """The courses of the trainings with that label, one a seed."""
-    return [course for training, course in courses.items() if training.label == label]
+def results_with_label(results: TrainingResults, label: str) -> list[TrainingResult]:
+    """The results of the trainings with that label, one for each seed."""
+    return [result for training, result in results.items() if training.label == label]

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish that can be asked for, so that what was measured so far is not lost. A second one ends at once."""
+"""Ctrl-C as a flag that a loop can ask for, so that results so far are kept; and starting processes that ignore Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,34 +10,40 @@ from typing import Any
 
 
 @contextmanager
-def wishes_to_end() -> Generator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed since the block began. Outside of the main thread, where no signal arrives, it never was."""
-    pressed = False
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: pressed
-        return
-    before = signal.getsignal(signal.SIGINT)
+def interrupt_requested() -> Generator[Callable[[], bool]]:
+    """A function that returns whether Ctrl-C was pressed in the block; a second Ctrl-C raises KeyboardInterrupt.
 
-    def note(_number: int, _frame: Any) -> None:
-        nonlocal pressed
-        pressed = True
+    Outside of the main thread, where Python delivers no signals, it always returns False.
+    """
+    is_pressed = False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: is_pressed
+        return
+    previous_handler = signal.getsignal(signal.SIGINT)
+
+    def record_interrupt(_number: int, _frame: Any) -> None:
+        nonlocal is_pressed
+        is_pressed = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, record_interrupt)
     try:
-        yield lambda: pressed
+        yield lambda: is_pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
 
 
 @contextmanager
-def deaf() -> Generator[None]:
-    """Ctrl-C reaches every process of a terminal; one that is started in this block leaves it to the process that started it."""
+def sigint_ignored() -> Generator[None]:
+    """Ignores SIGINT in the block, and for good in processes that are started in it.
+
+    A terminal sends Ctrl-C to every process of its group; worker processes leave it to the one that started them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)

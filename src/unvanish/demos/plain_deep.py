@@ -1,4 +1,4 @@
-"""Fifty convolutions in a row: as they are, with activations tailored to the depth, and with normalisation and skips instead."""
+"""The demo "plain-deep": fifty convolutions in a row, as they are, with tailored activations, or with BatchNorm and skips."""
 
 from __future__ import annotations
 
@@ -11,69 +11,70 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from unvanish.demos.demo import Courses, Demo, Report, Training, of_each_seed
-from unvanish.demos.digits import CLASSES, SPLIT_IN_WORDS, Digits, digits
-from unvanish.demos.training import Plan, learn_digits, steps_of
-from unvanish.demos.weight_gradients import FIRST_OVER_LAST, first_over_last, profile, weight_gradients
-from unvanish.demos.wording import decades_cell, mean_line, right, score_cell, seconds_cell, typical
-from unvanish.record.demo_result import Cell, Chart, Course, Line, Sheet, Story
+from unvanish.demos.demo import Demo, StepCallback, Training, TrainingResults, results_with_label
+from unvanish.demos.digits import CLASSES, DATA_DESCRIPTION, DigitsSplit, load_digits_split
+from unvanish.demos.seed_averages import decades_cell, format_accuracy, mean_score, mean_score_line, score_cell, seconds_cell
+from unvanish.demos.training_loop import TrainingPlan, count_steps, train_on_digits
+from unvanish.demos.weight_gradients import FIRST_OVER_LAST, build_gradient_profile, gradient_loss_measure, measure_weight_gradients
+from unvanish.record.demo_result import DemoSummary, LineChart, LineSeries, ResultTable, TableCell, TrainingResult
 from unvanish.remedies import apply
 
-SIDE = 8  # pixels
-RATE = 1e-3  # 0.05 over the depth, the same for all three
+IMAGE_SIDE = 8  # pixels
+LEARNING_RATE = 1e-3  # 0.05 / depth, the same for all networks
 BATCH = 64
-FAILS, LEARNS = 0.3, 0.9
-CLOSE = 0.02  # of accuracy by which the plain network may stay behind the one with skips
-PLAIN, TAILORED, RESNET = "plain, as it is", "plain, tailored-activation", "BatchNorm and skips"
-SAME_HEAD = (PLAIN, TAILORED, RESNET)
-TAILORED_MEAN, RESNET_MEAN = f"{TAILORED}, averaged", f"{RESNET}, averaged"
+FAILED_ACCURACY, LEARNED_ACCURACY = 0.3, 0.9
+ACCURACY_MARGIN = 0.02  # the plain network counts as good as the one with skips if it is no further behind
+UNTREATED, TAILORED, RESNET = "plain, as it is", "plain, tailored-activation", "BatchNorm and skips"
+MAIN_NETWORKS = (UNTREATED, TAILORED, RESNET)
+TAILORED_AVERAGED, RESNET_AVERAGED = f"{TAILORED}, averaged", f"{RESNET}, averaged"
 
 
-class Block(nn.Module):
-    """Two normalised convolutions, and a path around them (He 2016, arXiv 1512.03385)."""
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions with a skip connection around them (He 2016, arXiv 1512.03385)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(*normalised(channels, channels), nn.ReLU(), *normalised(channels, channels))
+        first, second = (build_normalised_convolution(channels, channels) for _ in range(2))
+        self.inner = nn.Sequential(*first, nn.ReLU(), *second)
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, of the input's shape."""
+        """The output, of the input's shape (batch, channels, height, width)."""
         return self.activation(x + self.inner(x))
 
 
-def normalised(before: int, after: int) -> tuple[nn.Module, ...]:
+def build_normalised_convolution(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     """A convolution and its normalisation."""
-    return nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels)
 
 
-def plain(layers: int, channels: int) -> list[nn.Module]:
-    """`layers` weighted layers but the classifier: convolutions with a ReLU behind each."""
+def build_plain_body(layers: int, channels: int) -> list[nn.Module]:
+    """`layers` - 1 convolutions, each with a ReLU after it; the classifier is the last weighted layer."""
     stack: list[nn.Module] = []
     for layer in range(layers - 1):
         stack += [nn.Conv2d(1 if layer == 0 else channels, channels, 3, padding=1), nn.ReLU()]
     return stack
 
 
-def residual(layers: int, channels: int) -> list[nn.Module]:
-    """As many weighted layers and channels, in blocks of two with a skip around each."""
-    blocks = [Block(channels) for _ in range((layers - 2) // 2)]
-    return [*normalised(1, channels), nn.ReLU(), *blocks]
+def build_residual_body(layers: int, channels: int) -> list[nn.Module]:
+    """As many weighted layers, in residual blocks of two."""
+    blocks = [ResidualBlock(channels) for _ in range((layers - 2) // 2)]
+    return [*build_normalised_convolution(1, channels), nn.ReLU(), *blocks]
 
 
-def whole(channels: int) -> list[nn.Module]:
-    """A classifier that reads every position of the picture."""
-    return [nn.Flatten(), nn.Linear(channels * SIDE * SIDE, CLASSES)]
+def build_position_head(channels: int) -> list[nn.Module]:
+    """A linear classifier of every position of the image."""
+    return [nn.Flatten(), nn.Linear(channels * IMAGE_SIDE * IMAGE_SIDE, CLASSES)]
 
 
-def averaged(channels: int) -> list[nn.Module]:
-    """A classifier that reads each channel's mean over the picture, as is usual behind residual blocks."""
+def build_averaging_head(channels: int) -> list[nn.Module]:
+    """A linear classifier of each channel's mean over the image, as is usual after residual blocks."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES)]
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """How body and classifier of a network are built, and which remedies are applied to it then."""
+class NetworkDesign:
+    """The functions that build body and classifier of a network, and the remedies applied to it."""
 
     body: Callable[[int, int], list[nn.Module]]
     head: Callable[[int], list[nn.Module]]
@@ -84,24 +85,23 @@ class Network:
         return nn.Sequential(*self.body(layers, channels), *self.head(channels))
 
 
-NETWORKS: Mapping[str, Network] = MappingProxyType(
+NETWORKS: Mapping[str, NetworkDesign] = MappingProxyType(
     {
-        PLAIN: Network(plain, whole),
-        TAILORED: Network(plain, whole, ("tailored-activation",)),
-        RESNET: Network(residual, whole),
-        TAILORED_MEAN: Network(plain, averaged, ("tailored-activation",)),
-        RESNET_MEAN: Network(residual, averaged),
+        UNTREATED: NetworkDesign(build_plain_body, build_position_head),
+        TAILORED: NetworkDesign(build_plain_body, build_position_head, ("tailored-activation",)),
+        RESNET: NetworkDesign(build_residual_body, build_position_head),
+        TAILORED_AVERAGED: NetworkDesign(build_plain_body, build_averaging_head, ("tailored-activation",)),
+        RESNET_AVERAGED: NetworkDesign(build_residual_body, build_averaging_head),
     }
 )
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Convolutions(Training):
+class ConvolutionalTraining(Training):
     """One convolutional network of `layers` weighted layers."""
 
     network: str
-    seed_: int
     layers: int
     channels: int
     epochs: int
@@ -112,34 +112,30 @@ class Convolutions(Training):
         return self.network
 
     @property
-    def seed(self) -> int:
-        """From which weights and the order of the images are drawn."""
-        return self.seed_
+    def relative_cost(self) -> float:
+        """Proportional to layers and epochs; with normalisation half as long again."""
+        return self.layers * self.epochs * (1.5 if NETWORKS[self.network].body is build_residual_body else 1.0)
 
-    @property
-    def effort(self) -> float:
-        """Normalisation takes half as long again."""
-        return self.layers * self.epochs * (1.5 if NETWORKS[self.network].body is residual else 1.0)
-
-    def run(self, report: Report) -> Course:
-        """The gradient at the start, at every layer; then the training."""
-        data = _pictures(digits())
+    def run(self, on_step: StepCallback) -> TrainingResult:
+        """Measures the gradient at every layer before training, then trains."""
+        data = _to_images(load_digits_split())
         network = NETWORKS[self.network].build(self.layers, self.channels)
         if NETWORKS[self.network].remedies:
             apply(network, *NETWORKS[self.network].remedies, inputs=data.images[:BATCH], seed=self.seed)
-        lengths = weight_gradients(network, data.images, data.labels)
-        steps = steps_of(self.epochs, count=len(data.labels), batch=BATCH)
-        optimizer = torch.optim.Adam(network.parameters(), RATE)
+        log10_norms = measure_weight_gradients(network, data.images, data.labels)
+        steps = count_steps(self.epochs, examples=len(data.labels), batch_size=BATCH)
+        optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        plan = Plan(steps, score_every=max(1, steps // 20))
-        course = learn_digits(network, data, optimizer, plan=plan, batch=BATCH, report=report, schedule=schedule)
-        return replace(course, measures=first_over_last(lengths), profile=profile(self.network, lengths))
+        plan = TrainingPlan(steps, score_every=max(1, steps // 20))
+        result = train_on_digits(network, data, optimizer, plan=plan, batch_size=BATCH, on_step=on_step, schedule=schedule)
+        profile = build_gradient_profile(self.network, log10_norms)
+        return replace(result, measures=gradient_loss_measure(log10_norms), gradient_profile=profile)
 
 
-def _pictures(data: Digits) -> Digits:
-    """The images as pictures of one channel."""
-    shape = (-1, 1, SIDE, SIDE)
-    return Digits(data.images.reshape(shape), data.labels, data.test_images.reshape(shape), data.test_labels)
+def _to_images(data: DigitsSplit) -> DigitsSplit:
+    """The same with images of shape (count, 1, 8, 8)."""
+    shape = (-1, 1, IMAGE_SIDE, IMAGE_SIDE)
+    return DigitsSplit(data.images.reshape(shape), data.labels, data.test_images.reshape(shape), data.test_labels)
 
 
 @final
@@ -154,98 +150,104 @@ class PlainDeep(Demo):
 
     def trainings(self) -> Sequence[Training]:
         """Networks times seeds."""
-        return [Convolutions(network, seed, self.layers, self.channels, self.epochs) for network in NETWORKS for seed in self.seeds]
+        return [
+            ConvolutionalTraining(network, self.layers, self.channels, self.epochs, seed=seed)
+            for network in NETWORKS
+            for seed in self.seeds
+        ]
 
-    def quick(self) -> Demo:
-        """One seed, half the passes."""
+    def quick_version(self) -> Demo:
+        """One seed, half the epochs."""
         return replace(self, seeds=self.seeds[:1], epochs=max(1, self.epochs // 2))
 
-    def tell(self, courses: Courses) -> Story:
-        """The three with the same classifier carry the sentence."""
-        found = {name: of_each_seed(courses, name) for name in NETWORKS}
-        scores = {name: typical(found[name]) for name in NETWORKS}
-        return Story(
+    def summarise(self, results: TrainingResults) -> DemoSummary:
+        """The title is about the three networks with the same classifier."""
+        by_network = {name: results_with_label(results, name) for name in NETWORKS}
+        scores = {name: mean_score(by_network[name]) for name in NETWORKS}
+        charts = (_build_learning_chart(by_network, claim_holds=_claim_holds(scores)), _build_gradient_chart(by_network))
+        return DemoSummary(
             claim=f"{self.layers} plain convolutions learn with tailored activations about as well as with BatchNorm and skips, "
             "and not at all as they are",
-            borne_out=_borne_out(scores),
-            title=_title(self.layers, scores),
-            plain=_plain(found, scores),
-            call='unvanish.apply(model, "tailored-activation", inputs=x)',
-            data=SPLIT_IN_WORDS,
-            sheet=_sheet(self, found),
-            charts=tuple(chart for chart in (_learning(found, borne_out=_borne_out(scores)), _gradient(found)) if chart.lines),
+            claim_holds=_claim_holds(scores),
+            title=_write_title(self.layers, scores),
+            explanation=_write_explanation(by_network, scores),
+            remedy_call='unvanish.apply(model, "tailored-activation", inputs=x)',
+            data_description=DATA_DESCRIPTION,
+            table=_build_table(self, by_network),
+            line_charts=tuple(chart for chart in charts if chart.lines),
         )
 
 
-Scores = dict[str, float | None]
+MeanScores = dict[str, float | None]
+ResultsByNetwork = dict[str, list[TrainingResult]]
 
 
-def _borne_out(scores: Scores) -> bool:
-    plain_, tailored, resnet = scores[PLAIN], scores[TAILORED], scores[RESNET]
-    if plain_ is None or tailored is None or resnet is None:
+def _claim_holds(scores: MeanScores) -> bool:
+    plain, tailored, resnet = scores[UNTREATED], scores[TAILORED], scores[RESNET]
+    if plain is None or tailored is None or resnet is None:
         return False
-    return plain_ <= FAILS and tailored >= max(LEARNS, resnet - CLOSE)
+    return plain <= FAILED_ACCURACY and tailored >= max(LEARNED_ACCURACY, resnet - ACCURACY_MARGIN)
 
 
-def _title(layers: int, scores: Scores) -> str:
-    plain_, tailored, resnet = scores[PLAIN], scores[TAILORED], scores[RESNET]
-    if plain_ is None or tailored is None or resnet is None:
+def _write_title(layers: int, scores: MeanScores) -> str:
+    plain, tailored, resnet = scores[UNTREATED], scores[TAILORED], scores[RESNET]
+    if plain is None or tailored is None or resnet is None:
         return f"{layers} plain layers: not every network was trained to an end."
     return (
-        f"{layers} layers in a row, without skips or normalisation: {right(plain_)} as they are, {right(tailored)} with "
-        f"activations tailored to the depth; BatchNorm and skips get {right(resnet)}."
+        f"{layers} layers in a row, without skips or normalisation: {format_accuracy(plain)} as they are, "
+        f"{format_accuracy(tailored)} with activations tailored to the depth; BatchNorm and skips get {format_accuracy(resnet)}."
     )
 
 
-def _plain(found: Mapping[str, Sequence[Course]], scores: Scores) -> str:
-    tailored, resnet = scores[TAILORED_MEAN], scores[RESNET_MEAN]
+def _write_explanation(by_network: ResultsByNetwork, scores: MeanScores) -> str:
+    tailored, resnet = scores[TAILORED_AVERAGED], scores[RESNET_AVERAGED]
     if tailored is None or resnet is None:
         return ""
-    lost = decades_cell(found[PLAIN], FIRST_OVER_LAST).value
-    gone = f"As it is, {-lost:.0f} decades of the gradient are lost before training. " if lost and math.isfinite(lost) else ""
-    other = "it falls behind" if resnet > tailored + CLOSE else "they get as far"
+    lost = decades_cell(by_network[UNTREATED], FIRST_OVER_LAST).value
+    sentence = f"As it is, {-lost:.0f} decades of the gradient are lost before training. " if lost and math.isfinite(lost) else ""
+    comparison = "it falls behind" if resnet > tailored + ACCURACY_MARGIN else "they get as far"
     return (
-        f"{gone}The remedy bends the activation just so much that all layers together neither forget an image nor shatter it, "
+        f"{sentence}The remedy bends the activation just so much that all layers together neither forget an image nor shatter it, "
         "and draws weights that turn the signal without stretching it. Where the classifier sees only averages over the picture, "
-        f"{other}: {right(tailored)} against {right(resnet)} with BatchNorm and skips."
+        f"{comparison}: {format_accuracy(tailored)} against {format_accuracy(resnet)} with BatchNorm and skips."
     )
 
 
-def _sheet(demo: PlainDeep, found: Mapping[str, Sequence[Course]]) -> Sheet:
+def _build_table(demo: PlainDeep, by_network: ResultsByNetwork) -> ResultTable:
     seeds = f", mean ± spread of {len(demo.seeds)} seeds" if len(demo.seeds) > 1 else ""
     rows = tuple(
-        (Cell(name), decades_cell(courses, FIRST_OVER_LAST), score_cell(courses), seconds_cell(courses))
-        for name, courses in found.items()
+        (TableCell(name), decades_cell(results, FIRST_OVER_LAST), score_cell(results), seconds_cell(results))
+        for name, results in by_network.items()
     )
-    return Sheet(
+    return ResultTable(
         ("network", "decades", "accuracy", "time"),
         rows,
-        f"{demo.layers} weighted layers, {demo.channels} channels, pictures of {SIDE} x {SIDE}; averaged: the "
+        f"{demo.layers} weighted layers, {demo.channels} channels, pictures of {IMAGE_SIDE} x {IMAGE_SIDE}; averaged: the "
         f"classifier reads the mean of each channel, else every position. decades: log10 of the first "
         f"weight's gradient over the last one's, before training. accuracy: on the test images after {demo.epochs} passes{seeds}. "
-        f"Adam {RATE:g}, cosine decay, batches of {BATCH}.",
+        f"Adam {LEARNING_RATE:g}, cosine decay, batches of {BATCH}.",
     )
 
 
-def _learning(found: Mapping[str, Sequence[Course]], *, borne_out: bool) -> Chart:
-    return Chart(
+def _build_learning_chart(by_network: ResultsByNetwork, *, claim_holds: bool) -> LineChart:
+    return LineChart(
         "learning",
-        "With tailored activations the plain network learns as the one with skips does" if borne_out else "What is learned",
+        "With tailored activations the plain network learns as the one with skips does" if claim_holds else "What is learned",
         "Share of the test images named rightly, by step, mean over the seeds. A guess gets 0.1.",
         "step",
         "test accuracy",
-        tuple(line for name, courses in found.items() if name in SAME_HEAD and (line := mean_line(name, courses)) is not None),
-        share=True,
+        tuple(line for name in MAIN_NETWORKS if (line := mean_score_line(name, by_network[name])) is not None),
+        y_is_share=True,
     )
 
 
-def _gradient(found: Mapping[str, Sequence[Course]]) -> Chart:
-    profiles = [courses[0].profile for name, courses in found.items() if name in SAME_HEAD and courses]
-    return Chart(
+def _build_gradient_chart(by_network: ResultsByNetwork) -> LineChart:
+    profiles = [results[0].gradient_profile for name in MAIN_NETWORKS if (results := by_network[name])]
+    return LineChart(
         "gradient",
         "What is left of the gradient at every layer, before training",
         "The gradient of every weight, against that of the last layer. It comes from the right, where the loss is.",
         "weighted layer, from the input to the output",
         "log10 of the gradient, over the last layer's",
-        tuple(Line(each.name, each.at, each.log10) for each in profiles if each is not None),
+        tuple(LineSeries(profile.name, profile.positions, profile.log10_gradients) for profile in profiles if profile is not None),
     )

@@ -1,4 +1,4 @@
-"""How a demo says its figures: a cell for each, with the number behind the words. What was not measured is said to be so."""
+"""Averages the results of one training over its seeds, as table cells, chart lines and numbers; "not run" where there is none."""
 
 from __future__ import annotations
 
@@ -6,76 +6,87 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from unvanish.record.demo_result import Cell, Course, Ending, Line
+from unvanish.record.demo_result import LineSeries, TableCell, TrainingEnding, TrainingResult
 from unvanish.report.wording import numbers
 
-NOT_RUN = Cell("not run")
+NOT_RUN = TableCell("not run")
 
 
-def score_cell(courses: Sequence[Course], *, digits: int = 3) -> Cell:
-    """The scores of some seeds of one training: their mean and spread, or how it went wrong."""
-    if not courses:
+def score_cell(results: Sequence[TrainingResult], *, digits: int = 3) -> TableCell:
+    """The mean and standard deviation of the scores over the seeds, or how the trainings failed."""
+    if not results:
         return NOT_RUN
-    failed = [course for course in courses if course.ending is Ending.FAILED]
-    if failed:
-        return Cell("error")
-    diverged = sum(course.ending is Ending.DIVERGED for course in courses)
+    endings = [result.ending for result in results]
+    if TrainingEnding.FAILED in endings:
+        return TableCell("error")
+    diverged = endings.count(TrainingEnding.DIVERGED)
     if diverged:
-        return Cell("NaN" if diverged == len(courses) else f"NaN in {diverged} of {len(courses)}")
-    stopped = [course for course in courses if course.ending is Ending.STOPPED]
-    if stopped:
-        known = [course.score for course in stopped if course.score is not None]
-        return Cell(f"cut short, {statistics.fmean(known):.{digits}f}" if known else "cut short")
-    scores = [course.score for course in courses if course.score is not None]
+        return TableCell("NaN" if diverged == len(results) else f"NaN in {diverged} of {len(results)}")
+    if TrainingEnding.STOPPED in endings:
+        stopped = [result.score for result in results if result.ending is TrainingEnding.STOPPED and result.score is not None]
+        return TableCell(f"cut short, {statistics.fmean(stopped):.{digits}f}" if stopped else "cut short")
+    scores = [result.score for result in results if result.score is not None]
     return mean_cell(scores, digits=digits)
 
 
-def mean_cell(values: Sequence[float], *, digits: int = 3) -> Cell:
-    """The mean of values that are there, and how far they spread."""
+def mean_cell(values: Sequence[float], *, digits: int = 3) -> TableCell:
+    """The mean of the values and their standard deviation."""
     if not values:
         return NOT_RUN
-    mean, spread = statistics.fmean(values), deviation(values)
-    said = f"{mean:.{digits}f}"
-    return Cell(said if spread is None else f"{said} ± {numbers.spread(mean, spread)}", mean, spread)
+    mean, deviation = statistics.fmean(values), standard_deviation(values)
+    text = f"{mean:.{digits}f}"
+    return TableCell(text if deviation is None else f"{text} ± {numbers.format_deviation(mean, deviation)}", mean, deviation)
 
 
-def decades_cell(courses: Sequence[Course], measure: str) -> Cell:
-    """The mean over the seeds of a figure in decades."""
-    values = [value for course in courses if (value := course.measure(measure)) is not None]
+def decades_cell(results: Sequence[TrainingResult], measure: str) -> TableCell:
+    """The mean over the seeds of a measure in decades."""
+    values = list_measure(results, measure)
     if not values:
         return NOT_RUN
-    return Cell(numbers.decades(statistics.fmean(values)), statistics.fmean(values), deviation(values))
+    return TableCell(numbers.format_decades(statistics.fmean(values)), statistics.fmean(values), standard_deviation(values))
 
 
-def deviation(values: Sequence[float]) -> float | None:
+def seconds_cell(results: Sequence[TrainingResult]) -> TableCell:
+    """The mean wall time of a training."""
+    values = [result.seconds for result in results]
+    return TableCell(numbers.format_duration(statistics.fmean(values)), statistics.fmean(values)) if values else NOT_RUN
+
+
+def list_measure(results: Sequence[TrainingResult], name: str) -> list[float]:
+    """The measure of that name of every training that has it."""
+    return [value for result in results if (value := result.measure(name)) is not None]
+
+
+def mean_measure(results: Sequence[TrainingResult], name: str) -> float | None:
+    """The mean over the seeds of a measure, or None where no training has it."""
+    values = list_measure(results, name)
+    return statistics.fmean(values) if values else None
+
+
+def standard_deviation(values: Sequence[float]) -> float | None:
     """The standard deviation over the seeds, or None where there is one only or not every value is finite."""
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
-def typical(courses: Sequence[Course]) -> float | None:
-    """The mean score over the seeds, or None where none was run, or one not to its end."""
-    scores = [course.score if course.ending is Ending.FINISHED else None for course in courses]
+def mean_score(results: Sequence[TrainingResult]) -> float | None:
+    """The mean score over the seeds, or None where there are no results or a training did not finish."""
+    scores = [result.score if result.ending is TrainingEnding.FINISHED else None for result in results]
     known = [score for score in scores if score is not None]
     return statistics.fmean(known) if known and len(known) == len(scores) else None
 
 
-def seconds_cell(courses: Sequence[Course]) -> Cell:
-    """The mean time that a training took."""
-    values = [course.seconds for course in courses]
-    return Cell(numbers.duration(statistics.fmean(values)), statistics.fmean(values)) if values else NOT_RUN
-
-
-def right(share: float) -> str:
-    """A test accuracy for a layman: "94 % right"."""
-    return f"{numbers.percent(share)} right"
-
-
-def mean_line(name: str, courses: Sequence[Course]) -> Line | None:
-    """The mean score over the seeds, at every step that all of them were scored at; None where there is none."""
-    if not courses:
+def mean_score_line(name: str, results: Sequence[TrainingResult]) -> LineSeries | None:
+    """The mean score over the seeds, at every step at which all of them were scored; None where there is none."""
+    if not results:
         return None
-    scores = [{point.step: point.score for point in course.points} for course in courses]
-    steps = sorted(set(scores[0]).intersection(*scores[1:]))
+    histories = [{point.step: point.score for point in result.history} for result in results]
+    steps = sorted(set(histories[0]).intersection(*histories[1:]))
     if not steps:
         return None
-    return Line(name, tuple(map(float, steps)), tuple(statistics.fmean(each[step] for each in scores) for step in steps))
+    means = tuple(statistics.fmean(history[step] for history in histories) for step in steps)
+    return LineSeries(name, tuple(map(float, steps)), means)
+
+
+def format_accuracy(share: float) -> str:
+    """A test accuracy in plain words: "94 % right"."""
+    return f"{numbers.format_percent(share)} right"

@@ -1,4 +1,4 @@
-"""The loop that every demo trains with: steps, a score now and then, and an end as soon as the loss is no number."""
+"""The training loop of the demos: steps, a test score at intervals, and an early end where the loss is not finite."""
 
 from __future__ import annotations
 
@@ -11,93 +11,98 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from unvanish.demos.demo import Report
-from unvanish.demos.digits import Digits
-from unvanish.record.demo_result import Course, Ending, Point
+from unvanish.demos.demo import StepCallback
+from unvanish.demos.digits import DigitsSplit
+from unvanish.record.demo_result import HistoryPoint, TrainingEnding, TrainingResult
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How many steps are made, and after how many the test data are scored; the last step is always scored."""
+class TrainingPlan:
+    """How many steps are made, and at which interval the test data are scored; the last step is always scored."""
 
     steps: int
     score_every: int
 
 
-def follow(plan: Plan, step: Callable[[], float], score: Callable[[], float], *, report: Report) -> Course:
-    """The course of a training. `step` makes one step and returns its loss, `score` looks at the test data.
+def run_training_loop(
+    plan: TrainingPlan, train_step: Callable[[], float], score: Callable[[], float], *, on_step: StepCallback
+) -> TrainingResult:
+    """The result of a training. `train_step` makes one step and returns its loss, `score` evaluates the test data.
 
-    It ends early where the loss is no number, where `report` asks for it, and says which.
+    It ends early where the loss is not finite or `on_step` returns False.
     """
-    points: list[Point] = []
-    for made in range(1, plan.steps + 1):
-        loss = step()
+    history: list[HistoryPoint] = []
+    for step in range(1, plan.steps + 1):
+        loss = train_step()
         if not math.isfinite(loss):
-            points.append(Point(made, loss, math.nan))
-            return Course(Ending.DIVERGED, plan.steps, tuple(points))
-        go_on = report(made, plan.steps, loss)
-        if made % plan.score_every == 0 or made == plan.steps or not go_on:
-            points.append(Point(made, loss, score()))
-        if not go_on and made < plan.steps:
-            return Course(Ending.STOPPED, plan.steps, tuple(points))
-    return Course(Ending.FINISHED, plan.steps, tuple(points))
+            history.append(HistoryPoint(step, loss, math.nan))
+            return TrainingResult(TrainingEnding.DIVERGED, plan.steps, tuple(history))
+        continues = on_step(step, plan.steps, loss)
+        if step % plan.score_every == 0 or step == plan.steps or not continues:
+            history.append(HistoryPoint(step, loss, score()))
+        if not continues and step < plan.steps:
+            return TrainingResult(TrainingEnding.STOPPED, plan.steps, tuple(history))
+    return TrainingResult(TrainingEnding.FINISHED, plan.steps, tuple(history))
 
 
-def descend(optimizer: Optimizer, loss: Tensor, *, schedule: LRScheduler | None = None, clip: float | None = None) -> float:
-    """One step down the gradient of a loss, which is returned as a number. `clip` bounds the gradient's length over all weights."""
+def step_optimizer(
+    optimizer: Optimizer, loss: Tensor, *, schedule: LRScheduler | None = None, max_gradient_norm: float | None = None
+) -> float:
+    """The loss as a number, after one step of the optimizer; `max_gradient_norm` bounds the gradient's norm over all weights."""
     optimizer.zero_grad()
     loss.backward()
-    if clip is not None:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    if max_gradient_norm is not None:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_gradient_norm)
     optimizer.step()
     if schedule is not None:
         schedule.step()
     return float(loss.item())
 
 
-def batches(count: int, size: int) -> Iterator[Tensor]:
+def shuffled_batches(count: int, batch_size: int) -> Iterator[Tensor]:
     """Indices of batches without end: each pass over the data in a new order, a last batch that is not full included.
 
-    A last batch of one is left out where the others have more: batch normalisation would refuse it.
+    A last batch of one example is left out unless `batch_size` is 1, since batch normalisation would refuse it.
     """
     while True:
-        for chosen in torch.randperm(count).split(size):
-            if len(chosen) > 1 or size == 1:
-                yield chosen
+        for indices in torch.randperm(count).split(batch_size):
+            if len(indices) > 1 or batch_size == 1:
+                yield indices
 
 
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The share of images named rightly, in evaluation mode; the network is left in training mode."""
+def measure_accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The share of images classified correctly, in evaluation mode; the network is left in training mode."""
     network.eval()
     with torch.no_grad():
-        outputs = network(images)
+        scores = network(images)  # (count, classes)
     network.train()
-    return float((outputs.argmax(1) == labels).float().mean())
+    return float((scores.argmax(1) == labels).float().mean())
 
 
-def learn_digits(
+def train_on_digits(
     network: nn.Module,
-    data: Digits,
+    data: DigitsSplit,
     optimizer: Optimizer,
     *,
-    plan: Plan,
-    batch: int,
-    report: Report,
+    plan: TrainingPlan,
+    batch_size: int,
+    on_step: StepCallback,
     schedule: LRScheduler | None = None,
-) -> Course:
-    """The course of a classifier of digits, trained with cross entropy and scored by its test accuracy."""
-    order = batches(len(data.labels), batch)
+) -> TrainingResult:
+    """The result of a classifier of digits, trained with cross entropy and scored by its test accuracy."""
+    batches = shuffled_batches(len(data.labels), batch_size)
 
-    def step() -> float:
-        chosen = next(order)
-        return descend(optimizer, nn.functional.cross_entropy(network(data.images[chosen]), data.labels[chosen]), schedule=schedule)
+    def train_step() -> float:
+        indices = next(batches)
+        loss = nn.functional.cross_entropy(network(data.images[indices]), data.labels[indices])
+        return step_optimizer(optimizer, loss, schedule=schedule)
 
     def score() -> float:
-        return accuracy(network, data.test_images, data.test_labels)
+        return measure_accuracy(network, data.test_images, data.test_labels)
 
-    return follow(plan, step, score, report=report)
+    return run_training_loop(plan, train_step, score, on_step=on_step)
 
 
-def steps_of(epochs: float, *, count: int, batch: int) -> int:
-    """The steps that so many passes over the data take, at least one."""
-    return max(1, round(epochs * math.ceil(count / batch)))
+def count_steps(epochs: float, *, examples: int, batch_size: int) -> int:
+    """The number of steps in that many passes over the data, at least one."""
+    return max(1, round(epochs * math.ceil(examples / batch_size)))

@@ -1,4 +1,4 @@
-"""The gradient of a network before its training, at any size: how much of it is lost, and where. One exact look, no step."""
+"""Measures the gradient of every weight matrix before training: how many decades are lost, and at which layer."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ import math
 
 from torch import Tensor, nn
 
-from unvanish.record.demo_result import Profile
-from unvanish.record.flow import FlowParameter, GradientFlow
+from unvanish.record.demo_result import GradientProfile
+from unvanish.record.gradient_flow import FlowParameter, GradientFlow
 from unvanish.tracing import trace
 
-POINTS = 400  # about as many as a picture can show across
-TRACED = 128  # examples that are looked at; the figures hardly change beyond
+MAX_PROFILE_POINTS = 400  # about as many as a chart can show side by side
+TRACED_EXAMPLES = 128  # more examples hardly change the numbers
 FIRST_OVER_LAST = "log10 of first over last weight gradient"
 
 
-def weight_gradients(network: nn.Module, inputs: Tensor, labels: Tensor) -> list[float]:
-    """log10 of the length of every weight matrix's gradient, from the first layer to the last; -inf for an exact zero.
+def measure_weight_gradients(network: nn.Module, inputs: Tensor, labels: Tensor) -> list[float]:
+    """log10 of the L2 norm of every weight matrix's gradient, from the first layer to the last; -inf for an exact zero.
 
-    Taken with rescaling, so that a gradient far below what float32 can hold is measured too. Normalisation and biases are left out.
+    The trace rescales gradients, so that one far below what float32 can hold is measured too. Normalisation layers and biases are
+    left out.
     """
-    return [_log10_length(parameter) for parameter in _matrices(trace(network, inputs[:TRACED], labels[:TRACED]))]
+    flow = trace(network, inputs[:TRACED_EXAMPLES], labels[:TRACED_EXAMPLES])
+    return [_log10_norm(parameter) for parameter in _weight_matrices(flow)]
 
 
-def first_over_last(lengths: list[float]) -> tuple[tuple[str, float], ...]:
-    """The measure that says how much of the gradient is lost between the last layer and the first."""
-    return ((FIRST_OVER_LAST, _over(lengths[0], lengths[-1])),)
+def gradient_loss_measure(log10_norms: list[float]) -> tuple[tuple[str, float], ...]:
+    """The measure of how much gradient is lost between the last layer and the first, as (name, decades)."""
+    return ((FIRST_OVER_LAST, _log10_ratio(log10_norms[0], log10_norms[-1])),)
 
 
-def profile(name: str, lengths: list[float]) -> Profile:
-    """The lengths by layer, relative to the last one, thinned to what can be drawn."""
-    kept = sorted({round(i * (len(lengths) - 1) / (POINTS - 1)) for i in range(POINTS)})
-    return Profile(name, tuple(float(i + 1) for i in kept), tuple(_over(lengths[i], lengths[-1]) for i in kept))
+def build_gradient_profile(name: str, log10_norms: list[float]) -> GradientProfile:
+    """The norms by layer, relative to the last one, at no more than 400 evenly spaced layers."""
+    last = len(log10_norms) - 1
+    layers = sorted({round(i * last / (MAX_PROFILE_POINTS - 1)) for i in range(MAX_PROFILE_POINTS)})
+    ratios = tuple(_log10_ratio(log10_norms[layer], log10_norms[-1]) for layer in layers)
+    return GradientProfile(name, tuple(float(layer + 1) for layer in layers), ratios)
 
 
-def _over(length: float, last: float) -> float:
-    """The ratio as log10; NaN where there is no gradient to compare with."""
-    return math.nan if last == -math.inf else length - last
+def _log10_ratio(log10_norm: float, log10_last: float) -> float:
+    """The ratio as log10; NaN where the last layer has no gradient."""
+    return math.nan if log10_last == -math.inf else log10_norm - log10_last
 
 
-def _matrices(flow: GradientFlow) -> list[FlowParameter]:
+def _weight_matrices(flow: GradientFlow) -> list[FlowParameter]:
     return [parameter for parameter in flow.parameters if len(parameter.shape) > 1]
 
 
-def _log10_length(parameter: FlowParameter) -> float:
+def _log10_norm(parameter: FlowParameter) -> float:
     return parameter.log10_gradient_rms + 0.5 * math.log10(math.prod(parameter.shape))

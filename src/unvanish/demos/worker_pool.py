@@ -1,211 +1,233 @@
-"""Runs trainings, in this process or in several beside each other, and hands back what came of each. It trains nothing itself.
+"""Runs the trainings of a demo, in this process or in several worker processes, and collects their results.
 
-Every training gets one thread: small deep networks are many times slower with two. Ctrl-C ends each running training at its next
-step; what it has by then is kept.
+Every training gets one thread: small deep networks are many times slower with two. Ctrl-C ends each running training at one of its
+next steps; its result so far is kept.
 """
 
 from __future__ import annotations
 
 import math
 import multiprocessing
-import signal
+import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.managers import SyncManager
+from queue import Queue
+from threading import Event
 
 import torch
 
-from unvanish.demos.demo import Courses, News, Progress, Report, Training
-from unvanish.demos.interrupt import deaf, wishes_to_end
-from unvanish.record.demo_result import Course, Ending
+from unvanish.demos.demo import ProgressCallback, StepCallback, Training, TrainingProgress, TrainingResults
+from unvanish.demos.interrupt import interrupt_requested, sigint_ignored
+from unvanish.record.demo_result import TrainingEnding, TrainingResult
 
-TELL_EVERY_S = 0.1  # a screen is not read faster
-LISTEN_S = 0.5  # after which Ctrl-C is looked for again
-PATIENCE_S = 60.0  # how long a training may take to come to its next step once it was asked to end
+MESSAGE_INTERVAL_S = 0.1  # between two messages of a worker; nobody reads a screen faster
+POLL_INTERVAL_S = 0.1  # between two looks at messages and Ctrl-C
+STOP_TIMEOUT_S = 60.0  # for a training to reach its next step once it was asked to stop
+TERMINATE_TIMEOUT_S = 5.0  # for the same where something failed or Ctrl-C came twice
+START_METHOD = "spawn"  # a fork of a process that has used torch may hang
 
 
-def run_all(trainings: Sequence[Training], *, jobs: int, progress: Progress) -> Courses:
-    """The course of every training that was begun, in the order given. `jobs` processes share them, the longest first.
+def run_all(trainings: Sequence[Training], *, jobs: int, progress: ProgressCallback) -> TrainingResults:
+    """The result of every training that was started, in the order given. `jobs` processes share them, the longest first.
 
-    A training that fails is a course that says so. After Ctrl-C the courses so far come back, those cut short among them.
+    A training that fails has a result with its error. After Ctrl-C the results so far come back, also of trainings cut short.
     """
-    longest_first = sorted(trainings, key=lambda training: -training.effort)
-    with wishes_to_end() as ending:
+    longest_first = sorted(trainings, key=lambda training: -training.relative_cost)
+    with interrupt_requested() as is_interrupted:
         if min(jobs, len(trainings)) < 2:
-            found = _here(longest_first, progress, ending)
+            results = _run_in_this_process(longest_first, progress, is_interrupted)
         else:
-            found = _Crew(longest_first, jobs, progress).run(ending)
-    return {training: found[training] for training in trainings if training in found}
+            with _start_manager() as manager:
+                results = _WorkerPool(manager, longest_first, progress).run(min(jobs, len(trainings)), is_interrupted)
+    return {training: results[training] for training in trainings if training in results}
 
 
-def conduct(training: Training, report: Report) -> Course:
-    """What came of one training in this process, timed, with a random state of its own; a failure is a result."""
-    began = time.perf_counter()
+def run_training(training: Training, on_step: StepCallback) -> TrainingResult:
+    """The result of one training in this process, timed; an exception is recorded in it. torch's random state is restored."""
+    start = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         try:
-            course = training.run(report)
-        except Exception as fault:
-            course = Course(Ending.FAILED, said=f"{type(fault).__name__}: {fault}")
-    return replace(course, seconds=time.perf_counter() - began)
+            result = training.run(on_step)
+        except Exception as error:
+            result = TrainingResult(TrainingEnding.FAILED, error=f"{type(error).__name__}: {error}")
+    return replace(result, seconds=time.perf_counter() - start)
 
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """One thread for torch inside, as many as before afterwards."""
-    before = torch.get_num_threads()
+    """One thread for torch in the block, and as many as before after it."""
+    thread_count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(thread_count)
 
 
-def _here(trainings: Sequence[Training], progress: Progress, ending: Callable[[], bool]) -> Courses:
-    found: Courses = {}
+def _run_in_this_process(
+    trainings: Sequence[Training], progress: ProgressCallback, is_interrupted: Callable[[], bool]
+) -> TrainingResults:
+    results: TrainingResults = {}
     with one_thread():
         for training in trainings:
-            if ending():
+            if is_interrupted():
                 break
 
-            def report(step: int, planned: int, loss: float, training: Training = training) -> bool:
-                progress(News(training, step, planned, loss))
-                return not ending()
+            def on_step(step: int, planned_steps: int, loss: float, training: Training = training) -> bool:
+                progress(TrainingProgress(training, step, planned_steps, loss))
+                return not is_interrupted()
 
-            found[training] = course = conduct(training, report)
-            progress(_last_news(training, course))
-    return found
-
-
-def _last_news(training: Training, course: Course) -> News:
-    return News(training, course.steps, course.planned, course.points[-1].loss if course.points else math.nan, course)
+            results[training] = result = run_training(training, on_step)
+            progress(_final_progress(training, result))
+    return results
 
 
-class _Hand:
-    """Owner of one process beside this one, of the pipe to it, and of what it works on."""
+def _final_progress(training: Training, result: TrainingResult) -> TrainingProgress:
+    loss = result.history[-1].loss if result.history else math.nan
+    return TrainingProgress(training, result.steps, result.planned_steps, loss, result)
+
+
+class _WorkerPool:
+    """Owner of the worker processes while they work through a list of trainings.
+
+    A process that dies breaks every running task of its `ProcessPoolExecutor`, so each worker has an executor of its own. The
+    messages of the workers and the request to stop go through a manager's process, where a dead worker leaves no lock behind.
+    """
+
+    def __init__(self, manager: SyncManager, trainings: Sequence[Training], progress: ProgressCallback) -> None:
+        self._messages: Queue[TrainingProgress] = manager.Queue()
+        self._stop = manager.Event()
+        self._waiting = deque(trainings)
+        self._progress = progress
+        self._running: dict[Future[TrainingResult], tuple[_Worker, Training]] = {}
+        self._results: TrainingResults = {}
+
+    def run(self, jobs: int, is_interrupted: Callable[[], bool]) -> TrainingResults:
+        """The results of all trainings, or of those started until `is_interrupted`."""
+        try:
+            for _ in range(jobs):
+                self._start_next(_Worker())
+            while self._running and not is_interrupted():
+                self._collect()
+            if self._running:
+                self._stop_all()
+        finally:
+            self._stop.set()
+            wait(self._running, TERMINATE_TIMEOUT_S)
+            for future, (worker, _) in self._running.items():
+                if not future.done():
+                    worker.terminate()
+                worker.close()
+        return self._results
+
+    def _start_next(self, worker: _Worker) -> None:
+        training = self._waiting.popleft()
+        self._running[worker.submit(training, self._messages, self._stop)] = (worker, training)
+
+    def _collect(self) -> None:
+        """Passes on messages, and takes in the results of trainings that ended."""
+        ended, _ = wait(self._running, POLL_INTERVAL_S, FIRST_COMPLETED)
+        while not self._messages.empty():
+            self._progress(self._messages.get())
+        for future in ended:
+            self._take_result(future)
+
+    def _take_result(self, future: Future[TrainingResult]) -> None:
+        """Stores a result and gives its worker the next training; a worker that died, usually of memory, is replaced."""
+        worker, training = self._running.pop(future)
+        has_died = isinstance(future.exception(), BrokenProcessPool)
+        if has_died:
+            error = f"its process died (exit code {worker.close()}); is there enough memory?"
+            result = TrainingResult(TrainingEnding.FAILED, error=error)
+        else:
+            result = future.result()
+        self._results[training] = result
+        if self._waiting:
+            self._start_next(_Worker() if has_died else worker)
+        elif not has_died:
+            worker.close()
+        self._progress(_final_progress(training, result))
+
+    def _stop_all(self) -> None:
+        """Asks the running trainings to stop, and takes in their results."""
+        self._waiting.clear()
+        self._stop.set()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self._running and time.monotonic() < deadline:
+            self._collect()
+
+
+class _Worker:
+    """Owner of an executor with one process."""
 
     def __init__(self) -> None:
-        spawning: Any = multiprocessing.get_context("spawn")  # a fork of a process that has used torch may hang
-        self.pipe, theirs = spawning.Pipe()
-        self.training: Training | None = None
-        self._process = spawning.Process(target=work, args=(theirs,), daemon=True)
-        with deaf():
-            self._process.start()
-        theirs.close()
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context(START_METHOD))
+        other_processes = set(multiprocessing.active_children())
+        with sigint_ignored():
+            self._executor.submit(prepare_worker)  # starts the process
+        (self._process,) = set(multiprocessing.active_children()) - other_processes
 
-    def begin(self, training: Training) -> None:
-        """Hands it a training."""
-        self.training = training
-        self.pipe.send(training)
+    def submit(self, training: Training, messages: Queue[TrainingProgress], stop: Event) -> Future[TrainingResult]:
+        """The future result of a training in the process."""
+        return self._executor.submit(train_in_worker, training, messages, stop)
 
-    def end(self) -> None:
-        """Asks it to hand back what it has, and to go."""
-        with suppress(OSError):
-            self.pipe.send(None)
+    def terminate(self) -> None:
+        """Kills the process."""
+        self._process.terminate()
 
-    def dismiss(self) -> int | None:
-        """Its exit code, once it is gone."""
-        self.pipe.close()
-        self._process.join(timeout=5)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join()
-        code: int | None = self._process.exitcode
-        self._process.close()
-        return code
+    def close(self) -> int | None:
+        """The exit code of the process, after its end."""
+        self._executor.shutdown()
+        return self._process.exitcode
 
 
-class _Crew:
-    """Owner of the processes while they work through a list."""
-
-    def __init__(self, trainings: Sequence[Training], jobs: int, progress: Progress) -> None:
-        self._waiting = list(trainings)[::-1]
-        self._jobs = min(jobs, len(trainings))
-        self._progress = progress
-        self._hands: list[_Hand] = []
-        self._found: Courses = {}
-
-    def run(self, ending: Callable[[], bool]) -> Courses:
-        """Works through the list, or as far as it gets until `ending`."""
-        try:
-            while len(self._hands) < self._jobs:
-                self._employ()
-            while any(hand.training for hand in self._hands) and not ending():
-                self._listen()
-            if ending():
-                self._wind_up()
-        finally:
-            for hand in self._hands:
-                hand.end()
-            for hand in self._hands:
-                hand.dismiss()
-        return self._found
-
-    def _employ(self) -> None:
-        hand = _Hand()
-        self._hands.append(hand)
-        hand.begin(self._waiting.pop())
-
-    def _listen(self) -> None:
-        pipes = {hand.pipe: hand for hand in self._hands if hand.training is not None}
-        for pipe in wait(list(pipes), LISTEN_S):
-            hand = pipes[pipe]
-            try:
-                heard = hand.pipe.recv()
-            except (EOFError, OSError):
-                self._lose(hand)
-                continue
-            self._hear(hand, heard)
-
-    def _hear(self, hand: _Hand, heard: Any) -> None:
-        training = hand.training
-        assert training is not None
-        if not isinstance(heard, Course):
-            self._progress(News(training, *heard))
-            return
-        hand.training = None
-        self._found[training] = heard
-        if self._waiting:
-            hand.begin(self._waiting.pop())
-        self._progress(_last_news(training, heard))
-
-    def _lose(self, hand: _Hand) -> None:
-        """Its process died, of memory as a rule. Another one takes its place."""
-        training = hand.training
-        assert training is not None
-        self._hands.remove(hand)
-        said = f"its process died (exit code {hand.dismiss()}); is there enough memory?"
-        self._found[training] = course = Course(Ending.FAILED, said=said)
-        self._progress(_last_news(training, course))
-        if self._waiting:
-            self._employ()
-
-    def _wind_up(self) -> None:
-        self._waiting.clear()
-        for hand in self._hands:
-            hand.end()
-        deadline = time.monotonic() + PATIENCE_S
-        while any(hand.training for hand in self._hands) and time.monotonic() < deadline:
-            self._listen()
+@contextmanager
+def _start_manager() -> Generator[SyncManager]:
+    manager = SyncManager(ctx=multiprocessing.get_context(START_METHOD))
+    with sigint_ignored():
+        manager.start(exit_with_parent)
+    with manager:
+        yield manager
 
 
-def work(pipe: Connection) -> None:
-    """The life of a process beside: trainings come in by the pipe, courses go out, until it says None or its far end is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def prepare_worker() -> None:
+    """Gives torch one thread in this worker process, which ends with its parent."""
+    exit_with_parent()
     torch.set_num_threads(1)
-    told = 0.0
 
-    def report(step: int, planned: int, loss: float) -> bool:
-        nonlocal told
-        now = time.monotonic()
-        if now - told >= TELL_EVERY_S or step == planned:
-            told = now
-            pipe.send((step, planned, loss))
-        return not pipe.poll()
 
-    with suppress(EOFError, OSError):
-        while (training := pipe.recv()) is not None:
-            pipe.send(conduct(training, report))
+def exit_with_parent() -> None:
+    """Ends this process as soon as its parent is gone, also where the parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only processes that multiprocessing started have a parent"
+
+    def wait_for_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()
+
+
+def train_in_worker(training: Training, messages: Queue[TrainingProgress], stop: Event) -> TrainingResult:
+    """The result of a training in a worker process. Puts its progress into `messages`, and ends early once `stop` is set."""
+    last_message_s = -math.inf
+    continues = True
+
+    def on_step(step: int, planned_steps: int, loss: float) -> bool:
+        nonlocal last_message_s, continues
+        now_s = time.monotonic()
+        if now_s - last_message_s >= MESSAGE_INTERVAL_S or step == planned_steps:
+            last_message_s = now_s
+            messages.put(TrainingProgress(training, step, planned_steps, loss))
+            continues = not stop.is_set()
+        return continues
+
+    return run_training(training, on_step)

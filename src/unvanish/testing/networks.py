@@ -1,6 +1,6 @@
-"""Small networks to try remedies on, one for each way of building one that matters, with what trains them. None is ever large.
+"""Small sample networks on which remedies are tested, one for each way of building a network, with batch, loss and optimizer.
 
-Most are sick in the way that remedies treat: they saturate, go deep without a path, or squeeze their output. All of them train.
+Most have a problem that remedies treat: saturation, depth without skip connections, or a squashed output. All can be trained.
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-ROWS, FEATURES, WIDTH, CLASSES = 8, 6, 6, 3
-TIMES, WORDS, SIDE = 5, 11, 6
-RATE = 1e-3
+BATCH_SIZE, FEATURES, WIDTH, CLASSES = 8, 6, 6, 3
+SEQUENCE_LENGTH, VOCABULARY_SIZE, IMAGE_SIDE = 5, 11, 6
+LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
-    """A network that a remedy is tried on: how it is built, the batch that it takes, what judges its outputs, what trains it.
+class SampleNetwork:
+    """A network on which a remedy is tested, as functions that build it and what trains it.
 
-    `build` and `batch` are called with torch's random generator seeded, and may draw from it.
+    `build` returns the network and `batch` its input; both are called with torch's global generator seeded, and may draw from it.
+    `optimizer` takes the network; `loss` takes its output for the batch, and returns a scalar that can be differentiated.
+
+    Example:
+        >>> from torch import nn
+        >>> sample = SampleNetwork(lambda: nn.Linear(6, 3), draw_rows, make_adam, class_loss)
+        >>> network = sample.build()
+        >>> sample.loss(network(sample.batch())).shape
+        torch.Size([])
     """
 
     build: Callable[[], nn.Module]
@@ -33,35 +41,35 @@ class Patient:
     loss: Callable[[Any], Tensor]
 
 
-def judged(outputs: Tensor) -> Tensor:
-    """The cross entropy of class scores against made-up labels, one a row, all classes among them."""
+def class_loss(outputs: Tensor) -> Tensor:
+    """The cross entropy of class scores of shape (batch, 3) with the labels 0, 1, 2, 0, 1, ..."""
     return F.cross_entropy(outputs, torch.arange(len(outputs)) % CLASSES)
 
 
-def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are trained, each once."""
+def list_trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters with requires_grad, each once."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def by_adam(network: nn.Module) -> Optimizer:
-    """Adam over all that is trained."""
-    return Adam(trainable(network), lr=RATE)
+def make_adam(network: nn.Module) -> Optimizer:
+    """Adam over all trained parameters."""
+    return Adam(list_trained_parameters(network), lr=LEARNING_RATE)
 
 
-def by_sgd(network: nn.Module) -> Optimizer:
-    """Descent with momentum over all that is trained."""
-    return SGD(trainable(network), lr=RATE, momentum=0.9)
+def make_sgd(network: nn.Module) -> Optimizer:
+    """SGD with momentum over all trained parameters."""
+    return SGD(list_trained_parameters(network), lr=LEARNING_RATE, momentum=0.9)
 
 
-def by_groups(network: nn.Module) -> Optimizer:
-    """AdamW with matrices that decay in one group, and all else in another."""
-    found = trainable(network)
-    matrices, others = [p for p in found if p.ndim > 1], [p for p in found if p.ndim < 2]
-    return AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=RATE)
+def make_grouped_adamw(network: nn.Module) -> Optimizer:
+    """AdamW with weight matrices, which decay, in one group, and all other parameters in another."""
+    parameters = list_trained_parameters(network)
+    matrices, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
+    return AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=LEARNING_RATE)
 
 
-class Functional(nn.Module):
-    """Activations that are called and no modules."""
+class FunctionalMlp(nn.Module):
+    """Activations called as functions, not as modules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,8 +83,8 @@ class Functional(nn.Module):
         return self.out(F.relu(self.third(x)))
 
 
-class Listed(nn.Module):
-    """Layers in a ModuleList that a loop runs through, and an activation module for each."""
+class ModuleListMlp(nn.Module):
+    """Layers and activations in ModuleLists, called in a loop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,8 +99,8 @@ class Listed(nn.Module):
         return self.out(x)
 
 
-class Block(nn.Module):
-    """Two layers around which the signal also flows unchanged."""
+class ResidualBlock(nn.Module):
+    """Two layers with a skip connection around them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,17 +108,17 @@ class Block(nn.Module):
         self.second, self.bend = nn.Linear(WIDTH, WIDTH), nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The signal and what the layers make of it."""
+        """The input plus the output of the layers."""
         return x + self.bend(self.second(self.squash(self.first(x))))
 
 
-class Nested(nn.Module):
+class NestedResidualMlp(nn.Module):
     """Containers within containers, with residual blocks."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.Sequential(nn.Tanh(), nn.Dropout(0.1)))
-        self.body = nn.Sequential(Block(), Block())
+        self.body = nn.Sequential(ResidualBlock(), ResidualBlock())
         self.head = nn.Linear(WIDTH, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,8 +126,8 @@ class Nested(nn.Module):
         return self.head(self.body(self.stem(x)))
 
 
-class Shared(nn.Module):
-    """One layer that runs twice, and one activation module for all places."""
+class SharedLayerMlp(nn.Module):
+    """One layer that is called twice, and one activation module used everywhere."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,8 +140,8 @@ class Shared(nn.Module):
         return self.out(self.act(self.layer(self.act(self.layer(x)))))
 
 
-class Tied(nn.Module):
-    """Two layers with one weight, and biases of their own."""
+class TiedWeightsMlp(nn.Module):
+    """Two layers that share one weight and have biases of their own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +155,7 @@ class Tied(nn.Module):
 
 
 class FunctionalCnn(nn.Module):
-    """Convolutions whose activations are called."""
+    """Convolutions with activations called as functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,8 +168,8 @@ class FunctionalCnn(nn.Module):
         return self.out(F.relu(self.second(x)).mean((2, 3)))
 
 
-class Recurrent(nn.Module):
-    """A recurrent layer of torch, read at the last step."""
+class RecurrentClassifier(nn.Module):
+    """A recurrent layer of torch, and a classifier of its last state."""
 
     def __init__(self, kind: type[nn.RNN | nn.LSTM | nn.GRU]) -> None:
         super().__init__()
@@ -173,8 +181,8 @@ class Recurrent(nn.Module):
         return self.out(self.recurrence(x)[0][:, -1])
 
 
-class HandWritten(nn.Module):
-    """A recurrence that is written out: one layer for the input, one for the state, a loop over time."""
+class HandWrittenRnn(nn.Module):
+    """A recurrence written as a loop over time, with one layer for the input and one for the state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,13 +191,13 @@ class HandWritten(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Class scores of a batch of sequences (batch, time, features)."""
         state = x.new_zeros(len(x), WIDTH)
-        for moment in x.unbind(1):
-            state = torch.tanh(self.read(moment) + self.turn(state))
+        for x_t in x.unbind(1):  # (batch, features)
+            state = torch.tanh(self.read(x_t) + self.turn(state))
         return self.out(state)
 
 
-class Encoder(nn.Module):
-    """Torch's transformer encoder, post-norm as it is by default."""
+class EncoderClassifier(nn.Module):
+    """torch's transformer encoder, post-norm by default."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,8 +210,8 @@ class Encoder(nn.Module):
         return self.out(self.encoder(x).mean(1))
 
 
-class PostNorm(nn.Module):
-    """A transformer block that is written out: each sum is normalised behind it."""
+class PostNormBlock(nn.Module):
+    """A post-norm transformer block written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,17 +221,17 @@ class PostNorm(nn.Module):
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The signal (batch, time, features) after attention and a feed-forward part."""
+        """The output (batch, time, features) of attention and feed-forward part."""
         x = self.norm1(x + self.attend(x, x, x, need_weights=False)[0])
         return self.norm2(x + self.narrow(self.act(self.wide(x))))
 
 
 class PostNormEncoder(nn.Module):
-    """Two transformer blocks that are written out."""
+    """Two hand-written transformer blocks."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([PostNorm(), PostNorm()])
+        self.blocks = nn.ModuleList([PostNormBlock(), PostNormBlock()])
         self.out = nn.Linear(FEATURES, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -233,8 +241,8 @@ class PostNormEncoder(nn.Module):
         return self.out(x.mean(1))
 
 
-class Gated(nn.Module):
-    """A sigmoid that gates another signal, and must stay one."""
+class GatedMlp(nn.Module):
+    """A sigmoid used as a gate, which a remedy must not replace."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,8 +256,8 @@ class Gated(nn.Module):
         return self.out(x * self.gate(self.squeeze(x)))
 
 
-class Branching(nn.Module):
-    """A forward pass that depends on a value, so that it cannot be traced without an example."""
+class ValueDependentMlp(nn.Module):
+    """A forward pass with a branch on a value, which symbolic tracing cannot follow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -262,22 +270,22 @@ class Branching(nn.Module):
         return self.out(self.act_two(self.second(x)))
 
 
-class Words(nn.Module):
-    """A text model: words are looked up, averaged and classified, and padding is skipped."""
+class TextClassifier(nn.Module):
+    """A text classifier: the mean of word embeddings, with padding, and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Embedding(WORDS, WIDTH, padding_idx=0)
+        self.embed = nn.Embedding(VOCABULARY_SIZE, WIDTH, padding_idx=0)
         self.mix, self.act = nn.Linear(WIDTH, WIDTH), nn.Tanh()
         self.out = nn.Linear(WIDTH, CLASSES)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Class scores of a batch of texts (batch, words) as numbers of words."""
+        """Class scores of a batch of texts (batch, words) as word indices."""
         return self.out(self.act(self.mix(self.embed(words).mean(1))))
 
 
-def mlp() -> nn.Module:
-    """Four layers, three sigmoids."""
+def build_mlp() -> nn.Module:
+    """Four linear layers with sigmoids between them."""
     return nn.Sequential(
         nn.Linear(FEATURES, WIDTH),
         nn.Sigmoid(),
@@ -289,8 +297,8 @@ def mlp() -> nn.Module:
     )
 
 
-def cnn() -> nn.Module:
-    """Convolutions, one of them grouped, a pool, and layers behind them."""
+def build_cnn() -> nn.Module:
+    """Convolutions, one of them grouped, a pooling layer, and linear layers."""
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1),
         nn.Tanh(),
@@ -304,16 +312,16 @@ def cnn() -> nn.Module:
     )
 
 
-def partly_frozen() -> nn.Module:
-    """The first layer is not trained."""
-    network = mlp()
+def build_partly_frozen() -> nn.Module:
+    """An MLP with its first layer frozen."""
+    network = build_mlp()
     for parameter in network.get_submodule("0").parameters():
         parameter.requires_grad_(False)
     return network
 
 
-def normalised() -> nn.Module:
-    """Batch normalisation before one activation of two, and dropout."""
+def build_batch_normalised() -> nn.Module:
+    """An MLP with batch normalisation before one of two activations, and dropout."""
     return nn.Sequential(
         nn.Linear(FEATURES, WIDTH),
         nn.BatchNorm1d(WIDTH),
@@ -325,55 +333,55 @@ def normalised() -> nn.Module:
     )
 
 
-def softmaxed() -> nn.Module:
-    """A softmax at the output, whose loss has another inside."""
+def build_softmax_output() -> nn.Module:
+    """An MLP with a softmax at its output, though cross entropy has one inside."""
     return nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.ReLU(), nn.Linear(WIDTH, CLASSES), nn.Softmax(-1))
 
 
-def rows() -> Tensor:
-    """A batch of rows, off centre and out of scale, as measured data is."""
-    return torch.randn(ROWS, FEATURES) * torch.linspace(0.5, 2.0, FEATURES) + 0.5
+def draw_rows() -> Tensor:
+    """A batch of rows (batch, features) with mean and scale off 0 and 1, like measured data."""
+    return torch.randn(BATCH_SIZE, FEATURES) * torch.linspace(0.5, 2.0, FEATURES) + 0.5
 
 
-def images() -> Tensor:
-    """A batch of images with one channel."""
-    return torch.randn(ROWS, 1, SIDE, SIDE)
+def draw_images() -> Tensor:
+    """A batch of images (batch, 1, height, width)."""
+    return torch.randn(BATCH_SIZE, 1, IMAGE_SIDE, IMAGE_SIDE)
 
 
-def sequences() -> Tensor:
+def draw_sequences() -> Tensor:
     """A batch of sequences (batch, time, features)."""
-    return torch.randn(ROWS, TIMES, FEATURES)
+    return torch.randn(BATCH_SIZE, SEQUENCE_LENGTH, FEATURES)
 
 
-def texts() -> Tensor:
-    """A batch of texts as numbers of words; the last word is padding."""
-    words = torch.randint(1, WORDS, (ROWS, TIMES))
+def draw_texts() -> Tensor:
+    """A batch of texts (batch, words) as word indices; the last word is padding."""
+    words = torch.randint(1, VOCABULARY_SIZE, (BATCH_SIZE, SEQUENCE_LENGTH))
     words[:, -1] = 0
     return words
 
 
-PATIENTS: Mapping[str, Patient] = MappingProxyType(
+SAMPLE_NETWORKS: Mapping[str, SampleNetwork] = MappingProxyType(
     {
-        "mlp": Patient(mlp, rows, by_adam, judged),
-        "functional mlp": Patient(Functional, rows, by_sgd, judged),
-        "module list": Patient(Listed, rows, by_groups, judged),
-        "residual blocks": Patient(Nested, rows, by_adam, judged),
-        "shared module": Patient(Shared, rows, by_adam, judged),
-        "tied weights": Patient(Tied, rows, by_adam, judged),
-        "cnn": Patient(cnn, images, by_sgd, judged),
-        "functional cnn": Patient(FunctionalCnn, images, by_adam, judged),
-        "rnn": Patient(lambda: Recurrent(nn.RNN), sequences, by_adam, judged),
-        "lstm": Patient(lambda: Recurrent(nn.LSTM), sequences, by_adam, judged),
-        "hand-written recurrence": Patient(HandWritten, sequences, by_sgd, judged),
-        "transformer encoder": Patient(Encoder, sequences, by_groups, judged),
-        "post-norm blocks": Patient(PostNormEncoder, sequences, by_adam, judged),
-        "gated": Patient(Gated, rows, by_adam, judged),
-        "branching forward": Patient(Branching, rows, by_adam, judged),
-        "embedding": Patient(Words, texts, by_adam, judged),
-        "float64 mlp": Patient(lambda: mlp().double(), lambda: rows().double(), by_adam, judged),
-        "float16 mlp": Patient(lambda: mlp().half(), lambda: rows().half(), by_sgd, judged),
-        "partly frozen": Patient(partly_frozen, rows, by_adam, judged),
-        "batch-normalised": Patient(normalised, rows, by_adam, judged),
-        "softmax output": Patient(softmaxed, rows, by_adam, judged),
+        "mlp": SampleNetwork(build_mlp, draw_rows, make_adam, class_loss),
+        "functional mlp": SampleNetwork(FunctionalMlp, draw_rows, make_sgd, class_loss),
+        "module list": SampleNetwork(ModuleListMlp, draw_rows, make_grouped_adamw, class_loss),
+        "residual blocks": SampleNetwork(NestedResidualMlp, draw_rows, make_adam, class_loss),
+        "shared module": SampleNetwork(SharedLayerMlp, draw_rows, make_adam, class_loss),
+        "tied weights": SampleNetwork(TiedWeightsMlp, draw_rows, make_adam, class_loss),
+        "cnn": SampleNetwork(build_cnn, draw_images, make_sgd, class_loss),
+        "functional cnn": SampleNetwork(FunctionalCnn, draw_images, make_adam, class_loss),
+        "rnn": SampleNetwork(lambda: RecurrentClassifier(nn.RNN), draw_sequences, make_adam, class_loss),
+        "lstm": SampleNetwork(lambda: RecurrentClassifier(nn.LSTM), draw_sequences, make_adam, class_loss),
+        "hand-written recurrence": SampleNetwork(HandWrittenRnn, draw_sequences, make_sgd, class_loss),
+        "transformer encoder": SampleNetwork(EncoderClassifier, draw_sequences, make_grouped_adamw, class_loss),
+        "post-norm blocks": SampleNetwork(PostNormEncoder, draw_sequences, make_adam, class_loss),
+        "gated": SampleNetwork(GatedMlp, draw_rows, make_adam, class_loss),
+        "branching forward": SampleNetwork(ValueDependentMlp, draw_rows, make_adam, class_loss),
+        "embedding": SampleNetwork(TextClassifier, draw_texts, make_adam, class_loss),
+        "float64 mlp": SampleNetwork(lambda: build_mlp().double(), lambda: draw_rows().double(), make_adam, class_loss),
+        "float16 mlp": SampleNetwork(lambda: build_mlp().half(), lambda: draw_rows().half(), make_sgd, class_loss),
+        "partly frozen": SampleNetwork(build_partly_frozen, draw_rows, make_adam, class_loss),
+        "batch-normalised": SampleNetwork(build_batch_normalised, draw_rows, make_adam, class_loss),
+        "softmax output": SampleNetwork(build_softmax_output, draw_rows, make_adam, class_loss),
     }
 )

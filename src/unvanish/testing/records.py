@@ -1,7 +1,6 @@
-"""Runs made by hand: a plain chain of layers whose readings are those of a healthy training, and ways to make it sick.
+"""Builds run records by hand: a healthy training of a plain network, and functions that return it with other readings.
 
-Every function returns a new record; none alters the one that it is given. It never trains anything, and needs neither torch nor
-pytest.
+Every function returns a new record and leaves its argument as it was. Nothing is trained; neither torch nor pytest is imported.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unvanish.record.reading import QUANTITIES, Axis
+from unvanish.record.quantities import QUANTITIES, Axis
 from unvanish.record.run import Facts, Matrix, Run
 from unvanish.record.structure import Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 
-SAMPLED = (*range(1, 11), 20, 40, 80, 160)
+SAMPLED_STEPS = (*range(1, 11), 20, 40, 80, 160)
 STEPS = 200
 LAYERS = 6
 WIDTH = 16
-CHANCE = 2.3  # the loss of blind guessing among ten classes, ln 10
+CHANCE_LOSS = 2.3  # the loss of guessing among ten classes, ln 10
 
-# What a healthy training reads at every sample. A quantity that is not here was not measured.
-HEALTHY: Mapping[str, float] = MappingProxyType(
+# The readings of a healthy training at every sample. A quantity that is not listed was not measured (NaN).
+HEALTHY_READINGS: Mapping[str, float] = MappingProxyType(
     {
         "activation_mean": 0.1,
         "activation_std": 1.0,
@@ -55,7 +54,7 @@ HEALTHY: Mapping[str, float] = MappingProxyType(
         "log10_largest_feature": 0.2,
         "log10_median_feature": 0.0,
         "input_offset": 0.1,
-        "constant_loss": CHANCE,
+        "constant_loss": CHANCE_LOSS,
         "score": 0.9,
         "neighbour_correlation": 0.8,
         "neighbour_count": 500.0,
@@ -68,8 +67,8 @@ HEALTHY: Mapping[str, float] = MappingProxyType(
         "comparisons": 1.0,
     }
 )
-# Quantities that only one kind of site has; at all others they are missing.
-ONLY_OF: Mapping[str, str] = MappingProxyType(
+# Quantities that only one kind of site has; at all others they are NaN.
+ONLY_AT_KIND: Mapping[str, str] = MappingProxyType(
     {
         "silent_fraction": "activation",
         "saturated_fraction": "activation",
@@ -81,24 +80,33 @@ ONLY_OF: Mapping[str, str] = MappingProxyType(
 )
 
 
-def falling(steps: int = STEPS, *, start: float = CHANCE, end: float = 0.2) -> NDArray[np.float64]:
-    """A loss that falls, quickly first and slowly then, with a little noise; float64 of shape (steps,)."""
+def falling_loss(steps: int = STEPS, *, start: float = CHANCE_LOSS, end: float = 0.2) -> NDArray[np.float64]:
+    """A loss that falls exponentially from `start` towards `end`, with noise of 0.01; float64 of shape (steps,)."""
     noise = 0.01 * np.random.default_rng(0).standard_normal(steps)
     return end + (start - end) * np.exp(-6 * np.arange(steps) / steps) + noise
 
 
-def flat(steps: int = STEPS, level: float = CHANCE) -> NDArray[np.float64]:
-    """A loss that stays where it is, with a little noise; float64 of shape (steps,)."""
+def flat_loss(steps: int = STEPS, level: float = CHANCE_LOSS) -> NDArray[np.float64]:
+    """A constant loss with noise of 0.01; float64 of shape (steps,)."""
     return level + 0.01 * np.random.default_rng(1).standard_normal(steps)
 
 
-def anatomy(
+def model_structure(
     layers: int = LAYERS, op: str = "relu", *, normalised: bool = False, merges: int = 0, heads: Sequence[Head] = ()
 ) -> ModelStructure:
-    """`layers` linear layers with an activation behind each but the last; one optimizer owns all of their weights.
+    """The structure of `layers` linear layers with an activation after each but the last; one SGD group owns all weights.
 
-    `normalised` puts a batch normalisation behind each, `merges` a residual sum behind the first so many. `heads` are the criteria
-    that judge the output.
+    Args:
+        layers: number of linear layers, 16 units wide.
+        op: name of the activation, as in `Site.op`.
+        normalised: adds a batch normalisation after each linear layer.
+        merges: number of layers, from the first, that end with a residual sum.
+        heads: the loss functions applied to the output.
+
+    Example:
+        >>> structure = model_structure(3, "tanh")
+        >>> [site.op for site in structure.sites]
+        ['linear', 'tanh', 'linear', 'tanh', 'linear']
     """
     sites: list[Site] = []
     parameters: list[Parameter] = []
@@ -120,9 +128,9 @@ def anatomy(
     return ModelStructure((Network("net", "Net"),), tuple(sites), tuple(parameters), groups, tuple(heads))
 
 
-def opponents() -> ModelStructure:
-    """Two networks of three layers, each with an optimizer of its own."""
-    one = anatomy(3)
+def adversarial_structure() -> ModelStructure:
+    """The structure of two networks of three layers, "generator" and "critic", each with an Adam group of its own."""
+    one = model_structure(3)
     sites = [replace(site, network=1, parameters=tuple(i + 3 for i in site.parameters)) for site in one.sites]
     parameters = [replace(parameter, network=1, group=1) for parameter in one.parameters]
     networks = (Network("generator", "Net"), Network("critic", "Net"))
@@ -130,28 +138,57 @@ def opponents() -> ModelStructure:
     return ModelStructure(networks, (*one.sites, *sites), (*one.parameters, *parameters), groups)
 
 
-def healthy(structure: ModelStructure | None = None, *, losses: ArrayLike | None = None, sampled: Sequence[int] = SAMPLED) -> Run:
-    """A run of that structure with nothing wrong. `losses` has shape (steps,) or (steps, objectives)."""
-    built = anatomy() if structure is None else structure
-    course = np.asarray(falling() if losses is None else losses, np.float64)
-    course = course[:, None] if course.ndim == 1 else course
+def healthy(
+    structure: ModelStructure | None = None, *, losses: ArrayLike | None = None, sampled: Sequence[int] = SAMPLED_STEPS
+) -> Run:
+    """The run of a healthy training.
+
+    Args:
+        structure: by default `model_structure()`.
+        losses: shape (steps,) or (steps, objectives); by default `falling_loss()`, 200 steps.
+        sampled: the steps at which quantities were read, counted from 1.
+
+    Example:
+        >>> from unvanish.diagnose import diagnose
+        >>> [finding.code for finding in diagnose(healthy())]
+        []
+    """
+    if structure is None:
+        structure = model_structure()
+    loss_array = np.asarray(falling_loss() if losses is None else losses, np.float64)
+    loss_array = loss_array[:, None] if loss_array.ndim == 1 else loss_array  # (steps, objectives)
     lengths = {
-        Axis.SITE: len(built.sites),
-        Axis.PARAMETER: len(built.parameters),
-        Axis.GROUP: len(built.groups),
-        Axis.NETWORK: len(built.networks),
-        Axis.HEAD: len(built.heads),
+        Axis.SITE: len(structure.sites),
+        Axis.PARAMETER: len(structure.parameters),
+        Axis.GROUP: len(structure.groups),
+        Axis.NETWORK: len(structure.networks),
+        Axis.HEAD: len(structure.heads),
     }
-    readings = {q.name: np.full((len(sampled), lengths[q.axis]), HEALTHY.get(q.name, np.nan)) for q in QUANTITIES}
-    for name, kind in ONLY_OF.items():
-        readings[name][:, [i for i, site in enumerate(built.sites) if site.kind != kind]] = np.nan
-    readings["loss"] = np.repeat(_at(course[:, 0], sampled)[:, None], len(built.heads), axis=1)
-    steps = np.arange(1, len(course) + 1)
-    return Run(Facts(ending="finished"), built, np.array(sampled, np.int64), readings, steps, steps / 100.0, course)
+    readings = {q.name: np.full((len(sampled), lengths[q.axis]), HEALTHY_READINGS.get(q.name, np.nan)) for q in QUANTITIES}
+    for name, kind in ONLY_AT_KIND.items():
+        readings[name][:, [i for i, site in enumerate(structure.sites) if site.kind != kind]] = np.nan
+    readings["loss"] = np.repeat(_losses_at(loss_array[:, 0], sampled)[:, None], len(structure.heads), axis=1)
+    steps = np.arange(1, len(loss_array) + 1)
+    return Run(Facts(ending="finished"), structure, np.array(sampled, np.int64), readings, steps, steps / 100.0, loss_array)
 
 
-def reading(run: Run, name: str, values: ArrayLike, *, of: Sequence[int] | slice = slice(None), since: int = 1) -> Run:
-    """The run with other values of a quantity, at those indices of its axis, from step `since` on."""
+def with_reading(run: Run, name: str, values: ArrayLike, *, of: Sequence[int] | slice = slice(None), since: int = 1) -> Run:
+    """The run with other values of one quantity.
+
+    Args:
+        run: left as it was.
+        name: a quantity of `unvanish.record.quantities.QUANTITIES`.
+        values: a number, or an array that broadcasts to (samples from `since` on, indices in `of`).
+        of: indices on the axis of the quantity (sites, parameters, groups, networks or heads); by default all.
+        since: the first step with the new values.
+
+    Raises KeyError where there is no such quantity.
+
+    Example:
+        >>> run = with_reading(healthy(), "activation_std", 1e-5, of=[2, 3], since=20)
+        >>> run.readings["activation_std"][[0, -1], 2].tolist()
+        [1.0, 1e-05]
+    """
     matrix = run.readings[name].copy()
     rows = np.flatnonzero(run.sampled >= since)
     block = matrix[rows]
@@ -160,25 +197,25 @@ def reading(run: Run, name: str, values: ArrayLike, *, of: Sequence[int] | slice
     return replace(run, readings={**run.readings, name: matrix})
 
 
-def kinds(run: Run, kind: str) -> list[int]:
-    """Indices of the sites of a kind."""
-    return [i for i, site in enumerate(run.anatomy.sites) if site.kind == kind]
+def site_indices(run: Run, kind: str) -> list[int]:
+    """The indices of the sites of a kind, such as "activation"."""
+    return [i for i, site in enumerate(run.structure.sites) if site.kind == kind]
 
 
-def slope(run: Run, decades: float) -> Run:
-    """The run with a gradient that is `decades` larger at the input than at the output, evenly over the depth."""
-    return reading(run, "log10_gradient_rms", -3.0 + np.linspace(decades, 0.0, len(run.anatomy.sites)))
+def with_gradient_slope(run: Run, decades: float) -> Run:
+    """The run with a gradient `decades` larger at the first site than at the last, linear in log10 over the depth."""
+    return with_reading(run, "log10_gradient_rms", -3.0 + np.linspace(decades, 0.0, len(run.structure.sites)))
 
 
-def owned(run: Run, group: int | None, *, of: Sequence[int], registered: bool = True) -> Run:
-    """The run with other owners of these parameters."""
+def with_owner(run: Run, group: int | None, *, of: Sequence[int], registered: bool = True) -> Run:
+    """The run with the parameters `of` in another optimizer group; None: in no group."""
     parameters = tuple(
-        replace(p, group=group, registered=registered) if i in of else p for i, p in enumerate(run.anatomy.parameters)
+        replace(p, group=group, registered=registered) if i in of else p for i, p in enumerate(run.structure.parameters)
     )
-    return replace(run, anatomy=replace(run.anatomy, parameters=parameters))
+    return replace(run, structure=replace(run.structure, parameters=parameters))
 
 
-def _at(losses: NDArray[np.float64], sampled: Sequence[int]) -> Matrix:
+def _losses_at(losses: NDArray[np.float64], sampled: Sequence[int]) -> Matrix:
     """The loss at each sampled step; NaN beyond the end."""
     steps = np.array(sampled, np.int64) - 1
     return np.array([losses[step] if step < len(losses) else np.nan for step in steps], np.float64)
