@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from unvanish.plugins.remedies import apply
     from unvanish.workflows.check import check
     from unvanish.workflows.fix_function import fix
-    from unvanish.workflows.watch import trace, watch
+    from unvanish.workflows.trace import trace
+    from unvanish.workflows.watch import watch
 
 __all__ = ["UnvanishError", "apply", "check", "fix", "log", "trace", "watch"]
 __version__ = "0.1.0"
@@ -32,7 +33,7 @@ _HOMES = {
     "check": "unvanish.workflows.check",
     "fix": "unvanish.workflows.fix_function",
     "log": "unvanish.observe",
-    "trace": "unvanish.workflows.watch",
+    "trace": "unvanish.workflows.trace",
     "watch": "unvanish.workflows.watch",
 }
 

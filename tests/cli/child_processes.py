@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unvanish.record.journal import load
 from unvanish.record.run import Run
+from unvanish.record.storage.journal import load
 
 SERVER = """
 import gc, json, os, sys, types
@@ -30,7 +30,7 @@ with unvanish.watch(net) as run:
     for step in range(8):
         net(torch.ones(3, 2)).sum().backward()
         optimizer.step()
-run_page.html(run.run, run.findings)
+run_page.render_page(run.run, run.findings)
 run_report.render(run.run, run.findings, script="")
 gc.freeze()
 

@@ -196,27 +196,27 @@ def test_without_a_folder_given_it_is_a_new_one_named_after_the_file(tmp_path: P
 
 
 def test_the_json_has_the_schema_and_what_a_look_adds(tmp_path: Path, nursery: Nursery) -> None:
-    said = document(check(nursery, tmp_path, "sick", "--json", "-", "--quiet"))
-    assert {"schema", "healthy", "steps", "overhead", "findings", "flow", "prediction", "recurrences", "jacobians"} <= set(said)
-    assert (said["schema"], said["healthy"], said["recurrences"]) == (1, False, [])
-    assert all(set(finding) == FINDING_KEYS for finding in said["findings"])
-    first = said["findings"][0]
+    answer = document(check(nursery, tmp_path, "sick", "--json", "-", "--quiet"))
+    assert {"schema", "healthy", "steps", "overhead", "findings", "flow", "prediction", "recurrences", "jacobians"} <= set(answer)
+    assert (answer["schema"], answer["healthy"], answer["recurrences"]) == (1, False, [])
+    assert all(set(finding) == FINDING_KEYS for finding in answer["findings"])
+    first = answer["findings"][0]
     assert (first["code"], first["cause"]["code"]) == ("vanishing-gradient", "saturating-activation")
-    assert (said["flow"]["source"], said["flow"]["target"]) == ("output", "input")
+    assert (answer["flow"]["source"], answer["flow"]["target"]) == ("output", "input")
     for by in ("kinds", "blocks"):
-        assert sum(said["flow"][by].values()) == pytest.approx(said["flow"]["total"], abs=1e-3)
-    assert said["prediction"]["decades"] == pytest.approx(said["flow"]["total"], abs=1.0)
-    assert [jacobian["exact"] for jacobian in said["jacobians"]] == [True] * len(said["jacobians"])
-    assert said["jacobians"][-1]["layer"] == ""
+        assert sum(answer["flow"][by].values()) == pytest.approx(answer["flow"]["total"], abs=1e-3)
+    assert answer["prediction"]["decades"] == pytest.approx(answer["flow"]["total"], abs=1.0)
+    assert [jacobian["exact"] for jacobian in answer["jacobians"]] == [True] * len(answer["jacobians"])
+    assert answer["jacobians"][-1]["layer"] == ""
 
 
 def test_the_json_of_a_recurrence_has_its_rate_and_why_theory_is_silent(tmp_path: Path, nursery: Nursery) -> None:
-    said = document(check(nursery, tmp_path, "rnn", "--json", "-", "--quiet"))
-    (time,) = said["recurrences"]
+    answer = document(check(nursery, tmp_path, "rnn", "--json", "-", "--quiet"))
+    (time,) = answer["recurrences"]
     assert (time["name"], time["steps"]) == ("body.weight_hh_l0", 80)
     assert time["decades_per_step"] == pytest.approx(-3.0 / time["horizon"], rel=1e-4)
-    assert said["prediction"]["decades"] is None
-    assert "plain chains" in said["prediction"]["reason"]
+    assert answer["prediction"]["decades"] is None
+    assert "plain chains" in answer["prediction"]["reason"]
 
 
 def test_a_stored_check_gives_the_same_json_and_page_again(tmp_path: Path, nursery: Nursery) -> None:
@@ -240,9 +240,9 @@ def test_a_layer_has_the_line_that_built_it(tmp_path: Path, nursery: Nursery) ->
     text = (tmp_path / "net.py").read_text().splitlines()
     line = next(number for number, text in enumerate(text, 1) if "nn.Linear(width, width), activation()" in text)
     assert f"net.py:{line}" in ended.err
-    seen = ended.record.examination
-    assert seen is not None
-    places = {op.label: op.location.line for op in seen.flow.ops if op.location is not None}
+    examination = ended.record.examination
+    assert examination is not None
+    places = {op.label: op.location.line for op in examination.flow.ops if op.location is not None}
     head = next(number for number, text in enumerate(text, 1) if "nn.Linear(width, 3)" in text)
     assert (places["0"], places["1"], places["28"]) == (line, line, head)
 

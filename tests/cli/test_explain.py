@@ -14,20 +14,20 @@ from child_processes import Nursery
 from rich.console import Console
 
 from unvanish.diagnose.rules import built_in
-from unvanish.docgen import rule_leaves
-from unvanish.docgen.terminal import WIDEST, plain_list, render, render_list
-from unvanish.remedies import names
+from unvanish.docgen import build_rule_entries
+from unvanish.docgen.terminal import MAX_WIDTH, format_list, render_entry, render_list
+from unvanish.remedies import remedy_names
 
-SHELVES = {"rules": [rule.code for rule in built_in()], "remedies": names(), "engines": ["local", "ray"]}
+SHELVES = {"rules": [rule.code for rule in built_in()], "remedies": remedy_names(), "engines": ["local", "ray"]}
 HEADINGS = ("Sees", "Why it matters", "Known problems", "References")
 
 
 def drawn(shown: object, width: int) -> list[str]:
     """The lines of something as a terminal of that width shows them."""
     console = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO(), highlight=False)
-    with console.capture() as said:
+    with console.capture() as captured:
         console.print(shown)
-    return re.sub(r"\x1b\[[0-9;]*m", "", said.get()).splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", captured.get()).splitlines()
 
 
 @pytest.mark.parametrize("catalogue", SHELVES)
@@ -83,21 +83,21 @@ def test_a_card_says_what_explains_the_finding_what_treats_it_and_by_which_thres
 @pytest.mark.parametrize("width", [80, 120, 200])
 @pytest.mark.parametrize("code", SHELVES["rules"])
 def test_a_card_fits_the_terminal_and_keeps_its_headings_visible(code: str, width: int) -> None:
-    lines = [line.rstrip() for line in drawn(render(rule_leaves()[code]), width)]
+    lines = [line.rstrip() for line in drawn(render_entry(build_rule_entries()[code]), width)]
     assert lines[0] == code
-    assert max(map(len, lines)) <= min(width, WIDEST)
-    headings = [section.heading for section in rule_leaves()[code].card.sections]
+    assert max(map(len, lines)) <= min(width, MAX_WIDTH)
+    headings = [section.heading for section in build_rule_entries()[code].card.sections]
     assert "Sees" in headings
     assert [line for line in lines if line in headings] == headings
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_list_in_a_terminal_is_one_line_each(width: int) -> None:
-    leaves = list(rule_leaves().values())
+    leaves = list(build_rule_entries().values())
     lines = drawn(render_list(leaves), width)
     assert [line.split()[0] for line in lines] == [leaf.name for leaf in leaves]
     assert all(len(line) <= width and line.rstrip()[-1] in ".…" for line in lines)
-    assert plain_list([]) == ""
+    assert format_list([]) == ""
 
 
 def test_a_code_that_is_misspelt_is_refused_with_the_nearest_one(tmp_path: Path, nursery: Nursery) -> None:

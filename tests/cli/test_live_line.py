@@ -48,9 +48,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_foot_line_is_drawn_on_the_last_row_and_tells_the_step(shown: str) -> None:
     drawn = re.findall(rf"\x1b\[{ROWS};1H\x1b\[2K(.*?)\x1b8", shown, re.S)
-    told = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn if line]
-    assert told
-    assert all(re.match(r"unvanish  step \d+  loss [\d.]+  ", line) and len(line) < COLUMNS for line in told)
+    status_lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn if line]
+    assert status_lines
+    assert all(re.match(r"unvanish  step \d+  loss [\d.]+  ", line) and len(line) < COLUMNS for line in status_lines)
 
 
 def test_the_scroll_region_is_set_apart_and_given_back(shown: str) -> None:

@@ -1,4 +1,4 @@
-"""What is shown while a race runs: rows, their order and states, the time left, that it fits; the log where nothing is drawn."""
+"""The board of a race: rows, their order and states, the time left, that it fits; and the log where there is no terminal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from unvanish.cli.race_board import Log, RaceBoard, Silence, display
+from unvanish.cli.race_board import RaceBoard, RaceLog, Silence, race_display
 from unvanish.cli.race_progress import RaceProgress
-from unvanish.record.race_plan import PlannedPart
-from unvanish.record.verdict import TrialResult
+from unvanish.race import plan_parts
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.race_plan import CONTROL_ID, PLANNING_ID, SEEDS_ID, PlannedPart, RacePart, end_id, rung_id
+from unvanish.record.races.verdict import TrialResult
 from unvanish.report.terminal.live_race import LiveRace
 from unvanish.trials import Script, Trial
-from unvanish.trials.trial import State, TrialEvent
+from unvanish.trials.trial import TrialEvent, TrialState
 
 SCRIPT = Script(Path("a.py"), ())
 LONG = "tailored-activation + delta-orthogonal-init"
@@ -34,49 +36,51 @@ class Clock:
         return self.now
 
 
-def trial(name: str = "", seed: int = 0, *, look: str = "") -> Trial:
-    return Trial(SCRIPT, tuple(name.split(" + ")) if name else (), seed, Path("unused"), look=look)
+def trial(name: str = "", seed: int = 0, *, first_step_function: str = "") -> Trial:
+    return Trial(
+        SCRIPT, Candidate(tuple(name.split(" + ")) if name else ()), seed, Path("unused"), first_step_function=first_step_function
+    )
 
 
 def running(of: Trial, step: int, goal: int | None = None, *, loss: float = 1.0) -> TrialEvent:
-    return TrialEvent(of, State.RUNNING, step, loss, goal)
+    return TrialEvent(of, TrialState.RUNNING, step, loss, goal)
 
 
 def ended(of: Trial, step: int, loss: float, *, paused: bool = False, failure: str | None = None) -> TrialEvent:
-    result = TrialResult(of.remedies, of.seed, step, loss, (), (), 100.0, 10, 10, (), failure, paused)
-    return TrialEvent(of, State.PAUSED if paused else State.ENDED, step, loss, step if paused else None, result)
+    result = TrialResult(of.candidate, of.seed, step, loss, (), (), 100.0, 10, 10, (), failure, paused)
+    return TrialEvent(of, TrialState.PAUSED if paused else TrialState.ENDED, step, loss, step if paused else None, result)
 
 
 def stopped(of: Trial, step: int) -> TrialEvent:
-    return TrialEvent(of, State.STOPPED, step, 1.0, step)
+    return TrialEvent(of, TrialState.STOPPED, step, 1.0, step)
 
 
-def told(clock: Clock) -> RaceProgress:
+def after_first_rung(clock: Clock) -> RaceProgress:
     """A race after its first rung: the control needed 2 s to start and 0.1 s a step."""
-    standings = RaceProgress(clock)
-    standings.stage("watching it as it is", 1)
+    progress = RaceProgress(clock)
+    progress.on_part(RacePart(CONTROL_ID, "watching it as it is", 1))
     clock.now = 38.0
-    standings.take(ended(trial(), 360, 2.3))
-    standings.stage("rung 1 of 3, to step 40", 4)
+    progress.on_event(ended(trial(), 360, 2.3))
+    progress.on_part(RacePart(rung_id(0, 1), "rung 1 of 3, to step 40", 4))
     for name, loss in (("elu", 1.9), (LONG, 0.7), ("batchnorm", 0.5)):
-        standings.take(running(trial(name), 0, 40))
-        standings.take(ended(trial(name), 40, loss, paused=True))
-    standings.take(running(trial("lsuv-init"), 0, 40))
-    standings.take(ended(trial("lsuv-init"), 3, 2.0, failure="crashed: RuntimeError: the shapes do not fit each other"))
-    standings.take(stopped(trial("elu"), 40))
-    return standings
+        progress.on_event(running(trial(name), 0, 40))
+        progress.on_event(ended(trial(name), 40, loss, paused=True))
+    progress.on_event(running(trial("lsuv-init"), 0, 40))
+    progress.on_event(ended(trial("lsuv-init"), 3, 2.0, failure="crashed: RuntimeError: the shapes do not fit each other"))
+    progress.on_event(stopped(trial("elu"), 40))
+    return progress
 
 
-def drawn(standings: RaceProgress, width: int = 80, height: int = 24) -> list[str]:
+def drawn(progress: RaceProgress, width: int = 80, height: int = 24) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width, height=height)
-    console.print(LiveRace(standings.part, standings.rows(), standings.foot()))
+    console.print(LiveRace(progress.part, progress.rows(), progress.summary()))
     return file.getvalue().splitlines()
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_board_fits_and_says_how_each_candidate_stands(width: int) -> None:
-    lines = drawn(told(Clock()), width)
+    lines = drawn(after_first_rung(Clock()), width)
     assert max(map(cell_len, lines)) <= width
     text = "\n".join(lines)
     assert lines[0].strip() == "rung 1 of 3, to step 40"
@@ -89,77 +93,91 @@ def test_the_board_fits_and_says_how_each_candidate_stands(width: int) -> None:
 
 
 def test_the_best_stand_first_what_runs_no_more_behind_and_the_control_last() -> None:
-    assert [row.name for row in told(Clock()).rows()] == ["batchnorm", LONG, "elu", "lsuv-init", "as it is"]
+    assert [row.name for row in after_first_rung(Clock()).rows()] == ["batchnorm", LONG, "elu", "lsuv-init", "as it is"]
 
 
 def test_a_rehearsal_is_no_result_of_the_script_and_leaves_with_its_part() -> None:
-    standings = told(Clock())
-    standings.stage("rehearsing 3 candidates", 1)
-    rehearsal = trial(look="somewhere:look")
-    standings.take(ended(rehearsal, 10, 9.0))
-    assert "rehearsal" in {row.name for row in standings.rows()}
-    control = standings.rows()[-1]
-    assert (control.step, control.whole) == (360, 360)
-    standings.stage("rung 1 of 1", 1)
-    assert "rehearsal" not in {row.name for row in standings.rows()}
+    progress = after_first_rung(Clock())
+    progress.on_part(RacePart(PLANNING_ID, "rehearsing 3 candidates", 1))
+    rehearsal = trial(first_step_function="somewhere:look")
+    progress.on_event(ended(rehearsal, 10, 9.0))
+    assert "rehearsal" in {row.name for row in progress.rows()}
+    control = progress.rows()[-1]
+    assert (control.step, control.training_steps) == (360, 360)
+    progress.on_part(RacePart(rung_id(0, 1), "rung 1 of 1", 1))
+    assert "rehearsal" not in {row.name for row in progress.rows()}
 
 
 def test_seeds_that_were_run_to_their_end_are_counted_and_failed_ones_are_not() -> None:
-    standings = told(Clock())
-    standings.stage("2 more seeds", 4)
-    standings.take(ended(trial("batchnorm", 1), 360, 0.1))
-    standings.take(ended(trial("batchnorm", 2), 9, math.inf, failure="out of memory"))
-    row = next(row for row in standings.rows() if row.name == "batchnorm")
-    assert (row.seeds, row.state, row.out) == (1, "failed: out of memory", True)
+    progress = after_first_rung(Clock())
+    progress.on_part(RacePart(SEEDS_ID, "2 more seeds", 4))
+    progress.on_event(ended(trial("batchnorm", 1), 360, 0.1))
+    progress.on_event(ended(trial("batchnorm", 2), 9, math.inf, failure="out of memory"))
+    row = next(row for row in progress.rows() if row.name == "batchnorm")
+    assert (row.seeds, row.state, row.is_out) == (1, "failed: out of memory", True)
 
 
 def test_the_time_left_counts_the_start_of_a_process_as_the_steps_of_that_time() -> None:
     clock = Clock()
-    standings = told(clock)
-    standings.stage("the leaders with more seeds", 4)
+    progress = after_first_rung(clock)
+    progress.on_part(RacePart(SEEDS_ID, "the leaders with more seeds", 4))
     clock.now += 20.0
     # The control took 38 s for 360 steps of 0.1 s: a start is worth 20 steps, so each of four trials is 380 steps of work.
-    standings.take(running(trial("batchnorm", 1), 0, 360))
-    standings.take(running(trial("batchnorm", 1), 180, 360))
-    standings.take(running(trial("", 1), 0, 360))
-    standings.take(running(trial("", 1), 180, 360))
+    progress.on_event(running(trial("batchnorm", 1), 0, 360))
+    progress.on_event(running(trial("batchnorm", 1), 180, 360))
+    progress.on_event(running(trial("", 1), 0, 360))
+    progress.on_event(running(trial("", 1), 180, 360))
     # In the first rung 3 * (20 + 40) + 20 + 3 were done in no time; now 400 in 20 s.
     left = (4 * 380 - 400) / (203 + 400) * 20
-    assert standings.foot() == f"0 of 4 trials of this part · 58 s so far · about {left:.0f} s left of it"
+    assert progress.summary() == f"0 of 4 trials of this part · 58 s so far · about {left:.0f} s left of it"
 
 
 def test_the_parts_that_are_planned_are_counted_until_they_begin() -> None:
     clock = Clock()
-    standings = told(clock)
+    progress = after_first_rung(clock)
     parts = [
-        PlannedPart("rung 2", 2, 40, 120),
-        PlannedPart("to the end", 2, 120, 360),
-        PlannedPart("perhaps", 9, 0, 360, if_needed=True),
+        PlannedPart(rung_id(0, 2), "rung 2", 2, 40, 120),
+        PlannedPart(end_id(0), "to the end", 2, 120, 360),
+        PlannedPart(rung_id(1, 1), "perhaps", 9, 0, 360, if_needed=True),
     ]
-    standings.expect(parts)
-    standings.stage("rung 2", 2)
+    progress.on_plan(parts)
+    progress.on_part(RacePart(rung_id(0, 2), "rung 2", 2))
     clock.now += 10.0
     for name in ("batchnorm", LONG):
-        standings.take(running(trial(name), 40, 120))
-        standings.take(running(trial(name), 80, 120))
+        progress.on_event(running(trial(name), 40, 120))
+        progress.on_event(running(trial(name), 80, 120))
     left = (80 + 480) / (203 + 80) * 10
-    assert standings.foot().endswith(f"about {left:.0f} s left")
-    standings.stage("to the end", 2)
-    assert "left" not in standings.foot()
+    assert progress.summary().endswith(f"about {left:.0f} s left")
+    progress.on_part(RacePart(end_id(0), "to the end", 2))
+    assert "left" not in progress.summary()
+
+
+def test_the_proof_is_counted_once_whatever_it_is_called_when_it_begins() -> None:
+    clock = Clock()
+    progress = after_first_rung(clock)
+    proof = next(part for part in plan_parts(6, steps=360, seeds=3) if part.id == SEEDS_ID)
+    progress.on_plan([proof])
+    progress.on_part(RacePart(SEEDS_ID, "2 of the candidates with 2 more seeds", proof.trials))
+    clock.now += 20.0
+    for name in ("batchnorm", ""):
+        progress.on_event(running(trial(name, 1), 0, 360))
+        progress.on_event(running(trial(name, 1), 180, 360))
+    left = (4 * 380 - 400) / (203 + 400) * 20  # as where no part was planned
+    assert progress.summary().endswith(f"about {left:.0f} s left of it")
 
 
 def test_a_low_terminal_shows_the_leaders_and_the_control_and_counts_the_rest() -> None:
-    lines = drawn(told(Clock()), height=9)
+    lines = drawn(after_first_rung(Clock()), height=9)
     assert len(lines) <= 9
     assert "and 2 other candidates" in "\n".join(lines)
     assert [line.split()[0] for line in lines if "█" in line or "░" in line] == ["batchnorm", "tailored-activation", "as"]
 
 
-def test_before_the_first_news_it_is_one_line() -> None:
-    standings = RaceProgress(Clock())
-    assert [line.strip() for line in drawn(standings)] == ["starting · 0 s so far"]
-    standings.stage("watching it as it is", 1)
-    assert [line.strip() for line in drawn(standings)] == ["watching it as it is · 0 of 1 trial of this part · 0 s so far"]
+def test_before_the_first_event_it_is_one_line() -> None:
+    progress = RaceProgress(Clock())
+    assert [line.strip() for line in drawn(progress)] == ["starting · 0 s so far"]
+    progress.on_part(RacePart(CONTROL_ID, "watching it as it is", 1))
+    assert [line.strip() for line in drawn(progress)] == ["watching it as it is · 0 of 1 trial of this part · 0 s so far"]
 
 
 def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:
@@ -167,8 +185,8 @@ def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:
     console = Console(file=file, width=80, force_terminal=True, color_system="standard", legacy_windows=False)
     threads = set(threading.enumerate())
     with RaceBoard(console, clock=Clock()) as board:
-        board.stage("watching it as it is", 1)
-        board.show(running(trial(), 7))
+        board.on_part(RacePart(CONTROL_ID, "watching it as it is", 1))
+        board.on_event(running(trial(), 7))
     text = file.getvalue()
     assert "watching it as it is" in text
     assert "as it is" in text
@@ -178,13 +196,13 @@ def test_the_board_is_drawn_in_a_terminal_and_leaves_it() -> None:
         assert not thread.is_alive()
 
 
-def logged(news: Sequence[TrialEvent]) -> list[str]:
+def logged(events: Sequence[TrialEvent]) -> list[str]:
     file, clock = io.StringIO(), Clock()
-    with Log(Console(file=file, width=40), clock=clock) as log:
-        log.stage("rung 1 of 3, to step 40", 7)
+    with RaceLog(Console(file=file, width=40), clock=clock) as log:
+        log.on_part(RacePart(rung_id(0, 1), "rung 1 of 3, to step 40", 7))
         clock.now = 75.0
-        for each in news:
-            log.show(each)
+        for event in events:
+            log.on_event(event)
     return file.getvalue().splitlines()
 
 
@@ -211,13 +229,13 @@ def test_the_log_has_a_line_for_each_part_and_each_trial_that_waits_ends_or_was_
     ("options", "environment", "kind"),
     [
         ({"force_terminal": True, "color_system": "standard"}, {"TERM": "xterm"}, RaceBoard),
-        ({"force_terminal": True}, {"TERM": "dumb"}, Log),
-        ({"force_terminal": True, "no_color": True}, {"TERM": "xterm"}, Log),
-        ({"force_terminal": False}, {}, Log),
+        ({"force_terminal": True}, {"TERM": "dumb"}, RaceLog),
+        ({"force_terminal": True, "no_color": True}, {"TERM": "xterm"}, RaceLog),
+        ({"force_terminal": False}, {}, RaceLog),
     ],
     ids=["a terminal", "a dumb one", "no colour", "a file"],
 )
 def test_the_board_is_for_terminals_that_can_draw_it(options: dict[str, object], environment: dict[str, str], kind: type) -> None:
     console = Console(file=io.StringIO(), _environ=environment, **options)  # pyright: ignore[reportArgumentType]
-    assert isinstance(display(console), kind)
-    assert isinstance(display(console, quiet=True), Silence)
+    assert isinstance(race_display(console), kind)
+    assert isinstance(race_display(console, quiet=True), Silence)

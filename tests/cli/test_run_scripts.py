@@ -19,7 +19,7 @@ def test_a_script_prints_and_ends_as_it_does_alone_and_is_seen(case: Case, tmp_p
     assert (watched.code, alone.code) == (case.code, case.code), watched.err
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     record = watched.record
-    assert (record.step_count, len(record.anatomy.networks)) == (case.steps, case.networks)
+    assert (record.step_count, len(record.structure.networks)) == (case.steps, case.networks)
     assert record.facts.faults == ()
     assert record.facts.ending == case.ending
     assert np.isfinite(record.objective()[1]).all()
@@ -38,7 +38,7 @@ def test_a_module_that_is_never_called_is_watched_by_its_parameters_or_refused_i
     assert watched.out == alone.out
     assert watched.code == 0, watched.err
     assert watched.record.step_count == 6
-    assert len(watched.record.anatomy.parameters) == 6
+    assert len(watched.record.structure.parameters) == 6
 
 
 WAYS_TO_FAIL = {
@@ -79,9 +79,9 @@ model = Net(nn.Linear(6, 2))
 }
 
 
-@pytest.mark.parametrize("way", WAYS_TO_FAIL, ids=WAYS_TO_FAIL.keys())
-def test_a_traceback_is_the_users_own_without_our_frames(way: str, tmp_path: Path, nursery: Nursery) -> None:
-    before, after = WAYS_TO_FAIL[way]
+@pytest.mark.parametrize("failure", WAYS_TO_FAIL, ids=WAYS_TO_FAIL.keys())
+def test_a_traceback_is_the_users_own_without_our_frames(failure: str, tmp_path: Path, nursery: Nursery) -> None:
+    before, after = WAYS_TO_FAIL[failure]
     body = STEP.replace("optimizer.step()", after + "\noptimizer.step()") if after else STEP
     write(tmp_path / "train.py", loop(5, body, start=START + before + SGD))
     alone, watched = nursery.python(tmp_path, "train.py"), nursery.run(tmp_path, "--quiet", "train.py")

@@ -47,9 +47,9 @@ HEAD = """
 @pytest.fixture(autouse=True)
 def fresh_engines() -> Iterator[None]:
     """Every test looks for plugins anew, and leaves none of its own."""
-    engines.admission.cache_clear()
+    engines.registry.cache_clear()
     yield
-    engines.admission.cache_clear()
+    engines.registry.cache_clear()
 
 
 def terms(**options: object) -> EngineOptions:
@@ -58,24 +58,24 @@ def terms(**options: object) -> EngineOptions:
 
 def test_the_built_in_engines_enter_by_the_same_door() -> None:
     ours = [entry for entry in metadata.entry_points(group=GROUP) if entry.value == engines.BUILT_IN.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OURS)]
-    assert tuple(engines.admission().things) == OURS
-    assert set(engines.admission().packages.values()) == {entry_points.OURS}
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OWN_PACKAGE)]
+    assert tuple(engines.registry().plugins) == OURS
+    assert set(engines.registry().packages.values()) == {entry_points.OWN_PACKAGE}
 
 
 def test_the_built_in_engines_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry_points, "entry_points", lambda *, group: ())
-    assert tuple(engines.admission().things) == OURS
+    assert tuple(engines.registry().plugins) == OURS
 
 
 @pytest.mark.parametrize("offer", ["echo", "several"])
 def test_an_engine_of_a_plugin_is_engaged_by_name_on_the_terms_that_are_given(offer: str, install: Install) -> None:
     install(GROUP, "acme-engines", f"acme_engines:{offer}", HEAD, "def several():\n    yield echo\n")
-    given = terms(jobs=3, address="here")
-    made = engines.open_engine("echo", given)
-    assert (made.name, made.capacity, vars(made)["terms"]) == ("echo", 7, given)
-    assert tuple(engines.admission().things) == (*OURS, "echo")
-    assert engines.admission().packages["echo"] == "acme-engines"
+    options = terms(jobs=3, address="here")
+    engine = engines.open_engine("echo", options)
+    assert (engine.name, engine.capacity, vars(engine)["terms"]) == ("echo", 7, options)
+    assert tuple(engines.registry().plugins) == (*OURS, "echo")
+    assert engines.registry().packages["echo"] == "acme-engines"
 
 
 BROKEN = {
@@ -89,14 +89,14 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("source", "said"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("source", "reason"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_plugin_is_left_out_with_one_line(
-    source: str, said: str, install: Install, capsys: pytest.CaptureFixture[str]
+    source: str, reason: str, install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(GROUP, "acme-engines", "acme_engines:x", source)
-    assert tuple(engines.admission().things) == OURS
+    assert tuple(engines.registry().plugins) == OURS
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert reason in line
     assert "pip uninstall acme-engines" in line
 
 
@@ -120,7 +120,7 @@ def test_engines_of_plugins_are_listed_with_their_package(install: Install, caps
 
 def test_no_engine_is_loaded_before_it_is_engaged() -> None:
     code = (
-        "import sys, unvanish.plugins.engines; unvanish.plugins.engines.admission()\n"
+        "import sys, unvanish.plugins.engines; unvanish.plugins.engines.registry()\n"
         "print([name in sys.modules for name in ('torch', 'ray', 'unvanish.trials.engines.local')])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -17,7 +17,7 @@ from torch import nn
 import unvanish
 from unvanish import remedies
 from unvanish.cli.main import run_app
-from unvanish.docgen import treated_by
+from unvanish.docgen import find_treatments
 from unvanish.errors import NotApplicable, UnknownRemedy
 from unvanish.plugins import entry_points
 from unvanish.plugins import remedies as remedy_plugins
@@ -57,14 +57,14 @@ HEAD = """
 @pytest.fixture(autouse=True)
 def fresh_shelf() -> Iterator[None]:
     """Every test looks for plugins anew, and leaves no shelf of its own."""
-    remedy_plugins.admission.cache_clear()
+    remedy_plugins.registry.cache_clear()
     yield
-    remedy_plugins.admission.cache_clear()
+    remedy_plugins.registry.cache_clear()
 
 
-def admitted(say: object = pytest.fail) -> PluginRegistry[remedies.Remedy]:
-    door = remedy_plugins.door()
-    return PluginRegistry(door, door.installed(), say=say)  # type: ignore[arg-type]
+def load_registry(warn: object = pytest.fail) -> PluginRegistry[remedies.Remedy]:
+    group = remedy_plugins.remedy_group()
+    return PluginRegistry(group, group.entries(), warn=warn)  # type: ignore[arg-type]
 
 
 def network() -> nn.Module:
@@ -74,22 +74,22 @@ def network() -> nn.Module:
 
 def test_the_built_in_remedies_enter_by_the_same_door() -> None:
     ours = [entry for entry in metadata.entry_points(group=GROUP) if entry.value == remedy_plugins.BUILT_IN.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OURS)]
-    assert tuple(remedy_plugins.catalogue())[: len(remedies.names())] == remedies.names()
-    assert {remedy_plugins.admission().packages[name] for name in remedies.names()} == {entry_points.OURS}
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [("built-in", entry_points.OWN_PACKAGE)]
+    assert tuple(remedy_plugins.catalogue())[: len(remedies.remedy_names())] == remedies.remedy_names()
+    assert {remedy_plugins.registry().packages[name] for name in remedies.remedy_names()} == {entry_points.OWN_PACKAGE}
 
 
 def test_the_built_in_remedies_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry_points, "entry_points", lambda *, group: ())
-    assert tuple(admitted().things) == remedies.names()
+    assert tuple(load_registry().plugins) == remedies.remedy_names()
 
 
 @pytest.mark.parametrize("offer", ["Zero", "zero", "several"])
 def test_a_class_a_remedy_and_a_function_that_gives_several_all_enter_behind_ours(offer: str, install: Install) -> None:
     install(GROUP, "acme-cures", f"acme_cures:{offer}", HEAD, "zero = Zero()\n\n\ndef several():\n    yield Zero\n")
-    found = admitted()
-    assert tuple(found.things) == (*remedies.names(), "zero-bias")
-    assert found.packages["zero-bias"] == "acme-cures"
+    registry = load_registry()
+    assert tuple(registry.plugins) == (*remedies.remedy_names(), "zero-bias")
+    assert registry.packages["zero-bias"] == "acme-cures"
 
 
 BROKEN = {
@@ -110,13 +110,13 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("value", "source", "said"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, said: str, install: Install) -> None:
+@pytest.mark.parametrize(("value", "source", "reason"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, reason: str, install: Install) -> None:
     install(GROUP, "acme-cures", value, source)
     lines: list[str] = []
-    assert tuple(admitted(lines.append).things) == remedies.names()
+    assert tuple(load_registry(lines.append).plugins) == remedies.remedy_names()
     (line,) = lines
-    assert said in line
+    assert reason in line
     assert "the plugin acme-cures" in line
     assert "pip uninstall acme-cures" in line
 
@@ -125,7 +125,7 @@ def test_of_two_plugins_with_one_name_the_second_is_left_out(install: Install) -
     install(GROUP, "acme-cures", "acme_cures:Zero", HEAD)
     install(GROUP, "better-cures", "better_cures:Zero", HEAD)
     lines: list[str] = []
-    assert admitted(lines.append).packages["zero-bias"] == "acme-cures"
+    assert load_registry(lines.append).packages["zero-bias"] == "acme-cures"
     (line,) = lines
     assert "a remedy of the plugin better-cures is left out: the name zero-bias of Zero is taken by acme-cures" in line
 
@@ -133,7 +133,7 @@ def test_of_two_plugins_with_one_name_the_second_is_left_out(install: Install) -
 def test_built_in_remedies_that_cannot_be_loaded_are_no_empty_shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unvanish.remedies.catalogue.built_in", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        admitted()
+        load_registry()
 
 
 def test_a_remedy_of_a_plugin_is_applied_by_name_beside_ours_and_undone(install: Install) -> None:
@@ -176,9 +176,9 @@ def test_a_broken_plugin_is_said_on_standard_error_once_for_all_of_a_process(
     install(GROUP, "acme-cures", "acme_cures:Zero", "import a_module_that_nobody_has\n")
     unvanish.apply(network(), "relu")
     unvanish.apply(network(), "he-init")
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
     assert line.startswith("unvanish: the plugin acme-cures (offer = acme_cures:Zero) is left out: ModuleNotFoundError")
 
 
@@ -193,7 +193,7 @@ def test_remedies_of_plugins_are_listed_and_explained_with_their_package(
     assert run_app(["explain", "zero-bias"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == ["zero-bias", "a remedy of the family initialisation, from the plugin acme-cures"]
-    assert "zero-bias" in treated_by("off-critical-init").names
+    assert "zero-bias" in find_treatments("off-critical-init").names
 
 
 def test_nothing_of_torch_is_loaded_before_a_remedy_is_asked_for() -> None:

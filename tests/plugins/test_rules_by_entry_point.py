@@ -20,9 +20,9 @@ from unvanish.diagnose import diagnose
 from unvanish.diagnose.rules import built_in
 from unvanish.errors import UsageError
 from unvanish.plugins import entry_points, rules
-from unvanish.testing.records import flat, healthy, slope
+from unvanish.testing.records import flat_loss, healthy, with_gradient_slope
 
-OURS_ENTRY = rules.RULES.built_in
+OURS_ENTRY = rules.RULE_GROUP.built_in
 HEAD = """
     from unvanish.diagnose.rule import Rule
     from unvanish.record.finding import Evidence, Finding, Severity
@@ -37,7 +37,7 @@ HEAD = """
         code = "odd-steps"
         rank = 48
 
-        def examine(self, chart):
+        def examine(self, view):
             evidence = (Evidence("steps", 1.0, "count", 0.0, "counted"),)
             yield Finding(self.code, Severity.WARNING, 0.9, "The steps are odd.", "They are.", evidence=evidence)
 """
@@ -46,31 +46,31 @@ HEAD = """
 @pytest.fixture(autouse=True)
 def fresh_panel() -> Iterator[None]:
     """Every test looks for plugins anew, and leaves no panel of its own."""
-    rules.panel.cache_clear()
+    rules.installed_rules.cache_clear()
     yield
-    rules.panel.cache_clear()
+    rules.installed_rules.cache_clear()
 
 
-def codes(panel: rules.Panel) -> list[str]:
+def codes(panel: rules.RuleSet) -> list[str]:
     return [rule.code for rule in panel.rules]
 
 
 def test_the_built_in_rules_enter_by_the_same_door() -> None:
     ours = [entry for entry in metadata.entry_points(group=OURS_ENTRY.group) if entry.value == OURS_ENTRY.value]
-    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [(OURS_ENTRY.name, entry_points.OURS)]
-    assert set(codes(rules.panel())) >= {rule.code for rule in built_in()}
-    assert all(rules.panel().packages[rule.code] == entry_points.OURS for rule in built_in())
+    assert [(entry.name, entry.dist.name if entry.dist else "") for entry in ours] == [(OURS_ENTRY.name, entry_points.OWN_PACKAGE)]
+    assert set(codes(rules.installed_rules())) >= {rule.code for rule in built_in()}
+    assert all(rules.installed_rules().packages[rule.code] == entry_points.OWN_PACKAGE for rule in built_in())
 
 
 def test_the_built_in_rules_are_there_where_no_metadata_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry_points, "entry_points", lambda *, group: ())
-    assert codes(rules.Panel(rules.RULES.installed(), say=pytest.fail)) == [rule.code for rule in built_in()]
+    assert codes(rules.RuleSet(rules.RULE_GROUP.entries(), warn=pytest.fail)) == [rule.code for rule in built_in()]
 
 
 @pytest.mark.parametrize("offer", ["Odd", "odd", "several"])
 def test_a_class_a_rule_and_a_function_that_gives_several_all_enter(offer: str, install: Install) -> None:
     install(OURS_ENTRY.group, "acme-rules", f"acme_rules:{offer}", HEAD, "odd = Odd()\n\n\ndef several():\n    yield Odd\n")
-    panel = rules.Panel(rules.RULES.installed(), say=pytest.fail)
+    panel = rules.RuleSet(rules.RULE_GROUP.entries(), warn=pytest.fail)
     assert panel.packages["odd-steps"] == "acme-rules"
     assert codes(panel) == [rule.code for rule in sorted(panel.rules, key=lambda rule: rule.rank)]
     assert [finding.code for finding in panel.diagnose(healthy())] == ["odd-steps"]
@@ -95,14 +95,14 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("value", "source", "said"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, said: str, install: Install) -> None:
+@pytest.mark.parametrize(("value", "source", "reason"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_plugin_is_left_out_with_one_line(value: str, source: str, reason: str, install: Install) -> None:
     install(OURS_ENTRY.group, "acme-rules", value, source)
     lines: list[str] = []
-    panel = rules.Panel(rules.RULES.installed(), say=lines.append)
+    panel = rules.RuleSet(rules.RULE_GROUP.entries(), warn=lines.append)
     assert codes(panel) == [rule.code for rule in built_in()]
     (line,) = lines
-    assert said in line
+    assert reason in line
     assert "the plugin acme-rules" in line
     assert "pip uninstall acme-rules" in line
 
@@ -111,7 +111,7 @@ def test_of_two_plugins_with_one_code_the_second_is_left_out(install: Install) -
     install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", HEAD)
     install(OURS_ENTRY.group, "better-rules", "better_rules:Odd", HEAD)
     lines: list[str] = []
-    panel = rules.Panel(rules.RULES.installed(), say=lines.append)
+    panel = rules.RuleSet(rules.RULE_GROUP.entries(), warn=lines.append)
     assert panel.packages["odd-steps"] == "acme-rules"
     assert len(lines) == 1
     assert "a rule of the plugin better-rules is left out: the code odd-steps of Odd is taken by acme-rules" in lines[0]
@@ -119,7 +119,7 @@ def test_of_two_plugins_with_one_code_the_second_is_left_out(install: Install) -
 
 FAILING = {
     "raises": "raise KeyError('gates')",
-    "raises after a finding": "yield from super().examine(chart)\n            raise KeyError('gates')",
+    "raises after a finding": "yield from super().examine(view)\n            raise KeyError('gates')",
     "gives text": "yield 'sick'",
     "gives another's finding": "yield Finding('dead-units', Severity.WARNING, 0.9, 'A.', 'B.')",
     "gives a severity as text": "yield Finding(self.code, 'warning', 0.9, 'A.', 'B.')",
@@ -130,11 +130,11 @@ FAILING = {
 
 @pytest.mark.parametrize("body", FAILING.values(), ids=FAILING.keys())
 def test_a_rule_that_fails_on_a_run_is_left_out_and_said_once(body: str, install: Install) -> None:
-    failing = f"\n    class X(Odd):\n        def examine(self, chart):\n            {body}\n"
+    failing = f"\n    class X(Odd):\n        def examine(self, view):\n            {body}\n"
     install(OURS_ENTRY.group, "acme-rules", "acme_rules:X", HEAD + failing)
     lines: list[str] = []
-    panel = rules.Panel(rules.RULES.installed(), say=lines.append)
-    sick = slope(healthy(losses=flat()), -7.0)
+    panel = rules.RuleSet(rules.RULE_GROUP.entries(), warn=lines.append)
+    sick = with_gradient_slope(healthy(losses=flat_loss()), -7.0)
     assert panel.diagnose(sick) == diagnose(sick)
     assert panel.diagnose(sick) == diagnose(sick)
     (line,) = lines
@@ -143,16 +143,16 @@ def test_a_rule_that_fails_on_a_run_is_left_out_and_said_once(body: str, install
 
 
 def test_a_built_in_rule_that_fails_is_said_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(built_in()[0]), "examine", lambda self, chart: 1 / 0)
+    monkeypatch.setattr(type(built_in()[0]), "examine", lambda self, view: 1 / 0)
     lines: list[str] = []
-    assert rules.Panel([OURS_ENTRY], say=lines.append).diagnose(healthy()) == []
+    assert rules.RuleSet([OURS_ENTRY], warn=lines.append).diagnose(healthy()) == []
     assert len(lines) == 1
     assert "please report it" in lines[0]
 
 
 def test_built_in_rules_that_cannot_be_loaded_are_no_healthy_run() -> None:
     with pytest.raises(ModuleNotFoundError):
-        rules.Panel([OURS_ENTRY, broken_entry_of_ours()], say=pytest.fail)
+        rules.RuleSet([OURS_ENTRY, broken_entry_of_ours()], warn=pytest.fail)
 
 
 def broken_entry_of_ours() -> EntryPoint:
@@ -160,7 +160,7 @@ def broken_entry_of_ours() -> EntryPoint:
 
 
 def test_rules_may_be_given_to_a_diagnosis_and_then_no_other_judges() -> None:
-    sick = slope(healthy(losses=flat()), -7.0)
+    sick = with_gradient_slope(healthy(losses=flat_loss()), -7.0)
     some = [rule for rule in built_in() if rule.code == "loss-not-decreasing"]
     assert [finding.code for finding in diagnose(sick, some)] == ["loss-not-decreasing"]
     assert diagnose(sick, []) == []
@@ -172,9 +172,9 @@ def test_without_somebody_to_tell_a_rule_that_fails_ends_the_diagnosis(install: 
         OURS_ENTRY.group,
         "acme-rules",
         "acme_rules:X",
-        HEAD + "\n    class X(Odd):\n        def examine(self, chart):\n            yield 3\n",
+        HEAD + "\n    class X(Odd):\n        def examine(self, view):\n            yield 3\n",
     )
-    panel = rules.Panel(rules.RULES.installed(), say=pytest.fail)
+    panel = rules.RuleSet(rules.RULE_GROUP.entries(), warn=pytest.fail)
     with pytest.raises(UsageError, match="odd-steps gave int in place of a Finding"):
         diagnose(healthy(), panel.rules)
 
@@ -201,9 +201,9 @@ def test_a_broken_plugin_is_said_on_standard_error_once_for_all_of_a_process(
 ) -> None:
     install(OURS_ENTRY.group, "acme-rules", "acme_rules:Odd", "import a_module_that_nobody_has\n")
     assert rules.diagnose(healthy()) == rules.diagnose(healthy()) == []
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
     assert line.startswith("unvanish: the plugin acme-rules (offer = acme_rules:Odd) is left out: ModuleNotFoundError")
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import TrialError
-from unvanish.race import Candidate
-from unvanish.record.change import Edit, PatchContext, Plan, PlanStep
+from unvanish.race import EditedCandidate
 from unvanish.record.finding import Finding, Severity
-from unvanish.workflows import candidates
+from unvanish.record.network_changes import Edit, PatchContext, Plan, PlanStep
+from unvanish.record.races.candidate import Candidate
+from unvanish.workflows import candidate_selection
 
 RATE = ("learning-rate",)
 
@@ -25,15 +26,15 @@ def plan(*remedies: str) -> Plan:
     )
 
 
-def told(each: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:
+def write(planned: Plan, context: PatchContext, factor: float | None) -> EditedCandidate:
     """A candidate whose text says what it was written from."""
-    text = f"{each.remedies} {factor}"
-    return Candidate(each.remedies, ((Path("train.py"), text),), "" if factor is None else f"x{factor:g}")
+    return EditedCandidate(Candidate(planned.remedies, factor), ((Path("train.py"), f"{planned.remedies} {factor}"),))
 
 
-def names(wanted: list[tuple[str, ...]], *codes: str, author: candidates.CandidateWriter = told) -> list[str]:
-    blueprint = PatchContext(None, (), tuple(plan(*each) for each in wanted))
-    return [each.name for each in candidates.chosen(blueprint, wanted, [finding(code) for code in codes], author).treatments]
+def names(combinations: list[tuple[str, ...]], *codes: str) -> list[str]:
+    context = PatchContext(None, (), tuple(plan(*each) for each in combinations))
+    findings = [finding(code) for code in codes]
+    return [each.name for each in candidate_selection.select_candidates(context, combinations, findings, write).candidates]
 
 
 @pytest.mark.parametrize(
@@ -45,9 +46,9 @@ def names(wanted: list[tuple[str, ...]], *codes: str, author: candidates.Candida
     ],
 )
 def test_a_rate_is_tried_as_the_first_finding_that_tells_asks(code: str, expected: list[str]) -> None:
-    found = names([RATE, ("warmup",)], "saturated-activation", code)
-    assert found[:5] == [*(f"learning-rate {factor}" for factor in expected), "warmup"]
-    assert len(found) == (5 if code == "loss-not-decreasing" else 6)  # the farthest rate comes last
+    tried = names([RATE, ("warmup",)], "saturated-activation", code)
+    assert tried[:5] == [*(f"learning-rate {factor}" for factor in expected), "warmup"]
+    assert len(tried) == (5 if code == "loss-not-decreasing" else 6)  # the farthest rate comes last
 
 
 def test_an_optimizer_with_a_rate_of_its_own_is_tried_at_a_larger_one_where_steps_were_too_small() -> None:
@@ -56,11 +57,21 @@ def test_an_optimizer_with_a_rate_of_its_own_is_tried_at_a_larger_one_where_step
 
 
 def test_equal_edits_are_raced_once_and_what_cannot_be_written_is_told() -> None:
-    def author(each: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:
-        if each.remedies == ("gru",):
+    def write_the_same(planned: Plan, context: PatchContext, factor: float | None) -> EditedCandidate:
+        if planned.remedies == ("gru",):
             raise TrialError("there is no recurrence")
-        return Candidate(each.remedies, ((Path("train.py"), "the same"),))
+        return EditedCandidate(Candidate(planned.remedies), ((Path("train.py"), "the same"),))
 
-    choice = candidates.chosen(PatchContext(None), [("relu",), ("elu",), ("gru",)], [], author)
-    assert [each.name for each in choice.treatments] == ["relu"]
-    assert choice.refused == (("gru", "there is no recurrence"),)
+    combinations = [("relu",), ("elu",), ("gru",)]
+    selection = candidate_selection.select_candidates(PatchContext(None), combinations, [], write_the_same)
+    assert [each.name for each in selection.candidates] == ["relu"]
+    assert selection.refused == (("gru", "there is no recurrence"),)
+
+
+def test_a_candidate_is_credited_to_the_finding_that_names_it_and_not_to_one_whose_remedy_contains_its_name() -> None:
+    findings = [finding("dead-units", "relu + he-init", "leaky-relu"), finding("saturated-activation", "elu")]
+    assert candidate_selection.finding_behind(("elu",), findings) == "saturated-activation"
+    assert candidate_selection.finding_behind(("relu", "he-init"), findings) == "dead-units"
+    assert candidate_selection.finding_behind(("he-init",), findings) == "dead-units"
+    assert candidate_selection.finding_behind(("muon",), findings) == "dead-units"  # the root, where none names it
+    assert candidate_selection.finding_behind(("muon",), []) == ""

@@ -1,4 +1,4 @@
-"""`unvanish.check(model, inputs, loss)`: what is found before any training, and a network that is afterwards as it was before."""
+"""`unvanish.check(model, inputs, loss)`: findings before any training, and a network that is afterwards as it was before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from check_networks import HEALTHY, SICK, Made
 from torch import Tensor, nn
 
 import unvanish
-from unvanish.record.prediction import Prediction
+from unvanish.record.theory_prediction import Prediction
 
 
 class Restless(nn.Module):
@@ -141,20 +141,20 @@ def test_a_training_after_a_check_is_bit_for_bit_the_training_without() -> None:
 
 
 def test_checking_and_tracing_agree_and_can_be_repeated() -> None:
-    made = check_networks.glorot_tanh()
-    totals = {unvanish.check(*made).flow.total, unvanish.trace(*made).total, unvanish.check(*made).flow.total}
+    network = check_networks.glorot_tanh()
+    totals = {unvanish.check(*network).flow.total, unvanish.trace(*network).total, unvanish.check(*network).flow.total}
     assert len(totals) == 1
 
 
 def test_the_total_is_that_of_plain_autograd() -> None:
     model, x, y = check_networks.he_relu()
-    given = x.clone().requires_grad_()
-    outputs = model(given)
+    inputs = x.clone().requires_grad_()
+    outputs = model(inputs)
     outputs.retain_grad()
     nn.functional.cross_entropy(outputs, y).backward()
-    assert given.grad is not None
+    assert inputs.grad is not None
     assert outputs.grad is not None
-    expected = given.grad.square().mean().sqrt().log10() - outputs.grad.square().mean().sqrt().log10()
+    expected = inputs.grad.square().mean().sqrt().log10() - outputs.grad.square().mean().sqrt().log10()
     model.zero_grad()
     assert unvanish.check(model, x, y).flow.total == pytest.approx(expected.item(), abs=1e-4)
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_checked_is_refused_with_the_reason(name: str) -> None:
 # What theory says
 
 
-def told(model: nn.Module, x: Tensor, y: Any) -> tuple[Prediction, float]:
+def predict_and_trace(model: nn.Module, x: Tensor, y: Any) -> tuple[Prediction, float]:
     """The forecast and the measured decades."""
     checked = unvanish.check(model, x, y)
     assert checked.prediction is not None
@@ -240,9 +240,9 @@ CHAINS: dict[str, tuple[Callable[[], Made], float]] = {
 @pytest.mark.parametrize("name", CHAINS)
 def test_theory_foretells_what_is_measured(name: str) -> None:
     make, tolerance = CHAINS[name]
-    foretold, measured = told(*make())
-    assert foretold.decades == pytest.approx(measured, abs=tolerance)
-    assert foretold.reason == "" or foretold.critical_sw is None
+    predicted, measured = predict_and_trace(*make())
+    assert predicted.decades == pytest.approx(measured, abs=tolerance)
+    assert predicted.reason == "" or predicted.critical_sw is None
 
 
 @pytest.mark.parametrize(
@@ -257,14 +257,14 @@ def test_theory_foretells_what_is_measured(name: str) -> None:
     ids=["resnet", "rnn", "transformer", "unknown activation", "one layer"],
 )
 def test_where_theory_has_no_number_it_says_why(make: Callable[[], Made], why: str) -> None:
-    foretold, _ = told(*make())
-    assert foretold.decades is None
-    assert why in foretold.reason
+    predicted, _ = predict_and_trace(*make())
+    assert predicted.decades is None
+    assert why in predicted.reason
 
 
 def test_orthogonal_weights_are_recognised_by_what_they_are() -> None:
-    orthogonal, _ = told(*check_networks.mlp(nn.Tanh, 10, nn.init.orthogonal_))
-    gaussian, _ = told(*check_networks.mlp(nn.Tanh, 10, lambda w: nn.init.normal_(w, std=w.shape[1] ** -0.5)))
+    orthogonal, _ = predict_and_trace(*check_networks.mlp(nn.Tanh, 10, nn.init.orthogonal_))
+    gaussian, _ = predict_and_trace(*check_networks.mlp(nn.Tanh, 10, lambda w: nn.init.normal_(w, std=w.shape[1] ** -0.5)))
     assert orthogonal.sw == pytest.approx(1.0, abs=1e-3)
     assert orthogonal.decades is not None
     assert gaussian.decades is not None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,12 @@ from torch import nn
 
 import unvanish
 from unvanish.errors import NotApplicable, ObservationError, UnknownRemedy, UsageError
-from unvanish.record.verdict import Outcome
-from unvanish.workflows.fix_function import FunctionFix
-from unvanish.workflows.function_process import remedied, save
+from unvanish.record.races.candidate import Candidate
+from unvanish.record.races.verdict import LinePlace, Outcome
+from unvanish.record.structure import Entry, Location, ModelStructure, Network
+from unvanish.testing import records
+from unvanish.workflows.fix_function import FunctionFix, _apply_line
+from unvanish.workflows.function_process import applied_to_first_optimizer, save_function
 
 CELL = """
 import torch
@@ -81,7 +85,7 @@ def test_the_result_reads_as_the_command_line_does_and_draws_its_page(cure: Func
 
 
 def test_remedies_reach_the_network_and_its_optimizer() -> None:
-    with remedied(("relu", "he-init"), 0.1):
+    with applied_to_first_optimizer(("relu", "he-init"), 0.1):
         net = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 1))
         optimizer = torch.optim.SGD(net[0].parameters(), lr=1.0)
     assert isinstance(net[1], nn.ReLU)
@@ -90,17 +94,43 @@ def test_remedies_reach_the_network_and_its_optimizer() -> None:
 
 
 def test_a_remedy_that_cannot_act_and_a_network_that_is_none_are_told() -> None:
-    with pytest.raises(NotApplicable), remedied(("lstm",)):
+    with pytest.raises(NotApplicable), applied_to_first_optimizer(("lstm",)):
         torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
-    with pytest.raises(NotApplicable, match="belong to no module"), remedied(("relu",)):
+    with pytest.raises(NotApplicable, match="belong to no module"), applied_to_first_optimizer(("relu",)):
         torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=1.0)
 
 
 def test_the_last_patch_of_the_optimizer_is_taken_back() -> None:
     before = torch.optim.Optimizer.__init__
-    with remedied(("relu",)):
+    with applied_to_first_optimizer(("relu",)):
         assert torch.optim.Optimizer.__init__ is not before
     assert torch.optim.Optimizer.__init__ is before
+
+
+@pytest.mark.parametrize(
+    ("winner", "expression", "line", "place"),
+    [
+        (Candidate(("relu",)), "optimizer_net", 'unvanish.apply(optimizer_net, "relu")', LinePlace.BEFORE_OPTIMIZER),
+        (
+            Candidate(("clip-norm",)),
+            "net",
+            'unvanish.apply(net, "clip-norm", optimizer=optimizer)',
+            LinePlace.AFTER_OPTIMIZER,
+        ),
+        (
+            Candidate(("learning-rate",), 0.03),
+            "net",
+            'for group in optimizer.param_groups: group["lr"] *= 0.03',
+            LinePlace.AFTER_OPTIMIZER,
+        ),
+    ],
+    ids=["a network called after the optimizer", "a remedy of the optimizer", "a rate"],
+)
+def test_the_line_of_a_winner_belongs_behind_the_optimizer_where_it_needs_one(
+    winner: Candidate, expression: str, line: str, place: LinePlace
+) -> None:
+    structure = ModelStructure((Network("net", "Net", Entry(Location("train.py", 3), expression)),))
+    assert _apply_line(winner, replace(records.healthy(), structure=structure)) == (line, place)
 
 
 def test_what_cannot_be_fixed_is_told() -> None:
@@ -124,14 +154,15 @@ def test_what_cannot_be_fixed_is_told() -> None:
 
 def test_a_function_of_the_main_program_keeps_its_file(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(
-        f"{CELL}\nfrom pathlib import Path\nfrom unvanish.workflows.function_process import save\nsave(train, Path('f.pkl'))\n"
+        f"{CELL}\nfrom pathlib import Path\nfrom unvanish.workflows.function_process import save_function\n"
+        "save_function(train, Path('f.pkl'))\n"
     )
     subprocess.run([sys.executable, "main.py"], cwd=tmp_path, check=True)
-    told = "import pickle; print(pickle.loads(pickle.load(open('f.pkl', 'rb'))[2]).__code__.co_filename)"
-    seen = subprocess.run([sys.executable, "-c", told], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert seen.stdout.strip().endswith("main.py")
+    code = "import pickle; print(pickle.loads(pickle.load(open('f.pkl', 'rb'))[2]).__code__.co_filename)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert ended.stdout.strip().endswith("main.py")
 
 
 def test_a_function_of_a_module_goes_by_name(tmp_path: Path) -> None:
-    save(test_a_function_of_a_module_goes_by_name, tmp_path / "f.pkl")  # pyright: ignore[reportArgumentType]
+    save_function(test_a_function_of_a_module_goes_by_name, tmp_path / "f.pkl")  # pyright: ignore[reportArgumentType]
     assert b"test_a_function_of_a_module_goes_by_name" in (tmp_path / "f.pkl").read_bytes()

@@ -1,4 +1,4 @@
-"""fix: a sick script gets a patch that git takes and that cures it; a healthy one is left in peace; what cannot run is told."""
+"""fix: a sick script gets a patch that git takes and that cures it; a healthy one is left in peace; what cannot run is result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pytest
 
 from unvanish.errors import ObservationError, UnknownRemedy, UsageError
 from unvanish.plugins.rules import diagnose
-from unvanish.record.verdict import Outcome, TrialResult
+from unvanish.record.races.verdict import Outcome, TrialResult
+from unvanish.record.storage.file_names import PATCH_FILE
 from unvanish.trials import Script, Trial
 from unvanish.trials.engines.engine import Engine, Goal
 from unvanish.trials.engines.local import LocalEngine
-from unvanish.workflows.fix_script import PATCH, Fix, FixOptions, fix_script, plan_script
+from unvanish.workflows.fix_script import Fix, FixOptions, fix_script, plan_script
 
 SICK = """\
 import torch
@@ -89,7 +90,7 @@ def ended_early(folder: Path) -> Fix:
     """A fix that Ctrl-C ended before the second seed."""
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
-        return fixed(Path("train.py"), folder / "out", Counting(interrupted=4), wishes=CANDIDATE)
+        return fixed(Path("train.py"), folder / "out", Counting(interrupted=4), options=CANDIDATE)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def resumed(ended_early: Fix) -> Counting:
 def done(folder: Path, resumed: Counting) -> Fix:
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
-        return fixed(Path("train.py"), folder / "out", resumed, wishes=CANDIDATE, resume=True)
+        return fixed(Path("train.py"), folder / "out", resumed, options=CANDIDATE, resume=True)
 
 
 def test_a_fix_that_was_ended_early_tells_what_it_knows_and_is_gone_on_with(ended_early: Fix, done: Fix, resumed: Counting) -> None:
@@ -113,7 +114,7 @@ def test_a_fix_that_was_ended_early_tells_what_it_knows_and_is_gone_on_with(ende
 
 
 def test_a_finished_fix_leaves_its_record_its_page_and_its_patch(done: Fix, folder: Path) -> None:
-    assert {path.name for path in (folder / "out").iterdir()} == {"run.sqlite", "report.html", PATCH}
+    assert {path.name for path in (folder / "out").iterdir()} == {"run.sqlite", "report.html", PATCH_FILE}
 
 
 def test_the_cure_is_proved_and_the_script_left_as_it_was(done: Fix, folder: Path) -> None:
@@ -125,7 +126,7 @@ def test_the_cure_is_proved_and_the_script_left_as_it_was(done: Fix, folder: Pat
 
 
 def test_the_patched_script_run_alone_gives_the_losses_of_its_trial(done: Fix, folder: Path, tmp_path: Path) -> None:
-    assert done.patch == (folder / "out" / PATCH).read_text()
+    assert done.patch == (folder / "out" / PATCH_FILE).read_text()
     (tmp_path / "train.py").write_text(SICK)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=done.patch, text=True, check=True)
@@ -144,11 +145,11 @@ def test_the_patched_script_run_alone_gives_the_losses_of_its_trial(done: Fix, f
 def test_a_healthy_script_is_left_in_peace(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(HEALTHY)
     engine = Counting()
-    told = fixed(tmp_path / "train.py", tmp_path / "out", engine)
-    assert told.cured
-    assert told.patch is None
-    assert told.checkup.run.race is not None
-    assert told.checkup.run.race.sentence.startswith("The control is fine")
+    result = fixed(tmp_path / "train.py", tmp_path / "out", engine)
+    assert result.cured
+    assert result.patch is None
+    assert result.checkup.run.race is not None
+    assert result.checkup.run.race.sentence.startswith("The control is fine")
     assert engine.ran == ["as it is 0"]
 
 
@@ -170,10 +171,10 @@ NOISY = "import os\n" + SICK.replace("    optimizer.step()", f"    optimizer.ste
 def test_a_script_that_does_not_repeat_itself_is_told_and_raced_with_more_seeds(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(NOISY)
     engine = Counting(interrupted=4)
-    told = fixed(
-        tmp_path / "train.py", tmp_path / "out", engine, wishes=FixOptions(seeds=2, remedies=("relu+he-init",), max_steps=20)
+    result = fixed(
+        tmp_path / "train.py", tmp_path / "out", engine, options=FixOptions(seeds=2, remedies=("relu+he-init",), max_steps=20)
     )
-    race = told.checkup.run.race
+    race = result.checkup.run.race
     assert race is not None
     assert "not deterministic" in race.notes[0]
     assert "4 seeds are raced in place of 2" in race.notes[0]
@@ -182,10 +183,10 @@ def test_a_script_that_does_not_repeat_itself_is_told_and_raced_with_more_seeds(
 def test_what_cannot_be_fixed_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("raise SystemExit('no data')\n")
     with pytest.raises(UnknownRemedy, match="did you mean 'relu'"):
-        fixed(tmp_path / "train.py", tmp_path / "a", Counting(), wishes=FixOptions(remedies=("rellu",)))
+        fixed(tmp_path / "train.py", tmp_path / "a", Counting(), options=FixOptions(remedies=("rellu",)))
     with pytest.raises(ObservationError, match="nothing to race"):
         fixed(tmp_path / "train.py", tmp_path / "b", Counting())
     (tmp_path / "healthy.py").write_text(HEALTHY)
     with pytest.raises(UsageError, match="reports no such figure; it reports loss"):
-        fixed(tmp_path / "healthy.py", tmp_path / "c", Counting(), wishes=FixOptions(metric="val_acc", max_steps=5))
+        fixed(tmp_path / "healthy.py", tmp_path / "c", Counting(), options=FixOptions(metric="val_acc", max_steps=5))
     assert {path.name for path in tmp_path.iterdir()} == {"train.py", "healthy.py"}

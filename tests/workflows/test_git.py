@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import UsageError
-from unvanish.workflows.git import require_clean, write
+from unvanish.workflows.git import require_clean, write_files
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def tree(tmp_path: Path) -> Path:
 def test_a_clean_tree_is_written_to_and_files_that_git_does_not_know_do_not_matter(tree: Path) -> None:
     (tree / "unknown.txt").write_text("")
     require_clean(tree)
-    write({tree / "train.py": "a = 2\r\n"})
+    write_files({tree / "train.py": "a = 2\r\n"})
     assert (tree / "train.py").read_bytes() == b"a = 2\r\n"
     assert (tree / "train.py").stat().st_mode & 0o777 == 0o755
     assert sorted(path.name for path in tree.iterdir()) == [".git", "train.py", "unknown.txt"]
@@ -31,7 +31,7 @@ def test_a_clean_tree_is_written_to_and_files_that_git_does_not_know_do_not_matt
 
 def test_a_file_keeps_its_encoding(tree: Path) -> None:
     (tree / "train.py").write_bytes("# -*- coding: latin-1 -*-\na = 'é'\n".encode("latin-1"))
-    write({tree / "train.py": "# -*- coding: latin-1 -*-\na = 'éé'\n"})
+    write_files({tree / "train.py": "# -*- coding: latin-1 -*-\na = 'éé'\n"})
     assert (tree / "train.py").read_bytes() == "# -*- coding: latin-1 -*-\na = 'éé'\n".encode("latin-1")
 
 
@@ -45,4 +45,4 @@ def test_a_folder_outside_git_and_a_file_that_is_gone_are_told(tmp_path: Path) -
     with pytest.raises(UsageError, match="is in no git tree"):
         require_clean(tmp_path)
     with pytest.raises(UsageError, match="cannot be written"):
-        write({tmp_path / "gone" / "train.py": ""})
+        write_files({tmp_path / "gone" / "train.py": ""})

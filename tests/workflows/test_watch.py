@@ -76,13 +76,13 @@ def test_the_report_is_written_where_asked_at_any_time(tmp_path: Path) -> None:
 
 
 def test_an_exception_passes_through_and_is_the_runs_ending() -> None:
-    seen: list[WatchedRun] = []
+    runs: list[WatchedRun] = []
     with pytest.raises(ZeroDivisionError), unvanish.watch(model := deep_sigmoid()) as run:  # noqa: PT012
-        seen.append(run)
+        runs.append(run)
         train(model, 3)
         _ = 1 / 0
-    assert seen[0].run.facts.ending == "ZeroDivisionError"
-    assert seen[0].run.step_count == 3
+    assert runs[0].run.facts.ending == "ZeroDivisionError"
+    assert runs[0].run.step_count == 3
 
 
 def test_a_loop_that_never_runs_has_no_findings() -> None:
@@ -99,16 +99,16 @@ def test_two_watches_inside_each_other_see_each_its_own_network() -> None:
         train(deep)
         train(shallow, 20)
     assert (outer.run.step_count, inner.run.step_count) == (30, 20)
-    assert [network.class_name for network in outer.run.anatomy.networks] == ["Sequential"]
-    assert {site.op for site in outer.run.anatomy.sites} == {"linear", "sigmoid"}
-    assert {site.op for site in inner.run.anatomy.sites} == {"linear", "relu"}
+    assert [network.class_name for network in outer.run.structure.networks] == ["Sequential"]
+    assert {site.op for site in outer.run.structure.sites} == {"linear", "sigmoid"}
+    assert {site.op for site in inner.run.structure.sites} == {"linear", "relu"}
 
 
 def test_several_networks_are_watched_together() -> None:
     first, second = nn.Linear(12, 12), nn.Linear(12, 3)
     with unvanish.watch(first, second, every=1) as run:
         train(nn.Sequential(first, nn.Tanh(), second), 3)
-    assert len(run.run.anatomy.parameters) == 4
+    assert len(run.run.structure.parameters) == 4
 
 
 def test_metrics_of_the_loop_are_kept_with_their_step() -> None:
@@ -128,4 +128,4 @@ def test_a_watch_without_a_network_sees_whatever_is_trained() -> None:
     with unvanish.watch() as run:
         train(deep_sigmoid(2), 3)
     assert run.run.step_count == 3
-    assert {site.op for site in run.run.anatomy.sites} == {"linear", "sigmoid"}
+    assert {site.op for site in run.run.structure.sites} == {"linear", "sigmoid"}

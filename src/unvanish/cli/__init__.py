@@ -1,4 +1,4 @@
-"""The command line: one verb a file. It parses, calls the clinic, prints; it never imports torch to say what it can do."""
+"""The command line, one verb a file: parses arguments, calls `workflows`, prints. `--help` loads neither torch nor numpy."""
 
 from unvanish.cli.main import main
 

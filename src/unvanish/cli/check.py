@@ -1,4 +1,4 @@
-"""unvanish check: one exact look at a network before any training. Exit code 0: nothing found, 1: something, 2: no check."""
+"""unvanish check: examines a network before any training. Exit code 0: nothing found, 1: something, 2: no check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, require_place, terminal
+from unvanish.cli.output import require_writable, terminal, write_json
 from unvanish.cli.run import new_folder
 
 
@@ -22,7 +22,7 @@ def check(
     """Look at a network before any training: where its gradient goes, what theory says, what is wrong."""
     from unvanish.workflows.check import check_factory
 
-    require_place(json)
+    require_writable(json)
     stem = Path(factory.rpartition(":")[0]).stem
     folder = out or new_folder(f"check-{stem}")
     checkup = check_factory(factory, folder=folder)
@@ -33,7 +33,7 @@ def check(
             render(checkup.run, checkup.findings, script=Path(factory.rpartition(":")[0]).name, report_path=checkup.page)
         )
     if json is not None:
-        from unvanish.report.json_document import diagnosis
+        from unvanish.report.json_document import build_diagnosis
 
-        put_json(json, diagnosis(checkup.run, checkup.findings))
+        write_json(json, build_diagnosis(checkup.run, checkup.findings))
     return int(any(finding.severity.loud for finding in checkup.findings))

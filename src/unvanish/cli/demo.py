@@ -1,4 +1,4 @@
-"""unvanish demo: what the package claims, trained before your eyes. Without a name, the whole story of one network."""
+"""unvanish demo: trains the demo of that name; without a name, the whole story of one network."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, require_place, terminal
+from unvanish.cli.output import require_writable, terminal, write_json
 from unvanish.cli.run import new_folder
-from unvanish.demos.catalogue import DEMOS, DemoEntry, find
+from unvanish.demos.catalogue import DEMOS, DemoEntry, find_demo
 from unvanish.errors import UsageError
+from unvanish.record.storage.file_names import PAGE_FILE
 
 if TYPE_CHECKING:
-    from unvanish.record.demo_result import Demonstration
+    from unvanish.record.demo_result import DemoResult
 
 NAMES = "\n\n".join(["One of:", *(f"{b.name}, {b.minutes} min: {b.summary}." for b in DEMOS.values())])
 INTERRUPTED = 130
-PAGE, RECORD = "report.html", "demo.json"
+RECORD = "demo.json"
 
 
 def demo(
@@ -28,47 +29,47 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Less of everything, for a first impression of a named demo.")] = False,
 ) -> int:
     """Train a demo before your eyes. Without NAME: a deep sigmoid network, why it does not learn, and which of four cures wins."""
-    require_place(json)
+    require_writable(json)
     if importlib.util.find_spec("sklearn") is None:
         raise UsageError("the demos train on scikit-learn's digits: pip install scikit-learn")
     if name is None:
-        from unvanish.cli.demo_story import tell
+        from unvanish.cli.demo_story import run_story
 
         if quick:
             raise UsageError("--quick goes with the name of a demo: unvanish demo activations --quick")
-        return tell(out, json)
-    billing = find(name)
-    folder = out or new_folder(f"demo-{billing.name}")
+        return run_story(out, json)
+    entry = find_demo(name)
+    folder = out or new_folder(f"demo-{entry.name}")
     _require_folder(folder)
-    return _show(_performed(billing, quick=quick), folder, json)
+    return _report(_run(entry, quick=quick), folder, json)
 
 
-def _performed(billing: DemoEntry, *, quick: bool) -> Demonstration:
+def _run(entry: DemoEntry, *, quick: bool) -> DemoResult:
     from unvanish.cli.demo_progress import DemoBoard
     from unvanish.demos.run_demo import run_demo
 
     console = terminal()
-    size = "a quick look" if quick else f"about {billing.minutes} min on two cores"
-    console.print(f"unvanish demo {billing.name}: {billing.summary}; {size}. Ctrl-C ends it and shows what is known by then.\n")
-    staged = billing.load().quick() if quick else billing.load()
-    with DemoBoard(console, staged.trainings()) as board:
-        return run_demo(billing.name, staged, quick=quick, progress=board.show)
+    size = "a quick look" if quick else f"about {entry.minutes} min on two cores"
+    console.print(f"unvanish demo {entry.name}: {entry.summary}; {size}. Ctrl-C ends it and shows what is known by then.\n")
+    loaded = entry.load().quick_version() if quick else entry.load()
+    with DemoBoard(console, loaded.trainings()) as board:
+        return run_demo(entry.name, loaded, quick=quick, progress=board.show)
 
 
-def _show(shown: Demonstration, folder: Path, json: str | None) -> int:
+def _report(result: DemoResult, folder: Path, json: str | None) -> int:
     """Prints and writes what was measured. 0: the claim is borne out; 1: it is not; 130: Ctrl-C came first."""
-    from unvanish.record.demo_result import Standing
+    from unvanish.record.demo_result import DemoOutcome
     from unvanish.report import demo_json
     from unvanish.report.page import demo_page
     from unvanish.report.terminal.demo import render
 
-    document = demo_json.document(shown)
-    put_json(str(folder / RECORD), document)
-    page = demo_page.write(folder / PAGE, shown)
-    terminal().print(render(shown, page=page))
+    document = demo_json.build_document(result)
+    write_json(str(folder / RECORD), document)
+    page = demo_page.write_page(folder / PAGE_FILE, result)
+    terminal().print(render(result, page=page))
     if json is not None:
-        put_json(json, document)
-    return {Standing.SHOWN: 0, Standing.NOT_SHOWN: 1, Standing.INTERRUPTED: INTERRUPTED}[shown.standing]
+        write_json(json, document)
+    return {DemoOutcome.SHOWN: 0, DemoOutcome.NOT_SHOWN: 1, DemoOutcome.INTERRUPTED: INTERRUPTED}[result.outcome]
 
 
 def _require_folder(folder: Path) -> None:
@@ -77,5 +78,5 @@ def _require_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
-    if (folder / PAGE).exists():
+    if (folder / PAGE_FILE).exists():
         raise UsageError(f"{folder} holds another run already; choose another folder with --out")

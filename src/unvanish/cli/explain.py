@@ -1,4 +1,4 @@
-"""unvanish explain and unvanish list: the cards of findings and remedies as their classes have them, and the engines."""
+"""unvanish explain and unvanish list: the cards of rules and remedies, and lists of rules, remedies and engines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from unvanish.cli.output import put_json, require_place
+from unvanish.cli.output import require_writable, write_json
 from unvanish.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,51 +27,55 @@ def explain(name: Annotated[str, typer.Argument(metavar="CODE", help="A finding'
     """Say what a finding means, or what a remedy does, when it helps and when it harms."""
     from rich.console import Console
 
-    from unvanish.docgen import remedy_leaves, rule_leaves, treated_by
-    from unvanish.docgen.terminal import render, render_fact, show
+    from unvanish.docgen import build_remedy_entries, build_rule_entries, find_treatments
+    from unvanish.docgen.terminal import print_without_trailing_blanks, render_entry, render_fact
 
     console = Console(highlight=False)
-    rules = rule_leaves()
+    rules = build_rule_entries()
     if name in rules:
-        show(console, render(rules[name]))
-        treatment = treated_by(name)  # asked for last: it imports torch, and the card need not wait for that
+        print_without_trailing_blanks(console, render_entry(rules[name]))
+        treatment = find_treatments(name)  # asked for last: it imports torch, and the card need not wait for that
         if treatment.text:
-            show(console, render_fact(treatment))
+            print_without_trailing_blanks(console, render_fact(treatment))
         return 0
-    remedies = remedy_leaves()
+    remedies = build_remedy_entries()
     if name not in remedies:
         _refuse(name, [*rules, *remedies])
-    show(console, render(remedies[name]))
+    print_without_trailing_blanks(console, render_entry(remedies[name]))
     return 0
 
 
 def listing(
-    catalogue: Annotated[ListedKind, typer.Argument(help="What to list.")],
+    kind: Annotated[ListedKind, typer.Argument(metavar="shelf", help="What to list.")],
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the list as JSON; - is standard output.")] = None,
 ) -> int:
     """List the rules, the remedies or the engines, each with a line that says what it is."""
-    from unvanish.docgen import engine_leaves, remedy_leaves, rule_leaves
-    from unvanish.docgen.terminal import plain_list, render_list
+    from unvanish.docgen import build_engine_entries, build_remedy_entries, build_rule_entries
+    from unvanish.docgen.terminal import format_list, render_list
 
-    require_place(json)
-    shelves = {ListedKind.RULES: rule_leaves, ListedKind.REMEDIES: remedy_leaves, ListedKind.ENGINES: engine_leaves}
-    leaves = list(shelves[catalogue]().values())
+    require_writable(json)
+    builders = {
+        ListedKind.RULES: build_rule_entries,
+        ListedKind.REMEDIES: build_remedy_entries,
+        ListedKind.ENGINES: build_engine_entries,
+    }
+    entries = list(builders[kind]().values())
     if json is not None:
-        put_json(json, [_entry(leaf) for leaf in leaves])
+        write_json(json, [_to_json(entry) for entry in entries])
         return 0
     from rich.console import Console
 
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(render_list(leaves))
+        console.print(render_list(entries))
     else:
-        print(plain_list(leaves))
+        print(format_list(entries))
     return 0
 
 
-def _entry(leaf: DocEntry) -> dict[str, str]:
+def _to_json(entry: DocEntry) -> dict[str, str]:
     """What the list says of a rule, a remedy or an engine as JSON; one that comes from a plugin names its package."""
-    return {"name": leaf.name, "summary": leaf.card.summary} | ({"package": leaf.package} if leaf.foreign else {})
+    return {"name": entry.name, "summary": entry.card.summary} | ({"package": entry.package} if entry.is_from_plugin else {})
 
 
 def _refuse(name: str, known: list[str]) -> NoReturn:

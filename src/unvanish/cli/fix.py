@@ -1,4 +1,4 @@
-"""unvanish fix: races the cures of an unmodified script, and hands over the winner as a patch. 0: healthy or cured, 1: not."""
+"""unvanish fix: races the cures of an unmodified script, and writes the winner as a patch. 0: healthy or cured, 1: not."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.fix_messages import tell, tell_plan
-from unvanish.cli.output import put_json, require_place, terminal
-from unvanish.cli.race_board import display
+from unvanish.cli.fix_output import print_fix, print_plan
+from unvanish.cli.output import require_writable, terminal, write_json
+from unvanish.cli.race_board import race_display
 from unvanish.cli.run import new_folder
 from unvanish.errors import UsageError
 
@@ -42,33 +42,33 @@ def fix(
     from unvanish.plugins.rules import diagnose
     from unvanish.trials import Script
     from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script, plan_script
-    from unvanish.workflows.git import require_clean, write
+    from unvanish.workflows.git import require_clean, write_files
 
-    require_place(json)
+    require_writable(json)
     if resume and out is None:
         raise UsageError("--resume goes on with a race that was ended early: name its folder with --out")
     if put:
         require_clean(Path.cwd())
     script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
-    board = display(terminal(), quiet=quiet)
+    board = race_display(terminal(), quiet=quiet)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
-    asked = tuple(remedy or ())
-    wishes = FixOptions(seeds=seeds, remedies=asked, max_steps=steps, metric=metric, deadline=deadline, full=full)
-    terms = EngineOptions(diagnose, jobs=jobs, progress=board.show, deadline=deadline, address=address)
-    told = FixCallbacks(board.stage, board.expect)
+    remedies = tuple(remedy or ())
+    options = FixOptions(seeds=seeds, remedies=remedies, max_steps=steps, metric=metric, deadline=deadline, full=full)
+    engine_options = EngineOptions(diagnose, jobs=jobs, on_event=board.on_event, deadline=deadline, address=address)
+    callbacks = FixCallbacks(board.on_part, board.on_plan)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C ends and keeps, a plain kill does too
-    with board, open_engine(engine, terms) as crew:
+    with board, open_engine(engine, engine_options) as opened:
         if dry_run:
-            tell_plan(plan_script(script, engine=crew, wishes=wishes, told=told), json)
+            print_plan(plan_script(script, engine=opened, options=options, callbacks=callbacks), json)
             return 0
         folder = out or new_folder(f"fix-{Path(command[0]).stem}")
-        done = fix_script(script, folder=folder, engine=crew, wishes=wishes, told=told, resume=resume)
+        result = fix_script(script, folder=folder, engine=opened, options=options, callbacks=callbacks, resume=resume)
     if not quiet:
-        tell(done, folder, script.name)
+        print_fix(result, folder, script.name)
     if json is not None:
-        from unvanish.report.json_document import diagnosis
+        from unvanish.report.json_document import build_diagnosis
 
-        put_json(json, diagnosis(done.checkup.run, done.checkup.findings, patch=done.patch))
-    if put and done.edits:
-        write(dict(done.edits))
-    return int(not done.cured)
+        write_json(json, build_diagnosis(result.checkup.run, result.checkup.findings, patch=result.patch))
+    if put and result.edits:
+        write_files(dict(result.edits))
+    return int(not result.cured)

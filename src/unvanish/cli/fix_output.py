@@ -1,35 +1,35 @@
-"""What `unvanish fix` says: the plan of a race, or what came of it. It decides nothing."""
+"""What `unvanish fix` prints: the plan of a race, or the result of one with its patch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.cli.output import put_json, terminal
+from unvanish.cli.output import terminal, write_json
+from unvanish.record.storage.file_names import PATCH_FILE
 
 if TYPE_CHECKING:
-    from unvanish.record.race_plan import RacePlan
+    from unvanish.record.races.race_plan import RacePlan
     from unvanish.workflows.fix_script import Fix
 
 
-def tell_plan(plan: RacePlan, json: str | None) -> None:
+def print_plan(plan: RacePlan, json: str | None) -> None:
     """Prints the plan of a race, and writes it as JSON where asked for."""
-    from unvanish.record.serialisation import to_plain
+    from unvanish.report.json_document import build_race_plan
     from unvanish.report.terminal.race_plan import render_plan
 
     terminal().print(render_plan(plan))
     if json is not None:
-        put_json(json, {"schema": 1, "plan": to_plain(plan)})
+        write_json(json, build_race_plan(plan))
 
 
-def tell(done: Fix, folder: Path, script: str) -> None:
+def print_fix(result: Fix, folder: Path, script: str) -> None:
     """Prints the report of a fix, and its patch with the command that applies it."""
     from unvanish.report.terminal.run_report import render
-    from unvanish.workflows.fix_script import PATCH
 
     console = terminal()
-    run, findings, page = done.checkup.run, done.checkup.findings, done.checkup.page
-    console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH))
-    if done.patch:
-        console.print(f"\n{done.patch}", markup=False, soft_wrap=True)
-        console.print(f"patch   {folder / PATCH}          git apply {folder / PATCH}", soft_wrap=True)
+    run, findings, page = result.checkup.run, result.checkup.findings, result.checkup.page
+    console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH_FILE))
+    if result.patch:
+        console.print(f"\n{result.patch}", markup=False, soft_wrap=True)
+        console.print(f"patch   {folder / PATCH_FILE}          git apply {folder / PATCH_FILE}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The line that is rewritten while a script runs: at the foot of a terminal, and nowhere else. It writes to standard error only."""
+"""The status line at the foot of the terminal, rewritten on standard error while a script runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LiveLine:
-    """The foot line. The script's output scrolls above it, in a scroll region of its own, as in a package manager's progress."""
+    """The status line. The script's output scrolls above it, in a scroll region of its own, as in a package manager's progress."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -26,17 +26,17 @@ class LiveLine:
             self._rows = 0
 
     def show(self, progress: Progress, health: str) -> None:
-        """Rewrites the line."""
+        """Rewrites the line; `health` is the code of the leading finding, or ""."""
         from rich.console import Console
 
-        from unvanish.report.terminal.run_report import live_line
+        from unvanish.report.terminal.run_report import render_live_line
 
         size = shutil.get_terminal_size()
         if size.lines != self._rows:
-            # A line feed first, so that the row that becomes ours is free; then the region without it.
+            # A line feed first, so that the last row is free; then the scroll region without it.
             self._write(f"\n\x1b[1A\x1b7\x1b[1;{size.lines - 1}r\x1b8")
             self._rows = size.lines
-        line = live_line(progress.step, progress.loss, health=health, own_share=progress.own_share, width=size.columns - 1)
+        line = render_live_line(progress.step, progress.loss, health=health, own_share=progress.own_share, width=size.columns - 1)
         console = Console(stderr=True, highlight=False, width=size.columns)
         with console.capture() as captured:
             console.print(line, end="")

@@ -1,4 +1,4 @@
-"""The entry point: verbs, and one manner of failing: a line that says what, where and what to do, and exit code 2."""
+"""The command line's entry point: registers the verbs, and turns every error of ours into one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def main() -> None:
 def run_app(arguments: list[str]) -> int:
     """The exit code of a command line."""
     try:
-        code = app(args=run.with_module_set_apart(arguments) or ["--help"], standalone_mode=False)
+        code = app(args=run.separate_module_options(arguments) or ["--help"], standalone_mode=False)
     except _COMMAND_LINE_ERROR as fault:
-        return _complain(fault.format_message())
+        return _print_error(fault.format_message())
     except UnvanishError as fault:
-        return _complain(str(fault))
+        return _print_error(str(fault))
     except (typer.Abort, KeyboardInterrupt):
         return 130
     return code if isinstance(code, int) else 0
 
 
-def _complain(message: str) -> int:
+def _print_error(message: str) -> int:
     print(f"unvanish: {message}", file=sys.stderr)
     return OUR_ERROR

@@ -1,4 +1,4 @@
-"""Where our words go: standard error for people, a file or standard output for JSON. The script's own output is never touched."""
+"""Where output goes: standard error for people, a file or standard output for JSON; the script's own output is not touched."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def terminal() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def require_place(place: str | None) -> None:
+def require_writable(target: str | None) -> None:
     """Refuses a file that cannot be written, before any work is done for it. Raises UsageError."""
-    if place is None or place == "-":
+    if target is None or target == "-":
         return
-    path = Path(place)
+    path = Path(target)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"{place} cannot be written; give --json another file")
+        raise UsageError(f"{target} cannot be written; give --json another file")
 
 
-def put_json(place: str, document: Any) -> None:
-    """Writes a document as JSON to a file, or to standard output where `place` is "-".
+def write_json(target: str, document: Any) -> None:
+    """Writes a document as JSON to a file, or to standard output where `target` is "-".
 
     Raises UsageError where the file cannot be written.
     """
     from unvanish.report import json_document
 
     text = json_document.dumps(document)
-    if place == "-":
+    if target == "-":
         print(text, file=sys.stdout, flush=True)
         return
     try:
-        Path(place).write_text(text + "\n", encoding="utf-8")
+        Path(target).write_text(text + "\n", encoding="utf-8")
     except OSError as fault:
-        raise UsageError(f"{place} cannot be written ({fault.strerror}); give --json another file") from fault
+        raise UsageError(f"{target} cannot be written ({fault.strerror}); give --json another file") from fault

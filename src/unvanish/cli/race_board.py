@@ -1,4 +1,4 @@
-"""What is shown while a race runs: a table that rewrites itself, a plain log where there is no terminal for it, or nothing."""
+"""Shows a race while it runs: a table that rewrites itself, a plain log where there is no terminal for it, or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self, final
 
-from unvanish.cli.race_progress import RaceProgress, called, state_of
+from unvanish.cli.race_progress import RaceProgress, candidate_of, describe_state
 from unvanish.report.wording import numbers
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from unvanish.record.race_plan import PlannedPart
+    from unvanish.record.races.race_plan import PlannedPart, RacePart
     from unvanish.report.terminal.live_race import LiveRace
     from unvanish.trials.trial import TrialEvent
 
@@ -23,20 +23,20 @@ Clock = Callable[[], float]
 REFRESHES_PER_S = 4
 
 
-class Display(ABC):
-    """A context manager that is told how a race goes."""
+class RaceDisplay(ABC):
+    """A context manager whose methods are the callbacks of a fix and of its engine."""
 
     @abstractmethod
-    def stage(self, text: str, goals: int) -> None:
-        """A part of the race begins, with so many trials."""
+    def on_part(self, part: RacePart) -> None:
+        """A part of the race begins."""
 
     @abstractmethod
-    def expect(self, parts: Sequence[PlannedPart]) -> None:
-        """Tells the parts that are to come after the one that runs now, as far as they are known."""
+    def on_plan(self, parts: Sequence[PlannedPart]) -> None:
+        """The parts that are to come after the one that runs now, as far as they are known."""
 
     @abstractmethod
-    def show(self, news: TrialEvent) -> None:
-        """Takes in what is known of one trial."""
+    def on_event(self, event: TrialEvent) -> None:
+        """Something happened in one trial."""
 
     @abstractmethod
     def __enter__(self) -> Self: ...
@@ -45,22 +45,22 @@ class Display(ABC):
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-def display(console: Console, *, quiet: bool = False) -> Display:
+def race_display(console: Console, *, quiet: bool = False) -> RaceDisplay:
     """The board in a terminal that can rewrite lines and may be coloured, else the log; silence where nothing is to be said."""
     if quiet:
         return Silence()
-    return RaceBoard(console) if console.is_terminal and not console.is_dumb_terminal and not console.no_color else Log(console)
+    return RaceBoard(console) if console.is_terminal and not console.is_dumb_terminal and not console.no_color else RaceLog(console)
 
 
 @final
-class RaceBoard(Display):
-    """Owner of the table, which leaves the terminal when the race is over."""
+class RaceBoard(RaceDisplay):
+    """A live table, which leaves the terminal when the race is over."""
 
     def __init__(self, console: Console, *, clock: Clock = time.monotonic) -> None:
         from rich.live import Live
 
-        self._standings = RaceProgress(clock)
-        self._live = Live(get_renderable=self._drawn, console=console, refresh_per_second=REFRESHES_PER_S, transient=True)
+        self._progress = RaceProgress(clock)
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESHES_PER_S, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -69,23 +69,23 @@ class RaceBoard(Display):
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self._live.stop()
 
-    def stage(self, text: str, goals: int) -> None:
-        self._standings.stage(text, goals)
+    def on_part(self, part: RacePart) -> None:
+        self._progress.on_part(part)
 
-    def expect(self, parts: Sequence[PlannedPart]) -> None:
-        self._standings.expect(parts)
+    def on_plan(self, parts: Sequence[PlannedPart]) -> None:
+        self._progress.on_plan(parts)
 
-    def show(self, news: TrialEvent) -> None:
-        self._standings.take(news)
+    def on_event(self, event: TrialEvent) -> None:
+        self._progress.on_event(event)
 
-    def _drawn(self) -> LiveRace:
+    def _render(self) -> LiveRace:
         from unvanish.report.terminal.live_race import LiveRace
 
-        return LiveRace(self._standings.part, self._standings.rows(), self._standings.foot())
+        return LiveRace(self._progress.part, self._progress.rows(), self._progress.summary())
 
 
 @final
-class Log(Display):
+class RaceLog(RaceDisplay):
     """One line for each part of the race, and for each trial that waits, has ended or was stopped."""
 
     def __init__(self, console: Console, *, clock: Clock = time.monotonic) -> None:
@@ -97,29 +97,29 @@ class Log(Display):
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing is left to be done."""
 
-    def stage(self, text: str, goals: int) -> None:
-        self._say(f"{text} ({numbers.plural(goals, 'trial')})")
+    def on_part(self, part: RacePart) -> None:
+        self._print(f"{part.text} ({numbers.pluralise(part.trials, 'trial')})")
 
-    def expect(self, parts: Sequence[PlannedPart]) -> None:
-        """A log says what was, not what will be."""
+    def on_plan(self, parts: Sequence[PlannedPart]) -> None:
+        """A log lists what was, not what will be."""
 
-    def show(self, news: TrialEvent) -> None:
-        if news.state == "running":
+    def on_event(self, event: TrialEvent) -> None:
+        if event.state == "running":
             return
-        seed = f", seed {news.trial.seed}" if news.trial.seed else ""
-        state = state_of(news)
+        seed = f", seed {event.trial.seed}" if event.trial.seed else ""
+        state = describe_state(event)
         if state in ("ended", "stopped"):
-            state += f" at step {news.step:,}"
-        loss = f", loss {numbers.figure(news.loss, 4)}" if news.result is not None and news.step else ""
-        self._say(f"  {called(news.trial)}{seed}: {state}{loss}")
+            state += f" at step {event.step:,}"
+        loss = f", loss {numbers.format_number(event.loss, 4)}" if event.result is not None and event.step else ""
+        self._print(f"  {candidate_of(event.trial)}{seed}: {state}{loss}")
 
-    def _say(self, text: str) -> None:
-        spent = numbers.duration(self._clock() - self._began_s)
-        self._console.print(f"{spent:>12}  {text}", markup=False, highlight=False, soft_wrap=True)
+    def _print(self, text: str) -> None:
+        elapsed = numbers.format_duration(self._clock() - self._began_s)
+        self._console.print(f"{elapsed:>12}  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 @final
-class Silence(Display):
+class Silence(RaceDisplay):
     """Shows nothing."""
 
     def __enter__(self) -> Self:
@@ -128,11 +128,11 @@ class Silence(Display):
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         """Nothing is left to be done."""
 
-    def stage(self, text: str, goals: int) -> None:
+    def on_part(self, part: RacePart) -> None:
         """Nothing is shown."""
 
-    def expect(self, parts: Sequence[PlannedPart]) -> None:
+    def on_plan(self, parts: Sequence[PlannedPart]) -> None:
         """Nothing is shown."""
 
-    def show(self, news: TrialEvent) -> None:
+    def on_event(self, event: TrialEvent) -> None:
         """Nothing is shown."""

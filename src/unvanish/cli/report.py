@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, require_place, terminal
+from unvanish.cli.output import require_writable, terminal, write_json
+from unvanish.record.storage.file_names import RUN_FILE
 
 
 def report(
@@ -19,19 +20,19 @@ def report(
     """Show the report of a stored run again."""
     from unvanish.examination import with_prediction
     from unvanish.plugins.rules import diagnose
-    from unvanish.record.journal import load
+    from unvanish.record.storage.journal import load
     from unvanish.report.page import run_page
     from unvanish.report.terminal.run_report import render
 
-    require_place(json)
-    record = with_prediction(load(run / "run.sqlite" if run.is_dir() else run))
+    require_writable(json)
+    record = with_prediction(load(run / RUN_FILE if run.is_dir() else run))
     findings = diagnose(record)
     if html is not None:
-        run_page.write(html, record, findings)
+        run_page.write_page(html, record, findings)
     if not quiet:
         terminal().print(render(record, findings, script=record.facts.script, report_path=html))
     if json is not None:
-        from unvanish.report.json_document import diagnosis
+        from unvanish.report.json_document import build_diagnosis
 
-        put_json(json, diagnosis(record, findings))
+        write_json(json, build_diagnosis(record, findings))
     return 0

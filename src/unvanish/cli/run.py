@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import put_json, require_place, terminal
+from unvanish.cli.output import require_writable, terminal, write_json
 from unvanish.errors import ScriptFailed, UsageError
 
 RUNS = Path("unvanish-runs")
@@ -18,7 +18,7 @@ RUNS = Path("unvanish-runs")
 OPTIONS_WITH_VALUE = frozenset({"--out", "--budget", "--every", "--max-steps", "--json"})
 
 
-def with_module_set_apart(arguments: list[str]) -> list[str]:
+def separate_module_options(arguments: list[str]) -> list[str]:
     """The command line with a `--` behind `run ... -m module`, so that the module's own options are not taken for ours."""
     if arguments[:1] != ["run"]:
         return arguments
@@ -32,11 +32,11 @@ def with_module_set_apart(arguments: list[str]) -> list[str]:
 
 def new_folder(name: str) -> Path:
     """A folder among the runs that does not exist yet, named after the time and what is run."""
-    wanted = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-    folder, turn = wanted, 1
+    first = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    folder, number = first, 1
     while folder.exists():
-        turn += 1
-        folder = wanted.with_name(f"{wanted.name}-{turn}")
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
     return folder
 
 
@@ -55,7 +55,7 @@ def run(
     from unvanish.trials import Script
     from unvanish.workflows.watch import watch_script
 
-    require_place(json)
+    require_writable(json)
     if not command and module is None:
         raise UsageError("name the script to run: unvanish run train.py [its arguments]")
     rest = tuple(command or ())
@@ -80,7 +80,7 @@ def run(
         console.print()  # the script may have left its last line open
         console.print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
     if json is not None:
-        from unvanish.report.json_document import diagnosis
+        from unvanish.report.json_document import build_diagnosis
 
-        put_json(json, diagnosis(checkup.run, checkup.findings))
-    return checkup.ending.code
+        write_json(json, build_diagnosis(checkup.run, checkup.findings))
+    return checkup.exit.code

@@ -1,4 +1,4 @@
-"""Engines by entry point: those of other packages, and the built-in ones, which enter by the same door.
+"""Engines by entry point: the built-in ones, and those of other packages.
 
 A package adds engines under `[project.entry-points."unvanish.engines"]`: each name stands for an EngineKind, or a function that
 gives several. A plugin that is broken is left out with one line on standard error. Nothing here imports torch.
@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 from unvanish.errors import UsageError
-from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, say
+from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, warn_on_stderr
 from unvanish.trials.engines.engine import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 BUILT_IN = EntryPoint("built-in", "unvanish.trials.engines:built_in", "unvanish.engines")
 
 
-def open_engine(name: str, terms: EngineOptions) -> Engine:
-    """The engine of that name, ready to run trials. Raises UsageError where there is none, or it cannot be had."""
-    known = admission().things
+def open_engine(name: str, options: EngineOptions) -> Engine:
+    """The engine of that name, ready to run trials. Raises UsageError where there is none, or it cannot be opened."""
+    known = registry().plugins
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
         raise UsageError(f"--engine {name}: no engine has that name{hint}")
-    return known[name].engage(terms)
+    return known[name].engage(options)
 
 
 @cache
-def admission() -> PluginRegistry[EngineKind]:
-    """The engines of this process and their packages, loaded when first asked for. What is left out is said there."""
-    door = PluginGroup(BUILT_IN, EngineKind, noun="engine", key="name", example="local", flaw=_flaw)
-    return PluginRegistry(door, door.installed(), say=say)
+def registry() -> PluginRegistry[EngineKind]:
+    """Every installed engine and its package, loaded at the first call; what cannot be used is warned of on standard error."""
+    group = PluginGroup(BUILT_IN, EngineKind, noun="engine", key="name", example="local", flaw=_flaw)
+    return PluginRegistry(group, group.entries(), warn=warn_on_stderr)
 
 
 def _flaw(kind: EngineKind) -> str:

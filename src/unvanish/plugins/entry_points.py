@@ -1,6 +1,6 @@
-"""Entry points: what packages offer under a group, each under a name of its own. A broken offer is left out, and said once.
+"""Loads what packages offer under a group of entry points; a broken plugin is left out, with one line that says why.
 
-It knows no rule and no remedy, and imports no plugin before it is asked to.
+No plugin is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Generic, TypeVar, cast, final
 
-OURS = "unvanish"
+OWN_PACKAGE = "unvanish"
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 T = TypeVar("T")
@@ -21,11 +21,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PluginGroup(Generic[T]):
-    """A group of entry points, and what may come in by it.
+    """A group of entry points, and what may be offered under it.
 
-    Each entry stands for a class derived from `kind`, an instance of one, or a function that gives several. `noun` is what a person
-    calls one, `key` the attribute that holds its name, in kebab-case as in `example`. `flaw` says what else is wrong with one; ""
-    where nothing is. `built_in` is our own entry.
+    Each entry point stands for a class derived from `kind`, an instance of one, or a function that gives several.
+
+    Arguments:
+        built_in: the entry point of this package itself, also where the package was never installed.
+        kind: the type of a plugin.
+        noun: what a person calls one.
+        key: the attribute that holds a plugin's name, in kebab-case.
+        example: such a name.
+        flaw: says what else is wrong with a plugin; "" where nothing is.
     """
 
     built_in: EntryPoint
@@ -35,74 +41,79 @@ class PluginGroup(Generic[T]):
     example: str
     flaw: Callable[[T], str]
 
-    def installed(self) -> tuple[EntryPoint, ...]:
-        """The entry points: ours first, also where the package was never installed, then those of others by name."""
+    def entries(self) -> tuple[EntryPoint, ...]:
+        """The installed entry points: our own first, then those of other packages by name."""
         others = [entry for entry in entry_points(group=self.built_in.group) if entry.value != self.built_in.value]
         return (self.built_in, *sorted(others, key=lambda entry: (package_of(entry), entry.name)))
 
-    def offered(self, thing: object) -> list[T]:
-        """What a loaded entry point stands for. Raises TypeError, with what it gives, where that is something else."""
-        if isinstance(thing, (type, self.kind)):
-            return [self._made(thing)]
-        if not callable(thing):
-            raise TypeError(f"it gives {thing!r}, which is no {self.kind.__name__}")
-        return [self._made(each) for each in cast("Iterable[object]", thing())]
+    def plugins_of(self, loaded: object) -> list[T]:
+        """The plugins that a loaded entry point stands for. Raises TypeError, with what it gives, where that is something else."""
+        if isinstance(loaded, (type, self.kind)):
+            return [self._instance(loaded)]
+        if not callable(loaded):
+            raise TypeError(f"it gives {loaded!r}, which is no {self.kind.__name__}")
+        return [self._instance(each) for each in cast("Iterable[object]", loaded())]
 
-    def objection(self, thing: T, packages: Mapping[str, str]) -> str:
-        """Why one cannot join the others, whose packages are given by name; "" where it can."""
-        kind, name = type(thing).__qualname__, getattr(thing, self.key, None)
+    def objection(self, plugin: T, packages: Mapping[str, str]) -> str:
+        """Why a plugin cannot join the others, whose packages are given by name; "" where it can."""
+        kind, name = type(plugin).__qualname__, getattr(plugin, self.key, None)
         if not isinstance(name, str) or not KEBAB.fullmatch(name):
             return f"the {self.key} of {kind} is {name!r}, and must be in kebab-case, as in {self.example!r}"
         if name in packages:
             return f"the {self.key} {name} of {kind} is taken by {packages[name]}"
-        return self.flaw(thing)
+        return self.flaw(plugin)
 
-    def _made(self, thing: object) -> T:
-        made = thing() if isinstance(thing, type) and issubclass(thing, self.kind) else thing
-        if not isinstance(made, self.kind):
-            name = thing.__qualname__ if isinstance(thing, type) else repr(thing)
+    def _instance(self, loaded: object) -> T:
+        instance = loaded() if isinstance(loaded, type) and issubclass(loaded, self.kind) else loaded
+        if not isinstance(instance, self.kind):
+            name = loaded.__qualname__ if isinstance(loaded, type) else repr(loaded)
             raise TypeError(f"it gives {name}, which is no {self.kind.__module__}.{self.kind.__qualname__}")
-        return made
+        return instance
 
 
 @final
 class PluginRegistry(Generic[T]):
-    """What came in by a door, by name, ours first, and the owner of what was said of all that was left out.
+    """The plugins of a group by name, our own first; those that cannot be used are left out.
 
-    `packages` tells which package each name comes from. `say` gets a line for each offer that cannot be used, once.
+    Arguments:
+        group: what may be offered.
+        entries: the entry points to load.
+        warn: called with a line for each plugin that cannot be used, once.
+
+    `plugins` are by name; `packages` says which package each name comes from.
     """
 
-    def __init__(self, door: PluginGroup[T], entries: Iterable[EntryPoint], *, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._said: set[str] = set()
-        things: dict[str, T] = {}
+    def __init__(self, group: PluginGroup[T], entries: Iterable[EntryPoint], *, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._warned: set[str] = set()
+        plugins: dict[str, T] = {}
         packages: dict[str, str] = {}
         for entry in entries:
             package = package_of(entry)
-            for thing in self._loaded(door, entry, package):
-                if objection := door.objection(thing, packages):
-                    self.leave_out(f"a {door.noun} of the plugin {package}", objection, package=package)
+            for plugin in self._load(group, entry, package):
+                if objection := group.objection(plugin, packages):
+                    self.leave_out(f"a {group.noun} of the plugin {package}", objection, package=package)
                 else:
-                    name = str(getattr(thing, door.key))
-                    things[name], packages[name] = thing, package
-        self.things: Mapping[str, T] = MappingProxyType(things)
+                    name = str(getattr(plugin, group.key))
+                    plugins[name], packages[name] = plugin, package
+        self.plugins: Mapping[str, T] = MappingProxyType(plugins)
         self.packages: Mapping[str, str] = MappingProxyType(packages)
 
-    def leave_out(self, what: str, why: str, *, package: str) -> None:
-        """Says, once, that something of a package is left out, why, and what to do about it."""
-        line = f"{what} is left out: {why}; {_way_out(package)}"
-        if line not in self._said:
-            self._said.add(line)
-            self._say(line)
+    def leave_out(self, what: str, reason: str, *, package: str) -> None:
+        """Warns, once, that something of a package is left out, why, and what to do about it."""
+        line = f"{what} is left out: {reason}; {_advice(package)}"
+        if line not in self._warned:
+            self._warned.add(line)
+            self._warn(line)
 
-    def _loaded(self, door: PluginGroup[T], entry: EntryPoint, package: str) -> list[T]:
-        """What is behind an entry point; nothing where it is broken. Our own is never left out: without it all looks well."""
-        if package == OURS:
-            return door.offered(entry.load())
+    def _load(self, group: PluginGroup[T], entry: EntryPoint, package: str) -> list[T]:
+        """The plugins of an entry point; none where it is broken. Our own always loads: without rules every run looks healthy."""
+        if package == OWN_PACKAGE:
+            return group.plugins_of(entry.load())
         try:
-            return door.offered(entry.load())
+            return group.plugins_of(entry.load())
         except (Exception, SystemExit) as fault:
-            self.leave_out(f"the plugin {package} ({entry.name} = {entry.value})", said_by(fault), package=package)
+            self.leave_out(f"the plugin {package} ({entry.name} = {entry.value})", describe_fault(fault), package=package)
             return []
 
 
@@ -111,17 +122,17 @@ def package_of(entry: EntryPoint) -> str:
     return entry.value.split(":")[0].split(".")[0] if entry.dist is None else str(entry.dist.name)
 
 
-def said_by(fault: BaseException) -> str:
+def describe_fault(fault: BaseException) -> str:
     """A fault as its type and message."""
     return f"{type(fault).__name__}: {fault}".removesuffix(": ")
 
 
-def say(line: str) -> None:
-    """One line on standard error."""
+def warn_on_stderr(line: str) -> None:
+    """Prints one line on standard error."""
     print(f"unvanish: {' '.join(line.split())}", file=sys.stderr)
 
 
-def _way_out(package: str) -> str:
-    if package == OURS:
+def _advice(package: str) -> str:
+    if package == OWN_PACKAGE:
         return "please report it, with the run's folder"
     return f"update it, tell its authors, or take it out with: pip uninstall {package}"

@@ -1,8 +1,8 @@
-"""Remedies by entry point: those of other packages, and the built-in ones, which enter by the same door; and the public `apply`.
+"""Remedies by entry point: the built-in ones, and those of other packages; and the public `apply` over all of them.
 
 A package adds remedies under `[project.entry-points."unvanish.remedies"]`: each name stands for a Remedy class, a Remedy, or a
 function that gives several. A plugin that is broken is left out with one line on standard error, and never ends a program.
-Remedies need torch, which is imported when the shelf is first asked for, and not before.
+Remedies need torch, which is imported when they are first asked for, and not before.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, say
+from unvanish.plugins.entry_points import PluginGroup, PluginRegistry, warn_on_stderr
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from unvanish.record.change import Change
+    from unvanish.record.network_changes import Change
     from unvanish.remedies import Catalogue, Remedy
 
 BUILT_IN = EntryPoint("built-in", "unvanish.remedies.catalogue:built_in", "unvanish.remedies")
@@ -34,18 +34,33 @@ def apply(
 ) -> Change:
     """The change that the named remedies made to the model, in place and in the order given; `change.undo()` takes it back.
 
-    Each remedy sees what those before it did: "relu", "he-init" initialises for ReLU. `optimizer` is the one that trains the
-    model, or several: new parameters join it, and its state of redrawn ones starts afresh. `inputs` is one example batch (a
-    tensor, a tuple of positional or a dict of keyword arguments), for remedies that need shapes or values, and `loss` takes the
-    model's outputs to one number, for those that try something out (learning-rate). Random numbers come from a generator seeded
-    with `seed`, one for each remedy: the same model, names and seed give the same weights, on any device, and the program's own
-    random state stays as it was. The names are those that `unvanish list remedies` shows, of installed plugins too.
+    Each remedy sees what those before it did: "relu", "he-init" initialises for ReLU.
+
+    Arguments:
+        model: the network to change.
+        names: as `unvanish list remedies` shows them, of installed plugins too.
+        optimizer: the one that trains the model, or several: new parameters join it, and its state of redrawn ones starts afresh.
+        inputs: one example batch, for remedies that need shapes or values: a tensor (batch, ...), a tuple of positional or a dict
+            of keyword arguments.
+        loss: takes the model's outputs to one number, for remedies that try something out (learning-rate).
+        seed: of the generator, one for each remedy, that random numbers come from: the same model, names and seed give the same
+            weights on any device, and the program's own random state stays as it was.
 
     Undoing restores modules, values, flags and the optimizers as they were before the call, training since included. For
     that the change keeps a copy of all parameters, buffers and optimizer state for as long as it is referenced.
 
     Raises UnknownRemedy for a name that no remedy has, NotApplicable where a remedy cannot act, and UsageError for
     arguments of the wrong kind. After an error the model and the optimizer are as they were.
+
+    Example:
+        >>> import torch, unvanish
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Sigmoid(), torch.nn.Linear(8, 2))
+        >>> change = unvanish.apply(model, "relu", "he-init")
+        >>> model[1]
+        ReLU()
+        >>> change.undo()
+        >>> model[1]
+        Sigmoid()
     """
     from unvanish import remedies
 
@@ -54,18 +69,18 @@ def apply(
 
 def catalogue() -> Catalogue:
     """Every remedy that is installed, by name: ours first, then those of other packages."""
-    return admission().things
+    return registry().plugins
 
 
 @cache
-def admission() -> PluginRegistry[Remedy]:
-    """The remedies of this process and their packages, loaded when first asked for. What is left out is said there."""
-    found = door()
-    return PluginRegistry(found, found.installed(), say=say)
+def registry() -> PluginRegistry[Remedy]:
+    """Every installed remedy and its package, loaded at the first call; what cannot be used is warned of on standard error."""
+    group = remedy_group()
+    return PluginRegistry(group, group.entries(), warn=warn_on_stderr)
 
 
-def door() -> PluginGroup[Remedy]:
-    """What may come in as a remedy."""
+def remedy_group() -> PluginGroup[Remedy]:
+    """The entry points of remedies."""
     from unvanish.remedies import Remedy
 
     return PluginGroup(BUILT_IN, Remedy, noun="remedy", key="name", example="he-init", flaw=_flaw)
@@ -75,8 +90,8 @@ def _flaw(remedy: Remedy) -> str:
     from unvanish.remedies.base import FAMILIES
 
     kind = type(remedy).__qualname__
-    told: dict[str, object] = {name: getattr(remedy, name, None) for name in ("family", "summary", "treats")}
-    family, summary, treats = told.values()
+    values: dict[str, object] = {name: getattr(remedy, name, None) for name in ("family", "summary", "treats")}
+    family, summary, treats = values.values()
     if family not in FAMILIES:
         return f"the family of {kind} is {family!r}, and must be one of {', '.join(FAMILIES)}"
     if not isinstance(summary, str) or not summary or "\n" in summary:

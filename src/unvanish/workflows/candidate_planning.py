@@ -1,7 +1,6 @@
-"""A rehearsal: the script's first steps once more, in which every candidate is planned on a copy of the live network. It races
-nothing.
+"""Plans candidates on the live network: the script's first steps run once more, and each candidate is planned on a copy.
 
-`plan_all` runs in the trial's process, as what looks at the first step; `read` is for whoever asked for it.
+`plan_all` runs in the trial's process, in place of the trace at the first step; `read_context` reads what it wrote.
 """
 
 from __future__ import annotations
@@ -10,34 +9,35 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unvanish.record.change import ModuleOrigin, PatchContext
-from unvanish.record.serialisation import from_plain, to_plain
+from unvanish.record.network_changes import ModuleOrigin, PatchContext
+from unvanish.record.storage.serialisation import from_plain, to_plain
 
 if TYPE_CHECKING:
     from unvanish.observe.first_call import FirstCall
     from unvanish.trials import Trial
 
 LOOK = "unvanish.workflows.candidate_planning:plan_all"
-BLUEPRINT = "blueprint.json"
+CONTEXT_FILE = "patch_context.json"
 STEPS = 10  # enough to see that the same seed gives the same losses
 
 
-def plan_all(seen: FirstCall, trial: Trial) -> None:
-    """Writes the blueprint of the network that ran, with a plan for each of the trial's candidates, into the trial's folder."""
+def plan_all(call: FirstCall, trial: Trial) -> None:
+    """Writes the context of a patch, with a plan for each of the trial's combinations of remedies, into the trial's folder."""
     from unvanish.plugins.remedies import catalogue
-    from unvanish.remedies.plan import planned
+    from unvanish.remedies.plan import plan_remedies
 
-    inputs: Any = seen.kwargs if seen.kwargs and not seen.args else seen.args
+    inputs: Any = call.kwargs if call.kwargs and not call.args else call.args
     plans = [
-        planned(seen.model, names, optimizers=seen.optimizers, inputs=inputs, catalogue=catalogue()) for names in trial.candidates
+        plan_remedies(call.model, names, optimizers=call.optimizers, inputs=inputs, catalogue=catalogue())
+        for names in trial.combinations
     ]
-    kinds = {path: type(module).__name__ for path, module in seen.model.named_modules()}
-    births = tuple(ModuleOrigin(path, kinds[path], place) for path, place in seen.births.items())
-    text = json.dumps(to_plain(PatchContext(seen.entry, births, tuple(plans), seen.others)))
-    (trial.folder / BLUEPRINT).write_text(text, encoding="utf-8")
+    class_names = {path: type(module).__name__ for path, module in call.model.named_modules()}
+    origins = tuple(ModuleOrigin(path, class_names[path], location) for path, location in call.build_locations.items())
+    context = PatchContext(call.entry, origins, tuple(plans), call.outside_modules)
+    (trial.folder / CONTEXT_FILE).write_text(json.dumps(to_plain(context)), encoding="utf-8")
 
 
-def read(folder: Path) -> PatchContext | None:
-    """What a rehearsal in that folder wrote; None where it did not come to its first update."""
-    path = folder / BLUEPRINT
+def read_context(folder: Path) -> PatchContext | None:
+    """What the planning in that folder wrote; None where the script did not come to its first update."""
+    path = folder / CONTEXT_FILE
     return from_plain(PatchContext, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

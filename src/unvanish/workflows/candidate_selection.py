@@ -1,5 +1,4 @@
-"""Which candidates a race begins with: what the findings ask for, planned on the live network and written as edits. It races
-nothing."""
+"""Which candidates a race begins with: what the findings ask for, planned on the live network and written as edits."""
 
 from __future__ import annotations
 
@@ -8,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unvanish.errors import NotApplicable, TrialError
-from unvanish.race import Candidate, candidate_as_line, candidate_in_source, patch_of
-from unvanish.record.change import PatchContext, Plan
+from unvanish.race import EditedCandidate, edit_source, insert_apply_line, write_patch
 from unvanish.record.finding import Finding
-from unvanish.record.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate
+from unvanish.record.network_changes import PatchContext, Plan
+from unvanish.record.races.race_plan import IN_PLACE, ONE_LINE, PlannedCandidate
 
 MOST_CANDIDATES = 12  # in two waves, of which the second seldom starts
 RATE = "learning-rate"
@@ -22,109 +21,131 @@ FACTORS = {
     **dict.fromkeys(("exploding-gradient", "gradient-noise", "attention-collapse"), DOWN),
     **dict.fromkeys(("learning-rate-too-low", "clipping-dominates", "optimizer-epsilon"), UP),
 }
-AROUND = (0.1, 0.3, 3.0, 10.0)
+BOTH_WAYS = (0.1, 0.3, 3.0, 10.0)
 EARLY_FACTORS = 4  # of a learning rate come at its place among the candidates, the others last
 # Remedies that bring an optimizer with a learning rate of its own are tried with a larger one too, where steps were too small.
 OWN_RATE, LARGER = frozenset({"adamw", "sgd-momentum"}), {"learning-rate-too-low": 10.0}
 
-
-@dataclass(frozen=True, slots=True)
-class CandidateSelection:
-    """The candidates of a race, best first, and what was refused: pairs of a name and the reason."""
-
-    treatments: tuple[Candidate, ...]
-    refused: tuple[tuple[str, str], ...] = ()
-
-
-def named(remedies: Sequence[str]) -> list[tuple[str, ...]]:
-    """The candidates that a person asked for. Raises UnknownRemedy."""
-    from unvanish.plugins.remedies import catalogue
-    from unvanish.remedies import remedy
-
-    known = catalogue()
-    return [tuple(remedy(name.strip(), known).name for name in text.split("+")) for text in remedies]
-
-
-def advised(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
-    """The candidates for some findings, one for each leading remedy, with its partner where it has one."""
-    from unvanish.plugins.remedies import catalogue
-    from unvanish.remedies.combinations import contenders
-
-    root = findings[0]
-    codes = (root.code, root.cause.code) if root.cause is not None else (root.code,)
-    names = [name for finding in findings for name in finding.remedies]
-    return list(contenders(names, codes, catalogue()))[:MOST_CANDIDATES]
-
-
-CandidateWriter = Callable[[Plan, PatchContext, float | None], Candidate]
+CandidateWriter = Callable[[Plan, PatchContext, float | None], EditedCandidate]
 """Writes a plan as a candidate; the number is a factor on the learning rate besides.
 
 Raises TrialError or NotApplicable where it cannot be written.
 """
 
 
-def chosen(
-    blueprint: PatchContext, wanted: Sequence[tuple[str, ...]], findings: Sequence[Finding], author: CandidateWriter
-) -> CandidateSelection:
-    """The candidates of `wanted` that can act on the script, as edits; a learning rate is tried at several values.
+@dataclass(frozen=True, slots=True)
+class CandidateSelection:
+    """The candidates of a race, best first, and what was refused: pairs of a name and the reason."""
 
-    Plans that the rehearsal refused are left out, and candidates whose edit is that of an earlier one.
+    candidates: tuple[EditedCandidate, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+def parse_names(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """The combinations of remedies that a person asked for, such as "relu+he-init". Raises UnknownRemedy."""
+    from unvanish.plugins.remedies import catalogue
+    from unvanish.remedies import get_remedy
+
+    installed = catalogue()
+    return [tuple(get_remedy(name.strip(), installed).name for name in text.split("+")) for text in texts]
+
+
+def combinations_for(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    """The combinations of remedies to try for some findings, one for each leading remedy, with its partner where it has one."""
+    from unvanish.plugins.remedies import catalogue
+    from unvanish.remedies.combinations import combinations_to_race
+
+    root = findings[0]
+    codes = (root.code, root.cause.code) if root.cause is not None else (root.code,)
+    names = [name for finding in findings for name in finding.remedies]
+    return list(combinations_to_race(names, codes, catalogue()))[:MOST_CANDIDATES]
+
+
+def select_candidates(
+    context: PatchContext, combinations: Sequence[tuple[str, ...]], findings: Sequence[Finding], write: CandidateWriter
+) -> CandidateSelection:
+    """The candidates among the combinations that can act on the script, as edits; a learning rate is tried at several values.
+
+    Combinations that could not be planned are left out, and candidates whose edit is that of an earlier one.
     """
-    plans = {plan.remedies: plan for plan in blueprint.plans}
-    early, late = list[Candidate](), list[Candidate]()
+    plans = {plan.remedies: plan for plan in context.plans}
+    early, late = list[EditedCandidate](), list[EditedCandidate]()
     refused: list[tuple[str, str]] = []
-    for names in wanted:
+    for names in combinations:
         plan = plans.get(names, Plan(names))
         try:
-            found = _written(plan, blueprint, findings, author)
-            early += found[:EARLY_FACTORS]
-            late += found[EARLY_FACTORS:]
-        except (TrialError, NotApplicable) as why:
-            refused.append((" + ".join(names), str(why)))
+            written = _write_all(plan, context, findings, write)
+            early += written[:EARLY_FACTORS]
+            late += written[EARLY_FACTORS:]
+        except (TrialError, NotApplicable) as reason:
+            refused.append((" + ".join(names), str(reason)))
         except Exception as fault:  # one source that cannot be edited as we thought must not end the race of the others
             refused.append((" + ".join(names), f"it could not be written ({type(fault).__name__}: {fault}); please report it"))
-    treatments: dict[tuple[tuple[Path, str], ...], Candidate] = {}
-    for each in (*early, *late):
-        treatments.setdefault(each.edits, each)
-    return CandidateSelection(tuple(treatments.values()), tuple(refused))
+    by_edits: dict[tuple[tuple[Path, str], ...], EditedCandidate] = {}
+    for candidate in (*early, *late):
+        by_edits.setdefault(candidate.edits, candidate)
+    return CandidateSelection(tuple(by_edits.values()), tuple(refused))
 
 
-def in_source(plan: Plan, blueprint: PatchContext, factor: float | None) -> Candidate:
+def write_in_source(plan: Plan, context: PatchContext, factor: float | None) -> EditedCandidate:
     """A plan as an edit of the user's source: in place where that can be said there, else as one `unvanish.apply` line."""
-    from unvanish.plugins.remedies import catalogue
-
     if plan.steps and plan.remedies != (RATE,):
-        return candidate_in_source(plan, blueprint, rate_factor=factor)
-    if blueprint.entry is None:
+        return edit_source(plan, context, rate_factor=factor)
+    if context.entry is None:
         raise NotApplicable("no line of the script is known that builds an optimizer for its network, where it could be applied")
     if factor is not None:
-        return candidate_in_source(Plan((RATE,)), blueprint, rate_factor=factor)
-    late = any(catalogue()[name].family == "optimisation" for name in plan.remedies)
-    return candidate_as_line(blueprint.entry, plan.remedies, after_optimizer=late)
+        return edit_source(Plan((RATE,)), context, rate_factor=factor)
+    return insert_apply_line(context.entry, plan.remedies, after_optimizer=needs_optimizer(plan.remedies))
 
 
-def _written(plan: Plan, blueprint: PatchContext, findings: Sequence[Finding], author: CandidateWriter) -> list[Candidate]:
+def needs_optimizer(remedies: Sequence[str]) -> bool:
+    """Whether one of the remedies alters the optimizer, so that it is applied behind the line that builds it."""
+    from unvanish.plugins.remedies import catalogue
+
+    return any(catalogue()[name].family == "optimisation" for name in remedies)
+
+
+def _write_all(plan: Plan, context: PatchContext, findings: Sequence[Finding], write: CandidateWriter) -> list[EditedCandidate]:
+    """The candidates that one plan gives: one for each factor on the learning rate that is worth trying with it."""
     from unvanish.plugins.remedies import catalogue
 
     if plan.remedies == (RATE,):
-        return [author(plan, blueprint, factor) for factor in factors(findings)]
+        return [write(plan, context, factor) for factor in rate_factors(findings)]
     if plan.refusal:
         raise NotApplicable(plan.refusal)
-    altered = any(catalogue()[name].alters_loss for name in plan.remedies)
+    alters_loss = any(catalogue()[name].alters_loss for name in plan.remedies)
     larger = next((LARGER[finding.code] for finding in findings if finding.code in LARGER), None)
-    tried = [None, larger] if larger and plan.steps and OWN_RATE.issuperset(plan.remedies) else [None]
-    return [replace(author(plan, blueprint, factor), alters_loss=altered) for factor in tried]
+    factors = [None, larger] if larger and plan.steps and OWN_RATE.issuperset(plan.remedies) else [None]
+    return [replace(write(plan, context, factor), alters_loss=alters_loss) for factor in factors]
 
 
-def as_planned(each: Candidate, findings: Sequence[Finding], *, asked: bool) -> PlannedCandidate:
+def describe(edited: EditedCandidate, findings: Sequence[Finding], *, requested: bool) -> PlannedCandidate:
     """A candidate as a person reads it before the race: which finding asks for it, and how the source would be edited."""
-    asks = next((f.code for f in findings if each.remedies[0] in " ".join(f.remedies)), findings[0].code if findings else "")
-    patch = patch_of(each, Path.cwd())
+    patch = write_patch(edited, Path.cwd())
     added = [line[1:] for line in patch.splitlines() if line.startswith("+") and not line.startswith("+++")]
-    one_line = any(line.strip().startswith("unvanish.apply(") for line in added)
-    return PlannedCandidate(each.remedies, "" if asked else asks, ONE_LINE if one_line else IN_PLACE, len(added), each.variant)
+    is_one_line = any("unvanish.apply(" in line for line in added)
+    finding = "" if requested else finding_behind(edited.candidate.remedies, findings)
+    return PlannedCandidate(edited.candidate, finding, ONE_LINE if is_one_line else IN_PLACE, len(added))
 
 
-def factors(findings: Sequence[Finding]) -> tuple[float, ...]:
+def finding_behind(remedies: Sequence[str], findings: Sequence[Finding]) -> str:
+    """The code of the first finding that asks for the leading remedy; of the root where none does, "" where nothing was found.
+
+    Example:
+        >>> from unvanish.record.finding import Finding, Severity
+        >>> findings = [
+        ...     Finding("dead-units", Severity.WARNING, 0.9, "", "", remedies=("relu + he-init",)),
+        ...     Finding("vanishing-gradient", Severity.WARNING, 0.9, "", "", remedies=("elu",)),
+        ... ]
+        >>> finding_behind(("elu",), findings)
+        'vanishing-gradient'
+    """
+    for finding in findings:
+        if any(remedies[0] == name.strip() for text in finding.remedies for name in text.split("+")):
+            return finding.code
+    return findings[0].code if findings else ""
+
+
+def rate_factors(findings: Sequence[Finding]) -> tuple[float, ...]:
     """The factors on the learning rate that some findings ask to be tried."""
-    return next((FACTORS[finding.code] for finding in findings if finding.code in FACTORS), AROUND)
+    return next((FACTORS[finding.code] for finding in findings if finding.code in FACTORS), BOTH_WAYS)

@@ -1,6 +1,6 @@
 """A network as it stands before training: one exact step, what theory says, what is wrong, and what each remedy would do.
 
-Nothing here trains, and nothing imports torch before it is given a network.
+Nothing here imports torch before it is given a network.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import UsageError
-from unvanish.examination import births, examine
-from unvanish.trials import Ending
-from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, unmake
+from unvanish.examination import examine, module_locator
+from unvanish.plugins.rules import diagnose
+from unvanish.record.storage.file_names import RUN_FILE
+from unvanish.record.storage.journal import Journal
+from unvanish.trials import ScriptExit
+from unvanish.trials.script.network_factory import call_factory, load_factory, user_code
+from unvanish.workflows.run_directory import Checkup, conclude, create_folder, remove_folder
+from unvanish.workflows.trace import TracedFlow
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from unvanish.record.change import Prescription
     from unvanish.record.examination import Examination
     from unvanish.record.finding import Finding
-    from unvanish.record.flow import GradientFlow
-    from unvanish.record.journal import Journal
-    from unvanish.record.prediction import Prediction
+    from unvanish.record.network_changes import Prescription
     from unvanish.record.run import Run
     from unvanish.record.structure import Location
+    from unvanish.record.theory_prediction import Prediction
 
 
 class CheckedNetwork:
-    """A network as it stands before training: what is wrong with it, the flow of its gradient, and what theory had said."""
+    """A network as it stands before training: what is wrong with it, the flow of its gradient, and what theory predicted."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -38,8 +41,6 @@ class CheckedNetwork:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong, the root first; empty where nothing speaks against training."""
-        from unvanish.plugins.rules import diagnose
-
         return diagnose(self.run)
 
     @property
@@ -54,13 +55,13 @@ class CheckedNetwork:
         return self.run.examination
 
     @property
-    def flow(self) -> GradientFlow:
+    def flow(self) -> TracedFlow:
         """The gradient's way from the output to the input, as `trace` gives it."""
-        return self.examination.flow
+        return TracedFlow.of(self.examination.flow)
 
     @property
     def prediction(self) -> Prediction | None:
-        """What theory said of it."""
+        """What theory predicts of it."""
         return self.examination.prediction
 
     @property
@@ -69,26 +70,39 @@ class CheckedNetwork:
         return self.examination.prescription
 
     def report(self, path: str | Path) -> Path:
-        """Writes the page that tells it all to `path`, and says where it is."""
+        """Writes the page of the report to `path`, and returns the path."""
         from unvanish.report.page import run_page
 
-        run_page.write(Path(path), self.run, self.findings)
+        run_page.write_page(Path(path), self.run, self.findings)
         return Path(path)
 
 
 def check(model: nn.Module, inputs: Any, loss: Any) -> CheckedNetwork:
-    """The network before any training: traced, compared with theory, and looked over by every rule that needs no training.
+    """The network before any training: traced, compared with theory, and examined by every rule that needs no training.
 
-    Arguments as for `trace`. Cost: a few training steps, and up to some seconds for the Jacobian. Raises what `trace` raises.
+    Arguments:
+        model: the network; it is left bit for bit as it was.
+        inputs: one example batch: a tensor (batch, ...), a tuple of positional or a dict of keyword arguments.
+        loss: takes the outputs and returns one number, or is a tensor of targets.
+
+    Cost: a few training steps, and up to some seconds for the Jacobian. Raises UsageError for what cannot be used, TraceError where
+    no finite gradient arrives.
+
+    Example:
+        >>> import torch, unvanish
+        >>> _ = torch.manual_seed(0)
+        >>> layers = [m for _ in range(20) for m in (torch.nn.Linear(16, 16), torch.nn.Sigmoid())]
+        >>> checkup = unvanish.check(torch.nn.Sequential(*layers), torch.randn(32, 16), lambda y: y.square().mean())
+        >>> checkup.healthy, checkup.findings[0].code
+        (False, 'vanishing-gradient')
     """
     from unvanish.observe.single_step import watching_one_step
-    from unvanish.record.journal import Journal
 
     journal = Journal.create(None)
     try:
         with watching_one_step(journal, script=Path(sys.argv[0]).name):
-            _step(model, inputs, loss)
-        return CheckedNetwork(_examined(journal, model, inputs, loss, lambda _: None))
+            _take_step(model, inputs, loss)
+        return CheckedNetwork(_examine(journal, model, inputs, loss, lambda _: None))
     finally:
         journal.close()
 
@@ -100,32 +114,30 @@ def check_factory(address: str, *, folder: Path) -> Checkup:
     ScriptError where the factory cannot be used, and what `trace` raises.
     """
     from unvanish.observe.single_step import watching_one_step
-    from unvanish.record.journal import Journal
-    from unvanish.trials.script.factory import built, load_factory, user_code
 
     path, factory = load_factory(address)
-    made = make(folder)
+    created = create_folder(folder)
     journal = Journal.create(folder / RUN_FILE)
     try:
         with watching_one_step(journal, script=path.name):
-            model, inputs, loss = built(path, factory)
+            model, inputs, loss = call_factory(path, factory)
             with user_code(path, "one step of the network"):
-                _step(model, inputs, loss)
-        run = _examined(journal, model, inputs, loss, births(journal.read(), model))
+                _take_step(model, inputs, loss)
+        run = _examine(journal, model, inputs, loss, module_locator(journal.read(), model))
     except BaseException:
         journal.close()
-        unmake(folder, made)
+        remove_folder(folder, created)
         raise
     journal.close()
-    return conclude(Ending(0, "finished"), run, folder)
+    return conclude(ScriptExit(0, "finished"), run, folder)
 
 
-def _step(model: Any, inputs: Any, loss: Any) -> None:
-    """One step, observed, that leaves the network as it was."""
+def _take_step(model: Any, inputs: Any, loss: Any) -> None:
+    """One observed step that leaves the network as it was."""
     from torch import nn
 
     from unvanish.observe.single_step import take_step
-    from unvanish.tracing.inputs_and_loss import loss_of, one_number, prepare_inputs
+    from unvanish.tracing.inputs_and_loss import prepare_inputs, require_scalar, resolve_loss
     from unvanish.tracing.preserved_state import preserved_state
 
     if not isinstance(model, nn.Module):
@@ -134,18 +146,18 @@ def _step(model: Any, inputs: Any, loss: Any) -> None:
         raise UsageError(
             f"every parameter of {type(model).__name__} is frozen (requires_grad is off), so there is nothing to train"
         )
-    given, judge = prepare_inputs(inputs), loss_of(loss)
+    prepared, loss_function = prepare_inputs(inputs), resolve_loss(loss)
     with preserved_state(model):
-        take_step(model, lambda: one_number(judge(model(*given.args, **given.kwargs))))
+        take_step(model, lambda: require_scalar(loss_function(model(*prepared.args, **prepared.kwargs))))
 
 
-def _examined(journal: Journal, model: nn.Module, inputs: Any, loss: Any, lines: Callable[[nn.Module], Location | None]) -> Run:
-    """The journal's run with the exact look, which the journal gets too."""
-    from unvanish.plugins.rules import diagnose
-    from unvanish.workflows.rank_remedies import prescribe
+def _examine(journal: Journal, model: nn.Module, inputs: Any, loss: Any, locate: Callable[[nn.Module], Location | None]) -> Run:
+    """The journal's run with the examination of the network, which is written to the journal too."""
+    from unvanish.workflows.rank_remedies import rank_remedies
 
-    seen = examine(model, inputs, loss, births=lines)
-    run = replace(journal.read(), examination=seen)
-    seen = replace(seen, prescription=prescribe(diagnose(run), model, inputs, loss))
-    journal.write(examination=seen)
-    return replace(run, examination=seen)
+    examination = examine(model, inputs, loss, build_location=locate)
+    run = replace(journal.read(), examination=examination)
+    prescription = rank_remedies(diagnose(run), model, inputs, loss, untreated=examination)
+    examination = replace(examination, prescription=prescription)
+    journal.write(examination=examination)
+    return replace(run, examination=examination)

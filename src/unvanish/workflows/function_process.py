@@ -1,13 +1,12 @@
-"""Takes a function that trains a network to a process of its own, and runs it there as a trial does: with remedies applied to the
-network when its optimizer is built.
+"""Copies a function that trains a network to a process of its own and runs it there, with remedies applied to the network when its
+optimizer is built.
 
-`save` is called in the person's process; the script that a trial runs calls `run`. Code keeps the names of its files and, where
-these are cells of a notebook, their text: remedies read the source of what they edit.
+`save_function` is called in the person's process; the script that a trial runs calls `run_function`. Code keeps the names of its
+files and, where these are cells of a notebook, their text: remedies read the source of what they edit.
 """
 
 from __future__ import annotations
 
-import functools
 import gc
 import io
 import linecache
@@ -20,9 +19,11 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from unvanish.monkey_patch import CallablePatch
 
-def save(train: Callable[[], Any], path: Path) -> None:
-    """Keeps a function in a file, by value where it can be imported from no module, with all that it refers to.
+
+def save_function(train: Callable[[], Any], path: Path) -> None:
+    """Writes a function to a file, by value where it can be imported from no module, with all that it refers to.
 
     Raises what pickling raises.
     """
@@ -38,39 +39,34 @@ def save(train: Callable[[], Any], path: Path) -> None:
     path.write_bytes(pickle.dumps((sys.path, cells, function.getvalue())))
 
 
-def run(file: str, remedies: Sequence[str] = (), rate_factor: float = 1.0) -> None:
+def run_function(file: str, remedies: Sequence[str] = (), rate_factor: float = 1.0) -> None:
     """Calls the function that is kept in a file, with the remedies applied."""
     paths, cells, function = pickle.loads(Path(file).read_bytes())
     sys.path[:] = list(dict.fromkeys([*paths, *sys.path]))
     linecache.cache.update({name: (sum(map(len, lines)), None, lines, name) for name, lines in cells.items()})
     train = pickle.loads(function)
-    with remedied(remedies, rate_factor):
+    with applied_to_first_optimizer(remedies, rate_factor):
         train()
 
 
 @contextmanager
-def remedied(remedies: Sequence[str], rate_factor: float = 1.0) -> Generator[None]:
+def applied_to_first_optimizer(remedies: Sequence[str], rate_factor: float = 1.0) -> Generator[None]:
     """Inside, remedies are applied to the first network for which an optimizer is built, and its learning rate is multiplied."""
     from torch.optim import Optimizer
 
-    original = Optimizer.__init__
-    done: list[Optimizer] = []
+    treated: list[Optimizer] = []
 
-    @functools.wraps(original)
-    def init(self: Optimizer, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        if not done:
-            done.append(self)
-            _treat(self, remedies, rate_factor)
+    def init_optimizer(original: Callable[..., Any], optimizer: Optimizer, /, *args: Any, **kwargs: Any) -> None:
+        original(optimizer, *args, **kwargs)
+        if not treated:
+            treated.append(optimizer)
+            _apply(optimizer, remedies, rate_factor)
 
-    Optimizer.__init__ = init
-    try:
+    with CallablePatch(Optimizer, "__init__", init_optimizer):
         yield
-    finally:
-        Optimizer.__init__ = original
 
 
-def _treat(optimizer: Any, remedies: Sequence[str], rate_factor: float) -> None:
+def _apply(optimizer: Any, remedies: Sequence[str], rate_factor: float) -> None:
     from unvanish.plugins.remedies import apply
 
     if remedies:
@@ -86,9 +82,8 @@ def _network_of(optimizer: Any) -> Any:
     from unvanish.errors import NotApplicable
 
     first = optimizer.param_groups[0]["params"][0]
-    holders = [
-        each for each in gc.get_objects() if issubclass(type(each), nn.Module) and any(p is first for p in each.parameters())
-    ]
-    if not holders:
+    modules = (thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module))
+    owners = [module for module in modules if any(parameter is first for parameter in module.parameters())]
+    if not owners:
         raise NotApplicable("the optimizer's parameters belong to no module, so there is no network to change")
-    return max(holders, key=lambda module: sum(1 for _ in module.modules()))
+    return max(owners, key=lambda module: sum(1 for _ in module.modules()))

@@ -1,4 +1,4 @@
-"""The user's own files: a patch is written to them only where git can take it back. It makes no patch."""
+"""Writes a patch to the user's own files, only where git can take it back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unvanish.errors import UsageError
-from unvanish.patch import encoded
+from unvanish.patch import encode_source
 
 
 def require_clean(folder: Path) -> None:
@@ -17,19 +17,19 @@ def require_clean(folder: Path) -> None:
     Raises UsageError with what to do.
     """
     try:
-        told = subprocess.run(
+        status = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as fault:
         raise UsageError("--write needs git, which is not installed; leave it out and apply unvanish.patch by hand") from fault
-    if told.returncode:
+    if status.returncode:
         raise UsageError(f"--write: {folder} is in no git tree, so a change could not be taken back; use git init, or leave it out")
-    if told.stdout.strip():
-        changed = told.stdout.splitlines()[0][3:]
+    if status.stdout.strip():
+        changed = status.stdout.splitlines()[0][3:]
         raise UsageError(f"--write: {changed} has changes that are not committed; commit or stash them first")
 
 
-def write(edits: Mapping[Path, str]) -> None:
+def write_files(edits: Mapping[Path, str]) -> None:
     """Writes the texts to their files, each whole or not at all, in its encoding and with its mode.
 
     Raises UsageError where one cannot be written.
@@ -38,7 +38,7 @@ def write(edits: Mapping[Path, str]) -> None:
         real = path.resolve()
         try:
             with tempfile.NamedTemporaryFile(dir=real.parent, delete=False) as draft:
-                draft.write(encoded(text, like=real.read_bytes()))
+                draft.write(encode_source(text, like=real.read_bytes()))
             Path(draft.name).chmod(real.stat().st_mode)
             Path(draft.name).replace(real)
         except OSError as fault:

@@ -1,4 +1,4 @@
-"""The folder of a run: made, taken back where nothing came of it, and at the end filled with the page that tells it."""
+"""The folder of a run: created before it, removed where nothing came of it, and at the end filled with the page of the report."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unvanish.errors import UsageError
+from unvanish.record.storage.file_names import PAGE_FILE, RUN_FILE
 
 if TYPE_CHECKING:
     from unvanish.record.finding import Finding
     from unvanish.record.run import Run
-    from unvanish.trials import Ending
-
-RUN_FILE, PAGE = "run.sqlite", "report.html"
+    from unvanish.trials import ScriptExit
 
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """A watched script: how it ended, its record, what was found, and the page that tells it (None: it could not be drawn)."""
+    """A watched script: how it ended, its record, its findings, and the page of the report (None: it could not be drawn)."""
 
-    ending: Ending
+    exit: ScriptExit
     run: Run
     findings: list[Finding]
     page: Path | None
 
 
-def conclude(ending: Ending, run: Run, folder: Path) -> Checkup:
+def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
     """The run diagnosed, its page in the folder."""
     from unvanish.plugins.rules import diagnose
     from unvanish.report.page import run_page
 
     findings = diagnose(run)
     try:
-        written: Path | None = run_page.write(folder / PAGE, run, findings)
+        page: Path | None = run_page.write_page(folder / PAGE_FILE, run, findings)
     except Exception as fault:  # the script's own answer and the rest of ours are not lost over a picture
-        written = None
+        page = None
         say(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")
-    return Checkup(ending, run, findings, written)
+    return Checkup(script_exit, run, findings, page)
 
 
-def make(folder: Path) -> list[Path]:
-    """The folders that had to be made, innermost first, so that `folder` can be written to; it must hold no run yet."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+def create_folder(folder: Path) -> list[Path]:
+    """The folders that had to be created, innermost first, so that `folder` can be written to; it must hold no run yet.
+
+    Raises UsageError where it cannot be written to, or holds a run.
+    """
+    created = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -54,16 +56,16 @@ def make(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
     if (folder / RUN_FILE).exists():
         raise UsageError(f"{folder} holds another run already; choose another folder with --out")
-    return made
+    return created
 
 
-def unmake(folder: Path, made: list[Path]) -> None:
-    """Takes back the folders that were made for a run that came to nothing."""
+def remove_folder(folder: Path, created: list[Path]) -> None:
+    """Removes the folders that were created for a run that came to nothing."""
     for file in folder.glob(f"{RUN_FILE}*"):
         file.unlink()
     with suppress(OSError):  # the script may keep files of its own there
-        for each in made:
-            each.rmdir()
+        for parent in created:
+            parent.rmdir()
 
 
 def say(line: str) -> None:

@@ -1,7 +1,6 @@
-"""What a person asks for, put together from the rooms: watch a script or a loop, trace and check a network, race cures. The rooms
-do it.
+"""Watches a training: a loop in this program by `unvanish.watch`, or a script that is run here for `unvanish run`.
 
-This is the only file that knows every room. Nothing here imports torch before the user's script has done so.
+Nothing here imports torch or numpy before the user's script has done so.
 """
 
 from __future__ import annotations
@@ -11,28 +10,32 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from unvanish.errors import ObservationError, ScriptFailed, UnvanishError, UsageError
-from unvanish.examination import first_look, with_plotting, with_prediction
+from unvanish.examination import examine_first_step, with_prediction
 from unvanish.observe import Progress, Settings, StopTraining
-from unvanish.trials import Ending, OutputReader, Script, execute, watching_print, watching_trackers, when_imported
-from unvanish.workflows.run_directory import RUN_FILE, Checkup, conclude, make, say, unmake
+from unvanish.record.storage.file_names import RUN_FILE
+from unvanish.trials import OutputReader, Script, ScriptExit, execute, watching_print, watching_trackers, when_imported
+from unvanish.workflows.run_directory import Checkup, conclude, create_folder, remove_folder, say
 
 if TYPE_CHECKING:
     from torch import nn
 
     from unvanish.observe import Observer
     from unvanish.record.finding import Finding
-    from unvanish.record.flow import GradientFlow
-    from unvanish.record.journal import Journal
     from unvanish.record.run import Run
+    from unvanish.record.storage.journal import Journal
 
-# A look at the findings while a script runs waits for two seconds at first, then for two hundred times what the last one took.
+# While a script runs, it is diagnosed after two seconds at first, then after two hundred times what the last diagnosis took.
 LIVE_FIRST_S = 2.0
 LIVE_SHARE = 200
 
+OnProgress = Callable[[Progress, str], None]
+"""Called with the progress and the code of the leading finding ("" if there is none)."""
 
+
+@final
 class WatchedRun:
     """A loop under observation. `findings` and `report` can be asked for at any time, also after the `with` block."""
 
@@ -52,24 +55,44 @@ class WatchedRun:
         return diagnose(self.run)
 
     def report(self, path: str | Path) -> Path:
-        """Writes the page that tells it all to `path`, and says where it is."""
+        """Writes the page of the report to `path`, and returns the path."""
         from unvanish.report.page import run_page
 
-        run_page.write(Path(path), self.run, self.findings)
-        return Path(path)
+        return run_page.write_page(Path(path), self.run, self.findings)
 
 
 @contextmanager
 def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) -> Generator[WatchedRun]:
-    """The loop inside, watched: `with unvanish.watch(model) as run: ...`, then `run.findings` and `run.report("out.html")`.
+    """The training loop inside, watched; it goes on bit for bit as it would without.
 
-    The training goes on bit for bit as it would without. `budget` is the share of wall time that watching may take, `every`
-    samples each n-th step instead. Raises UsageError where a model is not a module.
+    Arguments:
+        models: the networks to watch; by default every network that is trained in the block.
+        budget: the share of wall time that watching may take.
+        every: sample each n-th step instead, whatever it costs.
+
+    Raises UsageError where a model is not a module. A fault of the observer itself is recorded, warned of once, and never raised
+    into the loop.
+
+    Example:
+        >>> import torch, unvanish
+        >>> _ = torch.manual_seed(0)
+        >>> layers = [m for _ in range(9) for m in (torch.nn.Linear(16, 16), torch.nn.Sigmoid())]
+        >>> model = torch.nn.Sequential(*layers, torch.nn.Linear(16, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> inputs, labels = torch.randn(64, 16), torch.randint(2, (64,))
+        >>> with unvanish.watch(model) as run:
+        ...     for _ in range(60):
+        ...         loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+        ...         optimizer.zero_grad()
+        ...         loss.backward()
+        ...         optimizer.step()
+        >>> run.findings[0].code
+        'vanishing-gradient'
     """
     from torch import nn
 
-    from unvanish.observe import Observer, facts_of
-    from unvanish.record.journal import Journal
+    from unvanish.observe import Observer, collect_facts
+    from unvanish.record.storage.journal import Journal
 
     for model in tuple[Any, ...](models):
         if not isinstance(model, nn.Module):
@@ -77,11 +100,11 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
     journal = Journal.create(None)
     observer = Observer(
         journal,
-        facts_of(Path(sys.argv[0]).name),
+        collect_facts(Path(sys.argv[0]).name),
         settings=Settings(budget=budget, every=every),
         networks=models,
         warn=say,
-        look=first_look,
+        examine=examine_first_step,
     )
     observer.attach()
     ending = "finished"
@@ -94,93 +117,97 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
         observer.close(ending)
 
 
-def trace(model: nn.Module, inputs: Any, loss: Any, *, to: str | None = None) -> GradientFlow:
-    """Where the gradient goes between the output and the input, or the parameter named by `to`, operation by operation.
+def watch_script(script: Script, *, folder: Path, settings: Settings, on_progress: OnProgress | None = None) -> Checkup:
+    """The script, run here to its end and watched; its record, findings and page are in `folder`, which is created.
 
-    `flow.total` is log10 of the gradient's RMS at the input over that at the output. `flow.shares(by)`, by "op", "module", "kind"
-    or "block", adds up to it exactly; `flow.table()` is text, `flow.plot()` a figure. `inputs` is a tensor, a tuple of positional
-    or a dict of keyword arguments; `loss` takes the outputs and returns one number, or is a tensor of targets. The network is left
-    bit for bit as it was. Raises UsageError for what cannot be used, TraceError where no finite gradient arrives.
+    Raises UsageError where the folder cannot be written, and ObservationError where there was nothing to watch although the script
+    ended well.
     """
-    from unvanish.tracing import trace as traced
-
-    return with_plotting(traced(model, inputs, loss, to=to))
-
-
-def watch_script(
-    script: Script,
-    *,
-    folder: Path,
-    settings: Settings,
-    on_progress: Callable[[Progress, str], None] | None = None,
-) -> Checkup:
-    """The script, run here to its end and watched; its record, findings and page are in `folder`, which is made.
-
-    `on_progress` gets the progress and the code of the leading finding ("" if there is none). Raises UsageError where the
-    folder cannot be written, and ObservationError where there was nothing to watch although the script ended well.
-    """
-    made = make(folder)
+    created = create_folder(folder)
     try:
         return _watch(script, folder, settings, on_progress)
     except UnvanishError:
-        unmake(folder, made)
+        remove_folder(folder, created)
         raise
 
 
-def _watch(script: Script, folder: Path, settings: Settings, on_progress: Callable[[Progress, str], None] | None) -> Checkup:
-    watches: list[tuple[Observer, Journal]] = []
-    began = time.perf_counter()
+@final
+class _ScriptWatch:
+    """The observer and the journal of a script, attached once the script has imported torch."""
 
-    def attach() -> None:
-        from unvanish.observe import Observer, facts_of
-        from unvanish.record.journal import Journal
+    def __init__(self, script: Script, folder: Path, settings: Settings, on_progress: OnProgress | None) -> None:
+        self._script, self._folder, self._settings, self._on_progress = script, folder, settings, on_progress
+        self._began = time.perf_counter()
+        self.observer: Observer | None = None
+        self.journal: Journal | None = None
 
-        journal = Journal.create(folder / RUN_FILE)
-        tell = _with_health(journal, on_progress) if on_progress else None
-        facts = facts_of(script.name, script.arguments)
-        observer = Observer(journal, facts, settings=settings, on_progress=tell, warn=say, began=began, look=first_look)
-        observer.attach()
-        watches.append((observer, journal))
+    def attach(self) -> None:
+        """Begins to observe; torch has been imported."""
+        from unvanish.observe import Observer, collect_facts
+        from unvanish.record.storage.journal import Journal
 
-    def note(metrics: Mapping[str, float]) -> None:
-        if watches and metrics:
-            watches[0][0].note(metrics)
+        self.journal = Journal.create(self._folder / RUN_FILE)
+        self.observer = Observer(
+            self.journal,
+            collect_facts(self._script.name, self._script.arguments),
+            settings=self._settings,
+            on_progress=_with_leading_finding(self.journal, self._on_progress) if self._on_progress else None,
+            warn=say,
+            began=self._began,
+            examine=examine_first_step,
+        )
+        self.observer.attach()
 
-    printed = OutputReader()
-    forget = when_imported("torch", attach)
-    how = "failed"
+    def record_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Records what the script reports, once it is observed."""
+        if self.observer is not None and metrics:
+            self.observer.record_metrics(metrics)
+
+    def close(self, ending: str) -> None:
+        """Ends the observation, if it began."""
+        if self.observer is not None:
+            self.observer.close(ending)
+
+
+def _watch(script: Script, folder: Path, settings: Settings, on_progress: OnProgress | None) -> Checkup:
+    watched, printed = _ScriptWatch(script, folder, settings, on_progress), OutputReader()
+    cancel = when_imported("torch", watched.attach)
+    ending = "failed"
     try:
-        with watching_print(lambda text: note(printed.metrics(text))), watching_trackers(note):
-            ending = execute(script, stop=(StopTraining,))
-        how = ending.exception or ending.how
+        with (
+            watching_print(lambda text: watched.record_metrics(printed.metrics(text))),
+            watching_trackers(watched.record_metrics),
+        ):
+            script_exit = execute(script, stop_exceptions=(StopTraining,))
+        ending = script_exit.exception or script_exit.reason
     finally:
-        forget()
-        for observer, _ in watches:
-            observer.close(how)
-    if not watches:
-        raise _nothing_seen(script, ending, "ended without importing torch")
-    observer, journal = watches[0]
+        cancel()
+        watched.close(ending)
+    observer, journal = watched.observer, watched.journal
+    if observer is None or journal is None:
+        raise _nothing_to_watch(script, script_exit, "ended without importing torch")
     run = with_prediction(journal.read())
     if run.examination is not None:
         journal.write(examination=run.examination)
     journal.close()
-    if not run.step_count or not observer.modules_born:
-        seen = "it has no torch.nn.Module" if observer.backward_calls else "it never called backward"
-        raise _nothing_seen(script, ending, f"made no training step that can be watched: {seen}")
-    return conclude(ending, run, folder)
+    if not run.step_count or not observer.has_modules:
+        reason = "it has no torch.nn.Module" if observer.backward_calls else "it never called backward"
+        raise _nothing_to_watch(script, script_exit, f"made no training step that can be watched: {reason}")
+    return conclude(script_exit, run, folder)
 
 
-def _nothing_seen(script: Script, ending: Ending, what: str) -> ObservationError:
-    if ending.code:
-        return ScriptFailed(f"{script.name} ended with exit code {ending.code} before its first training step", ending.code)
+def _nothing_to_watch(script: Script, script_exit: ScriptExit, reason: str) -> ObservationError:
+    if script_exit.code:
+        code = script_exit.code
+        return ScriptFailed(f"{script.name} ended with exit code {code} before its first training step", code)
     return ObservationError(
-        f"{script.name} {what}, so there was nothing to watch. Did it stop early? Arguments for the script go after its name: "
+        f"{script.name} {reason}, so there was nothing to watch. Did it stop early? Arguments for the script go after its name: "
         f"unvanish run {script.name} --data DIR"
     )
 
 
-def _with_health(journal: Journal, tell: Callable[[Progress, str], None]) -> Callable[[Progress], None]:
-    """Progress with the leading finding's code, looked for as often as a small share of the time allows."""
+def _with_leading_finding(journal: Journal, report: OnProgress) -> Callable[[Progress], None]:
+    """Progress with the leading finding's code, diagnosed as often as a small share of the time allows."""
     from unvanish.diagnose import diagnose  # the built-in rules alone: no plugin is loaded amid a training
 
     state: dict[str, Any] = {"code": "", "next": time.perf_counter() + LIVE_FIRST_S}
@@ -191,6 +218,6 @@ def _with_health(journal: Journal, tell: Callable[[Progress, str], None]) -> Cal
             loud = [finding for finding in diagnose(journal.read()) if finding.severity.loud]
             state["code"] = loud[0].code if loud else ""
             state["next"] = now + LIVE_SHARE * (time.perf_counter() - now)
-        tell(progress, state["code"])
+        report(progress, state["code"])
 
     return on_progress
