@@ -1,8 +1,9 @@
-"""The house stands: imports point down, paper rooms open without torch, files stay small, errors form one tree."""
+"""The rules of ARCHITECTURE.md: imports point down, what reads records loads no torch, files stay small, errors form one tree."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -16,7 +17,7 @@ from unvanish import errors
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCE = PROJECT / "src" / "unvanish"
-PAPER_ROOMS = ("record", "diagnose", "report", "patch")
+TORCH_FREE_PACKAGES = ("record", "theory", "diagnose", "report", "patch")
 LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 40  # lines of a body, its docstring aside
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -33,25 +34,25 @@ def dotted(module: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_imports_point_down_the_floors() -> None:
+def test_imports_point_down_the_layers() -> None:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stdout
 
 
-def test_paper_rooms_open_without_torch() -> None:
-    rooms = [m for m in MODULES if m.relative_to(SOURCE).parts[0] in PAPER_ROOMS or m.name == "errors.py"]
-    names = ["unvanish", *map(dotted, rooms)]
+def test_what_reads_records_is_imported_without_torch() -> None:
+    modules = [m for m in MODULES if m.relative_to(SOURCE).parts[0] in TORCH_FREE_PACKAGES or m.name == "errors.py"]
+    names = ["unvanish", *map(dotted, modules)]
     assert len(names) > 40
     ended = python(f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nassert 'torch' not in sys.modules")
     assert ended.returncode == 0, ended.stderr
 
 
-def test_help_is_said_without_torch_and_numpy() -> None:
+def test_help_is_printed_without_torch_and_numpy() -> None:
     code = (
         "import sys; from unvanish.cli.main import run_app; sys.argv = ['unvanish']\n"
         "codes = [run_app([*verb, '--help']) for verb in ([], ['run'], ['report'], ['demo'])] + [run_app([])]\n"
-        "print(codes, sorted({'torch', 'numpy', 'plotly', 'sklearn'} & set(sys.modules)), file=sys.stderr)"
+        "print(codes, sorted({'torch', 'numpy', 'plotly', 'sklearn', 'psutil'} & set(sys.modules)), file=sys.stderr)"
     )
     ended = python(code)
     assert ended.stderr.splitlines()[-1:] == ["[0, 0, 0, 0, 0] []"]
@@ -121,3 +122,9 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
 def test_every_error_is_an_unvanish_error_and_says_when_it_is_raised(kind: type[Exception]) -> None:
     assert issubclass(kind, unvanish.UnvanishError)
     assert kind.__doc__
+
+
+@pytest.mark.parametrize("package", ["unvanish", "unvanish.observe", "unvanish.patch", "unvanish.testing", "unvanish.trials"])
+def test_every_name_that_a_package_imports_when_asked_resolves(package: str) -> None:
+    module = importlib.import_module(package)
+    assert [name for name in module.__all__ if getattr(module, name, None) is None] == []

@@ -40,6 +40,6 @@ def test_logging_needs_no_torch_and_outside_a_run_does_nothing() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_no_room_has_the_name_of_a_public_function_and_would_take_its_place_once_imported() -> None:
-    rooms = {path.stem for path in Path(unvanish.__file__).parent.iterdir()}
-    assert rooms.isdisjoint(NAMES)
+def test_no_package_has_the_name_of_a_public_function_and_would_take_its_place_once_imported() -> None:
+    packages = {path.stem for path in Path(unvanish.__file__).parent.iterdir()}
+    assert packages.isdisjoint(NAMES)

@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_python_of_the_readme_runs_and_prints_what_it_says() -> None:
     block = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL))
-    said = re.search(r"print\(.*?# (.+)", block)
-    assert said is not None
+    comment = re.search(r"print\(.*?# (.+)", block)
+    assert comment is not None
     printed = StringIO()
     with redirect_stdout(printed):
         exec(compile("import torch\ntorch.manual_seed(0)\n" + block, "README.md", "exec"), {"__name__": "readme"})
-    assert printed.getvalue().splitlines()[0] == said[1]
+    assert printed.getvalue().splitlines()[0] == comment[1]
 
 
 def test_every_file_that_the_readme_points_to_exists() -> None:
