@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from torch import nn
 
 from unvanish.monkey_patch import CallablePatch
 from unvanish.network.compiled_code import GLOBAL_HOOKS_WARNING, is_compiler_loaded
+from unvanish.network.random_state import preserved_random_state
 
 
 @contextmanager
@@ -33,11 +32,9 @@ def preserved_state(model: nn.Module) -> Generator[None]:
     """
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    python_state, numpy = random.getstate(), sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy is not None else None
     try:
         with (
-            torch.random.fork_rng(devices),
+            preserved_random_state(devices),
             torch.inference_mode(False),
             torch.enable_grad(),
             _eager_compiled_code(),
@@ -45,9 +42,6 @@ def preserved_state(model: nn.Module) -> Generator[None]:
         ):
             yield
     finally:
-        random.setstate(python_state)
-        if numpy is not None:
-            numpy.random.set_state(numpy_state)
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)

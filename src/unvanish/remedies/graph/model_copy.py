@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import random
 import warnings
 from collections.abc import Generator, Iterable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unvanish.network.hooks import memo_without_hooks
+from unvanish.network.random_state import preserved_random_state
 
 
 def model_copy(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
@@ -37,17 +36,12 @@ def module_paths(network: nn.Module) -> dict[nn.Module, str]:
 @contextlib.contextmanager
 def without_side_effects() -> Generator[None]:
     """A context in which code prints nothing, warns of nothing, records no gradients and leaves all random states unchanged."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng(),
-            torch.no_grad(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+    with (
+        warnings.catch_warnings(),
+        preserved_random_state(),
+        torch.no_grad(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield

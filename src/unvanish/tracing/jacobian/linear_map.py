@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import copy
 import difflib
-import random
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -25,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from unvanish.errors import TraceError, UsageError
 from unvanish.network.compiled_code import is_compiler_loaded
 from unvanish.network.hooks import memo_without_hooks
+from unvanish.network.random_state import preserved_random_state
 
 # Two computations of one number agree within the square root of the rounding error, and far worse where one of them is wrong.
 TOLERANCE_EXPONENT = 0.5
@@ -244,17 +243,11 @@ def _first_tensor(output: Any) -> Tensor | None:
     return next((tensor for part in parts if (tensor := _first_tensor(part)) is not None), None)
 
 
-@contextmanager
-def _preserved_random_state(device: torch.device) -> Generator[None]:
-    """Restores every random state at the end, so that the same numbers are drawn again."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    is_cpu = device.type == "cpu"
-    try:
-        with torch.random.fork_rng([] if is_cpu else [device], device_type="cuda" if is_cpu else device.type):
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+def _preserved_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """A context after which every random state is restored, so that the same numbers are drawn again."""
+    if device.type == "cpu":
+        return preserved_random_state([])
+    return preserved_random_state([device], device_type=device.type)
 
 
 def _have_equal_jacobians(first: Forward, second: Forward, x: Tensor) -> bool:
