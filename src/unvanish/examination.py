@@ -15,7 +15,7 @@ from unvanish.record.examination import Examination
 if TYPE_CHECKING:
     from torch import nn
 
-    from unvanish.observe.first_call import FirstCall
+    from unvanish.observe.first_network_call import FirstCall
     from unvanish.record.run import Run
     from unvanish.record.structure import Location
 
@@ -62,7 +62,7 @@ def examine_first_step(call: FirstCall) -> Examination | None:
 
     Example:
         >>> import torch
-        >>> from unvanish.observe.first_call import FirstCall
+        >>> from unvanish.observe.first_network_call import FirstCall
         >>> model, inputs = torch.nn.Linear(4, 2), torch.ones(3, 4)
         >>> examination = examine_first_step(FirstCall(model, (inputs,), {}, (), {0: torch.ones(3, 2)}))
         >>> examination.flow.target, examination.flops  # two products of (3, 4) with (4, 2)

@@ -19,7 +19,7 @@ import torch
 
 from unvanish.errors import TrialError
 from unvanish.observe import Observer, Settings, collect_facts
-from unvanish.observe.first_call import FirstCall
+from unvanish.observe.first_network_call import FirstCall
 from unvanish.observe.settings import StopTraining
 from unvanish.patch import edit_sources, insert_apply_after_optimizer, insert_apply_before_optimizer
 from unvanish.plugins.remedies import catalogue

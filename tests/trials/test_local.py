@@ -22,7 +22,7 @@ from unvanish.trials import Script, Trial, TrialEvent, run_trials
 from unvanish.trials.engines.local import LocalEngine
 from unvanish.trials.failures import MEMORY_ADVICE
 from unvanish.trials.isolation.workplace import create_workplace
-from unvanish.trials.machine import usable_cores
+from unvanish.trials.machine_resources import usable_cores
 from unvanish.trials.pause_gate import ABANDONED_EXIT_CODE
 from unvanish.trials.progress import read_progress
 from unvanish.trials.trial import TrialState, save_job

@@ -138,7 +138,7 @@ def test_the_patched_script_run_alone_gives_the_losses_of_its_trial(done: Fix, f
     race = done.checkup.run.race
     assert printed is not None
     assert race is not None
-    trial = next(each for each in race.trials if each.remedies and each.seed == 0)
+    trial = next(each for each in race.trials if not each.candidate.is_control and each.seed == 0)
     assert float(printed[1]) == pytest.approx(trial.losses[-1], abs=1e-6)
 
 
@@ -159,7 +159,7 @@ def test_a_plan_says_what_would_be_tried_and_trains_no_candidate(folder: Path) -
         plan = plan_script(Script(folder / "train.py"), engine=engine)
     assert engine.ran == ["as it is 0", "as it is 0"]
     assert plan.steps == 60
-    assert {"relu", "he-init"} <= {name for each in plan.candidates for name in each.remedies}
+    assert {"relu", "he-init"} <= {name for each in plan.candidates for name in each.candidate.remedies}
     assert all(each.finding == "vanishing-gradient" and each.lines >= 1 for each in plan.candidates)
     assert 1 < plan.runs(plan.cost_steps) < len(plan.candidates) + 5
 

@@ -14,7 +14,7 @@ import torch
 from unvanish.demos.demo import Demo, ProgressCallback, Training, TrainingResults
 from unvanish.demos.worker_pool import run_all
 from unvanish.record.demo_result import DemoOutcome, DemoResult, TrainingEnding, TrainingRecord
-from unvanish.trials.machine import usable_cores
+from unvanish.trials.machine_resources import usable_cores
 
 DEFAULT_JOBS = 2  # processes: what every demo is measured with
 

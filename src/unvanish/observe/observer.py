@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from unvanish.observe.first_call import ExamineFirstCall, FirstCallRecorder
+from unvanish.observe.first_network_call import ExamineFirstCall, FirstCallRecorder
 from unvanish.observe.hooks.compiled_models import EagerStance
 from unvanish.observe.hooks.forward_hooks import ForwardWatch
 from unvanish.observe.hooks.torch_patches import TorchPatches
@@ -31,7 +31,7 @@ from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.step_boundary import StepBoundary
 from unvanish.observe.step_log import StepLog
 from unvanish.observe.structure.model_index import ModelIndex
-from unvanish.observe.watch_scope import WatchScope
+from unvanish.observe.watched_models import WatchScope
 from unvanish.record.quantities import Metric, StepMark
 from unvanish.record.run import Facts
 from unvanish.record.storage.journal import Journal

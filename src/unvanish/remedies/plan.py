@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from unvanish.errors import UnvanishError
-from unvanish.network.hooks import memo_without_hooks
+from unvanish.network.module_hooks import memo_without_hooks
 from unvanish.record.network_changes import Edit, Plan, PlanStep
 from unvanish.remedies.apply import apply
 from unvanish.remedies.registry import Catalogue

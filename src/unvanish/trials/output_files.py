@@ -14,10 +14,14 @@ TAIL_BYTES = 1_000_000  # kept of its end when it is cut
 def limit_size(path: Path, *, max_bytes: int = MAX_BYTES) -> None:
     """Empties an output file that has more than `max_bytes`, and keeps its last part in a file beside it.
 
-    What the script writes between the two steps is lost.
+    What the script writes in the instant between the last read and the cut is lost.
     """
-    if path.stat().st_size > max_bytes:
-        _kept_part(path).write_bytes(_last_bytes(path, TAIL_BYTES))
+    if path.stat().st_size <= max_bytes:
+        return
+    with path.open("rb") as file, _kept_part(path).open("wb", buffering=0) as kept:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        for _ in range(2):  # the second time what was written while the first part was kept
+            kept.write(file.read())
         os.truncate(path, 0)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from unvanish.examination import examine_first_step
 from unvanish.observe import Observer, Progress, Settings, collect_facts
-from unvanish.observe.first_call import ExamineFirstCall
+from unvanish.observe.first_network_call import ExamineFirstCall
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.record.storage.journal import Journal
 from unvanish.trials.pause_gate import StepGate

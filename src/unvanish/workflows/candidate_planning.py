@@ -13,7 +13,7 @@ from unvanish.record.network_changes import ModuleOrigin, PatchContext
 from unvanish.record.storage.serialisation import from_plain, to_plain
 
 if TYPE_CHECKING:
-    from unvanish.observe.first_call import FirstCall
+    from unvanish.observe.first_network_call import FirstCall
     from unvanish.trials import Trial
 
 LOOK = "unvanish.workflows.candidate_planning:plan_all"

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
-from unvanish.network.hooks import forward_hooks
+from unvanish.network.module_hooks import forward_hooks
 from unvanish.network.module_kinds import WEIGHTED
 from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation

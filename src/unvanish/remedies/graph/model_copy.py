@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable
 import torch
 from torch import Tensor, nn
 
-from unvanish.network.hooks import memo_without_hooks
+from unvanish.network.module_hooks import memo_without_hooks
 from unvanish.network.random_state import preserved_random_state
 
 

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unvanish.errors import TraceError, UsageError
 from unvanish.network.compiled_code import is_compiler_loaded
-from unvanish.network.hooks import memo_without_hooks
+from unvanish.network.module_hooks import memo_without_hooks
 from unvanish.network.random_state import preserved_random_state
 
 # Two computations of one number agree within the square root of the rounding error, and far worse where one of them is wrong.

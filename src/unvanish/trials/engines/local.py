@@ -14,7 +14,7 @@ from typing import final
 from unvanish.record.races.verdict import TrialResult
 from unvanish.trials.engines.engine import Goal
 from unvanish.trials.engines.polling_engine import OnEvent, PollingEngine
-from unvanish.trials.machine import available_memory_bytes, usable_cores
+from unvanish.trials.machine_resources import available_memory_bytes, usable_cores
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.trial import Trial, TrialState
 from unvanish.trials.trial_result import Examine, read_result

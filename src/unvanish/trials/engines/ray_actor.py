@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from unvanish.trials.engines.process_guard import ProcessGuard
-from unvanish.trials.machine import usable_cores
+from unvanish.trials.machine_resources import usable_cores
 from unvanish.trials.process import TrialProcess
 from unvanish.trials.progress import TrialProgress
 from unvanish.trials.trial import JOB_FILE, Trial

@@ -17,7 +17,7 @@ from typing import Any
 
 from unvanish.errors import UsageError
 from unvanish.trials.engines.engine import Engine, EngineOptions
-from unvanish.trials.machine import usable_cores
+from unvanish.trials.machine_resources import usable_cores
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 CLIENT_SCHEME, CLIENT_PORT = "ray://", 10001

@@ -6,7 +6,7 @@ import copy
 
 from torch import nn
 
-from unvanish.network.hooks import HOOK_DICTS, forward_hooks, forward_pre_hooks, memo_without_hooks
+from unvanish.network.module_hooks import HOOK_DICTS, forward_hooks, forward_pre_hooks, memo_without_hooks
 
 
 def network_with_hooks() -> nn.Sequential:

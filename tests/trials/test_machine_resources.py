@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from unvanish.trials.machine import available_memory_bytes, usable_cores
+from unvanish.trials.machine_resources import available_memory_bytes, usable_cores
 from unvanish.trials.peak_memory import peak_memory_bytes
 
 needs_affinity = pytest.mark.skipif(sys.platform != "linux", reason="the system has no CPU affinity, or os cannot set it")
@@ -19,7 +19,7 @@ needs_affinity = pytest.mark.skipif(sys.platform != "linux", reason="the system 
 @needs_affinity
 def test_only_the_cores_of_the_affinity_are_usable() -> None:
     code = (
-        "import os; from unvanish.trials.machine import usable_cores\n"
+        "import os; from unvanish.trials.machine_resources import usable_cores\n"
         "os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); print(usable_cores())"
     )
     assert usable_cores() == len(os.sched_getaffinity(0))
