@@ -27,7 +27,7 @@ def examine(
 
     Cost: some training steps, and about a second for the Jacobians. The network is left as it was.
 
-    Args:
+    Arguments:
         model: the network.
         inputs: one batch, as `unvanish.tracing.trace` takes it.
         loss: a function of the outputs that returns one number, or a tensor of targets.

@@ -24,7 +24,7 @@ def diagnose(
 
     The same run and rules give the same findings. The run is not altered, and torch is not imported.
 
-    Args:
+    Arguments:
         run: The record of a training, or of a network that was checked without one. It may be incomplete.
         rules: The rules to apply, each code once; the built-in ones by default. Rules of plugins: `unvanish.plugins.rules`.
         on_fault: Called with a rule and what it raised; the findings of that rule are then left out.

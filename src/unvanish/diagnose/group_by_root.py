@@ -18,7 +18,7 @@ def group_by_root(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> lis
     not begin later. What a symptom explained before becomes a symptom of the same root, so that no code is lost. A finding of a
     rule with `last_resort` is dropped where another one is a WARNING or worse and does not explain it.
 
-    Args:
+    Arguments:
         findings: In any order; several may have one code, such as those of two networks.
         rules: The rule of every code among the findings.
     """

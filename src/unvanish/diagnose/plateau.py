@@ -14,7 +14,7 @@ _MIN_WIDTH = 3  # steps
 def count_plateau_steps(losses: Row) -> int:
     """The number of steps before the loss, as a running median, has fallen by a twentieth of its start; all, where it never has.
 
-    Args:
+    Arguments:
         losses: The loss of every step; float64 of shape (steps,), not empty, finite.
 
     Example:

@@ -66,7 +66,7 @@ class Rule(ABC):
         A rule reads the record and nothing else: it alters no array, keeps no state between calls, draws no random numbers without
         a seed, and does not import torch, so that one record always has the same findings.
 
-        Args:
+        Arguments:
             view: The run, with at least one sampled step and one layer stack. Anything else may be missing: a stack without layers,
                 readings that are NaN or infinite, no loss, no trace (`view.run.examination` is None), no heads. Numpy's warnings
                 for overflow, invalid values and division by zero are off.

@@ -46,7 +46,7 @@ def predict(flow: GradientFlow) -> Prediction:
     Nothing is read off the data but the size of the input. `decades` is None where theory has no number for the network, and
     `reason` then says why. Cost: some milliseconds a layer until the length settles.
 
-    Args:
+    Arguments:
         flow: The traced gradient of the network at its first step.
 
     Example:

@@ -41,7 +41,7 @@ class Threshold:
     def as_evidence(self, quantity: str, value: float, site: str | None = None) -> Evidence:
         """The measured value as evidence, beside this threshold and its source.
 
-        Args:
+        Arguments:
             quantity: What was measured, in words.
             value: The measurement, in the threshold's unit.
             site: Where, as `RunView.site_labels` names it.

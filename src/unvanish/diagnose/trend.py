@@ -15,7 +15,7 @@ MIN_SAMPLES = 6
 def classify_trend(series: Row, *, worse: Literal[1, -1], step: float) -> Trend:
     """Whether the median of a series gets worse by more than `step` from its middle third to its last.
 
-    Args:
+    Arguments:
         series: Readings in order of time; float64 of shape (samples,). Values that are not finite are left out.
         worse: 1 where a larger value is worse, -1 where a smaller one is.
         step: The change that counts, in the unit of the series.

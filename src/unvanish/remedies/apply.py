@@ -33,7 +33,7 @@ def apply(
 
     The same as `unvanish.apply`, but with the remedies of `catalogue` in place of all that are installed.
 
-    Args:
+    Arguments:
         model: the network; DataParallel and torch.compile wrappers are looked through.
         names: names of remedies. Each plans on what those before it did.
         optimizer: the optimizer that trains the model, or several. New parameters join it, and its state of parameters that are

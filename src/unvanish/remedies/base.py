@@ -24,7 +24,7 @@ FAMILIES = ("activation", "initialisation", "normalisation", "architecture", "op
 class Context:
     """What a remedy may use besides the network.
 
-    Args:
+    Arguments:
         generator: the only source of random numbers for a remedy: its own, on the CPU, freshly seeded. Operations draw from it
             when they are performed; a plan does not.
         optimizers: those that train the network's parameters; empty where the caller gave none.
@@ -56,7 +56,7 @@ class Operation(ABC):
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Alters the network in place, and the optimizers with it: they train new parameters, and drop those that are gone.
 
-        Args:
+        Arguments:
             network: the network that the operation was planned for, with all operations before this one performed.
             optimizers: as in `Context`.
         """
@@ -124,7 +124,7 @@ class Remedy(ABC):
         alter the network, the optimizers or any random state, run the network itself (its hooks would run too), or draw from
         `context.generator`. New modules that operations will put in may be built here.
 
-        Args:
+        Arguments:
             network: the network without wrappers such as DataParallel, every parameter with a shape.
             context: optimizers, example batch, loss and random generator.
 

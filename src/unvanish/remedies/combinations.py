@@ -47,7 +47,7 @@ def candidate_combinations(
 
     A remedy that has a partner in the catalogue comes alone, then with it. Combinations with unknown names are left out.
 
-    Args:
+    Arguments:
         advised: names of remedies, or names joined by " + ", likeliest first.
         codes: the codes of the findings, in order of importance.
         catalogue: remedies by name.

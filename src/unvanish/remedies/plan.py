@@ -35,7 +35,7 @@ def plan_remedies(
 
     Raises nothing: whatever goes wrong becomes the refusal.
 
-    Args:
+    Arguments:
         model: the network; it is neither run nor altered.
         names: names of remedies, in order: each plans on what those before it did.
         optimizers: those that train the network.

@@ -150,7 +150,7 @@ class Snapshot:
 class Reversal:
     """The undo of a change, built once the change is made: a call restores the snapshot from before it.
 
-    Args:
+    Arguments:
         before: the snapshot taken before the change.
     """
 

@@ -96,7 +96,7 @@ def model_structure(
 ) -> ModelStructure:
     """The structure of `layers` linear layers with an activation after each but the last; one SGD group owns all weights.
 
-    Args:
+    Arguments:
         layers: number of linear layers, 16 units wide.
         op: name of the activation, as in `Site.op`.
         normalised: adds a batch normalisation after each linear layer.
@@ -143,7 +143,7 @@ def healthy(
 ) -> Run:
     """The run of a healthy training.
 
-    Args:
+    Arguments:
         structure: by default `model_structure()`.
         losses: shape (steps,) or (steps, objectives); by default `falling_loss()`, 200 steps.
         sampled: the steps at which quantities were read, counted from 1.
@@ -175,7 +175,7 @@ def healthy(
 def with_reading(run: Run, name: str, values: ArrayLike, *, of: Sequence[int] | slice = slice(None), since: int = 1) -> Run:
     """The run with other values of one quantity.
 
-    Args:
+    Arguments:
         run: left as it was.
         name: a quantity of `unvanish.record.quantities.QUANTITIES`.
         values: a number, or an array that broadcasts to (samples from `since` on, indices in `of`).

@@ -99,7 +99,7 @@ class Scale:
 def criticality(phi: Nonlinearity, scale: Scale, *, q: float = 1.0) -> Criticality:
     """The fixed point to which signals of length `q` converge, its phase and its depth scales. Cost: 10 to 200 ms.
 
-    Args:
+    Arguments:
         phi: The activation.
         scale: The variances of weights and biases, the same in every layer.
         q: The mean square of the first layer's pre-activations.

@@ -31,7 +31,7 @@ def nodes(std: ArrayLike, *, mean: ArrayLike = 0.0, kinks: tuple[float, ...] = (
 
     Functions are expected to vary on a scale of about one around zero, as activations do.
 
-    Args:
+    Arguments:
         std: Standard deviations.
         mean: Means.
         kinks: Arguments of the function at which it or its derivative jumps.
@@ -48,7 +48,7 @@ def expectation(function: Function, std: ArrayLike, *, mean: ArrayLike = 0.0, ki
 
     Cost: about 400 evaluations of `function` an element.
 
-    Args:
+    Arguments:
         function: Elementwise on float64 arrays.
         std: Standard deviations.
         mean: Means.

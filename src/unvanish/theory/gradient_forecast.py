@@ -81,7 +81,7 @@ class _LayerStep:
 def forecast(layers: Sequence[Layer], *, q: float = 1.0) -> Forecast:
     """The predicted gain of every layer and of the whole network. Cost: about 0.5 ms a layer, until the length converges.
 
-    Args:
+    Arguments:
         layers: From the input to the output; `plain_network` builds them.
         q: The mean square of the inputs; under a BatchNorm, their variance.
 

@@ -31,7 +31,7 @@ def critical_scale(phi: Nonlinearity, *, q: float) -> Scale:
 
     Source: Schoenholz 2017.
 
-    Args:
+    Arguments:
         phi: The activation.
         q: The length to keep, the mean square of a layer's pre-activations.
 

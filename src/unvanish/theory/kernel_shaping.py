@@ -76,7 +76,7 @@ def tat_leaky_relu(network: Network, *, correlation: float = TAT_LEAKY_CORRELATI
     alpha is 1, beta and delta are 0, gamma is sqrt(2 / (1 + a^2)) for the slope a. A network too shallow to reach it gets ReLU,
     slope 0. Cost: about 0.5 ms for 50 layers.
 
-    Args:
+    Arguments:
         network: The layers and residual branches of the network.
         correlation: The target eta, between 0 and 1.
 
@@ -105,7 +105,7 @@ def dks(phi: Nonlinearity, network: Network, *, slope: float = DKS_SLOPE) -> Sha
 
     Source: Martens 2021, arXiv 2110.01765. Cost: about 5 ms, up to 30 for networks of one layer.
 
-    Args:
+    Arguments:
         phi: A smooth activation.
         network: The layers and residual branches of the network.
         slope: The target zeta, above 1.
@@ -141,7 +141,7 @@ def tat(phi: Nonlinearity, network: Network, *, curvature: float = TAT_CURVATURE
 
     Source: Zhang 2022, arXiv 2203.08120. Cost: about 5 ms, up to 60 for networks of one layer.
 
-    Args:
+    Arguments:
         phi: A smooth activation.
         network: The layers and residual branches of the network.
         curvature: The target tau, above 0.

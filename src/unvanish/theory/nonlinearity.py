@@ -99,7 +99,7 @@ def nonlinearity_names() -> tuple[str, ...]:
 def find_nonlinearity(name: str, **settings: float) -> Nonlinearity | None:
     """The activation of that name; None where the catalogue has none.
 
-    Args:
+    Arguments:
         name: A name of the catalogue or of a PyTorch function or class; case, hyphens and underscores do not matter.
         **settings: `slope` for leaky-relu, `alpha` for elu; the others have none.
 

@@ -47,7 +47,7 @@ def retrace_step(
 
     The network is copied, and the copy runs; what it prints is not shown. Memory: the network once more, and its forward pass.
 
-    Args:
+    Arguments:
         model: the network, as it was when the step ran.
         args, kwargs: the arguments that the step called it with.
         output_gradients: the gradients at the tensors of its output, by their position among these; each has its tensor's shape.

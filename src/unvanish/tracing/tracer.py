@@ -39,7 +39,7 @@ def trace(
     network is traced as it is, in its dtype and its mode, and is left bit for bit as it was. Cost: about two training steps.
     Memory: that of a forward pass.
 
-    Args:
+    Arguments:
         model: the network; compiled and data-parallel wrappers are taken off.
         inputs: one batch: a tensor, a tuple of positional or a dict of keyword arguments. Integer inputs have no gradient, and
             the flow then ends at their embedding.

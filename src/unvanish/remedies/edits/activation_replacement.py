@@ -42,7 +42,7 @@ def replace_activations(
     Left alone: an activation of the output (no weighted layer comes after it), one whose result gates another signal, and all
     inside recurrent, attention and transformer layers. A module or a line with such a use among others is left alone too.
 
-    Args:
+    Arguments:
         network: the network to treat.
         context: as in `Remedy.plan`; `inputs` help where the forward pass cannot be traced without.
         replacement: the activation to put in.

@@ -13,7 +13,7 @@ from unvanish.remedies.edits.method_rewriting import CallRewriting, Definition
 class FunctionRename(CallRewriting):
     """Replaces the function of a call and keeps its arguments.
 
-    Args:
+    Arguments:
         address: the function as "module:name", such as "torch.nn.functional:softmax".
     """
 

@@ -45,7 +45,7 @@ class CallRewriting(ABC):
     def rewrite(self, definition: Definition, call: ast.Call, name: str, *, is_method_call: bool) -> object:
         """Edits the definition in place, and returns the object to which `name` is bound in the edited function.
 
-        Args:
+        Arguments:
             definition: a copy of the syntax tree of the method, or of a function that it calls.
             call: the call in it.
             name: a name that the definition does not use.
@@ -60,7 +60,7 @@ class CallRewriting(ABC):
 class FunctionCall(CallRewriting):
     """Replaces the call by one of another function of the same tensor.
 
-    Args:
+    Arguments:
         address: the function as "module:name", such as "torch.nn.functional:elu"; imported when the method is compiled.
         settings: its keyword arguments.
 

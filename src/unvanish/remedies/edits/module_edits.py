@@ -42,7 +42,7 @@ def module_places(network: nn.Module) -> dict[nn.Module, tuple[Place, ...]]:
 class Replace(Operation):
     """Puts `new` in all the `places` of `old`, in the training mode of `old`.
 
-    Args:
+    Arguments:
         path: the module path of `old`, for the edit.
         old: the module that is replaced.
         new: the module in its place; it may contain `old`, as nn.Sequential(norm, old) does.
@@ -91,7 +91,7 @@ class Replace(Operation):
 class Rewrite(Operation):
     """Makes a module an instance of a subclass of its class in whose methods some calls are exchanged.
 
-    Args:
+    Arguments:
         path: the module path, for the edit.
         module: the module, which stays the same object.
         edited_class: its new class, from `method_rewriting.class_with_edits`.
@@ -125,7 +125,7 @@ class Initialise(Operation):
 
     Moments that an optimizer gathered for the old values would push the new ones in a direction that is not theirs.
 
-    Args:
+    Arguments:
         path: the module path of the layer, for the edit.
         before: the layer in words, for the edit.
         after: the distribution of the new values in words, for the edit.

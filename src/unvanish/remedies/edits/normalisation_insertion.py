@@ -50,7 +50,7 @@ BuildNorm = Callable[[int, int], nn.Module]
 def insert_normalisations(network: nn.Module, context: Context, build: BuildNorm, *, remedy: str) -> tuple[Operation, ...]:
     """The operations that insert a normalisation before every hidden activation, and replace every batch normalisation by one.
 
-    Args:
+    Arguments:
         network: the network to treat.
         context: as in `Remedy.plan`; `inputs` show how many axes a BatchNorm1d gets.
         build: makes each normalisation.

@@ -28,7 +28,7 @@ def replace_output_activation(
 ) -> tuple[Operation, ...]:
     """The operations that drop the activations at the network's output, and add a forward hook that computes another one.
 
-    Args:
+    Arguments:
         network: the network to treat.
         context: as in `Remedy.plan`.
         choose_hook: gives the hook for the traced network.

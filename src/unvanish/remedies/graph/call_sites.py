@@ -22,7 +22,7 @@ _NON_USER_DIRECTORIES = (os.fspath(Path(torch.__file__).parent) + os.sep, os.fsp
 class CallSite:
     """One call expression in the source of a module's method.
 
-    Args:
+    Arguments:
         owner: path of the module whose method contains the call.
         method: name of that method.
         ends: where the call ends; for a call inside a plain function, first the call of that function in the method, then the

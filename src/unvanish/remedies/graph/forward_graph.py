@@ -29,7 +29,7 @@ _TRANSPARENT = (Kind.NEUTRAL, Kind.RESHAPE, Kind.NORMALISATION)
 class GraphStep:
     """One operation of the forward pass.
 
-    Args:
+    Arguments:
         path: path of `module`; where `module` is None, path of the module whose `forward` made the call.
         op: the operation's name as `op_name` writes it, such as "leakyrelu"; also "placeholder", "output" and PARAMETER.
         kind: what it does to the signal.
@@ -54,7 +54,7 @@ class GraphStep:
 class ForwardGraph:
     """The steps of one forward pass in order.
 
-    Args:
+    Arguments:
         steps: the operations; a step's sources come before it.
         consumers: for each step, the positions of the steps that take its result.
         hidden: for each step, whether a weighted layer comes after it.

@@ -18,7 +18,7 @@ from unvanish.network.random_state import preserved_random_state
 def model_copy(network: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
     """A deep copy of the network in evaluation mode, without its hooks.
 
-    Args:
+    Arguments:
         network: the network to copy.
         shared: tensors that the copy uses as well, instead of copies of them.
 

@@ -30,7 +30,7 @@ class ParameterFactor:
 def find_parameter_factor(node: fx.Node, op: str, parameters: Mapping[str, Tensor]) -> ParameterFactor | None:
     """The parameter, of two axes or more, with which a product multiplies a signal; None where there is none or it is ambiguous.
 
-    Args:
+    Arguments:
         node: the call.
         op: the call's `op_name`.
         parameters: the network's parameters by path.

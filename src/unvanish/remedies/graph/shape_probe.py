@@ -24,7 +24,7 @@ class ModuleCall:
 def probe_shapes(network: nn.Module, inputs: Any) -> tuple[ModuleCall, ...]:
     """The module calls of one forward pass in evaluation mode, in the order in which they end.
 
-    Args:
+    Arguments:
         network: the network, of which a copy runs.
         inputs: one batch: a tensor, a tuple of positional or a dict of keyword arguments.
 

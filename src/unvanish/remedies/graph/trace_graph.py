@@ -27,7 +27,7 @@ _CALL_SITE_KEY = "unvanish_site"
 def trace_graph(network: nn.Module, inputs: Any = None) -> ForwardGraph:
     """The network's forward graph: traced where possible, otherwise by the order in which modules were registered.
 
-    Args:
+    Arguments:
         network: the network, of which only a copy runs.
         inputs: one batch, used where torch.fx cannot trace: a tensor, a tuple of positional or a dict of keyword arguments.
 

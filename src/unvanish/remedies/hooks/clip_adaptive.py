@@ -27,7 +27,7 @@ class ClipAdaptive:
     A unit is a row of a weight matrix or an output channel of a convolution; biases and other vectors are one unit. Sparse
     gradients are not clipped.
 
-    Args:
+    Arguments:
         factor: largest norm of a unit's gradient, relative to the norm of its weights.
         excluded: parameters whose gradients are not clipped.
         transposed: parameters whose second axis is that of the outputs, as in a transposed convolution.
@@ -64,7 +64,7 @@ class ClipAdaptive:
 def clip_units_(gradient: Tensor, weight: Tensor, factor: float, *, axis: int = 0, scale: Tensor | float = 1.0) -> Tensor:
     """Scales each unit's gradient in place down to `factor` times the norm of its weights where it is larger, and returns it.
 
-    Args:
+    Arguments:
         gradient: the gradient, of the shape of `weight`.
         weight: the weight. A tensor of fewer than two axes is one unit.
         factor: largest norm of a unit's gradient, relative to the norm of its weights.

@@ -24,7 +24,7 @@ class ClipNorm:
 
     Squares are summed in float32 or wider. It does not wait for the device. Gradients that a closure computes are clipped too.
 
-    Args:
+    Arguments:
         max_norm: the largest norm of all gradients of the optimizer together.
 
     Example:

@@ -36,7 +36,7 @@ class LossScaling:
     doubles after 2000 passes without. `overflows` counts the former; `SkipOverflowedSteps` reads it. It does not wait for the
     device. A pass without any tensor of a `low_precision` dtype stays as it is.
 
-    Args:
+    Arguments:
         low_precision: the dtypes for which gradients are scaled.
 
     Example:
@@ -129,7 +129,7 @@ class LossScaling:
 class _ScaledPass:
     """One forward pass of the network.
 
-    Args:
+    Arguments:
         scaling: the owner of the factor.
         inner: the network's own outputs that have a gradient.
         sources: the inputs, parameters and other leaves on which they depend.
@@ -190,7 +190,7 @@ class _ScaledBackward(torch.autograd.Function):
 class SkipOverflowedSteps:
     """Hooks before and after an optimizer's step that skip it after an overflow, as GradScaler does.
 
-    Args:
+    Arguments:
         scaling: the hooks of the network, which count overflows.
     """
 

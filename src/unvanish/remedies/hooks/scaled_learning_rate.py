@@ -52,7 +52,7 @@ class ScaledLearningRate(ABC):
 class ConstantRateFactor(ScaledLearningRate):
     """A constant factor on the learning rate of each group.
 
-    Args:
+    Arguments:
         factors: one factor for each group; a group that is added later has the last one.
     """
 
@@ -74,7 +74,7 @@ class ConstantRateFactor(ScaledLearningRate):
 class WarmUp(ScaledLearningRate):
     """Linear warm-up: a factor of t / N on the learning rate at step t of a group's first N steps, and 1 afterwards.
 
-    Args:
+    Arguments:
         ramp_steps_by_group: N by the number of the group; a group that is missing has no warm-up.
 
     Example:

@@ -17,7 +17,7 @@ def call_with_gradients(
 
     Returns what a step pre-hook has to return: new arguments, or None.
 
-    Args:
+    Arguments:
         optimizer: the optimizer, passed to `action`.
         args: positional arguments of the step, the optimizer first.
         kwargs: keyword arguments of the step.

@@ -18,7 +18,7 @@ def semi_orthogonal(rows: int, columns: int, *, generator: torch.Generator) -> T
     QR of a Gaussian matrix with the signs of R's diagonal made positive (Mezzadri 2007, arXiv math-ph/0609050). Cost: 0.1 s for
     1024 x 1024 on one core, growing with the cube.
 
-    Args:
+    Arguments:
         rows: number of rows.
         columns: number of columns.
         generator: where the random numbers come from.
@@ -45,7 +45,7 @@ def orthogonal_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.
     whether a layer widens or narrows: where fan_in is the number of columns, the matrix is gain times max(1, sqrt(rows / columns))
     times a semi-orthogonal one (Martens 2021, arXiv 2110.01765).
 
-    Args:
+    Arguments:
         weight: shape (outputs, ...); all axes after the first are flattened to columns.
         fan_in: number of inputs that reach an output.
         gain: factor for the activation that follows.
@@ -71,7 +71,7 @@ def delta_orthogonal_(weight: Tensor, *, gain: float, generator: torch.Generator
     With as many inputs as outputs it is an isometry times the gain; with more outputs the columns are orthonormal, times
     sqrt(outputs / inputs), so that the mean square is kept.
 
-    Args:
+    Arguments:
         weight: shape (outputs, inputs / groups, *extents), with odd extents.
         gain: factor for the activation that follows.
         generator: where the random numbers come from.

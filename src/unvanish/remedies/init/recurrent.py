@@ -52,7 +52,7 @@ def chrono_(bias: Tensor, *, hidden: int, steps: int, has_input_gate: bool, gene
     A gate of bias b keeps its state for some 1 + e^b steps, so the units' time scales spread over all lengths that occur
     (Tallec 2018, arXiv 1804.11188). A GRU has no input gate: one minus its update gate weighs the new state.
 
-    Args:
+    Arguments:
         bias: shape (gates * hidden,).
         hidden: number of hidden units.
         steps: length of the sequences, at least 3.
@@ -72,7 +72,7 @@ def spread_memory_(bias: Tensor, *, hidden: int, has_input_gate: bool) -> Tensor
     steps. A sum of n independent inputs grows as sqrt(n), for which the input gate compensates; chrono's -b would keep an average
     instead, in which one event among n is lost.
 
-    Args:
+    Arguments:
         bias: shape (gates * hidden,).
         hidden: number of hidden units.
         has_input_gate: whether the first block belongs to an input gate, as in an LSTM.

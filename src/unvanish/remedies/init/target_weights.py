@@ -59,7 +59,7 @@ class LayerTarget:
 class ParameterTarget:
     """A parameter of the user's own module that multiplies a signal.
 
-    Args:
+    Arguments:
         path: path of the module that owns it.
         name: name of the parameter in that module.
         factor: which of its axes are inputs, and which are outputs.

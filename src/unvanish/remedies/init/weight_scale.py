@@ -49,7 +49,7 @@ def activation_gain(op: str, module: nn.Module | None = None) -> float:
     Rectifiers have sqrt(2), leaky ones sqrt(2 / (1 + slope^2)) (He 2015, eq. 15); SELU has 1, since its fixed point needs variance
     1 / fan_in (Klambauer 2017, arXiv 1706.02515), and so has every other activation.
 
-    Args:
+    Arguments:
         op: the activation's `op_name`, such as "leakyrelu".
         module: the activation's module, for its slope; for None, DEFAULT_SLOPE is used.
 

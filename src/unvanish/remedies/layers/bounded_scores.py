@@ -65,7 +65,7 @@ def bounded_softmax(
 ) -> Tensor:
     """A softmax without values of exactly 0. torch.fx and torch's function modes see one operation.
 
-    Args:
+    Arguments:
         input: scores, any shape.
         dim: axis of the classes; for None, the axis that torch chooses.
         extra_arguments: accepted and ignored, as torch's own functions have them.
@@ -115,7 +115,7 @@ def append_sigmoid(module: nn.Module, args: Any, output: Any) -> Any:
 class AppendSoftmax:
     """A forward hook that applies `bounded_softmax` to a network's output. Raises TypeError where that is not a tensor.
 
-    Args:
+    Arguments:
         axis: axis of the classes; an output with one axis uses that.
     """
 
@@ -131,7 +131,7 @@ class AppendSoftmax:
 class AppendLogSoftmax:
     """A forward hook that applies a log-softmax to a network's output. Raises TypeError where that is not a tensor.
 
-    Args:
+    Arguments:
         axis: axis of the classes; an output with one axis uses that.
     """
 

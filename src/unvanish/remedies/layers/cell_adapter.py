@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class CellAdapter(nn.Module):
     """Calls a cell as cell(input, state), for code that passes its two arguments by other names or in the other order.
 
-    Args:
+    Arguments:
         cell: a cell such as nn.GRUCell, whose state is optional.
         names: the names of the two arguments of this module's forward, in order.
         state: which of the two is the state: 0 or 1.

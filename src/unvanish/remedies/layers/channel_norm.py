@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class ChannelRMSNorm(nn.Module):
     """x / rms(x) * weight, with the root mean square over channels at each position (Zhang and Sennrich 2019, arXiv 1910.07467).
 
-    Args:
+    Arguments:
         num_features: number of channels C. `weight`, of shape (C,), starts at one.
 
     Shapes: (batch, C, ...) to the same shape.

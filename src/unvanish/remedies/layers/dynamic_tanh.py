@@ -18,7 +18,7 @@ class DynamicTanh(nn.Module):
 
     Training and evaluation are the same.
 
-    Args:
+    Arguments:
         num_features: number of features.
         axis: axis of the features: -1 for (batch, features) and (batch, time, features), 1 for (batch, channels, height, width).
         alpha: the scale at the start.

@@ -34,7 +34,7 @@ class Residual(nn.Module):
 
     ReZero (Bachlechner et al. 2020, arXiv 2003.04887).
 
-    Args:
+    Arguments:
         branch: the modules of the branch in sequence; together they must keep the shape of their input.
 
     Shapes: any that the branch accepts, to the same shape.

@@ -40,7 +40,7 @@ class OnlineNorm(nn.Module):
     module is cast to. A gradient that is not finite, as gradient scaling provokes, leaves e_y and e_1 as they were. The backward
     pass writes to e_y and e_1: a second one through the same graph counts the samples twice.
 
-    Args:
+    Arguments:
         num_features: number of features C.
         axis: axis of the features, not 0.
         forward_decay: decay of the statistics m and s2 for each sample.
@@ -194,7 +194,7 @@ def _constant_decay_scan(start: Tensor, gains: Tensor, decay: float) -> tuple[Te
 
     A parallel prefix scan (Hillis and Steele 1986): log2 N passes over (N, C), without a division.
 
-    Args:
+    Arguments:
         start: the state before the first sample, (C,).
         gains: the gain of each sample, (N, C).
         decay: the decay of all samples.

@@ -74,7 +74,7 @@ class LSTMAsRNN(nn.LSTM):
     The cell state starts at zero without h_0, is continued where h_0 is an h_n that this module (or one with the same `states`)
     returned, and starts at h_0 otherwise.
 
-    Args:
+    Arguments:
         args: the arguments of nn.RNN, without `nonlinearity`.
         states: where cell states are kept; by default an object of this module alone.
         kwargs: the same by name.
@@ -107,7 +107,7 @@ class LSTMCellAsRNNCell(nn.LSTMCell):
 
     The cell state is treated as in LSTMAsRNN.
 
-    Args:
+    Arguments:
         args: the arguments of nn.RNNCell, without `nonlinearity`.
         states: where cell states are kept; by default an object of this module alone.
         kwargs: the same by name.

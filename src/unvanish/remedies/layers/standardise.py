@@ -26,7 +26,7 @@ class Standardise(nn.Module):
     counted; then the statistics stay, in training and evaluation. A batch is standardised with statistics that include it; one with
     a number that is not finite is not counted. Before the first batch, inputs are returned as they are.
 
-    Args:
+    Arguments:
         features: number of features.
         axis: axis of the features, counted from the end: -1 for (batch, ..., features), -3 for (batch, channels, height, width).
         constant: the value of a constant feature: 1 where it serves as the bias that a layer lacks, else 0. A feature of zeros

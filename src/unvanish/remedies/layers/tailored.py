@@ -22,7 +22,7 @@ def tailored(x: Tensor, *, phi: str, alpha: float, beta: float, gamma: float, de
     In a deep network alpha is small and gamma large, so that digits cancel: half precision is computed in float32. torch.fx and
     torch's function modes see one operation. Cost: that of phi, and up to four more passes over x.
 
-    Args:
+    Arguments:
         x: any shape.
         phi: name of the activation in torch.nn.functional, one of TAILORABLE.
         alpha: scale of the input.
@@ -47,7 +47,7 @@ def tailored(x: Tensor, *, phi: str, alpha: float, beta: float, gamma: float, de
 class TailoredActivation(nn.Module):
     """gamma (phi(alpha x + beta) + delta), elementwise, with fixed numbers.
 
-    Args:
+    Arguments:
         phi: name of the activation in torch.nn.functional, one of TAILORABLE; UsageError is raised for any other.
         settings: keyword arguments of phi, such as negative_slope.
         alpha: scale of the input.

@@ -48,7 +48,7 @@ def find_optimizers(network: nn.Module, optimizers: Sequence[Optimizer], *, reme
 class SetEntries(Operation):
     """Writes entries into the parameter groups of an optimizer. What all groups get becomes the optimizer's default too.
 
-    Args:
+    Arguments:
         path: the optimizer's name in edits, from `find_optimizers`.
         optimizer: the optimizer.
         entries: one mapping a group, in the order of the groups; it may be empty.
@@ -112,7 +112,7 @@ class AddStepHooks(Operation):
 
     Hooks that are added later run later before a step and earlier after it, so that each finds things as it left them.
 
-    Args:
+    Arguments:
         path: the optimizer's name in edits, from `find_optimizers`.
         optimizer: the optimizer.
         before_step: hook of an importable class, as for `Optimizer.register_step_pre_hook`.

@@ -57,7 +57,7 @@ def steepest_stable(rates: FloatArray, losses: FloatArray) -> float | None:
     Both are cut where the loss is not finite or leaps above the first; the rest is smoothed by a symmetric window, which does not
     shift it. Smith 2017, arXiv 1506.01186, sec. 3.3.
 
-    Args:
+    Arguments:
         rates: learning rates that rise by equal factors, (steps,).
         losses: the loss before the step at each rate, (steps,).
     """
@@ -95,7 +95,7 @@ def refine_rate(rate: float, loss_at: Callable[[float], float], *, start_loss: f
     The loss of a range test still profits from the low rates at its beginning: the rate at which it falls most steeply may not
     last.
 
-    Args:
+    Arguments:
         rate: the rate to begin with.
         loss_at: the loss at the end of training at a constant rate, infinite where training diverges.
         start_loss: the loss before training.
@@ -128,7 +128,7 @@ def find_learning_rate(
 
     It is for the group with the largest rate; the groups keep their proportions. Cost: 220 to 600 training steps on a copy.
 
-    Args:
+    Arguments:
         network: the network; copies of it are trained.
         optimizer: its optimizer, of which copies are used.
         inputs: one batch, as the network takes it.

@@ -35,7 +35,7 @@ class MuonWithAdamW(Optimizer):
     Muon's update is a matrix whose singular values are near one, times sqrt(max(1, rows / columns)). A group may hold parameters
     of both: schedulers set one learning rate for both, and weight decay pulls at both alike.
 
-    Args:
+    Arguments:
         params: parameters or parameter groups, as for every optimizer.
         lr: learning rate of AdamW.
         matrices: the parameters that Muon trains. Kernels of convolutions are flattened to (output channels, all else).

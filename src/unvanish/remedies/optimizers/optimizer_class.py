@@ -76,7 +76,7 @@ def require_replaceable(optimizer: Optimizer, network: nn.Module, *, remedy: str
 class ChangeClass(Operation):
     """Changes the class of an optimizer in place, with new settings.
 
-    Args:
+    Arguments:
         path: the optimizer's name in edits, from `find_optimizers`.
         optimizer: the optimizer, which stays the same object; its state is dropped.
         new_class: its new class.
@@ -132,7 +132,7 @@ def change_class(
 
     Groups that maximise go on to maximise.
 
-    Args:
+    Arguments:
         path: the optimizer's name in edits, from `find_optimizers`.
         optimizer: the optimizer, which stays the same object.
         new_class: its new class.

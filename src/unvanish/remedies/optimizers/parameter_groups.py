@@ -15,7 +15,7 @@ def add_parameters(
 ) -> None:
     """Adds parameters to the first group, over all optimizers, that trains one of `trained_with`; to none where no group does.
 
-    Args:
+    Arguments:
         parameters: new parameters by name. One that some group has already stays there, and is added to no other.
         optimizers: those that train the network.
         trained_with: parameters, the first of which to be found in a group decides the group.

@@ -27,7 +27,7 @@ _BOTH = _LEFT | _RIGHT
 class Branch:
     """One residual branch, by positions in the forward graph.
 
-    Args:
+    Arguments:
         sum: the step that adds the branch to the skip.
         end: the last step of the branch.
         steps: all steps of the branch, in order.

@@ -33,7 +33,7 @@ CallArguments: TypeAlias = tuple[Any, Any]
 class CellCalls:
     """What the calls of one module in one forward pass tell about whether it is a cell.
 
-    Args:
+    Arguments:
         argument_names: the names of the arguments of its forward.
         own_results: for each of the first two arguments, how many calls passed an unaltered result of the module.
         copied_positions: arguments that got a copy of the last result.

@@ -35,7 +35,7 @@ class CellNotReplaceable(Exception):
 class CustomCell:
     """A hand-written recurrent cell.
 
-    Args:
+    Arguments:
         module: the cell.
         features: size of its input.
         hidden: size of its state.

@@ -41,7 +41,7 @@ class NoKernelShape(Exception):
 class KernelShape:
     """A network's deepest path from its inputs to an output, and the size of signals along it, for inputs of mean square 1.
 
-    Args:
+    Arguments:
         network: the layers and residual sums of that path.
         mean_squares: mean square of the input of each tailored activation, by position.
         inner_layers: the weighted layers from which a path leads to a tailored activation.
@@ -68,7 +68,7 @@ class _Path:
 class _Signal:
     """What is known of the result of a step.
 
-    Args:
+    Arguments:
         summands: positions of what it is a sum of.
         mean_square: its mean square.
         path: the maps from the inputs to it.

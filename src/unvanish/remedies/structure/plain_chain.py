@@ -40,7 +40,7 @@ class NotAPlainChain(Exception):
 class PlainChain:
     """A network as a chain of weights and activations.
 
-    Args:
+    Arguments:
         previous_activation: for each weight, the activation before it, the most frequent where there are several; None for
             layers that read only the network's inputs.
         output_weights: the weights after which no other comes.

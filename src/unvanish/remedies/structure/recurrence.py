@@ -80,7 +80,7 @@ def gated_modules(network: nn.Module) -> tuple[tuple[str, GatedModule], ...]:
 def layers_in_loops(graph: ForwardGraph, *, direct: bool) -> tuple[nn.Module, ...]:
     """The weighted layers that run again on a signal that depends on their own earlier result: a hand-written recurrence.
 
-    Args:
+    Arguments:
         graph: the forward graph; an untraced one has no such layers.
         direct: whether to count only layers with no other weighted layer between the two runs.
     """

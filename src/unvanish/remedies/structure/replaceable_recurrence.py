@@ -74,7 +74,7 @@ def find_custom_cells(network: nn.Module, inputs: Any) -> dict[str, CustomCell]:
 def explain_no_recurrence(network: nn.Module, inputs: Any, *, refused: Mapping[str, str] | None = None) -> str:
     """Why a network has no vanilla recurrence that can be replaced, as the middle of a sentence, and what to do instead.
 
-    Args:
+    Arguments:
         network: the network.
         inputs: one batch, or None.
         refused: why hand-written cells cannot be replaced, by path; for remedies that replace them.

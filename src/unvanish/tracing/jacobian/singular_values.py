@@ -53,7 +53,7 @@ def jacobian_spectrum(
     Exact up to MAX_EXACT_SIDE rows or columns, at one pass each; beyond, an estimate from `probes` * `steps` * 2 passes, in which
     small singular values converge badly: see `smallest_converged`. Values below 1e-308 are zero.
 
-    Args:
+    Arguments:
         model: the network, which is copied and never run itself.
         inputs: a batch, a tuple of positional or a dict of keyword arguments; the first tensor in it is varied, the others held.
             Its first dimension counts examples (an input of one dimension is one example).

@@ -51,7 +51,7 @@ def spectra(model: nn.Module, inputs: Any, flow: GradientFlow) -> tuple[Jacobian
     They come in the order of the forward pass, the output last. A Jacobian is left out where it would take more than about a
     second, where it has a single singular value, and where it cannot be measured. The network is left as it was.
 
-    Args:
+    Arguments:
         model: the network.
         inputs: one batch, a floating-point tensor of shape (batch, ...); for anything else the result is empty.
         flow: the network's traced flow, which names its layers.
