@@ -1,4 +1,4 @@
-"""The names that the world may use: six, sorted, each resolved when it is first asked for."""
+"""The public names: sorted, and each resolved when it is first used."""
 
 from __future__ import annotations
 

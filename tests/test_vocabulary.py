@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 FOLDERS = ("src", "tests", "benchmarks", "examples")
 FILES = sorted(path for folder in FOLDERS for path in (PROJECT / folder).rglob("*.py"))
 
-# What each was replaced by is in the comment beside it.
+# Comments say where they were, and some of their replacements.
 OLD_MODULES = {
     *("clinic", "checking", "curing", "driven", "rehearsal", "prescribe", "runfolder", "worktree"),  # workflows/
     *("dispensary", "doors"),  # plugins/

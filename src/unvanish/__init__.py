@@ -1,7 +1,7 @@
-"""Tells you why a deep network has stopped learning, applies the cheapest change that cures it, and proves the cure.
+"""Finds why a deep network has stopped learning, applies the cheapest change that cures it, and proves the cure.
 
 with unvanish.watch(model) as run: ...       the loop untouched; then run.findings, run.report("out.html")
-unvanish.trace(model, inputs, loss)          one exact look: which operation took how much of the gradient
+unvanish.trace(model, inputs, loss)          one exact trace: which operation took how much of the gradient
 unvanish.check(model, inputs, loss)          that, what theory says, and what is wrong, before any training
 unvanish.fix(train)                          cures raced on what train() trains; result.verdicts, result.winner
 unvanish.apply(model, "relu", "he-init")     remedies by name, in place; returns the Change, which undoes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["UnvanishError", "apply", "check", "fix", "log", "trace", "watch"]
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULE_OF_NAME = {
     "UnvanishError": "unvanish.errors",
     "apply": "unvanish.plugins.remedies",
     "check": "unvanish.workflows.check",
@@ -39,8 +39,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULE_OF_NAME:
+        return getattr(import_module(_MODULE_OF_NAME[name]), name)
     raise AttributeError(f"module 'unvanish' has no attribute {name!r}")
 
 

@@ -18,7 +18,7 @@ from unvanish.docgen import build_rule_entries
 from unvanish.docgen.terminal import MAX_WIDTH, format_list, render_entry, render_list
 from unvanish.remedies import remedy_names
 
-SHELVES = {"rules": [rule.code for rule in built_in()], "remedies": remedy_names(), "engines": ["local", "ray"]}
+NAMES_BY_KIND = {"rules": [rule.code for rule in built_in()], "remedies": remedy_names(), "engines": ["local", "ray"]}
 HEADINGS = ("Sees", "Why it matters", "Known problems", "References")
 
 
@@ -30,13 +30,13 @@ def drawn(shown: object, width: int) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", captured.get()).splitlines()
 
 
-@pytest.mark.parametrize("catalogue", SHELVES)
-def test_a_shelf_is_listed_with_a_line_for_each(catalogue: str, tmp_path: Path, nursery: Nursery) -> None:
-    listed = nursery.unvanish(tmp_path, "list", catalogue, "--json", "-")
+@pytest.mark.parametrize("kind", NAMES_BY_KIND)
+def test_every_kind_is_listed_with_a_line_for_each(kind: str, tmp_path: Path, nursery: Nursery) -> None:
+    listed = nursery.unvanish(tmp_path, "list", kind, "--json", "-")
     entries = json.loads(listed.out)
-    assert sorted(entry["name"] for entry in entries) == sorted(SHELVES[catalogue])
+    assert sorted(entry["name"] for entry in entries) == sorted(NAMES_BY_KIND[kind])
     assert all(entry["summary"].endswith(".") for entry in entries)
-    shown = nursery.unvanish(tmp_path, "list", catalogue)
+    shown = nursery.unvanish(tmp_path, "list", kind)
     assert (listed.code, shown.code, shown.err) == (0, 0, "")
     assert [line.split()[0] for line in shown.out.decode().splitlines()] == [entry["name"] for entry in entries]
     assert all(line.endswith(".") for line in shown.out.decode().splitlines())
@@ -45,7 +45,7 @@ def test_a_shelf_is_listed_with_a_line_for_each(catalogue: str, tmp_path: Path, 
 def test_a_list_that_goes_to_a_file_leaves_standard_output_alone(tmp_path: Path, nursery: Nursery) -> None:
     listed = nursery.unvanish(tmp_path, "list", "rules", "--json", "rules.json")
     assert (listed.code, listed.out, listed.err) == (0, b"", "")
-    assert len(json.loads((tmp_path / "rules.json").read_text())) == len(SHELVES["rules"])
+    assert len(json.loads((tmp_path / "rules.json").read_text())) == len(NAMES_BY_KIND["rules"])
 
 
 def test_a_list_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path, nursery: Nursery) -> None:
@@ -81,7 +81,7 @@ def test_a_card_says_what_explains_the_finding_what_treats_it_and_by_which_thres
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-@pytest.mark.parametrize("code", SHELVES["rules"])
+@pytest.mark.parametrize("code", NAMES_BY_KIND["rules"])
 def test_a_card_fits_the_terminal_and_keeps_its_headings_visible(code: str, width: int) -> None:
     lines = [line.rstrip() for line in drawn(render_entry(build_rule_entries()[code]), width)]
     assert lines[0] == code

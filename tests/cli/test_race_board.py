@@ -99,7 +99,7 @@ def test_the_best_stand_first_what_runs_no_more_behind_and_the_control_last() ->
 def test_a_rehearsal_is_no_result_of_the_script_and_leaves_with_its_part() -> None:
     progress = after_first_rung(Clock())
     progress.on_part(RacePart(PLANNING_ID, "rehearsing 3 candidates", 1))
-    rehearsal = trial(first_step_function="somewhere:look")
+    rehearsal = trial(first_step_function="somewhere:plan")
     progress.on_event(ended(rehearsal, 10, 9.0))
     assert "rehearsal" in {row.name for row in progress.rows()}
     control = progress.rows()[-1]

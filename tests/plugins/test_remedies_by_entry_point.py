@@ -55,8 +55,8 @@ HEAD = """
 
 
 @pytest.fixture(autouse=True)
-def fresh_shelf() -> Iterator[None]:
-    """Every test looks for plugins anew, and leaves no shelf of its own."""
+def fresh_registry() -> Iterator[None]:
+    """Every test looks for plugins anew, and leaves no registry of its own."""
     remedy_plugins.registry.cache_clear()
     yield
     remedy_plugins.registry.cache_clear()
@@ -130,7 +130,7 @@ def test_of_two_plugins_with_one_name_the_second_is_left_out(install: Install) -
     assert "a remedy of the plugin better-cures is left out: the name zero-bias of Zero is taken by acme-cures" in line
 
 
-def test_built_in_remedies_that_cannot_be_loaded_are_no_empty_shelf(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_in_remedies_that_cannot_be_loaded_are_no_empty_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unvanish.remedies.catalogue.built_in", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         load_registry()
@@ -163,7 +163,7 @@ def test_a_name_that_no_remedy_has_gets_the_nearest_one_of_all_that_are_installe
         unvanish.apply(network(), "zero_bias")
 
 
-def test_the_public_apply_takes_what_that_of_the_room_takes_but_a_shelf() -> None:
+def test_the_public_apply_takes_what_remedies_apply_takes_but_a_catalogue() -> None:
     public, inner = (inspect.signature(each).parameters for each in (unvanish.apply, remedies.apply))
     assert [(p.name, p.kind, p.default) for p in public.values()] == [
         (p.name, p.kind, p.default) for p in inner.values() if p.name != "catalogue"

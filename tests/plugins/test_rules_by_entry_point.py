@@ -156,7 +156,7 @@ def test_built_in_rules_that_cannot_be_loaded_are_no_healthy_run() -> None:
 
 
 def broken_entry_of_ours() -> EntryPoint:
-    return EntryPoint("more", "unvanish.a_room_that_is_not_there:rules", OURS_ENTRY.group)
+    return EntryPoint("more", "unvanish.a_missing_module:rules", OURS_ENTRY.group)
 
 
 def test_rules_may_be_given_to_a_diagnosis_and_then_no_other_judges() -> None:

@@ -50,7 +50,7 @@ def model_structure(sites: int = 4, parameters: int = 3, groups: int = 1, heads:
 
 
 def write(journal: Journal, rows: Sequence[Row]) -> None:
-    """One transaction a row, with facts and anatomy before them."""
+    """One transaction a row, with facts and structure before them."""
     journal.write(facts=Facts(script="train.py"), structure=model_structure())
     for r in rows:
         journal.write(reading=r.reading, marks=r.marks, metrics=r.metrics)

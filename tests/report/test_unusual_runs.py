@@ -35,7 +35,7 @@ ODD: dict[str, Callable[[], Run]] = {
     "two losses": lambda: replace(make_run(), losses=np.column_stack([np.linspace(2, 1, 300), np.full(300, np.nan)])),
     "broken at once": lambda: make_broken_run(at=1),
     "losses beyond measure": lambda: make_run(losses=lambda step: np.where(step > 200, 1e300, 1e-300)),
-    "anatomy larger than the readings": lambda: replace(make_run(depth=4), structure=make_run(depth=9).structure),
+    "structure larger than the readings": lambda: replace(make_run(depth=4), structure=make_run(depth=9).structure),
     "race that nothing won": lambda: replace(make_run(), race=replace(RACE, winner=None)),
     "race of failures": lambda: replace(make_run(), race=replace(RACE, winner=None, verdicts=RACE.verdicts[3:], control=())),
     "race of nobody": lambda: replace(make_run(), race=replace(RACE, winner=None, verdicts=())),

@@ -41,7 +41,7 @@ class Fact:
 class DocEntry:
     """The documentation of one rule, remedy or engine.
 
-    Fields:
+    Arguments:
         kind: what it is in a few words, such as "a remedy of the family activation".
         package: the distribution that it comes from.
         facts: its relations to other entries.

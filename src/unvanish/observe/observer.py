@@ -1,7 +1,7 @@
-"""Observes a live training step by step and writes readings to a journal. It never alters the training, nor raises into it.
+"""Observes a live training step by step and writes readings to a journal, without altering the training.
 
-Between sampled steps only four things remain attached: the two global optimizer hooks, and a note at each backward call, module
-construction and optimizer construction. On a fault of its own it detaches everything and warns once, and the training goes on.
+Between sampled steps two global optimizer hooks and the four wrapped callables of `torch_patches` remain. On a fault of its own it
+detaches everything and warns once, and the training goes on; only `StopTraining` is raised into it, after `max_steps`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class ModuleOrigins:
     """The lines that built a network's modules, by module path and by line."""
 
     def __init__(self, context: PatchContext, project: Project, *, source_changed: bool = False) -> None:
-        """`source_changed` tells that the source is not the one that was run, so that what a plan removes may be gone."""
+        """`source_changed` says that the source is not the one that was run, so that what a plan removes may be gone."""
         self._project, self.source_changed = project, source_changed
         root = next((origin.class_name for origin in context.origins if not origin.path), "")
         prefix = f"{WRAPPED_ATTRIBUTES[root]}." if root in WRAPPED_ATTRIBUTES else ""  # a plan is for what a wrapper runs

@@ -46,7 +46,7 @@ class RuleSet:
 
 
 def diagnose(run: Run) -> list[Finding]:
-    """The findings of a run by every rule that is installed, the root first, symptoms folded under what causes them."""
+    """The findings of a run by every rule that is installed, the root first, symptoms grouped under what causes them."""
     return installed_rules().diagnose(run)
 
 

@@ -17,7 +17,7 @@ from unvanish.record.structure import Entry
 class EditedCandidate:
     """A candidate with the files of the user that it edits: pairs of a path and the text that takes its place in memory.
 
-    `alters_loss` tells that the loss means something else with it, so that losses cannot be compared with the control's.
+    `alters_loss` says that the loss means something else with it, so that losses cannot be compared with the control's.
     """
 
     candidate: Candidate

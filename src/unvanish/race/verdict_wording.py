@@ -13,7 +13,7 @@ def reason(
     """Why a candidate has its outcome, in one sentence.
 
     `remaining` are the control's findings that the treated script still has; `rung` is the one at which it was stopped, if it was;
-    `alone` tells that it ran with one seed only.
+    `alone` says that it ran with one seed only.
     """
     if failure:
         return f"A trial failed: {failure}."

@@ -38,7 +38,7 @@ class _Test:
 
 
 def judge(script: str, results: Results, *, comparison: Comparison = _BY_DEFAULT, stopped: bool = False) -> RaceResult:
-    """What the race proved; `stopped` tells that it was ended early.
+    """What the race proved; `stopped` says that it was ended early.
 
     Candidates are compared with the control on the seeds that both have.
     """

@@ -44,7 +44,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why it happened: a code of the design, and the share of the effect that it accounts for (0..1, None: not apportioned)."""
+    """Why it happened: the code of a finding or of another named cause, and the share of the effect that it accounts for, 0 to 1
+    (None: not apportioned)."""
 
     code: str
     share: float | None = None
@@ -56,11 +57,14 @@ class Finding:
 
     Arguments:
         code: which problem, such as "vanishing-gradient"; a code never changes its meaning.
+        severity: how much it matters.
         confidence: from 0 to 1.
         summary: one sentence that a layman understands.
         why: the explanation for an expert, with its numbers.
         advice: what to do.
         sites: labels of the sites concerned, from the input to the output.
+        cause: why it happened; None where that is not known.
+        evidence: the figures behind it, each with its threshold.
         symptoms: codes of findings that this one explains.
         remedies: names in order of preference; names joined by " + " belong together.
         began: the first sampled step that shows it.

@@ -107,7 +107,7 @@ class ModuleOrigin:
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One remedy of a plan, with its edits. `needs_batch` tells that it cannot act without an example batch."""
+    """One remedy of a plan, with its edits. `needs_batch` says that it cannot act without an example batch."""
 
     remedy: str
     edits: tuple[Edit, ...]
@@ -152,7 +152,7 @@ class RemedyForecast:
 
 @dataclass(frozen=True, slots=True)
 class Prescription:
-    """What to take for a finding, best first, and how the untreated network stands: `predicted` and `traced` as in Candidate."""
+    """What to take for a finding, best first, and the untreated network: `predicted` and `traced` as in RemedyForecast."""
 
     finding: str
     predicted: float | None

@@ -39,7 +39,7 @@ def plan_remedies(
         model: the network; it is neither run nor altered.
         names: names of remedies, in order: each plans on what those before it did.
         optimizers: those that train the network.
-        inputs: one example batch, as for `apply`. A step tells whether it needs one.
+        inputs: one example batch, as for `apply`. A step says whether it needs one.
         loss: from the network's outputs to one number, as for `apply`.
         catalogue: remedies by name; by default those that come with the package.
 

@@ -56,7 +56,7 @@ class LengthMap(StrEnum):
 class FixedPoint:
     """The fixed point of a network of infinite depth.
 
-    Attributes:
+    Arguments:
         q: The length; 0 or infinite where it decays or grows without bound. The rest is then taken at a length of 1e-8 or 1e14.
         c: The correlation of two inputs, 0 to 1.
         chi: The mean squared gain of the gradient in one layer.

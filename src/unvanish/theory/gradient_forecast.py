@@ -29,7 +29,7 @@ EXTREME = 1e150  # lengths are followed between its inverse and it: squares stay
 class LayerForecast:
     """The prediction for one layer. Gains are log10 of the gradient's RMS at h over that at h'.
 
-    Attributes:
+    Arguments:
         q: The length of h, the layer's input before its activation.
         chi: The mean squared gain of an infinitely wide square layer, normalisation included.
         kappa: E[phi'^4] / E[phi'^2]^2 at length q.
@@ -50,7 +50,7 @@ class LayerForecast:
 class Forecast:
     """The prediction for a whole network.
 
-    Attributes:
+    Arguments:
         length_map: STABLE, or UNSTABLE where a deviation of the length at least doubles; then there is no number.
         growth: The largest factor by which a relative deviation of the length grows.
         decades: log10 of the gradient's RMS at the input over that at the output; None where unstable.

@@ -24,7 +24,7 @@ STEP = 1e-3  # in ln q, for the slope of ln chi; its error is of the order of 1e
 class LayerVariance:
     """Variances and slopes of one layer, in natural logarithms of squares.
 
-    Attributes:
+    Arguments:
         gain: Variance of ln of the layer's squared gain.
         length: Variance of ln of the length of its output.
         covariance: Covariance of the two.

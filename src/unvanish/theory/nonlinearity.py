@@ -23,7 +23,7 @@ ELU_ALPHA = 1.0  # PyTorch's default
 class Nonlinearity:
     """An activation phi, elementwise on float64 arrays. Two are equal when name and settings are.
 
-    Attributes:
+    Arguments:
         name: Its name in the catalogue.
         function: phi.
         derivative: phi'.

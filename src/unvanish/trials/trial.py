@@ -1,4 +1,4 @@
-"""One trial as data: what to run, with which candidate and seed, and where its files go; and the events that tell how it goes."""
+"""One trial as data: what to run, with which candidate and seed, and where its files go; and events that report its progress."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The jobs that a person asks for, put together from the packages below: watch, check, fix a script, fix a function."""
+"""The main operations, put together from the packages below: watch, trace, check, fix a script, fix a function."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unvanish.observe.first_network_call import FirstCall
     from unvanish.trials import Trial
 
-LOOK = "unvanish.workflows.candidate_planning:plan_all"
+PLANNING_FUNCTION = "unvanish.workflows.candidate_planning:plan_all"
 CONTEXT_FILE = "patch_context.json"
 STEPS = 10  # enough to see that the same seed gives the same losses
 

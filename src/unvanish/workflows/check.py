@@ -1,4 +1,4 @@
-"""A network as it stands before training: one exact step, what theory says, what is wrong, and what each remedy would do.
+"""Checks a network before training: traces one step, applies theory and the rules, and ranks the remedies.
 
 Nothing here imports torch before it is given a network.
 """

@@ -1,6 +1,4 @@
-"""Cures for an unmodified script: it is watched, the remedies for its findings are planned, written as edits and raced against it,
-and the winner comes as a patch.
-"""
+"""Fixes an unmodified script: watches it, plans remedies for its findings, races them as edits, writes the winner as a patch."""
 
 from __future__ import annotations
 
@@ -276,7 +274,7 @@ class _FixRun:
         self.callbacks.on_part(RacePart(PLANNING_ID, f"rehearsing {count} candidate{'s' if count > 1 else ''}", 1))
         steps = min(candidate_planning.STEPS, self.options.max_steps or candidate_planning.STEPS)
         trial = self._trial(
-            "rehearsal", first_step_function=candidate_planning.LOOK, combinations=tuple(combinations), max_steps=steps
+            "rehearsal", first_step_function=candidate_planning.PLANNING_FUNCTION, combinations=tuple(combinations), max_steps=steps
         )
         self.engine.advance([(trial, None)])
         context, path, seeds = candidate_planning.read_context(trial.folder), trial.folder / RUN_FILE, self.options.seeds

@@ -1,7 +1,7 @@
 """Copies a function that trains a network to a process of its own and runs it there, with remedies applied to the network when its
 optimizer is built.
 
-`save_function` is called in the person's process; the script that a trial runs calls `run_function`. Code keeps the names of its
+`save_function` is called in the user's process; the script that a trial runs calls `run_function`. Code keeps the names of its
 files and, where these are cells of a notebook, their text: remedies read the source of what they edit.
 """
 
@@ -51,7 +51,7 @@ def run_function(file: str, remedies: Sequence[str] = (), rate_factor: float = 1
 
 @contextmanager
 def applied_to_first_optimizer(remedies: Sequence[str], rate_factor: float = 1.0) -> Generator[None]:
-    """Inside, remedies are applied to the first network for which an optimizer is built, and its learning rate is multiplied."""
+    """A context in which remedies are applied to the first network that gets an optimizer, and its learning rate is multiplied."""
     from torch.optim import Optimizer
 
     treated: list[Optimizer] = []

@@ -140,7 +140,7 @@ def first_elements(tensor: Tensor) -> Tensor:
 
 
 def take_fingerprint(parameters: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Each parameter with a copy of its first elements, from which `has_changed` tells whether it was updated."""
+    """Each parameter with a copy of its first elements, from which `has_changed` says whether it was updated."""
     return [(parameter, first_elements(parameter).clone()) for parameter in parameters]
 
 

@@ -120,7 +120,7 @@ def bound_name(source: SourceFile, alias: cst.ImportAlias) -> str:
 
 
 def _name_from_same_import(draft: Draft, source: SourceFile, node: cst.Name, name: str, *, replaces: bool = True) -> str:
-    """A name from the module from which another was imported, added to that import; `replaces` tells that it takes the other's
+    """A name from the module from which another was imported, added to that import; `replaces` says that it takes the other's
     place."""
     replaced_use = node if replaces else None
     assignments = source.assignments(node.value, node)

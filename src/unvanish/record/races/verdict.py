@@ -30,6 +30,7 @@ class TrialResult:
 
     Arguments:
         candidate: what was tried; CONTROL for the script as it is.
+        seed: by how much the script's own seeds were shifted.
         steps: training steps that it made.
         final_loss: mean loss over the last tenth of the steps; infinite where it diverged, NaN where there was no step.
         metrics: pairs of a name and the last value of what the script logged or printed.
@@ -97,9 +98,11 @@ class Verdict:
 
     Arguments:
         candidate: what was tried.
+        outcome: what it did, against the script as it is.
         effects: comparisons with the control, the deciding metric first; empty where a trial failed.
         seeds: the number of seeds that both candidate and control ran with.
         steps: the most steps that one of its trials made.
+        cost: ratios to the script as it is.
         reason: why it has this outcome, in a sentence for people.
         rung, rungs: the rung that it reached, and how many there are; the last is the end of the training (0 of 0: no rungs).
         failure: why one of its trials failed; "" where none did.

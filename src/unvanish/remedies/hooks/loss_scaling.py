@@ -112,7 +112,7 @@ class LossScaling:
         return tree_unflatten(leaves, tree_spec)
 
     def update_scale(self, overflowed: Tensor) -> None:
-        """Updates the factor after a backward pass; `overflowed` (bool, shape ()) tells whether a gradient was not finite."""
+        """Updates the factor after a backward pass; `overflowed` (bool, shape ()) says whether a gradient was not finite."""
         self.overflows += overflowed
         self._passes_since_overflow = torch.where(overflowed, 0, self._passes_since_overflow + 1)
         grown_scale = torch.where(self._passes_since_overflow >= GROWTH_INTERVAL, self.scale * GROWTH_FACTOR, self.scale)

@@ -49,7 +49,7 @@ class _Path:
     """One of the two paths between the point where signals part and their sum.
 
     `steps` are on this path alone; `transforming` is the smallest number of weights, activations and products on any of its routes;
-    `is_normalised` tells whether any route has a normalisation.
+    `is_normalised` says whether any route has a normalisation.
     """
 
     end: int

@@ -26,7 +26,7 @@ MIN_COLUMN_WIDTHS = (8, 8, 7, 6, 5)  # so that the columns do not move while num
 class LiveRaceRow:
     """The progress of one candidate.
 
-    Fields:
+    Arguments:
         stop_step: the step that it runs to now; None where that is not known.
         training_steps: the length of the training; None where that is not known.
         loss: of the latest step; NaN where there is none yet.

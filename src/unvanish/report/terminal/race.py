@@ -78,7 +78,7 @@ class RaceTable:
 class _Column:
     """One column of the table.
 
-    Fields:
+    Arguments:
         drop_rank: where the width is too small, columns with the largest rank are left out first; 0 is never left out.
         short_cells: a narrower form, which is tried before the column is left out.
     """

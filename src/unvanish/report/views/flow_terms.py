@@ -25,7 +25,7 @@ MULTIPLE_ENDS = "several outputs or inputs"
 class FlowTerm:
     """One term of the total: an operation's own, that of a change of size, or one that arises where gradients are added.
 
-    Fields:
+    Arguments:
         label: the operation's label, or "split after net.1" and the like where gradients are added.
         kind: the kind of operation, such as "activation".
         op: the operation's name, such as "sigmoid".

@@ -15,7 +15,7 @@ from unvanish.report.views.row_selection import SiteRows, get_readings, reduce_o
 class GradientByDepth:
     """Gradient readings on the rows of a picture, rows from the input to the output.
 
-    Fields:
+    Arguments:
         rows: the sites.
         networks: the index of the network of each row.
         log10_rms: log10 of the gradient's RMS, shape (sampled steps, rows); -inf is exactly zero, NaN not measured.

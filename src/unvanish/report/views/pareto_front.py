@@ -14,7 +14,7 @@ CONTROL_NAME = "as it is (control)"
 class ParetoPoint:
     """A candidate that was run to its end.
 
-    Fields:
+    Arguments:
         outcome: None for the script itself.
         gain: improvement in the deciding metric over the script as it is.
         step_time: time per step as a multiple of that script's.

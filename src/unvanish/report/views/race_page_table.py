@@ -55,7 +55,7 @@ class RacePageRow:
 class RacePageTable:
     """The table of a race.
 
-    Fields:
+    Arguments:
         metric: the deciding metric.
         axis_range: the ends of the bars' axis as text.
         has_loss, has_rungs, has_flops, has_memory: whether that column has any content.

@@ -25,7 +25,7 @@ LEGEND = f"{FRONT_MARK} nothing else is as good in score, time and size, and bet
 class RaceRow:
     """One candidate, or the control.
 
-    Fields:
+    Arguments:
         values: (metric, mean, standard deviation) over the seeds.
         verdict: None for the control.
         is_on_front: whether no candidate that ran to its end is better in all of score, time and size.

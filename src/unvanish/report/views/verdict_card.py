@@ -51,7 +51,7 @@ class MetricTile:
 class VerdictCard:
     """The verdict on a run.
 
-    Fields:
+    Arguments:
         state: sick, unwell, healthy or unknown.
         headline: the verdict in one sentence.
         explanation: what that means, in words without technical terms.

@@ -12,7 +12,7 @@ from types import TracebackType
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 _OBSERVE = _PACKAGE + "observe" + os.sep
 # Frames between the user's call and torch: an exception that ends in one was raised by compiled code that it calls, not by ours.
-_CALL_PATCH = _PACKAGE + "monkey_patch.py"
+_MONKEY_PATCH_FILE = _PACKAGE + "monkey_patch.py"
 _WRAPPERS = frozenset({"__torch_function__", "_call_backward", "_init_module", "_init_optimizer", "_scale_loss"})
 _EXAMPLES = _PACKAGE + "examples" + os.sep  # in an installed copy the example scripts lie inside the package, and are scripts
 
@@ -72,7 +72,7 @@ def _is_own(entry: TracebackType) -> bool:
 
 def _is_wrapper(entry: TracebackType) -> bool:
     code = entry.tb_frame.f_code
-    return code.co_filename == _CALL_PATCH or (code.co_name in _WRAPPERS and code.co_filename.startswith(_OBSERVE))
+    return code.co_filename == _MONKEY_PATCH_FILE or (code.co_name in _WRAPPERS and code.co_filename.startswith(_OBSERVE))
 
 
 def _entries(head: TracebackType | None) -> Iterator[TracebackType]:
