@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from unvanish.cli.race_board import RaceBoard, RaceLog, Silence, race_display
+from unvanish.cli.race_board import RaceBoard, RaceLog, NoDisplay, race_display
 from unvanish.cli.race_progress import RaceProgress
 from unvanish.race import plan_parts
 from unvanish.record.races.candidate import Candidate
@@ -238,4 +238,4 @@ def test_the_log_has_a_line_for_each_part_and_each_trial_that_waits_ends_or_was_
 def test_the_board_is_for_terminals_that_can_draw_it(options: dict[str, object], environment: dict[str, str], kind: type) -> None:
     console = Console(file=io.StringIO(), _environ=environment, **options)  # pyright: ignore[reportArgumentType]
     assert isinstance(race_display(console), kind)
-    assert isinstance(race_display(console, quiet=True), Silence)
+    assert isinstance(race_display(console, quiet=True), NoDisplay)

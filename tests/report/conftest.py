@@ -1,3 +1,5 @@
+"""Runs, races and reports that the tests of the report share."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The pictures of a traced gradient: titles, captions, text alternatives, tables and what is folded."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""A traced gradient in the terminal: widths, bars, theory beside it, and gradients through time."""
+
 from __future__ import annotations
 
 import io

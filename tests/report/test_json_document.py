@@ -1,3 +1,5 @@
+"""The JSON of a diagnosis and of a race: schema 1, its keys, and that it is always valid JSON."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Numbers, places, plain explanations and glossary terms as people read them."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""The pictures of a training: what they show, their tables, and which are left out."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The page of a run: self-contained, escaped, the same bytes for the same run, readable in light and dark."""
+
 from __future__ import annotations
 
 import json

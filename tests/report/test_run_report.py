@@ -1,3 +1,5 @@
+"""The report of a run in the terminal: verdict, reasons, places, next steps, at every width."""
+
 from __future__ import annotations
 
 import io

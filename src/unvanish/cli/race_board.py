@@ -48,7 +48,7 @@ class RaceDisplay(ABC):
 def race_display(console: Console, *, quiet: bool = False) -> RaceDisplay:
     """The board in a terminal that can rewrite lines and may be coloured, else the log; silence where nothing is to be said."""
     if quiet:
-        return Silence()
+        return NoDisplay()
     return RaceBoard(console) if console.is_terminal and not console.is_dumb_terminal and not console.no_color else RaceLog(console)
 
 
@@ -119,7 +119,7 @@ class RaceLog(RaceDisplay):
 
 
 @final
-class Silence(RaceDisplay):
+class NoDisplay(RaceDisplay):
     """Shows nothing."""
 
     def __enter__(self) -> Self:

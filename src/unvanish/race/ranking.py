@@ -15,9 +15,9 @@ from unvanish.trials.trial_result import TAIL
 # A runner-up whose gain is below this share of the leader's cannot be as good, and runs with no further seeds.
 RIVAL_SHARE = 0.7
 # A metric is clearly better where it differs by this share of the control's.
-CLEARLY = 0.1
+CLEAR_SHARE = 0.1
 # A candidate has begun to learn where its loss is below the control's by this share of it, and by so many standard errors.
-LEAST_FALL, ERRORS = 0.05, 3.0
+MIN_FALL_SHARE, MIN_STANDARD_ERRORS = 0.05, 3.0
 
 Results = Sequence[TrialResult]
 
@@ -33,13 +33,13 @@ def rank(results: Results, candidates: Sequence[Candidate], comparison: Comparis
     control = _control(results)
     alive = [candidate for candidate in candidates if candidate in by_candidate and by_candidate[candidate].failure is None]
     metric = deciding_metric([by_candidate[each] for each in alive] + ([control] if control else []), comparison)
-    place = standard_error(control) if control is not None and metric == LOSS else 0.0
+    penalty_per_rank = standard_error(control) if control is not None and metric == LOSS else 0.0
 
     def key(candidate: Candidate) -> float:
         if metric is None or (metric == LOSS and candidate in comparison.altered):
             return -math.inf
         value = _lower_is_better(by_candidate[candidate], metric)
-        return (math.inf if math.isnan(value) else value) + place * candidates.index(candidate)
+        return (math.inf if math.isnan(value) else value) + penalty_per_rank * candidates.index(candidate)
 
     return sorted(alive, key=key)
 
@@ -89,7 +89,7 @@ def is_promising(results: Results, candidate: Candidate, comparison: Comparison)
         return False
     metric = deciding_metric([result, control], comparison)
     before, after = _lower_is_better(control, metric), _lower_is_better(result, metric)
-    return after < before - CLEARLY * abs(before) if math.isfinite(before) else math.isfinite(after)
+    return after < before - CLEAR_SHARE * abs(before) if math.isfinite(before) else math.isfinite(after)
 
 
 def has_begun_to_learn(results: Results, candidate: Candidate, step: int) -> bool:
@@ -104,7 +104,7 @@ def has_begun_to_learn(results: Results, candidate: Candidate, step: int) -> boo
     if not len(finite):
         return math.isfinite(result.final_loss)
     level = min(float(np.median(finite[-max(1, len(finite) // 3) :])), control.final_loss)
-    margin = max(LEAST_FALL * abs(level), ERRORS * (standard_error(result) + standard_error(control)))
+    margin = max(MIN_FALL_SHARE * abs(level), MIN_STANDARD_ERRORS * (standard_error(result) + standard_error(control)))
     return result.final_loss < level - margin
 
 

@@ -20,7 +20,7 @@ from unvanish.record.races.verdict import EQUAL_TIME_RATIO, Cost, Effect, Outcom
 
 # A cure that reaches less than this share of the best effect is not as good, even where few seeds cannot tell them apart.
 AS_GOOD_SHARE = 0.9
-SECOND_LOOK = 1  # that more seeds may be run where the first are not enough counts as one more test
+EXTRA_TESTS = 1  # that more seeds may be run where the first are not enough counts as one more test
 _RANKS = tuple(Outcome)
 
 Results = Sequence[TrialResult]
@@ -45,7 +45,7 @@ def judge(script: str, results: Results, *, comparison: Comparison = _BY_DEFAULT
     control = [result for result in results if result.candidate.is_control]
     candidates = dict.fromkeys(result.candidate for result in results if not result.candidate.is_control)
     groups = {candidate: [result for result in results if result.candidate == candidate] for candidate in candidates}
-    test = _Test(control, comparison, len(groups) + SECOND_LOOK)
+    test = _Test(control, comparison, len(groups) + EXTRA_TESTS)
     verdicts = sorted((_verdict(test, group) for group in groups.values()), key=_rank)
     winner = _winner(verdicts, groups, comparison)
     return RaceResult(

@@ -31,7 +31,7 @@ from unvanish.trials.engines.engine import EngineOptions
 from unvanish.workflows.candidate_selection import RATE, CandidateWriter, needs_optimizer
 from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script
 from unvanish.workflows.function_process import save_function
-from unvanish.workflows.run_directory import say
+from unvanish.workflows.run_directory import print_to_stderr
 
 FUNCTION_FILE = "function.pkl"
 
@@ -131,7 +131,7 @@ def fix(
 
 
 def _announce(part: RacePart) -> None:
-    say(f"{part.text} ({part.trials})")
+    print_to_stderr(f"{part.text} ({part.trials})")
 
 
 def _name_of(train: Any) -> str:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 TRIALS = "trials"
 SEEDS = 3
-FEW = 4  # candidates that a person asked for, and that all run with every seed
-MORE_SEEDS = 2  # for a script whose losses differ from run to run with the same seed
+MAX_REQUESTED_IN_FULL = 4  # candidates that a person asked for, and that all run with every seed
+EXTRA_SEEDS = 2  # for a script whose losses differ from run to run with the same seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _FixRun:
         return len(candidates) if self._runs_in_full(candidates) else KEPT
 
     def _runs_in_full(self, candidates: Sequence[EditedCandidate]) -> bool:
-        return self.options.full or (bool(self.options.remedies) and len(candidates) <= FEW)
+        return self.options.full or (bool(self.options.remedies) and len(candidates) <= MAX_REQUESTED_IN_FULL)
 
     def _limit_to_deadline(
         self, selection: CandidateSelection, control: TrialResult, seeds: int, spent_s: float
@@ -279,7 +279,7 @@ class _FixRun:
         self.engine.advance([(trial, None)])
         context, path, seeds = candidate_planning.read_context(trial.folder), trial.folder / RUN_FILE, self.options.seeds
         if path.is_file() and seeds > 1 and not _have_equal_losses(load(path), run):
-            seeds += MORE_SEEDS
+            seeds += EXTRA_SEEDS
             self.notes.append(
                 "The script is not deterministic: with the same seed its losses differ from run to run. "
                 f"So {seeds} seeds are raced in place of {self.options.seeds}."

@@ -38,7 +38,7 @@ def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
         page: Path | None = run_page.write_page(folder / PAGE_FILE, run, findings)
     except Exception as fault:  # the script's own answer and the rest of ours are not lost over a picture
         page = None
-        say(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")
+        print_to_stderr(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")
     return Checkup(script_exit, run, findings, page)
 
 
@@ -68,6 +68,6 @@ def remove_folder(folder: Path, created: list[Path]) -> None:
             parent.rmdir()
 
 
-def say(line: str) -> None:
+def print_to_stderr(line: str) -> None:
     """A line of ours on standard error."""
     print(f"unvanish: {line}", file=sys.stderr)

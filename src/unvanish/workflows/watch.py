@@ -17,7 +17,7 @@ from unvanish.examination import examine_first_step, with_prediction
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.trials import OutputReader, Script, ScriptExit, execute, watching_print, watching_trackers, when_imported
-from unvanish.workflows.run_directory import Checkup, conclude, create_folder, remove_folder, say
+from unvanish.workflows.run_directory import Checkup, conclude, create_folder, remove_folder, print_to_stderr
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,7 +103,7 @@ def watch(*models: nn.Module, budget: float = 0.01, every: int | None = None) ->
         collect_facts(Path(sys.argv[0]).name),
         settings=Settings(budget=budget, every=every),
         networks=models,
-        warn=say,
+        warn=print_to_stderr,
         examine=examine_first_step,
     )
     observer.attach()
@@ -152,7 +152,7 @@ class _ScriptWatch:
             collect_facts(self._script.name, self._script.arguments),
             settings=self._settings,
             on_progress=_with_leading_finding(self.journal, self._on_progress) if self._on_progress else None,
-            warn=say,
+            warn=print_to_stderr,
             began=self._began,
             examine=examine_first_step,
         )
