@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from unvanish.cli.race_board import RaceBoard, RaceLog, NoDisplay, race_display
+from unvanish.cli.race_board import NoDisplay, RaceBoard, RaceLog, race_display
 from unvanish.cli.race_progress import RaceProgress
 from unvanish.race import plan_parts
 from unvanish.record.races.candidate import Candidate

@@ -17,7 +17,7 @@ from unvanish.examination import examine_first_step, with_prediction
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.trials import OutputReader, Script, ScriptExit, execute, watching_print, watching_trackers, when_imported
-from unvanish.workflows.run_directory import Checkup, conclude, create_folder, remove_folder, print_to_stderr
+from unvanish.workflows.run_directory import Checkup, conclude, create_folder, print_to_stderr, remove_folder
 
 if TYPE_CHECKING:
     from torch import nn
