@@ -71,13 +71,12 @@ def build_race_plan(plan: RacePlan) -> dict[str, Any]:
 
 
 def _planned_candidate(planned: PlannedCandidate) -> dict[str, Any]:
-    factor = planned.candidate.rate_factor
     return {
         "remedies": list(planned.candidate.remedies),
         "finding": planned.finding,
         "edit": planned.edit,
         "lines": planned.lines,
-        "variant": "" if factor is None else f"x{factor:g}",
+        "variant": planned.candidate.rate_text,
     }
 
 

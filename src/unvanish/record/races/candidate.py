@@ -26,8 +26,12 @@ class Candidate:
     @property
     def name(self) -> str:
         """The candidate as people write it: "relu + he-init", "learning-rate x0.1"; "" for the control."""
-        factor = "" if self.rate_factor is None else f"x{self.rate_factor:g}"
-        return f"{' + '.join(self.remedies)} {factor}".strip()
+        return f"{' + '.join(self.remedies)} {self.rate_text}".strip()
+
+    @property
+    def rate_text(self) -> str:
+        """The factor on the learning rate as people write it: "x0.1"; "" where there is none."""
+        return "" if self.rate_factor is None else f"x{self.rate_factor:g}"
 
     @property
     def is_control(self) -> bool:
