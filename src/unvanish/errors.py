@@ -5,7 +5,6 @@
     ├── ScriptError           the training script cannot be found, read or watched
     ├── RecordError           a run's file is foreign, truncated, or newer than this version
     ├── ObservationError      nothing can be observed: no module, no backward pass
-    │   └── ScriptFailed      the script itself failed before there was anything to see
     ├── TraceError            a network cannot be traced: no gradient, a loss that is no number, values that are not finite
     ├── RemedyError           a remedy cannot do what was asked
     │   ├── UnknownRemedy     no remedy has that name
@@ -37,14 +36,6 @@ class RecordError(UnvanishError):
 
 class ObservationError(UnvanishError):
     """There was nothing to observe: no module, no backward pass."""
-
-
-class ScriptFailed(ObservationError):
-    """The script itself failed before there was anything to see. `code` is its own exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class TraceError(UnvanishError):

@@ -184,6 +184,7 @@ BESIDE = loop(
     start=START + SGD + "\nothers = [nn.Linear(6, 2) for _ in range(2)]",
 )
 
+LEAVES_BY_OS = "import os; print('kept', flush=True); print('lost'); os._exit(5)"
 ONE_ACTIVATION = "nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))"
 CASES = {
     "a plain loop": Case(loop(12), 12),
@@ -198,8 +199,12 @@ CASES = {
     "other modules beside": Case(BESIDE, 6, networks=3),
     "a single activation": Case(loop(2, start=f"{START}model = {ONE_ACTIVATION}\n{SGD}"), 2),
     "fork workers": Case(LOADER + "\ntrain('fork')", 8),
-    "an exit code of its own": Case(loop(4, end="sys.exit(3)"), 4, code=3, ending="SystemExit"),
-    "an exit with words": Case(loop(4, end="sys.exit('no more data')"), 4, code=1, ending="SystemExit"),
+    "an exit code of its own": Case(loop(4, end="sys.exit(3)"), 4, code=3, ending="exit code 3"),
+    "an exit that is no failure": Case(loop(4, end="sys.exit(0)"), 4),
+    "an exit past Python's own": Case(
+        loop(4, end="print('kept', flush=True); print('lost'); import os; os._exit(5)"), 4, code=5, ending="exit code 5"
+    ),
+    "an exit with words": Case(loop(4, end="sys.exit('no more data')"), 4, code=1, ending="exit code 1"),
     "an exception": Case(loop(4, end="1 / 0"), 4, code=1, ending="ZeroDivisionError"),
     "an exception in mid-step": Case(loop(9, STEP + "if step == 5: raise ValueError('mid')"), 6, code=1, ending="ValueError"),
 }

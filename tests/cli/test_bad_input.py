@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -70,21 +71,6 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], tuple[str, ..
     "a file where the folder should be": (a_file_in_the_way, (*RUN, "train.py"), ("run cannot be written", "--out")),
     "a folder that cannot be made": (script(loop(1)), ("run", "--out", "/proc/run", "train.py"), ("/proc/run", "--out")),
     "a folder that holds a run": (a_run_already, (*RUN, "train.py"), ("run holds another run", "--out")),
-    "no backward": (script(START + "model(x)"), (*RUN, "train.py"), ("never called backward", "unvanish run train.py")),
-    "no module": (
-        script("import torch\nw = torch.ones(3, requires_grad=True)\nw.sum().backward()"),
-        (*RUN, "train.py"),
-        ("no torch.nn.Module",),
-    ),
-    "bare tensors and an optimizer": (
-        script(
-            "import torch\nw = torch.ones(3, requires_grad=True)\nsgd = torch.optim.SGD([w], lr=0.1)\n"
-            "for _ in range(3):\n    w.sum().backward()\n    sgd.step()"
-        ),
-        (*RUN, "train.py"),
-        ("no torch.nn.Module",),
-    ),
-    "an early end": (script("import torch, sys\nsys.exit()"), (*RUN, "train.py"), ("train.py", "nothing to watch")),
     "no such run": (nothing, ("report", "nowhere"), ("nowhere: no such run", "run.sqlite")),
     "a folder without a run": (nothing, ("report", "."), ("run.sqlite: no such run",)),
     "a run cut short": (cut_short, ("report", "."), ("run.sqlite",)),
@@ -105,13 +91,43 @@ def test_what_cannot_be_used_is_said_in_one_line_with_exit_code_2(name: str, tmp
         assert word in line
 
 
-def test_a_script_without_torch_runs_to_its_end_and_is_refused_then(tmp_path: Path) -> None:
-    write(tmp_path / "train.py", "print('done')")
-    command = [str(Path(sys.executable).with_name("unvanish")), "run", "train.py"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment(), timeout=60)
-    assert (ended.returncode, ended.stdout) == (2, "done\n")
-    (line,) = ended.stderr.splitlines()
-    assert "train.py ended without importing torch" in line
+# Scripts that end well and train no network, and words of the line that says why nothing was seen.
+UNWATCHED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "no torch": ("", ("did not import torch",)),
+    "only forward": (START + "model(x)", ("made no backward pass", "arguments for the script")),
+    "no module": ("import torch\nw = torch.ones(3, requires_grad=True)\nw.sum().backward()", ("no torch.nn.Module",)),
+    "bare tensors and an optimizer": (
+        "import torch\nw = torch.ones(3, requires_grad=True)\nsgd = torch.optim.SGD([w], lr=0.1)\n"
+        "for _ in range(3):\n    w.sum().backward()\n    sgd.step()",
+        ("no torch.nn.Module",),
+    ),
+    "an early end": ("import torch, sys\nsys.exit()", ("made no backward pass",)),
+    "an end past Python's own": ("import torch, os\nprint('kept', flush=True)\nos._exit(0)", ("made no backward pass",)),
+}
+
+
+@pytest.mark.parametrize("name", UNWATCHED)
+def test_a_script_of_which_nothing_can_be_watched_keeps_its_output_and_code_and_one_line_says_why(
+    name: str, tmp_path: Path, nursery: Nursery
+) -> None:
+    text, words = UNWATCHED[name]
+    write(tmp_path / "train.py", f"print('begun', flush=True)\n{text}\nprint('done')")
+    command = [str(Path(sys.executable).with_name("unvanish")), "run", "--json", "out.json", "train.py"]
+    alone = nursery.python(tmp_path, "train.py")
+    if name == "no torch":  # the nursery has torch imported
+        process = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment(), timeout=60)
+        code, out, lines = process.returncode, process.stdout, process.stderr.decode().splitlines()
+    else:
+        ended = nursery.run(tmp_path, "--json", "out.json", "train.py")
+        code, out, lines = ended.code, ended.out, ended.lines
+    assert (code, out) == (0, alone.out)
+    (line,) = lines
+    assert line.startswith("unvanish: nothing of train.py could be watched: ")
+    assert all(word in line for word in words)
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert (document["state"], document["healthy"], document["steps"]) == ("too-little-seen", False, 0)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "unvanish-runs").exists()
 
 
 FAILURES = {

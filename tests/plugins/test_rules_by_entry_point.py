@@ -221,7 +221,7 @@ def test_rules_of_plugins_are_listed_and_explained_with_their_package(install: I
 
 def test_nothing_looks_for_plugins_before_they_are_needed() -> None:
     code = (
-        "import sys, unvanish, unvanish.workflows.watch; from unvanish.cli.main import run_app; sys.argv = ['unvanish']\n"
+        "import sys, unvanish, unvanish.workflows.watch_script; from unvanish.cli.main import run_app; sys.argv = ['unvanish']\n"
         "codes = [run_app([*verb, '--help']) for verb in ([], ['list'], ['explain'])]\n"
         "print(codes, 'unvanish.plugins.entry_points' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
     )

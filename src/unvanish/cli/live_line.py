@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,10 +16,8 @@ class LiveLine:
     def __init__(self) -> None:
         self._rows = 0
 
-    def __enter__(self) -> LiveLine:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Clears the line and gives its row back to the script's output."""
         if self._rows:
             self._write(f"\x1b7\x1b[r\x1b[{self._rows};1H\x1b[2K\x1b8")
             self._rows = 0

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unvanish.cli.live_line import LiveLine
 from unvanish.cli.output import require_writable, terminal, write_json
-from unvanish.errors import ScriptFailed, UsageError
+from unvanish.errors import UsageError
+
+if TYPE_CHECKING:
+    from unvanish.workflows.run_directory import Checkup, NotWatched
 
 RUNS = Path("unvanish-runs")
-
 
 OPTIONS_WITH_VALUE = frozenset({"--out", "--budget", "--every", "--max-steps", "--json"})
 
@@ -53,7 +56,7 @@ def run(
     """Watch a PyTorch training script, unmodified, and say what is wrong with it and where."""
     from unvanish.observe import Settings
     from unvanish.trials import Script
-    from unvanish.workflows.watch import watch_script
+    from unvanish.workflows.watch_script import watch_script
 
     require_writable(json)
     if not command and module is None:
@@ -62,25 +65,32 @@ def run(
     script = Script(module=module, arguments=rest) if module else Script(path=Path(rest[0]), arguments=rest[1:])
     folder = out or new_folder(module or Path(rest[0]).stem)
     settings = Settings(budget=budget / 100, every=every, max_steps=max_steps)
-    try:
-        if quiet or not sys.stderr.isatty():
-            checkup = watch_script(script, folder=folder, settings=settings)
-        else:
-            from unvanish.cli.live_line import LiveLine
 
-            with LiveLine() as line:
-                checkup = watch_script(script, folder=folder, settings=settings, on_progress=line.show)
-    except ScriptFailed as fault:
-        print(f"unvanish: {fault}", file=sys.stderr)
-        return fault.code
-    if not quiet:
-        from unvanish.report.terminal.run_report import render
+    line = None if quiet or not sys.stderr.isatty() else LiveLine()
 
-        console = terminal()
-        console.print()  # the script may have left its last line open
-        console.print(render(checkup.run, checkup.findings, script=script.name, report_path=checkup.page))
+    def present(outcome: Checkup | NotWatched) -> None:
+        if line is not None:
+            line.close()
+        _present(outcome, script.name, quiet=quiet, json=json)
+
+    on_progress = line.show if line is not None else None
+    return watch_script(script, folder=folder, settings=settings, present=present, on_progress=on_progress)
+
+
+def _present(outcome: Checkup | NotWatched, script_name: str, *, quiet: bool, json: str | None) -> None:
+    """Shows what was seen of the script in the terminal, and writes it as JSON."""
+    from unvanish.report import json_document
+    from unvanish.report.terminal.run_report import render
+    from unvanish.workflows.run_directory import NotWatched, print_to_stderr
+
+    if isinstance(outcome, NotWatched):
+        print_to_stderr(outcome.reason)
+        document = json_document.build_not_watched(outcome.reason)
+    else:
+        if not quiet:
+            console = terminal()
+            console.print()  # the script may have left its last line open
+            console.print(render(outcome.run, outcome.findings, script=script_name, report_path=outcome.page))
+        document = json_document.build_diagnosis(outcome.run, outcome.findings)
     if json is not None:
-        from unvanish.report.json_document import build_diagnosis
-
-        write_json(json, build_diagnosis(checkup.run, checkup.findings))
-    return checkup.exit.code
+        write_json(json, document)

@@ -22,7 +22,7 @@ Steps = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Where and how a run was made. `own_s` is the time that observing took out of `wall_s`. `ending` is "running" until
-    the run is closed, then "finished", "interrupted", "stopped" (by --max-steps), CHECKED or the exception's name."""
+    the run is closed, then "finished", "stopped" (by --max-steps), CHECKED, the name of the exception, or such as "exit code 3"."""
 
     script: str = ""
     arguments: tuple[str, ...] = ()

@@ -52,6 +52,24 @@ def build_diagnosis(run: Run, findings: Sequence[Finding], *, patch: str | None 
     return document
 
 
+def build_not_watched(reason: str) -> dict[str, Any]:
+    """The document of a script that ran and of which nothing could be watched, schema 1: a diagnosis of no steps, with the reason.
+
+    Example:
+        >>> build_not_watched("nothing of train.py could be watched: it did not import torch")["state"]
+        'too-little-seen'
+    """
+    return {
+        "schema": SCHEMA_VERSION,
+        "healthy": False,
+        "state": "too-little-seen",
+        "steps": 0,
+        "overhead": None,
+        "findings": [],
+        "reason": reason,
+    }
+
+
 def build_race_plan(plan: RacePlan) -> dict[str, Any]:
     """The document of a race that could be run, schema 1: its candidates, its parts, what was refused and why."""
     return {

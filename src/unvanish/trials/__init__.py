@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unvanish.trials.metrics.tracker_patches import watching_trackers
     from unvanish.trials.script.execution import Script, ScriptExit, execute
     from unvanish.trials.script.import_hooks import when_imported
+    from unvanish.trials.script.process_exit import intercept_os_exit
     from unvanish.trials.script.seed_shift import shift_seeds
     from unvanish.trials.trial import Trial, TrialEvent
     from unvanish.trials.watched_trial import WatchedTrial
@@ -27,6 +28,7 @@ __all__ = [
     "TrialEvent",
     "WatchedTrial",
     "execute",
+    "intercept_os_exit",
     "printed_metrics",
     "printed_series",
     "run_trials",
@@ -40,6 +42,7 @@ _MODULES = (
     ("script.execution", ("Script", "ScriptExit", "execute")),
     ("metrics.printed_output", ("watching_print",)),
     ("script.import_hooks", ("when_imported",)),
+    ("script.process_exit", ("intercept_os_exit",)),
     ("metrics.printed_metrics", ("OutputReader", "printed_metrics", "printed_series")),
     ("script.seed_shift", ("shift_seeds",)),
     ("metrics.tracker_patches", ("watching_trackers",)),

@@ -19,6 +19,7 @@ from unvanish.trials.metrics.tracker_patches import watching_trackers
 from unvanish.trials.pause_gate import ABANDONED_EXIT_CODE, StepGate
 from unvanish.trials.script.execution import ScriptExit, execute
 from unvanish.trials.script.process_exit import IDLE_TIMEOUT_S, IdleTimeout, exit_process, intercept_os_exit
+from unvanish.trials.script.tracebacks import flush_output
 from unvanish.trials.trial import WRITES_FILE, Trial, load_job
 
 
@@ -69,6 +70,7 @@ def _seeds_and_writes(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generat
 def _on_os_exit(watches: list[trials.WatchedTrial], mirror: Mirror | None, code: int) -> None:
     """Completes the record before `os._exit`; where the race is gone, no other process is left to remove the mirror."""
     _complete_record(watches, ScriptExit(code, "exited"))
+    flush_output()
     if mirror is not None and code == ABANDONED_EXIT_CODE:
         mirror.remove()
 

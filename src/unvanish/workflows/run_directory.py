@@ -28,6 +28,14 @@ class Checkup:
     page: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class NotWatched:
+    """A script that ran to an end of its own, and of which nothing could be watched; `reason` is the line that says why."""
+
+    exit: ScriptExit
+    reason: str
+
+
 def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
     """The run diagnosed, its page in the folder."""
     from unvanish.plugins.rules import diagnose
@@ -69,5 +77,6 @@ def remove_folder(folder: Path, created: list[Path]) -> None:
 
 
 def print_to_stderr(line: str) -> None:
-    """A line of ours on standard error."""
-    print(f"unvanish: {line}", file=sys.stderr)
+    """A line of ours on standard error; where the script has closed that, there is nobody to tell."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(f"unvanish: {line}", file=sys.stderr)

@@ -65,6 +65,18 @@ class ScriptExit:
     reason: Literal["finished", "raised", "exited", "interrupted", "stopped"]
     exception: str = ""
 
+    @property
+    def ending(self) -> str:
+        """The end in a word or two, as a run's record has it: the exception's name, "exit code 3", or the reason.
+
+        Example:
+            >>> ScriptExit(0, "exited", "SystemExit").ending, ScriptExit(3, "exited", "SystemExit").ending
+            ('finished', 'exit code 3')
+        """
+        if self.reason == "exited":
+            return f"exit code {self.code}" if self.code else "finished"
+        return self.exception or self.reason
+
 
 def execute(
     script: Script,

@@ -22,7 +22,8 @@ IDLE_TIMEOUT_S = 30.0  # for threads that a script has left, from its last train
 def intercept_os_exit(on_exit: Callable[[int], object]) -> Generator[None]:
     """A context in which `os._exit` first calls `on_exit` with the exit code; the process ends even where that raises.
 
-    In processes forked inside, which usually end by `os._exit`, `on_exit` is not called.
+    In processes forked inside, which usually end by `os._exit`, `on_exit` is not called. What the script has not flushed stays so:
+    without us it would be lost.
     """
     process = os.getpid()
 
@@ -30,7 +31,6 @@ def intercept_os_exit(on_exit: Callable[[int], object]) -> Generator[None]:
         try:
             if os.getpid() == process:
                 on_exit(status)
-                flush_output()
         finally:
             original(status)
 

@@ -1,0 +1,201 @@
+"""Runs a script here and watches it, for `unvanish run`: whatever happens to us, its output, exit code and end are its own.
+
+Nothing here imports torch or numpy before the script has done so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from unvanish.errors import ScriptError
+from unvanish.examination import examine_first_step, with_prediction
+from unvanish.observe import Progress, Settings, StopTraining
+from unvanish.record.storage.file_names import RUN_FILE
+from unvanish.trials import (
+    OutputReader,
+    Script,
+    ScriptExit,
+    execute,
+    intercept_os_exit,
+    watching_print,
+    watching_trackers,
+    when_imported,
+)
+from unvanish.workflows.run_directory import Checkup, NotWatched, conclude, create_folder, print_to_stderr, remove_folder
+
+if TYPE_CHECKING:
+    from unvanish.observe import Observer
+    from unvanish.record.storage.journal import Journal
+
+# While a script runs, it is diagnosed after two seconds at first, then after two hundred times what the last diagnosis took.
+LIVE_FIRST_S = 2.0
+LIVE_SHARE = 200
+
+OnProgress = Callable[[Progress, str], None]
+"""Called with the progress and the code of the leading finding ("" if there is none)."""
+
+Present = Callable[[Checkup | NotWatched], None]
+"""Shows the person what was seen, or why nothing was."""
+
+
+def watch_script(
+    script: Script, *, folder: Path, settings: Settings, present: Present, on_progress: OnProgress | None = None
+) -> int:
+    """The exit code of the script, which is run here to its end and watched; record and page are in `folder`, which is created.
+
+    `present` is called once, when the script has ended, also where it ends the process by `os._exit`. From the script's first line
+    on no fault of ours is raised: what could not be watched or shown is said in one line on standard error.
+
+    Raises UsageError where the folder cannot be written to, and ScriptError where there is no such script.
+    """
+    created = create_folder(folder)
+    watched = _ScriptWatch(script, folder, settings, on_progress)
+    process, is_presented = os.getpid(), False
+
+    def end(script_exit: ScriptExit) -> None:
+        nonlocal is_presented
+        if is_presented or os.getpid() != process:
+            return
+        is_presented = True
+        outcome = watched.conclude(script_exit)
+        if isinstance(outcome, NotWatched):
+            remove_folder(folder, created)
+        _present_guarded(present, outcome, folder)
+
+    try:
+        with intercept_os_exit(lambda code: end(ScriptExit(code, "exited"))):
+            script_exit = watched.run()
+            end(script_exit)
+    except ScriptError:
+        remove_folder(folder, created)
+        raise
+    return script_exit.code
+
+
+def _present_guarded(present: Present, outcome: Checkup | NotWatched, folder: Path) -> None:
+    try:
+        present(outcome)
+    except KeyboardInterrupt:
+        print_to_stderr(f"interrupted before everything was shown; the run is in {folder}")
+    except Exception as fault:
+        print_to_stderr(f"the result could not be shown ({type(fault).__name__}: {fault}); the run is in {folder}")
+
+
+@final
+class _ScriptWatch:
+    """The observer and the journal of a script, attached once the script has imported torch.
+
+    `fault` is why observing could not begin or end; "" where it did.
+    """
+
+    def __init__(self, script: Script, folder: Path, settings: Settings, on_progress: OnProgress | None) -> None:
+        self._script, self._folder, self._settings, self._on_progress = script, folder, settings, on_progress
+        self._began = time.perf_counter()
+        self._observer: Observer | None = None
+        self._journal: Journal | None = None
+        self._fault = ""
+
+    def run(self) -> ScriptExit:
+        """How the script ended, having been observed from its import of torch on. Raises ScriptError where it cannot start."""
+        printed = OutputReader()
+        cancel = when_imported("torch", self._attach_guarded)
+        try:
+            with (
+                watching_print(lambda text: self._record_metrics(printed.metrics(text))),
+                watching_trackers(self._record_metrics),
+            ):
+                return execute(self._script, stop_exceptions=(StopTraining,))
+        except ScriptError:
+            self._close("failed")
+            raise
+        finally:
+            cancel()
+
+    def conclude(self, script_exit: ScriptExit) -> Checkup | NotWatched:
+        """What was seen of the script that has ended, diagnosed and drawn; or why nothing was."""
+        try:
+            self._close(script_exit.ending)
+            if self._observer is None or self._journal is None:
+                reason = self._fault and f"the observer could not start ({self._fault})"
+                return self._not_watched(script_exit, reason or "it did not import torch")
+            run = with_prediction(self._journal.read())
+            if run.examination is not None:
+                self._journal.write(examination=run.examination)
+            self._journal.close()
+            if not run.step_count or not self._observer.has_modules:
+                return self._not_watched(script_exit, _why_no_step(self._observer, run.facts.faults))
+            return conclude(script_exit, run, self._folder)
+        except KeyboardInterrupt:
+            return self._not_watched(script_exit, "its record was interrupted before it was read")
+        except Exception as fault:
+            return self._not_watched(script_exit, f"its record could not be read ({type(fault).__name__}: {fault})")
+
+    def _attach_guarded(self) -> None:
+        """Begins to observe; torch has been imported. A fault of ours must not fail that import."""
+        try:
+            self._attach()
+        except Exception as fault:
+            self._fault = f"{type(fault).__name__}: {fault}"
+
+    def _attach(self) -> None:
+        from unvanish.observe import Observer, collect_facts
+        from unvanish.record.storage.journal import Journal
+
+        journal = Journal.create(self._folder / RUN_FILE)
+        observer = Observer(
+            journal,
+            collect_facts(self._script.name, self._script.arguments),
+            settings=self._settings,
+            on_progress=_with_leading_finding(journal, self._on_progress) if self._on_progress else None,
+            warn=print_to_stderr,
+            began=self._began,
+            examine=examine_first_step,
+        )
+        observer.attach()
+        self._journal, self._observer = journal, observer
+
+    def _record_metrics(self, metrics: Mapping[str, float]) -> None:
+        if self._observer is not None and metrics:
+            self._observer.record_metrics(metrics)
+
+    def _close(self, ending: str) -> None:
+        if self._observer is not None:
+            self._observer.close(ending)
+
+    def _not_watched(self, script_exit: ScriptExit, reason: str) -> NotWatched:
+        name = self._script.name
+        if script_exit.code:
+            return NotWatched(script_exit, f"{name} ended with exit code {script_exit.code} before its first training step")
+        return NotWatched(script_exit, f"nothing of {name} could be watched: {reason}")
+
+
+def _why_no_step(observer: Observer, faults: tuple[str, ...]) -> str:
+    """Why an observer saw no training step of a network."""
+    if faults:
+        return f"the observer stopped at the first step ({faults[0]})"
+    if not observer.backward_calls:
+        return "it made no backward pass (did it stop early? arguments for the script go after its name)"
+    if not observer.has_modules:
+        return "what it trains is no torch.nn.Module"
+    return "no step that updates the weights of a network was seen"
+
+
+def _with_leading_finding(journal: Journal, report: OnProgress) -> Callable[[Progress], None]:
+    """Progress with the leading finding's code, diagnosed as often as a small share of the time allows."""
+    from unvanish.diagnose import diagnose  # the built-in rules alone: no plugin is loaded amid a training
+
+    state: dict[str, Any] = {"code": "", "next": time.perf_counter() + LIVE_FIRST_S}
+
+    def on_progress(progress: Progress) -> None:
+        now = time.perf_counter()
+        if now >= state["next"]:
+            loud = [finding for finding in diagnose(journal.read()) if finding.severity.loud]
+            state["code"] = loud[0].code if loud else ""
+            state["next"] = now + LIVE_SHARE * (time.perf_counter() - now)
+        report(progress, state["code"])
+
+    return on_progress
