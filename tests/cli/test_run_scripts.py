@@ -41,6 +41,22 @@ def test_a_module_that_is_never_called_is_watched_by_its_parameters_or_refused_i
     assert len(watched.record.structure.parameters) == 6
 
 
+LOGS_ITS_OUTPUT = """
+import sys
+sys.stdout = sys.stderr = open("log.txt", "w")
+"""
+
+
+def test_files_that_a_script_puts_in_place_of_its_streams_get_no_word_of_ours(tmp_path: Path, nursery: Nursery) -> None:
+    write(tmp_path / "train.py", LOGS_ITS_OUTPUT + loop(4))
+    assert nursery.python(tmp_path, "train.py").code == 0
+    alone = (tmp_path / "log.txt").read_text()
+    watched = nursery.run(tmp_path, "--json", "-", "train.py")
+    assert (tmp_path / "log.txt").read_text() == alone
+    assert json.loads(watched.out)["steps"] == 4
+    assert "report.html" in watched.err
+
+
 WAYS_TO_FAIL = {
     "in the script": ("", "if step == 3: 1 / 0"),
     "in forward": (

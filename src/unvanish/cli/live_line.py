@@ -14,7 +14,7 @@ class LiveLine:
     """The status line. The script's output scrolls above it, in a scroll region of its own, as in a package manager's progress."""
 
     def __init__(self) -> None:
-        self._rows = 0
+        self._rows, self._stream = 0, sys.stderr  # which the script may replace later
 
     def close(self) -> None:
         """Clears the line and gives its row back to the script's output."""
@@ -34,11 +34,11 @@ class LiveLine:
             self._write(f"\n\x1b[1A\x1b7\x1b[1;{size.lines - 1}r\x1b8")
             self._rows = size.lines
         line = render_live_line(progress.step, progress.loss, health=health, own_share=progress.own_share, width=size.columns - 1)
-        console = Console(stderr=True, highlight=False, width=size.columns)
+        console = Console(file=self._stream, highlight=False, width=size.columns)
         with console.capture() as captured:
             console.print(line, end="")
         self._write(f"\x1b7\x1b[{self._rows};1H\x1b[2K{captured.get()}\x1b8")
 
     def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        self._stream.write(text)
+        self._stream.flush()

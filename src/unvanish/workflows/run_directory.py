@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from unvanish.errors import UsageError
 from unvanish.record.storage.file_names import PAGE_FILE, RUN_FILE
@@ -76,7 +76,7 @@ def remove_folder(folder: Path, created: list[Path]) -> None:
             parent.rmdir()
 
 
-def print_to_stderr(line: str) -> None:
-    """A line of ours on standard error; where the script has closed that, there is nobody to tell."""
-    with suppress(OSError, ValueError, AttributeError):
-        print(f"unvanish: {line}", file=sys.stderr)
+def print_to_stderr(line: str, *, stream: TextIO | None = None) -> None:
+    """A line of ours on `stream`, by default standard error; where the script has closed that, there is nobody to tell."""
+    with suppress(OSError, ValueError):
+        print(f"unvanish: {line}", file=stream or sys.stderr)

@@ -6,10 +6,13 @@ Nothing here imports torch or numpy before the script has done so.
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TextIO, final
 
 from unvanish.errors import ScriptError
 from unvanish.examination import examine_first_step, with_prediction
@@ -54,17 +57,18 @@ def watch_script(
     """
     created = create_folder(folder)
     watched = _ScriptWatch(script, folder, settings, on_progress)
-    process, is_presented = os.getpid(), False
+    process, is_presented, streams = os.getpid(), False, (sys.stdout, sys.stderr)
 
     def end(script_exit: ScriptExit) -> None:
         nonlocal is_presented
         if is_presented or os.getpid() != process:
             return
         is_presented = True
-        outcome = watched.conclude(script_exit)
-        if isinstance(outcome, NotWatched):
-            remove_folder(folder, created)
-        _present_guarded(present, outcome, folder)
+        with _streams_restored(*streams):
+            outcome = watched.conclude(script_exit)
+            if isinstance(outcome, NotWatched):
+                remove_folder(folder, created)
+            _present_guarded(present, outcome, folder)
 
     try:
         with intercept_os_exit(lambda code: end(ScriptExit(code, "exited"))):
@@ -74,6 +78,17 @@ def watch_script(
         remove_folder(folder, created)
         raise
     return script_exit.code
+
+
+@contextmanager
+def _streams_restored(stdout: TextIO, stderr: TextIO) -> Generator[None]:
+    """A context in which output goes where it went before the script, which may have put files of its own in place."""
+    theirs = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = stdout, stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = theirs
 
 
 def _present_guarded(present: Present, outcome: Checkup | NotWatched, folder: Path) -> None:
@@ -94,7 +109,7 @@ class _ScriptWatch:
 
     def __init__(self, script: Script, folder: Path, settings: Settings, on_progress: OnProgress | None) -> None:
         self._script, self._folder, self._settings, self._on_progress = script, folder, settings, on_progress
-        self._began = time.perf_counter()
+        self._began, self._stderr = time.perf_counter(), sys.stderr
         self._observer: Observer | None = None
         self._journal: Journal | None = None
         self._fault = ""
@@ -151,7 +166,7 @@ class _ScriptWatch:
             collect_facts(self._script.name, self._script.arguments),
             settings=self._settings,
             on_progress=_with_leading_finding(journal, self._on_progress) if self._on_progress else None,
-            warn=print_to_stderr,
+            warn=partial(print_to_stderr, stream=self._stderr),
             began=self._began,
             examine=examine_first_step,
         )
