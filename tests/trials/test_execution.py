@@ -146,6 +146,24 @@ SCRIPTS = {
         threading.Thread(target=work).start()
         print("main done")
         """,
+    "executors that are never shut down": """
+        import atexit, concurrent.futures, threading, time
+        pool = concurrent.futures.ThreadPoolExecutor(2)
+        def work(n):
+            time.sleep(0.05)
+            print("task", n)
+        def late():
+            time.sleep(1.0)
+            try:
+                pool.submit(work, 9)
+            except RuntimeError as refusal:
+                print(refusal)
+        atexit.register(print, "at exit")
+        threading.Thread(target=late).start()
+        pool.submit(work, 1).result()
+        pool.submit(work, 2)
+        print("main done")
+        """,
     "a warning with its line": """
         import warnings
         def old():

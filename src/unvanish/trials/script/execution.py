@@ -238,11 +238,21 @@ def _exit_code(exit_request: SystemExit) -> int:
 
 def _join_threads(known: set[threading.Thread], stop_waiting: Callable[[], bool]) -> ScriptExit | None:
     """Waits for the threads that the script started, as the interpreter does at its end. None unless that is interrupted."""
+    executors = threading.Thread(target=_end_executors, name="unvanish-end-executors", daemon=True)
+    executors.start()
     try:
-        while started := [t for t in threading.enumerate() if t not in known and not t.daemon]:
+        while started := [t for t in threading.enumerate() if t is executors or (t not in known and not t.daemon)]:
             started[0].join(JOIN_S)
             if stop_waiting():
                 break
     except KeyboardInterrupt:
         return ScriptExit(INTERRUPTED, "interrupted", "KeyboardInterrupt")
     return None
+
+
+def _end_executors() -> None:
+    """Runs what the interpreter runs before it waits for threads: by it idle threads of `concurrent.futures` end, which never would
+    by themselves. Each callback runs once, the last registered first."""
+    callbacks: list[Callable[[], object]] = getattr(threading, "_threading_atexits", [])
+    while callbacks:
+        callbacks.pop()()
