@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from unvanish.network.distributed_tensors import local_part
 from unvanish.observe.statistics.tensor_statistics import Number, read_back, to_number
 from unvanish.record.quantities import StepMark
 
@@ -33,7 +34,7 @@ class StepLog:
     def record_loss(self, tensors: Any) -> None:
         """Records what `backward` was called on: the sum of its tensors, each the mean of its elements."""
         parts = [tensors] if isinstance(tensors, Tensor) else [t for t in tensors if isinstance(t, Tensor)]
-        values = [self._unscaled.get(p, p).detach() for p in parts]
+        values = [local_part(self._unscaled.get(p, p)).detach() for p in parts]
         if values:
             total = values[0] if values[0].dim() == 0 else values[0].mean()
             for value in values[1:]:

@@ -65,7 +65,8 @@ class Site:
 class Parameter:
     """One parameter tensor: its dotted name in its network, and the optimizer group that owns it (None: no optimizer does).
 
-    `registered` is False where the network runs the tensor without listing it in `parameters()`.
+    `registered` is False where the network runs the tensor without listing it in `parameters()`. `local_size` is the number of
+    elements that the process held, where the tensor is divided among processes (None: all of it).
     """
 
     network: int
@@ -74,6 +75,7 @@ class Parameter:
     trainable: bool = True
     group: int | None = None
     registered: bool = True
+    local_size: int | None = None
 
     @property
     def size(self) -> int:

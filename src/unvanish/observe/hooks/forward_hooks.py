@@ -23,6 +23,7 @@ from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import unserializable_hook
 
+from unvanish.network.distributed_tensors import is_distributed, local_part, original_class
 from unvanish.observe.statistics import tensor_statistics
 from unvanish.observe.statistics.attention_entropy import fused_entropy, module_entropy, softmax_entropy
 from unvanish.observe.statistics.batch_norm import batch_norm_statistics
@@ -152,12 +153,12 @@ class ForwardWatch:
             return
         caller = self._stack[-1].module if self._stack else None
         outermost = self._stack[0].module if self._stack else module
-        call = SiteCall(module, caller, outermost, type(module).__name__.lower(), kind, 0, False, _caller())
+        call = SiteCall(module, caller, outermost, original_class(module).__name__.lower(), kind, 0, False, _caller())
         site = self._record_output(capture, call, tensor)
         with DisableTorchFunction():
             if kind == "normalisation" and args:
-                site.add(batch_norm_statistics(module, args[0]))
-            elif isinstance(module, nn.MultiheadAttention):
+                site.add(batch_norm_statistics(module, local_part(args[0])))
+            elif isinstance(module, nn.MultiheadAttention) and not any(map(is_distributed, module.parameters(recurse=False))):
                 site.add({"attention_entropy": module_entropy(module, args, kwargs)})
 
     def record_attention(self, output: Any, entropy: Callable[[], Number]) -> None:
@@ -194,7 +195,7 @@ class ForwardWatch:
             site.slopes.append(slopes)
         if name == "softmax" and dim is not None:
             with DisableTorchFunction():
-                site.add({"attention_entropy": softmax_entropy(tensor, dim)})
+                site.add({"attention_entropy": softmax_entropy(local_part(tensor), dim)})
 
     def _count_occurrence(self, name: str, call: ModuleCall) -> int:
         """How often the operation came before within a module call, where a shared activation is another site each time."""
@@ -205,7 +206,7 @@ class ForwardWatch:
     def _record_output(self, capture: Capture, call: SiteCall, tensor: Tensor) -> SiteStatistics:
         site = capture.site_statistics(call)
         with DisableTorchFunction():  # our own arithmetic does not pass through the mode
-            output = tensor.detach()
+            output = local_part(tensor).detach()
             site.samples.append(tensor_statistics.subsample(output))
             site.nonfinite.append(tensor_statistics.count_nonfinite(output))
             if call.kind == "activation":
@@ -220,7 +221,7 @@ class ForwardWatch:
         def hook(gradient: Tensor) -> None:
             began = self.clock()
             try:
-                flow = gradient.detach()
+                flow = local_part(gradient).detach()
                 site.gradients.append((tensor_statistics.euclidean_norm(flow), flow.numel()))
                 smallest = tensor_statistics.log10_smallest_positive(flow.dtype)
                 site.add({"gradient_zero_fraction": tensor_statistics.zero_fraction(flow), "log10_smallest_gradient": smallest})
@@ -288,6 +289,7 @@ class FunctionWatch(TorchFunctionMode):
         try:
             names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
             arguments = dict(zip(names, args, strict=False)) | kwargs
+            arguments |= {name: local_part(value) for name, value in arguments.items() if isinstance(value, Tensor)}
             if torch.is_grad_enabled():
                 self._watch.record_attention(
                     output,
@@ -311,7 +313,8 @@ class FunctionWatch(TorchFunctionMode):
                 return None
             kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "out")}  # `out` is the user's memory
             form = f"{name} {rest} {kwargs}"
-            return SlopeSample(form, tensor_statistics.sample_elements(inputs.detach()), lambda z: func(z, *rest, **kwargs))
+            sample = tensor_statistics.sample_elements(local_part(inputs).detach())
+            return SlopeSample(form, sample, lambda z: func(z, *rest, **kwargs))
         except Exception as fault:
             self._watch.postpone(fault)
             return None
@@ -342,4 +345,4 @@ def first_tensor(output: Any) -> Tensor | None:
 
 def is_measurable_output(tensor: Tensor) -> bool:
     """Whether a module's output can be measured: not a scalar, nor a tensor within a transform of torch.func."""
-    return tensor_statistics.is_measurable(tensor) and tensor.dim() > 0 and not is_functorch_wrapped_tensor(tensor)
+    return tensor_statistics.is_measurable(local_part(tensor)) and tensor.dim() > 0 and not is_functorch_wrapped_tensor(tensor)

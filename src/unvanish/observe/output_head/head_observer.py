@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unvanish import source_location
+from unvanish.network.distributed_tensors import is_distributed, local_part
 from unvanish.observe.output_head.criteria import Criterion, find_criteria, node_key
 from unvanish.observe.output_head.head_metrics import CLASSIFICATION, TargetStatistics, class_dim, class_labels, measure_head
 from unvanish.observe.output_head.neighbour_baseline import Neighbours
@@ -50,7 +51,7 @@ class HeadObserver:
         """Measures the input of a network that has run with gradients on, and keeps its outputs until the next backward."""
         if next(model.parameters(), None) is None:
             return
-        inputs = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        inputs = [local_part(t) for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         floating = [t for t in inputs if tensor_statistics.is_measurable(t)]
         numbers = capture.input_numbers.setdefault(self._model_index.network_index(model, None), {"batch_size": 0.0})
         if inputs:
@@ -62,7 +63,7 @@ class HeadObserver:
             del capture.input_samples[:-MAX_OUTPUTS]
         for tensor in pytree.tree_leaves(output):
             if isinstance(tensor, Tensor) and tensor.grad_fn is not None:
-                capture.outputs[node_key(tensor.grad_fn)] = tensor.detach()
+                capture.outputs[node_key(tensor.grad_fn)] = local_part(tensor).detach()
         for oldest in list(capture.outputs)[:-MAX_OUTPUTS]:
             del capture.outputs[oldest]
 
@@ -74,6 +75,8 @@ class HeadObserver:
         occurrences = Counter[Head]()
         with torch.no_grad():
             for part in parts:
+                if is_distributed(part):  # its operands are, and computing with those would wait for the other processes
+                    continue
                 for criterion in find_criteria(part, outputs):
                     self._observe(criterion, occurrences, input_samples, capture, frame)
 
@@ -109,7 +112,10 @@ class HeadObserver:
         if criterion.kind == "pair" or not self._model_index.axis_lengths[Axis.NETWORK]:
             return None
         path = criterion.path
-        compared = next((t for t in (criterion.prediction, criterion.difference, criterion.target) if t is not None), None)
+        operands = [t for t in (criterion.prediction, criterion.difference, criterion.target) if t is not None]
+        compared = next(iter(operands), None)
+        if any(map(is_distributed, operands)):
+            return None
         weight = self._model_index.known_parameter(path.weight) if path.weight is not None else None
         if compared is None or (path.weight is not None and weight is None):
             return None

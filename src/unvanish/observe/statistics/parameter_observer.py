@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from unvanish.network.distributed_tensors import is_released, local_part
 from unvanish.observe.statistics import tensor_statistics
 from unvanish.observe.statistics.parameter_updates import (
     ParameterUpdate,
@@ -116,19 +117,23 @@ class ParameterObserver:
         for parameter in self._model_index.living_parameters():
             if parameter.grad is not None:
                 index = self._model_index.parameter_index(parameter)
-                capture.backward_gradients[index] = (gradient_norm(parameter), parameter.numel())
+                capture.backward_gradients[index] = (gradient_norm(parameter), local_part(parameter).numel())
 
     def before_update(self, capture: Capture, parameters: Iterable[Tensor]) -> None:
         """Reads weights and gradients, and keeps a copy of the weights' selected rows."""
         self.discard()
         self._updates = capture.updates
         for parameter in parameters:
-            if not parameter.requires_grad or parameter.is_meta or parameter.numel() == 0:
+            if not parameter.requires_grad or parameter.is_meta or is_released(parameter):
                 continue
             index = self._model_index.parameter_index(parameter)
-            weight = select_rows(parameter.detach()).clone()
+            own = local_part(parameter).detach()
+            self._model_index.record_local_size(index, own.numel())
+            if own.numel() == 0:
+                continue
+            weight = select_rows(own).clone()
             update = ParameterUpdate(
-                parameter.numel(),
+                own.numel(),
                 weight.numel(),
                 weight_norm=tensor_statistics.euclidean_norm(weight),
                 gradient_norm=gradient_norm(parameter),
@@ -138,7 +143,7 @@ class ParameterObserver:
             if parameter.grad is None:
                 self._without_gradient.add(index)
             else:
-                gradient = parameter.grad.detach()
+                gradient = local_part(parameter.grad).detach()
                 update.gradient_along_weight = gradient_weight_cosine(weight, gradient)
                 update.gradient_agreement = self._directions.agreement(index, gradient, step=capture.step)
                 if not gradient.is_sparse:
@@ -152,7 +157,7 @@ class ParameterObserver:
         for index, (parameter, earlier) in self._before.items():
             update = self._updates[index]
             self._stale_gradients.updated(index)
-            update.update_norm = tensor_statistics.euclidean_norm(earlier.sub_(select_rows(parameter.detach())))
+            update.update_norm = tensor_statistics.euclidean_norm(earlier.sub_(select_rows(local_part(parameter).detach())))
             if parameter.grad is not None and index in self._without_gradient:
                 update.gradient_norm = gradient_norm(parameter)
         self.discard()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unvanish.network.distributed_tensors import local_part
 from unvanish.observe.statistics import tensor_statistics
 from unvanish.observe.statistics.tensor_statistics import Number, log10_rms, read_back, row_spreads
 
@@ -117,7 +118,7 @@ def scale_by_largest(tensor: Tensor) -> Tensor:
 
 def gradient_norm(parameter: Tensor) -> Number:
     """The norm of the gradient that a parameter holds; NaN where it holds none, 0 where the gradient is zero."""
-    return math.nan if parameter.grad is None else tensor_statistics.euclidean_norm(parameter.grad.detach())
+    return math.nan if parameter.grad is None else tensor_statistics.euclidean_norm(local_part(parameter.grad).detach())
 
 
 def select_rows(weight: Tensor, max_elements: int = SNAPSHOT_ELEMENTS) -> Tensor:
@@ -135,8 +136,8 @@ def sample_matrix(weight: Tensor) -> Tensor | None:
 
 
 def first_elements(tensor: Tensor) -> Tensor:
-    """A flat view of the first FINGERPRINT_ELEMENTS elements."""
-    return tensor.detach().reshape(-1)[:FINGERPRINT_ELEMENTS]
+    """A flat view of the first FINGERPRINT_ELEMENTS elements, of those that this process holds."""
+    return local_part(tensor).detach().reshape(-1)[:FINGERPRINT_ELEMENTS]
 
 
 def take_fingerprint(parameters: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
 from unvanish import source_location
+from unvanish.network.distributed_tensors import is_distributed, is_released, original_class
 from unvanish.network.unwrapping import unwrapped
 from unvanish.observe.structure import module_origin
 from unvanish.record.network_changes import ModuleOrigin
@@ -57,6 +58,9 @@ class ModelIndex:
         self._paths: list[Any] = []  # for each network: module -> dotted path
         self._roots: list[weakref.ref[nn.Module] | None] = []
         self._parameter_of: Any = WeakTensorKeyDictionary()  # tensor -> index
+        self._aliases: Any = WeakTensorKeyDictionary()  # other tensors that stand for a parameter: gathered, or replaced -> index
+        self._parameter_names: dict[tuple[int, str], int] = {}
+        self._local_sizes: dict[int, int] = {}
         self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, indices of its groups)
         self._optimizer_count = 0
         self._build_lines: Any = WeakIdKeyDictionary()  # module -> line of the expression that built it
@@ -96,8 +100,9 @@ class ModelIndex:
         self._roots.append(weakref.ref(root))
         self._paths.append(_paths_in(root))
         entry = self._entry_of(root)
-        name = (entry.expression if entry else None) or module_origin.find_name(root, frame) or type(root).__name__.lower()
-        self._networks.append(Network(name.removeprefix("self."), type(root).__name__, entry))
+        class_name = original_class(root).__name__
+        name = (entry.expression if entry else None) or module_origin.find_name(root, frame) or class_name.lower()
+        self._networks.append(Network(name.removeprefix("self."), class_name, entry))
         for path, parameter in root.named_parameters():
             self.parameter_index(parameter, network=index, name=path)
         self.changed = True
@@ -122,15 +127,19 @@ class ModelIndex:
 
     def parameter_index(self, tensor: Tensor, *, network: int | None = None, name: str = "", registered: bool = True) -> int:
         """The index of a parameter; a new one is registered under `name`, or in the network of parameters without a module."""
-        if network is None and tensor not in self._parameter_of:
+        if network is None and self.known_parameter(tensor) is None:
             self._register_owner(tensor)
-        known = self._parameter_of.get(tensor)
+        known = self.known_parameter(tensor)
         if known is not None:
             return known
         if network is None:
             network = self._unowned_network()
             name = f"{UNOWNED}.{sum(p.network == network for p in self._parameters)}"
-        index = self._parameter_of[tensor] = len(self._parameters)
+        namesake = self._parameter_names.get((network, name))
+        if namesake is not None:
+            self._replace_tensor(namesake, tensor)
+            return namesake
+        index = self._parameter_of[tensor] = self._parameter_names[network, name] = len(self._parameters)
         if is_lazy(tensor):
             self._lazy_parameters[index] = tensor
         shape = () if is_lazy(tensor) else tuple(tensor.shape)
@@ -161,8 +170,8 @@ class ModelIndex:
         return [(index, float(rate)) for index, rate in rates if isinstance(rate, int | float)]
 
     def living_parameters(self) -> list[Tensor]:
-        """Every known parameter that still exists."""
-        return list(self._parameter_of.keys())
+        """Every known parameter that still exists and has its memory."""
+        return [tensor for tensor in self._parameter_of.keys() if not is_released(tensor)]  # noqa: SIM118
 
     def group_of(self, index: int) -> int | None:
         """The optimizer group that owns a parameter."""
@@ -181,7 +190,15 @@ class ModelIndex:
 
     def known_parameter(self, tensor: Tensor) -> int | None:
         """The index of a registered parameter; None for any other tensor."""
-        return self._parameter_of.get(tensor)
+        known = self._parameter_of.get(tensor)
+        return self._aliases.get(tensor) if known is None else known
+
+    def record_local_size(self, index: int, size: int) -> None:
+        """Records how many elements of a parameter this process holds, where that is not all of it."""
+        if size != self._parameters[index].size and self._local_sizes.get(index) != size:
+            self._local_sizes[index] = size
+            self._parameters[index] = replace(self._parameters[index], local_size=size)
+            self.changed = True
 
     def network_of(self, index: int) -> int:
         """The index of the network that a parameter belongs to."""
@@ -277,9 +294,23 @@ class ModelIndex:
     def _register_owner(self, tensor: Tensor) -> None:
         """Registers the network that a parameter belongs to: an optimizer with a closure steps before any module runs."""
         for module in list(self._build_lines.keys()):
-            if any(own is tensor for own in module.parameters(recurse=False)):
-                self.network_index(module, None)
-                return
+            for name, own in module.named_parameters(recurse=False):
+                if own is tensor:
+                    network = self.network_index(module, None)
+                    path = self.module_path(module, network, None)
+                    self.parameter_index(tensor, network=network, name=f"{path}.{name}".lstrip("."))
+                    return
+
+    def _replace_tensor(self, index: int, tensor: Tensor) -> None:
+        """Another tensor has taken a parameter's name: it is measured from now on, unless it is gathered from a divided one."""
+        earlier = next((known for known, i in self._parameter_of.items() if i == index), None)
+        if earlier is not None and is_distributed(earlier) and not is_distributed(tensor):
+            self._aliases[tensor] = index
+            return
+        if earlier is not None:
+            del self._parameter_of[earlier]
+            self._aliases[earlier] = index
+        self._parameter_of[tensor] = index
 
     def _entry_of(self, root: nn.Module) -> Entry | None:
         for line, names, modules in self._entries:
