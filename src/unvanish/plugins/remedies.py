@@ -49,6 +49,9 @@ def apply(
     Undoing restores modules, values, flags and the optimizers as they were before the call, training since included. For
     that the change keeps a copy of all parameters, buffers and optimizer state for as long as it is referenced.
 
+    A network that computes something else from its weights afterwards has a key in its `state_dict` that says so, such as "changed
+    by unvanish: relu": it loads into a network with the same remedies, and one without refuses it.
+
     Raises UnknownRemedy for a name that no remedy has, NotApplicable where a remedy cannot act, and UsageError for
     arguments of the wrong kind. After an error the model and the optimizer are as they were.
 

@@ -17,6 +17,7 @@ from unvanish.network.unwrapping import wrapped_module
 from unvanish.record.network_changes import Change, Edit
 from unvanish.remedies.base import Context
 from unvanish.remedies.registry import Catalogue, get_remedy, remedy_names
+from unvanish.remedies.saved_state_mark import FUNCTION_FAMILIES, mark_saved_state
 from unvanish.remedies.undo import Reversal, Snapshot
 
 
@@ -49,6 +50,9 @@ def apply(
         NotApplicable: a remedy cannot act on this model.
         UsageError: no name, or an argument of the wrong kind.
 
+    Where a remedy changes what the network computes from its weights, the network's `state_dict` gets a key that names it: a
+    network without the remedy refuses to load it.
+
     After an error the model and the optimizers are as they were. Cost: a copy of all parameters, buffers and optimizer state, kept
     for as long as the change is referenced.
 
@@ -76,6 +80,8 @@ def apply(
             for operation in remedy.plan(network, context):
                 edits.append(operation.edit)
                 operation.perform(network, optimizers)
+        if marked := [remedy.name for remedy in remedies if remedy.family in FUNCTION_FAMILIES]:
+            mark_saved_state(network, marked)
     except BaseException:
         snapshot.restore()
         raise
