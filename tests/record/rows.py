@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from unvanish.record.quantities import QUANTITIES, Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.run import Facts, Run
 from unvanish.record.storage.journal import Journal
+from unvanish.record.storage.row_checksums import with_checksums
 from unvanish.record.structure import Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3e38)
@@ -54,6 +58,12 @@ def write(journal: Journal, rows: Sequence[Row]) -> None:
     journal.write(facts=Facts(script="train.py"), structure=model_structure())
     for r in rows:
         journal.write(reading=r.reading, marks=r.marks, metrics=r.metrics)
+
+
+def store_document(path: Path, name: str, body: str) -> None:
+    """Puts a document of that name into a run's file, whatever it holds."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany("INSERT OR REPLACE INTO document VALUES (?, ?, ?)", with_checksums("document", [(name, body)]))
 
 
 def assert_holds(run: Run, rows: Sequence[Row]) -> None:

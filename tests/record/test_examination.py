@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from examinations_by_hand import look
-from rows import row, write
+from rows import row, store_document, write
 
 from unvanish.errors import RecordError
 from unvanish.record.examination import Examination
@@ -29,10 +28,7 @@ def stored(path: Path, examination: Examination | None) -> Path:
 
 def altered(path: Path, name: str, text: str) -> Path:
     """The file with another document under that name."""
-    connection = sqlite3.connect(path)
-    connection.execute("INSERT OR REPLACE INTO document VALUES (?, ?)", (name, text))
-    connection.commit()
-    connection.close()
+    store_document(path, name, text)
     return path
 
 

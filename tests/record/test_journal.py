@@ -17,7 +17,8 @@ from unvanish.record.quantities import Axis, StepMark
 from unvanish.record.races.candidate import Candidate
 from unvanish.record.races.verdict import RaceResult
 from unvanish.record.run import Facts, Run
-from unvanish.record.storage.journal import APPLICATION_ID, VERSION, Journal, attach_race, load
+from unvanish.record.storage.journal import Journal, attach_race, load
+from unvanish.record.storage.schema import APPLICATION_ID, VERSION
 
 ROWS = [row(step) for step in range(1, 31)]
 

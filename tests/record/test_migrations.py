@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from examinations_by_hand import look
-from rows import assert_holds, row, write
+from rows import assert_holds, row, store_document, write
 
+from unvanish.errors import RecordError
 from unvanish.record.quantities import Axis, quantities
 from unvanish.record.races.candidate import Candidate
-from unvanish.record.races.verdict import Outcome
-from unvanish.record.storage.journal import Journal, load
+from unvanish.record.races.verdict import Outcome, RaceResult
+from unvanish.record.storage.journal import Journal, attach_race, load
 from unvanish.record.storage.migrations import FORMAT_2_QUANTITIES
+from unvanish.record.storage.schema import APPLICATION_ID
 from unvanish.record.storage.serialisation import to_plain
 
 EFFECT = {
@@ -76,15 +79,37 @@ RACE = {
 }
 
 
+# The tables of formats 2 and 3, which differ in their documents.
+OLD_TABLES = """
+CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE reading (step INTEGER PRIMARY KEY, own_ms REAL NOT NULL, "site" BLOB, "parameter" BLOB, "group" BLOB, "network" BLOB,
+    "head" BLOB);
+CREATE TABLE step (step INTEGER PRIMARY KEY, ended_s REAL NOT NULL, losses BLOB NOT NULL);
+CREATE TABLE metric (step INTEGER NOT NULL, name TEXT NOT NULL, value REAL);
+INSERT INTO document SELECT name, body FROM new.document;
+INSERT INTO reading SELECT step, own_ms, "site", "parameter", "group", "network", "head" FROM new.reading;
+INSERT INTO step SELECT step, ended_s, losses FROM new.step;
+INSERT INTO metric SELECT step, name, value FROM new.metric ORDER BY number;
+"""
+
+
+def store_as(version: int, path: Path) -> None:
+    """Makes a run's file one of format 2 or 3: no checksums, and in format 2 no names of quantities."""
+    new = path.rename(path.with_name("new.sqlite"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ATTACH ? AS new", (str(new),))
+        connection.executescript(OLD_TABLES)
+        if version == 2:
+            connection.execute("DELETE FROM document WHERE name = 'quantities'")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+
+
 def store_as_format_2(path: Path, documents: dict[str, Any]) -> None:
-    """Makes a run's file one of format 2: no names of quantities, and these documents."""
-    connection = sqlite3.connect(path)
-    connection.execute("DELETE FROM document WHERE name = 'quantities'")
+    """Makes a run's file one of format 2 with these documents besides its own."""
     for name, document in documents.items():
-        connection.execute("INSERT OR REPLACE INTO document VALUES (?, ?)", (name, json.dumps(document)))
-    connection.execute("PRAGMA user_version = 2")
-    connection.commit()
-    connection.close()
+        store_document(path, name, json.dumps(document))
+    store_as(2, path)
 
 
 @pytest.fixture
@@ -106,6 +131,16 @@ def test_the_order_of_quantities_in_format_2_is_kept() -> None:
 def test_the_readings_of_format_2_come_back_under_their_names(path: Path) -> None:
     store_as_format_2(path, {})
     assert_holds(load(path), [row(1), row(2)])
+
+
+def test_a_run_of_format_3_is_read_as_it_was_and_nothing_is_added_to_it(path: Path) -> None:
+    before = load(path)
+    store_as(3, path)
+    after = load(path)
+    assert_holds(after, [row(1), row(2)])
+    assert (after.facts, after.structure) == (before.facts, before.structure)
+    with pytest.raises(RecordError, match="written in format 3, to which nothing can be added"):
+        attach_race(path, RaceResult("train.py", (), None, (), (), ""))
 
 
 def test_a_race_of_format_2_has_candidates_and_failures_as_fields(path: Path) -> None:
@@ -140,13 +175,9 @@ def test_a_prescription_of_format_2_has_what_theory_predicted(path: Path) -> Non
 
 def test_a_quantity_that_the_file_lacks_is_not_measured_and_one_that_is_not_known_is_left_out(path: Path) -> None:
     before = load(path)
-    connection = sqlite3.connect(path)
-    (body,) = connection.execute("SELECT body FROM document WHERE name = 'quantities'").fetchone()
-    connection.execute(
-        "UPDATE document SET body = ? WHERE name = 'quantities'", (body.replace("activation_std", "activation_kurtosis"),)
-    )
-    connection.commit()
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (body,) = connection.execute("SELECT body FROM document WHERE name = 'quantities'").fetchone()
+    store_document(path, "quantities", body.replace("activation_std", "activation_kurtosis"))
     after = load(path)
     assert list(after.readings) == list(before.readings)
     assert after.readings["activation_std"].shape == before.readings["activation_std"].shape

@@ -1,4 +1,4 @@
-"""The run's file: an append-only SQLite store in WAL mode, one row a sampled step.
+"""The run's file: an append-only SQLite store in WAL mode, one row a sampled step, each row with its checksum.
 
 One transaction a sampled step: a process killed at any moment leaves a file that opens and lacks at most the step in
 flight. Losses of the steps between two samples are written with the next sample, or after a quarter of a second. The file
@@ -7,12 +7,15 @@ names the quantities that its rows hold, so that it opens also where this versio
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,55 +23,61 @@ from unvanish.errors import RecordError
 from unvanish.record.examination import Examination
 from unvanish.record.quantities import Axis, Metric, Reading, StepMark, quantities
 from unvanish.record.races.verdict import RaceResult
-from unvanish.record.run import Facts, Matrix, Run
-from unvanish.record.storage.migrations import FORMAT_2_QUANTITIES, upgrade_examination, upgrade_race
-from unvanish.record.storage.serialisation import from_plain, to_plain
+from unvanish.record.run import Facts, Run
+from unvanish.record.storage.row_checksums import Row, with_checksums
+from unvanish.record.storage.run_reader import format_version, read_run, require_readable
+from unvanish.record.storage.schema import CREATE, STRUCTURE, TABLES, VERSION
+from unvanish.record.storage.serialisation import to_plain
 from unvanish.record.structure import ModelStructure
 
-APPLICATION_ID = 0x756E7661  # "unva", so that `file` and we ourselves know the kind
-VERSION = 3
-OLDEST_VERSION = 2  # that is still read: see migrations.py
+LOCK_TIMEOUT_S = 0.5  # how long a write waits for another process; the training waits with it
+READ_TIMEOUT_S = 5.0  # how long a reader waits
+IN_MEMORY = ":memory:"
+# What reading a file of bytes at random may raise: its formats before 4 have no checksums that would tell.
+_UNREADABLE = (sqlite3.Error, OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
-STRUCTURE = "anatomy"  # the name under which every format has stored the structure of the model
-
-_SCHEMA = f"""
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE reading (step INTEGER PRIMARY KEY, own_ms REAL NOT NULL, {", ".join(f'"{axis}" BLOB' for axis in Axis)});
-CREATE TABLE step (step INTEGER PRIMARY KEY, ended_s REAL NOT NULL, losses BLOB NOT NULL);
-CREATE TABLE metric (step INTEGER NOT NULL, name TEXT NOT NULL, value REAL);
-"""
+OnFault = Callable[[str], None]
+Rows = dict[str, list[Row]]
+"""Rows by table, as they are stored."""
 
 
 class Journal:
-    """A run's file, open for writing. Use `create`, and close it; `load` reads one back."""
+    """A run's file, open for writing. Use `create`, and close it; `load` reads one back.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    A write from several threads, or from a signal handler amid another write, is one transaction as every other.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None, on_fault: OnFault | None = None) -> None:
+        self._connection, self._path, self._on_fault = connection, path, on_fault
+        self._lock, self._waiting, self._is_writing = threading.RLock(), list[Rows](), False
+        (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM metric").fetchone()
+        self._metric_numbers = itertools.count(last + 1)
+        self._failed_file: sqlite3.Connection | None = None
 
     @classmethod
-    def create(cls, path: Path | None) -> Journal:
-        """A new, empty journal at `path`, or in memory where `path` is None.
+    def create(cls, path: Path | None, *, on_fault: OnFault | None = None) -> Journal:
+        """A new, empty journal.
 
-        Raises RecordError where the file exists already or cannot be written.
+        Arguments:
+            path: where; None for a journal in memory. An empty file there is taken for the one that `reserve` made.
+            on_fault: called with one line, at most once, when the file cannot be written, at the beginning or later. The journal
+                goes on in memory then, and tries the file once more when it is closed. Without it, RecordError is raised.
+
+        Raises RecordError where the file holds something already.
         """
-        if path is not None and path.exists():
+        if path is not None and path.exists() and (not path.is_file() or path.stat().st_size):
             raise RecordError(f"{path} exists already and holds another run; choose another folder with --out")
+        if path is None:
+            return cls(_create_file(IN_MEMORY))
         try:
-            connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            return cls(_create_file(path), path, on_fault)
         except sqlite3.Error as fault:
-            raise _unwritable(path, fault) from fault
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; only a power cut may lose it
-            connection.executescript(_SCHEMA)
-            names = {axis.value: [quantity.name for quantity in quantities(axis)] for axis in Axis}
-            connection.execute("INSERT INTO document VALUES ('quantities', ?)", (json.dumps(names),))
-        except sqlite3.Error as fault:
-            connection.close()
-            raise _unwritable(path, fault) from fault
-        return cls(connection)
+            _remove_file(path)
+            if on_fault is None:
+                reason = f"{path}: the run's file cannot be written ({fault}); choose another folder with --out"
+                raise RecordError(reason) from fault
+            on_fault(_describe_fault(path, fault))
+            return cls(_create_file(IN_MEMORY), path)
 
     def write(
         self,
@@ -81,142 +90,181 @@ class Journal:
         marks: Iterable[StepMark] = (),
         metrics: Iterable[Metric] = (),
     ) -> None:
-        """Writes all that is given in one transaction. Cost: about 50 microseconds on a local disk.
+        """Writes all that is given in one transaction. Cost: about 70 microseconds on a local disk.
 
         Raises RecordError where the file cannot take it; then none of it was written.
         """
         documents = {STRUCTURE: structure, "facts": facts, "race": race, "examination": examination}
-        rows = [(name, json.dumps(to_plain(value))) for name, value in documents.items() if value is not None]
-        execute = self._connection.executemany
-        try:
-            self._connection.execute("BEGIN")
-            execute("INSERT OR REPLACE INTO document VALUES (?, ?)", rows)
-            if reading is not None:
-                blobs = [reading.values[axis].astype(np.float32).tobytes() for axis in Axis]
-                execute(f"INSERT INTO reading VALUES (?, ?{', ?' * len(blobs)})", [(reading.step, reading.own_ms, *blobs)])
-            execute(
-                "INSERT INTO step VALUES (?, ?, ?)",
-                [(m.step, m.ended_s, np.array(m.losses, np.float64).tobytes()) for m in marks],
-            )
-            execute("INSERT INTO metric VALUES (?, ?, ?)", [(m.step, m.name, m.value) for m in metrics])
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as fault:
-            raise RecordError(f"the run's file cannot be written ({fault}); is its disk full, or another run at it?") from fault
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        bodies = [(name, json.dumps(to_plain(value))) for name, value in documents.items() if value is not None]
+        rows = {
+            "document": with_checksums("document", bodies),
+            "reading": with_checksums("reading", [] if reading is None else [_pack(reading)]),
+            "step": with_checksums("step", [(m.step, float(m.ended_s), np.array(m.losses, np.float64).tobytes()) for m in marks]),
+            "metric": with_checksums("metric", [(next(self._metric_numbers), m.step, *_name_and_value(m)) for m in metrics]),
+        }
+        with self._lock:
+            self._waiting.append(rows)
+            if self._is_writing:  # a signal handler or a destructor that runs amid a write: that write takes it along
+                return
+            self._is_writing = True
+            try:
+                while self._waiting:
+                    self._commit(self._waiting.pop(0))
+            finally:
+                self._is_writing = False
 
     def read(self) -> Run:
         """Everything that was written so far."""
-        return _read(self._connection)
+        with self._lock:
+            return read_run(self._connection)
 
     def close(self) -> None:
         """Folds the write-ahead log into the file and lets go of it. The file then opens from a read-only folder too."""
-        with suppress(sqlite3.OperationalError):  # somebody is reading it at this moment: it stays in WAL mode, and whole
-            self._connection.execute("PRAGMA journal_mode = DELETE")
-        self._connection.close()
+        with suppress(sqlite3.Error, OSError):
+            self._complete_file()
+        for connection in (self._connection, self._failed_file):
+            if connection is not None:
+                with suppress(sqlite3.Error):  # somebody is reading it at this moment: it stays in WAL mode, and whole
+                    connection.execute("PRAGMA journal_mode = DELETE")
+                connection.close()
+
+    def _commit(self, rows: Rows) -> None:
+        try:
+            _insert(self._connection, rows)
+        except sqlite3.Error as fault:
+            if not (isinstance(fault, sqlite3.OperationalError) and self._continue_in_memory(fault)):
+                reason = f"the run's file cannot be written ({fault}); is its disk full, or another run at it?"
+                raise RecordError(reason) from fault
+            _insert(self._connection, rows)
+
+    def _continue_in_memory(self, fault: sqlite3.Error) -> bool:
+        """Whether the journal could be taken from its file, which has failed, into memory."""
+        if self._path is None or self._on_fault is None or self._failed_file is not None:
+            return False
+        memory = _create_file(IN_MEMORY)
+        try:
+            _insert(memory, _stored_rows(self._connection))
+        except sqlite3.Error:
+            memory.close()
+            return False
+        self._failed_file, self._connection = self._connection, memory
+        self._on_fault(_describe_fault(self._path, fault))
+        return True
+
+    def _complete_file(self) -> None:
+        """Writes what the file lacks, if it failed; writes it anew where somebody has removed it."""
+        if self._path is None:
+            return
+        if self._failed_file is not None:
+            _insert(self._failed_file, _stored_rows(self._connection), on_conflict="IGNORE")
+        if self._path.exists():
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        copy = self._path.with_name(f"{self._path.name}.part")
+        try:
+            self._connection.execute("VACUUM INTO ?", (str(copy),))
+            copy.replace(self._path)
+        finally:
+            copy.unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Makes an empty file for a journal that is created later; of several processes, one alone succeeds.
+
+    Raises RecordError where there is a file already, OSError where none can be made.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        raise RecordError(f"{path.parent} holds another run already; choose another folder with --out") from None
 
 
 def load(path: Path) -> Run:
     """The run that a journal holds; also one that is being written, or whose process was killed.
 
-    Raises RecordError where the file is missing, foreign, truncated, or of an older or newer format than this version's.
+    Raises RecordError where the file is missing, foreign, cut short, damaged, or of an older or newer format than this version's.
     """
-    if not path.is_file():
-        raise RecordError(f"{path}: no such run; give a run's folder or its run.sqlite")
     try:
+        if not path.is_file():
+            raise RecordError("no such run; give a run's folder or its run.sqlite")
         address = f"{path.resolve().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(address, uri=True, timeout=READ_TIMEOUT_S, isolation_level=None)) as connection:
             connection.execute("BEGIN")  # one view of the file, whatever a writer adds meanwhile
-            _require_ours(connection, path)
-            return _read(connection)
-    except (sqlite3.Error, ValueError, TypeError) as fault:
+            require_readable(connection, path)
+            return read_run(connection)
+    except RecordError as fault:
+        raise RecordError(f"{path}: {fault}") from fault.__cause__
+    except _UNREADABLE as fault:
+        if "locked" in str(fault):
+            raise RecordError(f"{path}: another process holds it ({fault}); try again when that has ended") from fault
         raise RecordError(f"{path}: not a readable run ({fault}); the file is foreign, damaged or cut short") from fault
 
 
 def attach_race(path: Path, race: RaceResult) -> None:
-    """Adds the result of a race to a finished run's file."""
+    """Adds the result of a race to a finished run's file.
+
+    Raises RecordError where the file cannot be read, or is of an older format.
+    """
     load(path)
-    journal = Journal(sqlite3.connect(path, isolation_level=None))
+    connection = sqlite3.connect(path, isolation_level=None)
+    if (version := format_version(connection)) != VERSION:
+        connection.close()
+        raise RecordError(f"{path}: written in format {version}, to which nothing can be added; run the script again")
+    journal = Journal(connection)
     try:
         journal.write(race=race)
     finally:
         journal.close()
 
 
-def _unwritable(path: Path | None, fault: sqlite3.Error) -> RecordError:
-    return RecordError(f"{path}: the run's file cannot be written ({fault}); choose another folder with --out")
+def _create_file(place: Path | str) -> sqlite3.Connection:
+    """A new file with the tables of a run, and the names of the quantities that are measured."""
+    connection = sqlite3.connect(place, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a commit survives the process; only a power cut may lose it
+        connection.executescript(CREATE)
+        names = {axis.value: [quantity.name for quantity in quantities(axis)] for axis in Axis}
+        _insert(connection, {"document": with_checksums("document", [("quantities", json.dumps(names))])})
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
-def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
-        raise RecordError(f"{path}: an SQLite file, but not a run of unvanish; give a run's folder or its run.sqlite")
-    if not OLDEST_VERSION <= version <= VERSION:
-        advice = "update unvanish" if version > VERSION else "run the script again"
-        raise RecordError(f"{path}: written in format {version}, and this version reads format {VERSION}; {advice}")
-    if _is_cut(path):
-        raise RecordError(f"{path}: cut short; restore it from a copy")
-    (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if health != "ok":
-        raise RecordError(f"{path}: damaged or cut short ({health}); restore it from a copy")
+def _insert(connection: sqlite3.Connection, rows: Rows, *, on_conflict: str = "ABORT") -> None:
+    """Inserts rows in one transaction, all or none. A document replaces that of its name; other rows go by `on_conflict`."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for table, stored in rows.items():
+            if stored:
+                action = "REPLACE" if table == "document" else on_conflict
+                connection.executemany(f"INSERT OR {action} INTO {table} VALUES ({', '.join('?' * len(stored[0]))})", stored)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
-def _is_cut(path: Path) -> bool:
-    """Whether a file is shorter than its header says: SQLite reads what is missing at the end of a long value as zeros.
-
-    Bytes 16 to 17 hold the size of a page, where 1 stands for 65,536; bytes 28 to 31 the number of pages. While a write-ahead log
-    stands beside the file, its pages may be on their way into it, and the header may have gone ahead of them.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    if log.is_file() and log.stat().st_size:
-        return False
-    with path.open("rb") as file:
-        head = file.read(32)
-    page = int.from_bytes(head[16:18], "big")
-    return path.stat().st_size < int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page)
+def _remove_file(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
+        with suppress(OSError):
+            path.with_name(name).unlink()
 
 
-def _read(connection: sqlite3.Connection) -> Run:
-    documents: dict[str, Any] = {name: json.loads(body) for name, body in connection.execute("SELECT name, body FROM document")}
-    rows = connection.execute("SELECT * FROM reading ORDER BY step").fetchall()
-    marks = connection.execute("SELECT step, ended_s, losses FROM step ORDER BY step").fetchall()
-    losses = [np.frombuffer(blob, np.float64) for _, _, blob in marks]
-    metrics = connection.execute("SELECT step, name, value FROM metric ORDER BY rowid").fetchall()
-    return Run(
-        facts=from_plain(Facts, documents.get("facts", {})),
-        structure=from_plain(ModelStructure, documents.get(STRUCTURE, {})),
-        sampled=np.array([row[0] for row in rows], np.int64),
-        readings=_unpack(rows, documents.get("quantities", FORMAT_2_QUANTITIES)),
-        steps=np.array([mark[0] for mark in marks], np.int64),
-        ended_s=np.array([mark[1] for mark in marks], np.float64),
-        losses=_stack(losses),
-        metrics=tuple(Metric(step, name, float("nan") if value is None else value) for step, name, value in metrics),
-        race=from_plain(RaceResult, upgrade_race(documents["race"])) if "race" in documents else None,
-        examination=from_plain(Examination, upgrade_examination(documents["examination"])) if "examination" in documents else None,
-    )
+def _stored_rows(connection: sqlite3.Connection) -> Rows:
+    return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in TABLES}
 
 
-def _unpack(rows: list[Any], stored: Mapping[str, Sequence[str]]) -> dict[str, Matrix]:
-    """Each quantity of this version as a matrix (sampled steps, length of its axis), NaN where the file has none of that name.
-
-    `stored` names the quantities of the file by axis, in the order in which its rows pack them.
-    """
-    readings: dict[str, Matrix] = {}
-    for position, axis in enumerate(Axis, start=2):
-        names = stored.get(axis, ())
-        blocks = [np.frombuffer(row[position], np.float32).reshape(len(names), -1) for row in rows if names]
-        by_name = {name: _stack([block[index] for block in blocks]) for index, name in enumerate(names)}
-        missing = np.full((len(rows), max((block.shape[1] for block in blocks), default=0)), np.nan)
-        readings |= {quantity.name: by_name.get(quantity.name, missing) for quantity in quantities(axis)}
-    return readings
+def _pack(reading: Reading) -> Row:
+    return (reading.step, float(reading.own_ms), *(reading.values[axis].astype(np.float32).tobytes() for axis in Axis))
 
 
-def _stack(vectors: list[Any]) -> Matrix:
-    """The vectors as rows of one matrix, padded with NaN: sites, parameters and objectives may join while a run goes on."""
-    width = max((len(v) for v in vectors), default=0)
-    matrix = np.full((len(vectors), width), np.nan)
-    for row, vector in zip(matrix, vectors, strict=True):
-        row[: len(vector)] = vector
-    return matrix
+def _name_and_value(metric: Metric) -> tuple[str, float | None]:
+    """A metric's name and value as SQLite gives them back: NaN as None, minus zero as zero, no half of a surrogate pair."""
+    value = float(metric.value)
+    return metric.name.encode(errors="backslashreplace").decode(), None if math.isnan(value) else value + 0.0
+
+
+def _describe_fault(path: Path, fault: sqlite3.Error) -> str:
+    return f"{path} cannot be written ({fault}); the training goes on, and the record in memory"
