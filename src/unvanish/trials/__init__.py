@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from unvanish.trials.metrics.printed_output import watching_print
     from unvanish.trials.metrics.tracker_patches import watching_trackers
     from unvanish.trials.script.execution import Script, ScriptExit, execute
-    from unvanish.trials.script.import_hooks import when_imported
     from unvanish.trials.script.process_exit import intercept_os_exit
     from unvanish.trials.script.seed_shift import shift_seeds
     from unvanish.trials.trial import Trial, TrialEvent
@@ -35,13 +34,11 @@ __all__ = [
     "shift_seeds",
     "watching_print",
     "watching_trackers",
-    "when_imported",
 ]
 
 _MODULES = (
     ("script.execution", ("Script", "ScriptExit", "execute")),
     ("metrics.printed_output", ("watching_print",)),
-    ("script.import_hooks", ("when_imported",)),
     ("script.process_exit", ("intercept_os_exit",)),
     ("metrics.printed_metrics", ("OutputReader", "printed_metrics", "printed_series")),
     ("script.seed_shift", ("shift_seeds",)),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unvanish import observe, trials
+from unvanish.import_hooks import when_imported
 from unvanish.trials.isolation.mirror import Mirror
 from unvanish.trials.isolation.workplace import load_workplace, script_in_workplace
 from unvanish.trials.isolation.writes import track_writes
@@ -29,7 +30,7 @@ def main(job: Path, pipe: int | None) -> int:
     mirror = load_workplace(trial.folder)
     cwd = Path.cwd() if mirror is None else mirror.to_original(Path.cwd())
     watches: list[trials.WatchedTrial] = []  # one from the import of torch on
-    cancel_wait = trials.when_imported("torch", lambda: watches.append(trials.WatchedTrial(trial, gate)))
+    cancel_wait = when_imported("torch", lambda: watches.append(trials.WatchedTrial(trial, gate)))
     idle = IdleTimeout(IDLE_TIMEOUT_S)
 
     def log_metrics(metrics: Mapping[str, float]) -> None:

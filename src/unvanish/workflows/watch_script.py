@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, final
 
 from unvanish.errors import ScriptError
 from unvanish.examination import examine_first_step, with_prediction
+from unvanish.import_hooks import when_imported
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.trials import (
@@ -26,7 +27,6 @@ from unvanish.trials import (
     intercept_os_exit,
     watching_print,
     watching_trackers,
-    when_imported,
 )
 from unvanish.workflows.run_directory import Checkup, NotWatched, conclude, create_folder, print_to_stderr, remove_folder
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+from unvanish.import_hooks import find_spec_after
 from unvanish.trials.isolation.mirror import Mirror, TooLarge
-from unvanish.trials.script.import_hooks import find_spec_after
 
 
 @contextmanager

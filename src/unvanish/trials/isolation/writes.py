@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from unvanish.import_hooks import when_imported
 from unvanish.monkey_patch import CallablePatch
 from unvanish.trials.isolation.mirror import Mirror, TooLarge
-from unvanish.trials.script.import_hooks import when_imported
 
 MAX_LOGGED = 10_000  # paths
 MAX_NAMED = 5  # paths in a warning

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
+from unvanish.import_hooks import when_imported
 from unvanish.monkey_patch import CallablePatch
 from unvanish.observe.metric_values import to_float
 from unvanish.trials.metrics.supported_trackers import TrackerCall, tracker_calls
-from unvanish.trials.script.import_hooks import when_imported
 
 OnMetrics = Callable[[Mapping[str, float]], None]
 

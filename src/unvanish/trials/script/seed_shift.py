@@ -15,8 +15,8 @@ from importlib import import_module
 from itertools import count
 from typing import Any
 
+from unvanish.import_hooks import when_imported
 from unvanish.monkey_patch import CallablePatch
-from unvanish.trials.script.import_hooks import when_imported
 
 SEED_NAMES = ("seed", "a", "x")  # names of the seed among the parameters of the seeding functions
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unvanish.trials import when_imported
+from unvanish.import_hooks import when_imported
 
 
 @pytest.fixture
