@@ -107,6 +107,29 @@ def test_a_network_that_cannot_be_copied_is_watched_without_an_examination() -> 
     assert run.run.facts.faults == ()
 
 
+def test_a_network_that_only_the_optimizers_closure_runs_is_examined_before_its_first_update() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), nn.Sigmoid(), nn.Linear(6, 3)).double()
+    wide = INPUTS.double()
+    expected = unvanish.trace(model, wide, LABELS)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(wide), LABELS)
+        loss.backward()
+        return loss
+
+    with unvanish.watch(model) as run:
+        for _ in range(3):
+            optimizer.step(closure)
+    examination = run.run.examination
+    assert examination is not None
+    assert examination.flow.log10_source_rms == pytest.approx(expected.log10_source_rms, abs=1e-12)
+    assert examination.flow.total == pytest.approx(expected.total, abs=1e-12)
+    assert run.run.facts.faults == ()
+
+
 def test_of_two_networks_the_one_with_the_first_gradient_is_examined() -> None:
     torch.manual_seed(0)
     critic, generator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)), nn.Linear(2, 4)

@@ -1,4 +1,4 @@
-"""The line of the user's program that led to a call is none of torch or of this package, except in the packaged examples."""
+"""The line of the user's program that led to a call is none of a library or of this package, except in the packaged examples."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def call_with_frame_of(file: Path | str, function: Callable[[FrameType], Any]) -
     [
         (HERE, True),
         ("/projects/net.py", True),
-        (f"{TORCH}_geometric/nn.py", True),
-        (f"{PACKAGE}ed/net.py", True),
+        (f"{TORCH}_geometric/nn.py", False),
+        ("/projects/unvanished/net.py", True),
         (PACKAGE / "examples" / "sigmoid.py", True),
         (PACKAGE / "examination.py", False),
         (PACKAGE / "observe" / "observer.py", False),
@@ -51,7 +51,7 @@ def call_with_frame_of(file: Path | str, function: Callable[[FrameType], Any]) -
     ],
     ids=str,
 )
-def test_code_is_user_code_unless_it_is_torchs_or_ours_or_from_no_file(file: Path | str, is_user_code: bool) -> None:
+def test_code_is_user_code_unless_it_is_a_librarys_or_ours_or_from_no_file(file: Path | str, is_user_code: bool) -> None:
     assert source_location.is_user_code(code(file)) is is_user_code
 
 

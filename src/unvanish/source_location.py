@@ -1,40 +1,22 @@
-"""Finds the file and line of the user's program that led to a call, by walking the Python frames. Never imports torch."""
+"""Finds the file and line of the user's program that led to a call, by walking the Python frames. Never imports torch.
+
+Where a library calls, the line is that of the project which called the library; `project_files` tells them apart."""
 
 from __future__ import annotations
 
 import linecache
-import os
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from types import CodeType, FrameType
 
+from unvanish.project_files import current_project
 from unvanish.record.structure import Location
-
-_PACKAGE = Path(__file__).resolve().parent
-# The examples are shipped inside the package but are run as a user's script.
-_EXAMPLES = f"{_PACKAGE / 'examples'}{os.sep}"
 
 FileLine = tuple[str, int]
 
 
-@cache
-def _library_prefixes() -> tuple[str, ...]:
-    """The prefixes of file names in torch, in this package, and of code without a file, such as "<string>"."""
-    torch = find_spec("torch")
-    roots = [_PACKAGE] + ([Path(torch.origin).resolve().parent] if torch is not None and torch.origin else [])
-    return ("<", *(f"{root}{os.sep}" for root in roots))
-
-
 def is_user_code(code: CodeType) -> bool:
-    """Whether code comes from a file that is neither torch's nor this package's."""
-    return _is_user_file(code.co_filename)
-
-
-@cache  # keyed by file name, since code objects of the same content compare equal whatever their file
-def _is_user_file(name: str) -> bool:
-    return name.startswith(_EXAMPLES) or not name.startswith(_library_prefixes())
+    """Whether code comes from a file of the project that runs."""
+    return current_project().includes(code.co_filename)  # by file name: code objects of equal content are equal in any file
 
 
 def user_frames(frame: FrameType | None) -> Iterator[FrameType]:

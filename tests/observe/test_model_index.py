@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from watching import observe_training, site_labels, watching
 
 from unvanish.observe.structure.model_index import ModelIndex
+from unvanish.observe.structure.module_origin import BuildLine
 from unvanish.record.network_changes import ModuleOrigin
 from unvanish.record.run import Run
 from unvanish.record.structure import Location
@@ -295,7 +296,7 @@ def test_without_an_optimizer_there_is_no_entry() -> None:
 def test_modules_outside_of_a_network_are_listed_with_their_lines() -> None:
     index, network, loss, deleted = ModelIndex(), nn.Sequential(nn.Linear(2, 2), nn.Tanh()), nn.MSELoss(), nn.Sigmoid()
     for line, module in enumerate((network, network[0], network[1], loss, deleted), start=1):
-        index.module_built(module, ("/nowhere/net.py", line))
+        index.module_built(module, BuildLine(("/nowhere/net.py", line)))
     index.module_built(without_line := nn.ReLU(), None)
     del deleted, module
     assert index.outside_modules(network) == (ModuleOrigin("", "MSELoss", Location("/nowhere/net.py", 4, "")),)

@@ -23,7 +23,7 @@ from unvanish.observe.first_network_call import FirstCall
 from unvanish.observe.settings import StopTraining
 from unvanish.patch import edit_sources, insert_apply_after_optimizer, insert_apply_before_optimizer
 from unvanish.plugins.remedies import catalogue
-from unvanish.record.network_changes import EditTarget, ModuleOrigin, PatchContext, Plan
+from unvanish.record.network_changes import EditTarget, PatchContext, Plan
 from unvanish.record.storage.journal import Journal
 from unvanish.record.storage.serialisation import to_plain
 from unvanish.remedies.plan import plan_remedies
@@ -41,9 +41,7 @@ def patch_context_of(script: Path, candidates: list[list[str]]) -> PatchContext:
     def plan_candidates(call: FirstCall) -> None:
         inputs: Any = call.kwargs if call.kwargs and not call.args else call.args
         plans = [plan_remedies(call.model, n, optimizers=call.optimizers, inputs=inputs, catalogue=catalogue()) for n in candidates]
-        classes = {path: type(module).__name__ for path, module in call.model.named_modules()}
-        origins = tuple(ModuleOrigin(path, classes[path], location) for path, location in call.build_locations.items())
-        contexts.append(PatchContext(call.entry, origins, tuple(plans), call.outside_modules))
+        contexts.append(PatchContext(call.entry, call.origins, tuple(plans), call.outside_modules))
 
     journal = Journal.create(script.parent / "run.sqlite")
     observer = Observer(journal, collect_facts("train.py", ()), settings=Settings(max_steps=1), examine=plan_candidates)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch import edit_sources
-from unvanish.record.network_changes import Edit, EditTarget, ModuleOrigin, PatchContext, Plan, PlanStep
+from unvanish.record.network_changes import CallExchange, Edit, EditTarget, ModuleOrigin, PatchContext, Plan, PlanStep, SourcePoint
 from unvanish.record.structure import Entry, Location
 
 FILE = Path("/somewhere/train.py")
@@ -75,6 +75,32 @@ def test_a_remedy_for_a_module_of_a_package_goes_into_the_line() -> None:
     foreign = PatchContext(patch_context().entry, (ModuleOrigin("1", "Sigmoid", away),))
     (text,) = edit_sources(plan(RELU), foreign, reader_of(SOURCE)).values()
     assert 'unvanish.apply(net, "relu")' in text
+
+
+@pytest.mark.parametrize("folder", ["/usr/lib/python3/site-packages/zoo", "/elsewhere/zoo"])
+def test_a_file_that_is_not_the_projects_is_never_edited(folder: str) -> None:
+    away, library = Path(folder, "net.py"), "import torch\n\ndef forward(x):\n    return torch.sigmoid(x)\n"
+    point = SourcePoint(str(away), 4, len("    return torch.sigmoid(x)"))
+    call = CallExchange((point,), "sigmoid(x)", "relu(x)", "return torch.sigmoid(x)")
+    exchange = Edit("replace", "", "sigmoid(x)", "relu(x)", (call,))
+    context = replace(patch_context(), project_folders=("/somewhere",))
+    texts = edit_sources(plan(exchange), context, lambda path: library if path == away else SOURCE)
+    assert list(texts) == [FILE]
+    assert 'unvanish.apply(net, "relu")\nopt = ' in texts[FILE]
+    entry = Entry(Location(str(away), 4, "return torch.sigmoid(x)"), "net")
+    with pytest.raises(TrialError, match="no line is known"):
+        edit_sources(plan(exchange), replace(context, entry=entry), lambda path: library if path == away else SOURCE)
+
+
+def test_a_module_that_a_library_built_is_not_taken_for_one_that_the_line_builds() -> None:
+    here = located(SOURCE, line_of(SOURCE, "Sigmoid"))
+    context = replace(
+        patch_context(), origins=(*patch_context().origins, ModuleOrigin("3.act", "Sigmoid", here, through_library=True))
+    )
+    assert edit_sources(plan(RELU), context, reader_of(SOURCE)) == {FILE: SOURCE.replace("nn.Sigmoid()", "nn.ReLU()")}
+    inner = replace(RELU, path="3.act")
+    (text,) = edit_sources(plan(inner), context, reader_of(SOURCE)).values()
+    assert 'unvanish.apply(net, "relu")\nopt = ' in text
 
 
 def test_a_remedy_that_needs_a_batch_is_refused_where_it_cannot_stand_in_place() -> None:

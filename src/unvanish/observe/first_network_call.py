@@ -22,9 +22,9 @@ class FirstCall:
     """One call of a network.
 
     `output_gradients` are the gradients at the tensors of its output, by their position among these. `autocasts` are the device
-    types whose autocast was on, with the type cast to. `build_locations` gives the line that built a module, by the module's path,
-    and `outside_modules` lists the modules outside of the network. `optimizers` hold parameters of the network, as far as they have
-    stepped. `entry` is where a change of the network can enter the program.
+    types whose autocast was on, with the type cast to. `origins` are the lines that built the modules of the network, and
+    `outside_modules` lists the modules outside of it. `optimizers` hold parameters of the network, as far as they have stepped.
+    `entry` is where a change of the network can enter the program.
     """
 
     model: nn.Module
@@ -32,10 +32,15 @@ class FirstCall:
     kwargs: dict[str, Any]
     autocasts: tuple[tuple[str, torch.dtype], ...]
     output_gradients: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
-    build_locations: dict[str, Location | None] = field(default_factory=dict[str, "Location | None"])
+    origins: tuple[ModuleOrigin, ...] = ()
     outside_modules: tuple[ModuleOrigin, ...] = ()
     optimizers: tuple[Optimizer, ...] = ()
     entry: Entry | None = None
+
+    @property
+    def build_locations(self) -> dict[str, Location | None]:
+        """The line that built a module, by the module's path."""
+        return {origin.path: origin.location for origin in self.origins}
 
 
 ExamineFirstCall = Callable[[FirstCall], "Examination | None"]
@@ -64,14 +69,18 @@ class FirstCallRecorder:
         The other calls and all hooks are released.
         """
         first_call = next((call for call in self._calls if call.output_gradients), None)
+        self.discard()
+        if first_call is not None:
+            model = first_call.model
+            first_call.origins, first_call.outside_modules = index.origins(model), index.outside_modules(model)
+            first_call.optimizers, first_call.entry = index.optimizers_of(model), index.entry(model)
+        return first_call
+
+    def discard(self) -> None:
+        """Releases the calls and all hooks."""
         for handle in self._handles:
             handle.remove()
         self._calls, self._handles = [], []
-        if first_call is not None:
-            model = first_call.model
-            first_call.build_locations, first_call.outside_modules = index.build_locations(model), index.outside_modules(model)
-            first_call.optimizers, first_call.entry = index.optimizers_of(model), index.entry(model)
-        return first_call
 
 
 def _gradient_hook(gradients: dict[int, Tensor], position: int) -> Callable[[Tensor], None]:

@@ -31,11 +31,11 @@ from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.step_boundary import StepBoundary
 from unvanish.observe.step_log import StepLog
 from unvanish.observe.structure.model_index import ModelIndex
+from unvanish.observe.structure.module_origin import BuildLine
 from unvanish.observe.watched_models import WatchScope
 from unvanish.record.quantities import Metric, StepMark
 from unvanish.record.run import Facts
 from unvanish.record.storage.journal import Journal
-from unvanish.source_location import FileLine
 
 WRITE_INTERVAL_S = 0.25
 PROGRESS_INTERVAL_S = 0.25
@@ -133,7 +133,7 @@ class Observer:
 
     # Called by the patched callables and hooks of torch
 
-    def module_built(self, module: nn.Module, line: FileLine | None) -> None:
+    def module_built(self, module: nn.Module, line: BuildLine | None) -> None:
         """A module is under construction."""
         self._guarded(lambda: self._model_index.module_built(module, line))
 
@@ -173,7 +173,9 @@ class Observer:
             return
         if (capture := self._capture) is not None:
             self._guarded(lambda: self._parameters.backward_ended(capture))
-        if not self._step_boundary.has_optimizer and not self._in_optimizer:
+        if self._in_optimizer:  # in an optimizer's closure, which runs the network before the update
+            self._guarded(self._examine_once)
+        elif not self._step_boundary.has_optimizer:
             self._guarded(self._expect_manual_update)
 
     def _before_optimizer_step(self, optimizer: Optimizer, *_: Any) -> None:
@@ -197,7 +199,8 @@ class Observer:
             if not self._scope.includes_optimizer(optimizer):
                 self._step_log.discard_losses()
                 return
-            self._in_optimizer = False
+            self._in_optimizer, self._examine = False, None
+            self._first_call.discard()
             self._parameters.after_update()
             has_closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
             self._step_log.assign_losses(self._model_index.objective_index(optimizer), first_only=has_closure)
@@ -215,10 +218,11 @@ class Observer:
 
     def _examine_once(self) -> None:
         """Examines the network before its first update: the last moment at which it is as it was built."""
-        examine, self._examine = self._examine, None
+        examine = self._examine
         first_call = self._first_call.take(self._model_index) if examine is not None else None
         if examine is None or first_call is None:
             return
+        self._examine = None
         self._remove_hooks()
         try:
             with self._patches.silenced():

@@ -161,7 +161,7 @@ class ModuleOrigins:
 
 
 def _constructor_line(origin: ModuleOrigin | None) -> ConstructorLine | None:
-    if origin is None or origin.location is None:
+    if origin is None or origin.location is None or origin.through_library:
         return None
     return ConstructorLine(origin.location.file, origin.location.line, origin.class_name)
 

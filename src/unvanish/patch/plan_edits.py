@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,21 +15,23 @@ from unvanish.patch.source.parsed_file import Project
 from unvanish.patch.source.statements import parse_source
 from unvanish.patch.source.torch_names import add_imports
 from unvanish.patch.text_replacements import Draft, NotExpressible
+from unvanish.project_files import ProjectFiles
 from unvanish.record.network_changes import Edit, EditTarget, ModuleOrigin, PatchContext, Plan, PlanStep
 from unvanish.record.structure import Entry
 
-_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _LEARNING_RATE = "learning-rate"
 
 
 def edit_sources(plan: Plan, context: PatchContext, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
     """The new text of each file that the plan edits, as `unvanish.patch.edit_sources` describes it."""
-    plan, context, source_changed = align_lines(plan, _without_foreign_files(context), read)
+    project_files = ProjectFiles(tuple(map(Path, context.project_folders)))
+    plan, context, source_changed = align_lines(plan, _without_foreign_files(context, project_files), read)
     project, entry, deferred = Project(read), context.entry, _DeferredChanges()
     replacing = [step.remedy for step in plan.steps if any(map(optimizers.replaces_optimizer, step.edits))]
     if replacing and rate_factor != 1.0:
         plan = replace(plan, steps=tuple(_scale_own_rate(step, rate_factor) for step in plan.steps))
-    draft = _edit_in_place(plan, context, ModuleOrigins(context, project, source_changed=source_changed), project, deferred)
+    origins = ModuleOrigins(context, project, source_changed=source_changed)
+    draft = _edit_in_place(plan, context, origins, project, deferred, project_files)
     if set(replacing) & set(deferred.optimizer_remedies):
         deferred.rate_factor *= rate_factor
     elif not replacing and rate_factor != 1.0:
@@ -76,32 +77,30 @@ class _DeferredChanges:
         return "; ".join(f"{name} cannot be written in place ({reason})" for name, reason in self.reasons.items())
 
 
-def _without_foreign_files(context: PatchContext) -> PatchContext:
-    """The context without lines in files of packages and of Python itself, which are not the user's to edit."""
-    outside = tuple(map(_without_foreign_location, context.outside_modules))
+def _without_foreign_files(context: PatchContext, project: ProjectFiles) -> PatchContext:
+    """The context without lines in files of libraries, which are not the user's to edit."""
+
+    def without_foreign_location(origin: ModuleOrigin) -> ModuleOrigin:
+        is_foreign = origin.location is not None and not project.includes(origin.location.file)
+        return replace(origin, location=None) if is_foreign else origin
+
+    outside = tuple(map(without_foreign_location, context.outside_modules))
     return replace(
         context,
-        origins=tuple(map(_without_foreign_location, context.origins)),
+        entry=context.entry if context.entry is None or project.includes(context.entry.location.file) else None,
+        origins=tuple(map(without_foreign_location, context.origins)),
         outside_modules=tuple(origin for origin in outside if origin.location is not None),
     )
-
-
-def _without_foreign_location(origin: ModuleOrigin) -> ModuleOrigin:
-    file = Path(origin.location.file) if origin.location is not None else None
-    is_foreign = file is not None and (
-        any(part in _PACKAGE_FOLDERS for part in file.parts) or file.is_relative_to(sysconfig.get_path("stdlib"))
-    )
-    return replace(origin, location=None) if is_foreign else origin
 
 
 # In place
 
 
 def _edit_in_place(
-    plan: Plan, context: PatchContext, origins: ModuleOrigins, project: Project, deferred: _DeferredChanges
+    plan: Plan, context: PatchContext, origins: ModuleOrigins, project: Project, deferred: _DeferredChanges, files: ProjectFiles
 ) -> Draft:
     """All that can be written in place. What follows a deferred remedy is deferred too: it may build on it."""
-    draft = Draft()
+    draft = Draft(files)
     try:
         _open_files(project, context)
     except ScriptError as fault:  # Python may know a syntax that libcst does not

@@ -13,6 +13,7 @@ from pathlib import Path
 import libcst as cst
 
 from unvanish.patch.source.parsed_file import SourceFile
+from unvanish.project_files import ProjectFiles
 
 
 class NotExpressible(Exception):
@@ -45,26 +46,29 @@ class Draft:
     """The changes so far.
 
     `aliases` maps paths that modules get once earlier remedies have inserted others beside them to the paths under which they were
-    built.
+    built. Only files of `project` are changed.
     """
 
+    project: ProjectFiles = field(default_factory=ProjectFiles)
     replacements: dict[Path, tuple[Replacement, ...]] = field(default_factory=dict[Path, tuple[Replacement, ...]])
     imports: dict[Path, tuple[ImportRequest, ...]] = field(default_factory=dict[Path, tuple[ImportRequest, ...]])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
 
     def copy(self) -> Draft:
         """An independent draft with the same changes."""
-        return Draft(dict(self.replacements), dict(self.imports), dict(self.aliases))
+        return Draft(self.project, dict(self.replacements), dict(self.imports), dict(self.aliases))
 
     def request_import(self, path: Path, request: ImportRequest) -> None:
-        """Adds a name that a file is to import."""
+        """Adds a name that a file is to import. Raises NotExpressible where the file is not the project's."""
+        self._require_own(path)
         self.imports[path] = (*self.imports.get(path, ()), request)
 
     def replace(self, source: SourceFile, start: int, end: int, text: str) -> None:
         """Replaces a byte range of a file; text that is there already is no change.
 
-        Raises NotExpressible where an earlier replacement overlaps with it.
+        Raises NotExpressible where an earlier replacement overlaps with it, or the file is not the project's.
         """
+        self._require_own(source.path)
         new, present = Replacement(start, end, text), self.replacements.get(source.path, ())
         if new in present or source.data[start:end].decode() == text:
             return
@@ -72,6 +76,10 @@ class Draft:
             if (earlier.start < end and start < earlier.end) or (start == end == earlier.start == earlier.end):
                 raise NotExpressible(f"two changes meet in line {source.line_at(start)}")
         self.replacements[source.path] = (*present, new)
+
+    def _require_own(self, path: Path) -> None:
+        if not self.project.includes(str(path)):
+            raise NotExpressible(f"{path} is not a file of your project")
 
     def edited_text(self, source: SourceFile) -> str:
         """The text of a file with all changes."""

@@ -98,11 +98,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ModuleOrigin:
-    """The line of the user's source that built a module (None: it is not the user's)."""
+    """The line of the user's source that built a module; None where no line of the user's did.
+
+    `through_library` says that this line called a library which built the module, so that the line does not call its class.
+    """
 
     path: str
     class_name: str
     location: Location | None = None
+    through_library: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,14 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class PatchContext:
     """What a patch needs to know of a live program: where a change can enter, which line built each module of the network, and
-    the plans that were made on it. `outside_modules` are modules that live outside of the network, without paths."""
+    the plans that were made on it. `outside_modules` are modules that live outside of the network, without paths. Only files below
+    `project_folders` may be edited; without any, all that are not plainly a library's."""
 
     entry: Entry | None
     origins: tuple[ModuleOrigin, ...] = ()
     plans: tuple[Plan, ...] = ()
     outside_modules: tuple[ModuleOrigin, ...] = ()
+    project_folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unvanish.record.network_changes import ModuleOrigin, PatchContext
+from unvanish.project_files import current_project
+from unvanish.record.network_changes import PatchContext
 from unvanish.record.storage.serialisation import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ def plan_all(call: FirstCall, trial: Trial) -> None:
         plan_remedies(call.model, names, optimizers=call.optimizers, inputs=inputs, catalogue=catalogue())
         for names in trial.combinations
     ]
-    class_names = {path: type(module).__name__ for path, module in call.model.named_modules()}
-    origins = tuple(ModuleOrigin(path, class_names[path], location) for path, location in call.build_locations.items())
-    context = PatchContext(call.entry, origins, tuple(plans), call.outside_modules)
+    folders = tuple(map(str, current_project().folders))
+    context = PatchContext(call.entry, call.origins, tuple(plans), call.outside_modules, folders)
     (trial.folder / CONTEXT_FILE).write_text(json.dumps(to_plain(context)), encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unvanish.errors import UsageError
 from unvanish.examination import examine, module_locator
 from unvanish.plugins.rules import diagnose
+from unvanish.project_files import find_project, running_project
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.record.storage.journal import Journal
 from unvanish.trials import ScriptExit
@@ -113,9 +114,14 @@ def check_factory(address: str, *, folder: Path) -> Checkup:
     FACTORY() returns the network, its inputs, and a loss or targets. Raises UsageError where the folder cannot be written,
     ScriptError where the factory cannot be used, and what `trace` raises.
     """
+    path, factory = load_factory(address)
+    with running_project(find_project(path, None, Path.cwd())):
+        return _check_built_network(path, factory, folder)
+
+
+def _check_built_network(path: Path, factory: Callable[[], Any], folder: Path) -> Checkup:
     from unvanish.observe.single_step import watching_one_step
 
-    path, factory = load_factory(address)
     created = create_folder(folder)
     journal = Journal.create(folder / RUN_FILE)
     try:

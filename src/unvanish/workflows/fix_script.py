@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import ObservationError, UsageError
 from unvanish.examination import with_prediction
+from unvanish.project_files import find_project
 from unvanish.race import KEPT, RaceSettings, ignore_part, plan_parts, race, write_patch
 from unvanish.record.network_changes import PatchContext
 from unvanish.record.races.candidate import CONTROL
@@ -285,7 +286,8 @@ class _FixRun:
                 f"So {seeds} seeds are raced in place of {self.options.seeds}."
             )
         entry = next((network.entry for network in run.structure.networks if network.entry is not None), None)
-        context = context or PatchContext(entry)
+        folders = find_project(self.script.path, self.script.module, Path.cwd()).folders
+        context = context or PatchContext(entry, project_folders=tuple(map(str, folders)))
         return candidate_selection.select_candidates(context, combinations, findings, self.write), seeds
 
 

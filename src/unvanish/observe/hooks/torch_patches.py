@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 
 from unvanish.monkey_patch import CallablePatch
 from unvanish.observe.structure import module_origin
-from unvanish.source_location import FileLine
+from unvanish.observe.structure.module_origin import BuildLine
 
 
 class Listener(Protocol):
     """Receives what the replaced callables report. None of its methods may raise."""
 
-    def module_built(self, module: nn.Module, line: FileLine | None) -> None:
+    def module_built(self, module: nn.Module, line: BuildLine | None) -> None:
         """A module is under construction."""
         ...
 

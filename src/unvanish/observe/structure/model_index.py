@@ -20,6 +20,7 @@ from unvanish import source_location
 from unvanish.network.distributed_tensors import is_distributed, is_released, original_class
 from unvanish.network.unwrapping import unwrapped
 from unvanish.observe.structure import module_origin
+from unvanish.observe.structure.module_origin import BuildLine
 from unvanish.record.network_changes import ModuleOrigin
 from unvanish.record.quantities import Axis
 from unvanish.record.structure import Entry, Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
@@ -63,12 +64,12 @@ class ModelIndex:
         self._local_sizes: dict[int, int] = {}
         self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, indices of its groups)
         self._optimizer_count = 0
-        self._build_lines: Any = WeakIdKeyDictionary()  # module -> line of the expression that built it
+        self._build_lines: Any = WeakIdKeyDictionary()  # module -> BuildLine of the expression that built it
         self._entries: list[tuple[FileLine, dict[int, str], Any]] = []
 
     # Called while the program builds modules and optimizers
 
-    def module_built(self, module: nn.Module, line: FileLine | None) -> None:
+    def module_built(self, module: nn.Module, line: BuildLine | None) -> None:
         """Records a module under construction and the line that builds it."""
         self._build_lines[module] = line
         self.has_modules = True
@@ -120,7 +121,7 @@ class ModelIndex:
             for name, p in module.named_parameters(recurse=False)
             if not key.functional
         )
-        location = source_location.read_location(build_line or source_location.find_user_line(frame))
+        location = source_location.read_location(build_line.line if build_line else source_location.find_user_line(frame))
         self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, location, owned, key.functional))
         self.changed = True
         return index
@@ -248,19 +249,15 @@ class ModelIndex:
 
     # Where a change can enter the program
 
-    def build_locations(self, root: nn.Module) -> dict[str, Location | None]:
-        """The line of the user's source that built each module of `root`, by its path."""
-        return {path: source_location.read_location(self._build_lines.get(module)) for path, module in root.named_modules()}
+    def origins(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
+        """The modules of `root` by their paths, each with the line of the user's source that built it."""
+        return tuple(_origin(path, module, self._build_lines.get(module)) for path, module in root.named_modules())
 
     def outside_modules(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
         """The living modules that the user's source built and that are no submodule of `root`."""
         inside = {id(module) for module in root.modules()}
-        built = [
-            (module, source_location.read_location(line))
-            for module, line in list(self._build_lines.items())
-            if id(module) not in inside
-        ]
-        return tuple(ModuleOrigin("", type(module).__name__, where) for module, where in built if where is not None)
+        lines = list(self._build_lines.items())
+        return tuple(_origin("", module, line) for module, line in lines if line is not None and id(module) not in inside)
 
     def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
         """The known optimizers that hold a parameter of `root`."""
@@ -315,8 +312,10 @@ class ModelIndex:
     def _entry_of(self, root: nn.Module) -> Entry | None:
         for line, names, modules in self._entries:
             for module in list(modules.keys()):
-                location = source_location.read_location(line)
-                if unwrapped(module) is root and location is not None:
+                location, built = source_location.read_location(line), self._build_lines.get(root)
+                # The attribute of a trainer that builds the network itself is not there before that line has run.
+                is_there = "." not in names[id(module)] or built is None or built.line != line
+                if unwrapped(module) is root and location is not None and is_there:
                     return Entry(location, names[id(module)])
         return None
 
@@ -328,6 +327,14 @@ class ModelIndex:
         self._roots.append(None)
         self._paths.append(WeakIdKeyDictionary())
         return len(self._networks) - 1
+
+
+def _read_line(line: BuildLine | None) -> Location | None:
+    return source_location.read_location(line.line) if line is not None else None
+
+
+def _origin(path: str, module: nn.Module, line: BuildLine | None) -> ModuleOrigin:
+    return ModuleOrigin(path, type(module).__name__, _read_line(line), line is not None and line.through_library)
 
 
 def _paths_in(root: nn.Module) -> Any:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
-from types import FrameType
+from dataclasses import dataclass
+from types import FrameType, ModuleType
 from typing import Any
 
 from torch import nn
 
-from unvanish.source_location import FileLine, user_frames
+from unvanish.project_files import is_core_library
+from unvanish.source_location import FileLine, is_user_code, user_frames
+
+
+@dataclass(frozen=True, slots=True)
+class BuildLine:
+    """The line of the project that led to a module's construction. `through_library`: it called a library, which built it."""
+
+    line: FileLine
+    through_library: bool = False
 
 
 def copy_locals(frame: FrameType) -> dict[str, Any]:
@@ -27,18 +37,29 @@ def copy_locals(frame: FrameType) -> dict[str, Any]:
     return variables
 
 
-def find_build_line(module: nn.Module) -> FileLine | None:
-    """File and line of the expression that is building `module`: the first user frame outside its own `__init__` chain."""
-    for frame in user_frames(inspect.currentframe()):
+def find_build_line(module: nn.Module) -> BuildLine | None:
+    """The line of the expression that is building `module`: the first user frame outside its own `__init__` chain."""
+    through_library, frame = False, inspect.currentframe()
+    while frame is not None:
         code = frame.f_code
-        is_own_init = code.co_name == "__init__" and code.co_varnames and copy_locals(frame).get(code.co_varnames[0]) is module
-        if not is_own_init:
-            return code.co_filename, frame.f_lineno
+        if is_user_code(code):
+            if not _is_own_init(frame, module):
+                return BuildLine((code.co_filename, frame.f_lineno), through_library)
+        elif not through_library and not is_core_library(code.co_filename):
+            through_library = not _is_own_init(frame, module)
+        frame = frame.f_back
     return None
 
 
+def _is_own_init(frame: FrameType, module: nn.Module) -> bool:
+    """Whether a frame runs a constructor of the module itself, or of a class that it descends from."""
+    code = frame.f_code
+    return code.co_name == "__init__" and bool(code.co_varnames) and copy_locals(frame).get(code.co_varnames[0]) is module
+
+
 def named_modules(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
-    """The modules in scope of a frame, as (expression, module): locals, attributes of `self`, globals that its code uses."""
+    """The modules in scope of a frame, as (expression, module): locals, attributes of `self`, globals that its code uses, and
+    attributes of other objects among the locals, such as a trainer's."""
     variables = copy_locals(frame)
     for name, value in variables.items():
         if isinstance(value, nn.Module):
@@ -51,6 +72,11 @@ def named_modules(frame: FrameType) -> Iterator[tuple[str, nn.Module]]:
     for name in frame.f_code.co_names:
         if isinstance(value := frame.f_globals.get(name), nn.Module):
             yield name, value
+    for name, holder in variables.items():
+        if name != "self" and not isinstance(holder, nn.Module | ModuleType | type):
+            for attribute, value in getattr(holder, "__dict__", {}).items():
+                if isinstance(value, nn.Module):
+                    yield f"{name}.{attribute}", value
 
 
 def find_name(module: nn.Module, frame: FrameType | None) -> str | None:

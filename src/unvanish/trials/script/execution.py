@@ -20,6 +20,7 @@ from types import CodeType, MappingProxyType, ModuleType
 from typing import Literal
 
 from unvanish.errors import ScriptError
+from unvanish.project_files import ProjectFiles, find_project, running_project
 from unvanish.trials.isolation.mirror import Mirror
 from unvanish.trials.isolation.overlay import main_loader, overlay_sources
 from unvanish.trials.script.tracebacks import flush_output, print_exception
@@ -109,7 +110,7 @@ def execute(
     """
     _validate(script)
     process, threads = os.getpid(), set(threading.enumerate())
-    with overlay_sources(edits, mirror):
+    with overlay_sources(edits, mirror), running_project(_find_project(script, mirror)):
         _prepare_main_module(script)
         if before_run is not None:
             before_run()
@@ -135,6 +136,14 @@ def _validate(script: Script) -> None:
         raise ScriptError(f"{path}: no such file here ({Path.cwd()}); check the name, or go to the folder that it is in")
     if not os.access(path, os.R_OK):
         raise ScriptError(f"{path} cannot be read; check its permissions")
+
+
+def _find_project(script: Script, mirror: Mirror | None) -> ProjectFiles:
+    """The project of the script, by the user's own paths."""
+    cwd, path = Path.cwd(), script.path
+    if mirror is not None:
+        cwd, path = mirror.to_original(cwd), None if path is None else mirror.to_original(path)
+    return find_project(path, script.module, cwd)
 
 
 def _prepare_main_module(script: Script) -> None:
