@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.output import require_writable, terminal, write_json
-from unvanish.record.storage.file_names import RUN_FILE
 
 
 def report(
@@ -21,11 +20,12 @@ def report(
     from unvanish.examination import with_prediction
     from unvanish.plugins.rules import diagnose
     from unvanish.record.storage.journal import load
+    from unvanish.record.storage.run_folder import load_folder
     from unvanish.report.page import run_page
     from unvanish.report.terminal.run_report import render
 
     require_writable(json)
-    record = with_prediction(load(run / RUN_FILE if run.is_dir() else run))
+    record = with_prediction(load_folder(run) if run.is_dir() else load(run))
     findings = diagnose(record)
     if html is not None:
         run_page.write_page(html, record, findings)

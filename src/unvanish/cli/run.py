@@ -56,15 +56,20 @@ def run(
     """Watch a PyTorch training script, unmodified, and say what is wrong with it and where."""
     from unvanish.observe import Settings
     from unvanish.trials import Script
+    from unvanish.trials.script.console_scripts import find_script
+    from unvanish.workflows import process_records
     from unvanish.workflows.watch_script import watch_script
 
     require_writable(json)
     if not command and module is None:
         raise UsageError("name the script to run: unvanish run train.py [its arguments]")
     rest = tuple(command or ())
-    script = Script(module=module, arguments=rest) if module else Script(path=Path(rest[0]), arguments=rest[1:])
-    folder = out or new_folder(module or Path(rest[0]).stem)
-    settings = Settings(budget=budget / 100, every=every, max_steps=max_steps)
+    script = Script(module=module, arguments=rest) if module else Script(path=find_script(rest[0]), arguments=rest[1:])
+    name, rank = module or Path(rest[0]).stem, process_records.launched_rank()
+    folder = out or (new_folder(name) if rank is None else process_records.folder_of_launch(RUNS, name))
+    settings = Settings(budget=budget / 100, every=every, max_steps=max_steps, is_one_of_many=rank is not None)
+    if rank:
+        return process_records.run_as_rank(script, folder, settings)
 
     line = None if quiet or not sys.stderr.isatty() else LiveLine()
 

@@ -21,9 +21,11 @@ from unvanish.observe.first_network_call import ExamineFirstCall, FirstCallRecor
 from unvanish.observe.hooks.compiled_models import EagerStance
 from unvanish.observe.hooks.forward_hooks import ForwardWatch
 from unvanish.observe.hooks.torch_patches import TorchPatches
+from unvanish.observe.journal_writer import JournalWriter
 from unvanish.observe.logged_metrics import METRIC_SINK
 from unvanish.observe.manual_updates import ManualSteps
 from unvanish.observe.output_head.head_observer import HeadObserver
+from unvanish.observe.run_facts import used_device
 from unvanish.observe.sampling_schedule import Schedule
 from unvanish.observe.settings import Progress, Settings, StopTraining
 from unvanish.observe.statistics.parameter_observer import ParameterObserver
@@ -35,7 +37,6 @@ from unvanish.observe.structure.module_origin import BuildLine
 from unvanish.observe.watched_models import WatchScope
 from unvanish.record.quantities import Metric, StepMark
 from unvanish.record.run import Facts
-from unvanish.record.storage.journal import Journal
 
 WRITE_INTERVAL_S = 0.25
 PROGRESS_INTERVAL_S = 0.25
@@ -47,12 +48,13 @@ class Observer:
     `networks` restricts it to these modules and the optimizers that hold their parameters. `began` is the clock's reading
     in seconds at the start of the run, if that was earlier. `warn` is called at most once, with one line, when observing had to
     stop. `examine` is called once, before the first update, with the network that ran; what it returns is written to the journal.
-    `gate` is called after each step and may block there: the time that passes in it does not count.
+    `gate` is called after each step and may block there: the time that passes in it does not count. `model_index` is what is known
+    of the networks from another observer. `waits_for_training`: nothing is done before the first optimizer or backward pass.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalWriter,
         facts: Facts,
         *,
         settings: Settings,
@@ -63,12 +65,15 @@ class Observer:
         began: float | None = None,
         examine: ExamineFirstCall | None = None,
         gate: Callable[[Progress], None] | None = None,
+        model_index: ModelIndex | None = None,
+        waits_for_training: bool = False,
     ) -> None:
         self._journal, self._facts, self._settings = journal, facts, settings
         self._on_progress, self._warn, self._clock = on_progress, warn, clock
         self._began = clock() if began is None else began
         self._examine, self._first_call, self._gate = examine, FirstCallRecorder(), gate
-        self._scope, self._model_index = WatchScope(networks), ModelIndex()
+        self._scope, self._model_index = WatchScope(networks), model_index or ModelIndex()
+        self._is_waiting = waits_for_training
         self._schedule, self._step_log = Schedule(settings), StepLog()
         for module in self._scope.modules:
             self._model_index.module_built(module, None)
@@ -110,21 +115,32 @@ class Observer:
         ]
         self._sink_token = METRIC_SINK.set(lambda name, value: self.record_metrics({name: value}))
         self._is_watching = True
-        self._install_hooks()
+        if not self._is_waiting:
+            self._install_hooks()
 
     def close(self, ending: str) -> Facts:
         """Ends observing, writes what is left, and returns the run's facts with its ending. A second call does nothing more."""
         if self._sink_token is None or not self._scope.is_own_process:
             return self._facts
         self._guarded(self._finish_last_step)
+        METRIC_SINK.reset(self._sink_token)
+        self.release()
+        wall_s, device = self._clock() - self._began, used_device()
+        self._facts = replace(self._facts, wall_s=wall_s, own_s=self._own_s, ending=ending, device=device)
+        self._journal.write(facts=self._facts, structure=self._model_index.structure(), marks=self._take_marks())
+        return self._facts
+
+    def release(self) -> None:
+        """Withdraws everything and writes nothing, as in a forked process, where the journal is that of another one."""
         self._detach()
         for handle in self._handles:
             handle.remove()
-        METRIC_SINK.reset(self._sink_token)
         self._sink_token = None
-        self._facts = replace(self._facts, wall_s=self._clock() - self._began, own_s=self._own_s, ending=ending)
-        self._journal.write(facts=self._facts, structure=self._model_index.structure(), marks=self._take_marks())
-        return self._facts
+
+    @property
+    def model_index(self) -> ModelIndex:
+        """What is known of the program's networks."""
+        return self._model_index
 
     @property
     def has_modules(self) -> bool:
@@ -143,6 +159,7 @@ class Observer:
         def record() -> None:
             if self._scope.includes_optimizer(optimizer):
                 self._step_boundary.register(optimizer)
+                self._expect_training()
             self._model_index.optimizer_built(frame)
 
         self._guarded(record)
@@ -155,6 +172,7 @@ class Observer:
         """A backward pass is about to run."""
 
         def record() -> None:
+            self._expect_training()
             self._begin_step_if_due()
             self._step_log.record_loss(loss)
             self.backward_calls += 1
@@ -340,6 +358,12 @@ class Observer:
     def _install_hooks(self) -> None:
         self._forward.install()
         self._stance.enter()
+
+    def _expect_training(self) -> None:
+        """The first sign of a training, for which a process that may never train has waited."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._install_hooks()
 
     def _remove_hooks(self) -> None:
         self._forward.remove()

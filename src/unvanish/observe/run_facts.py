@@ -12,13 +12,21 @@ from unvanish.record.run import Facts
 
 def collect_facts(script: str, arguments: tuple[str, ...] = ()) -> Facts:
     """The facts of a run that are known before its first step."""
-    has_gpu = torch.cuda.is_available()
     return Facts(
         script=script,
         arguments=arguments,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=(("python", platform.python_version()), ("torch", torch.__version__)),
         machine=f"{platform.system()} {platform.machine()}",
-        device=torch.cuda.get_device_name() if has_gpu else "cpu",
+        device=used_device(),
         threads=torch.get_num_threads(),
     )
+
+
+def used_device() -> str:
+    """The accelerator that the program has used so far, or "cpu".
+
+    Asking torch whether there is one would start its driver: from then on the program could neither choose among several, nor use
+    one in a process that it forks.
+    """
+    return torch.cuda.get_device_name() if torch.cuda.is_initialized() else "cpu"

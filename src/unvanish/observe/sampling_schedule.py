@@ -34,6 +34,8 @@ class Schedule:
             return step == 1 or step % self._settings.every == 0
         if step <= FIRST_STEPS or _is_doubling(step):
             return True
+        if self._settings.is_one_of_many and step % _alignment(step - self._last_sample):
+            return False
         is_spaced = step >= self._last_sample + max(1.0, MIN_SPACING * self._last_sample)
         return is_spaced and own_s + self._cost_s <= self._settings.budget * elapsed_s
 
@@ -41,6 +43,15 @@ class Schedule:
         """Records that `step` was sampled, at a cost of `cost_s` seconds."""
         self._cost_s = cost_s if self._last_sample == 0 else (1 - SMOOTHING) * self._cost_s + SMOOTHING * cost_s
         self._last_sample = step
+
+
+def _alignment(gap: int) -> int:
+    """The largest power of two up to a gap between samples.
+
+    Processes that sample at multiples of such powers meet at those of the largest one, without asking each other: where one affords
+    a sample every 5 steps and another every 9, they sample multiples of 4 and of 8.
+    """
+    return 1 << (gap.bit_length() - 1)
 
 
 def _is_doubling(step: int) -> bool:

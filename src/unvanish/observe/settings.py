@@ -10,12 +10,14 @@ class Settings:
     """Settings of an observer.
 
     `budget` is the share of wall time that observing may take (0.01: one per cent); `every` samples each n-th step
-    whatever it costs; `max_steps` ends the script after so many steps.
+    whatever it costs; `max_steps` ends the script after so many steps. `is_one_of_many`: other processes train the same network, so
+    the steps are chosen such that most of them are the same ones everywhere.
     """
 
     budget: float = 0.01
     every: int | None = None
     max_steps: int | None = None
+    is_one_of_many: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unvanish.record.examination import Examination
 from unvanish.record.quantities import Metric
 from unvanish.record.races.verdict import RaceResult
+from unvanish.record.ranks.process import RankSummary, TrainingProcess
 from unvanish.record.structure import ModelStructure
 
 CHECKED = "checked"  # the ending of a run that was no training: a network looked at before it
@@ -22,7 +23,8 @@ Steps = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Where and how a run was made. `own_s` is the time that observing took out of `wall_s`. `ending` is "running" until
-    the run is closed, then "finished", "stopped" (by --max-steps), CHECKED, the name of the exception, or such as "exit code 3"."""
+    the run is closed, then "finished", "stopped" (by --max-steps), CHECKED, the name of the exception, or such as "exit code 3".
+    `process` says which process made it, where a training has several; `ranks` are all of these, where their runs are merged."""
 
     script: str = ""
     arguments: tuple[str, ...] = ()
@@ -35,6 +37,8 @@ class Facts:
     own_s: float = 0.0
     ending: str = "running"
     faults: tuple[str, ...] = ()
+    process: TrainingProcess | None = None
+    ranks: tuple[RankSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from unvanish.record.examination import Examination
 from unvanish.record.finding import Evidence, Finding
 from unvanish.record.races.race_plan import PlannedCandidate, RacePlan
 from unvanish.record.races.verdict import Verdict
+from unvanish.record.ranks.process import RankSummary
 from unvanish.record.run import Run
 from unvanish.record.theory_prediction import Prediction
+from unvanish.report.wording import rank_notes
 
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6
@@ -21,7 +23,8 @@ SIGNIFICANT_DIGITS = 6
 def build_diagnosis(run: Run, findings: Sequence[Finding], *, patch: str | None = None) -> dict[str, Any]:
     """The document of a diagnosis, schema 1.
 
-    Keys: `schema`, `healthy`, `steps`, `overhead`, `findings` (the root cause first); after a look at the network `flow`,
+    Keys: `schema`, `healthy`, `steps`, `overhead`, `findings` (the root cause first); `ranks` and `rank_differences` where several
+    processes trained; after a look at the network `flow`,
     `prediction`, `recurrences` and `jacobians`; after a race `verdicts`, `winner` and `patch`. Numbers have six significant digits.
 
     Arguments:
@@ -43,6 +46,9 @@ def build_diagnosis(run: Run, findings: Sequence[Finding], *, patch: str | None 
         "overhead": round_or_none(run.overhead),
         "findings": [_finding(finding) for finding in findings],
     }
+    if run.facts.ranks:
+        document["ranks"] = [_rank(rank) for rank in run.facts.ranks]
+        document["rank_differences"] = list(rank_notes.list_differences(run))
     if run.examination is not None:
         document |= _examination(run.examination)
     if run.race is not None:
@@ -175,6 +181,19 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "remedies": list(finding.remedies),
         "began": finding.began,
         "trend": finding.trend.value,
+    }
+
+
+def _rank(rank: RankSummary) -> dict[str, Any]:
+    return {
+        "rank": rank.process.rank,
+        "process": rank.process.process_id,
+        "host": rank.process.host,
+        "steps": rank.steps,
+        "ending": rank.ending,
+        "examples": round_or_none(rank.examples),
+        "first_nonfinite": rank.first_nonfinite,
+        "differs_from": rank.differs_from,
     }
 
 

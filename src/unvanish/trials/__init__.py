@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unvanish.trials.children.follow_order import FollowOrder
+    from unvanish.trials.children.following import following
     from unvanish.trials.engines.local import run_trials
     from unvanish.trials.metrics.printed_metrics import OutputReader, printed_metrics, printed_series
     from unvanish.trials.metrics.printed_output import watching_print
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from unvanish.trials.watched_trial import WatchedTrial
 
 __all__ = [
+    "FollowOrder",
     "OutputReader",
     "Script",
     "ScriptExit",
@@ -27,6 +30,7 @@ __all__ = [
     "TrialEvent",
     "WatchedTrial",
     "execute",
+    "following",
     "intercept_os_exit",
     "printed_metrics",
     "printed_series",
@@ -37,6 +41,8 @@ __all__ = [
 ]
 
 _MODULES = (
+    ("children.follow_order", ("FollowOrder",)),
+    ("children.following", ("following",)),
     ("script.execution", ("Script", "ScriptExit", "execute")),
     ("metrics.printed_output", ("watching_print",)),
     ("script.process_exit", ("intercept_os_exit",)),

@@ -61,8 +61,7 @@ class WatchedTrial:
         """Stops observing and completes the journal."""
         self._write_progress(self._observer.progress)
         facts = self._observer.close(ending.ending)
-        device = facts.device if torch.cuda.is_initialized() else "cpu"  # what was used, not only there
-        self._journal.write(facts=replace(facts, device=device, threads=torch.get_num_threads()))  # set by the script meanwhile
+        self._journal.write(facts=replace(facts, threads=torch.get_num_threads()))  # set by the script meanwhile
         self._journal.close()
 
     def _pause_at_goal(self, progress: Progress) -> None:

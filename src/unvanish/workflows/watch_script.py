@@ -9,7 +9,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, final
@@ -24,14 +25,19 @@ from unvanish.trials import (
     Script,
     ScriptExit,
     execute,
+    following,
     intercept_os_exit,
     watching_print,
     watching_trackers,
 )
+from unvanish.workflows.process_records import describe_this_process, follow_order, merge_processes
 from unvanish.workflows.run_directory import Checkup, NotWatched, conclude, create_folder, print_to_stderr, remove_folder
 
 if TYPE_CHECKING:
     from unvanish.observe import Observer
+    from unvanish.observe.structure.model_index import ModelIndex
+    from unvanish.record.ranks.process import TrainingProcess
+    from unvanish.record.run import Run
     from unvanish.record.storage.journal import Journal
 
 # While a script runs, it is diagnosed after two seconds at first, then after two hundred times what the last diagnosis took.
@@ -112,14 +118,17 @@ class _ScriptWatch:
         self._began, self._stderr = time.perf_counter(), sys.stderr
         self._observer: Observer | None = None
         self._journal: Journal | None = None
+        self._process: TrainingProcess | None = None
         self._fault = ""
+        self._cancel: Callable[[], None] = lambda: None
 
     def run(self) -> ScriptExit:
         """How the script ended, having been observed from its import of torch on. Raises ScriptError where it cannot start."""
         printed = OutputReader()
-        cancel = when_imported("torch", self._attach_guarded)
+        self._cancel = when_imported("torch", self._attach_guarded)
         try:
             with (
+                following(follow_order(self._script, self._folder, self._settings), self._release),
                 watching_print(lambda text: self._record_metrics(printed.metrics(text))),
                 watching_trackers(self._record_metrics),
             ):
@@ -128,19 +137,19 @@ class _ScriptWatch:
             self._close("failed")
             raise
         finally:
-            cancel()
+            self._cancel()
 
     def conclude(self, script_exit: ScriptExit) -> Checkup | NotWatched:
         """What was seen of the script that has ended, diagnosed and drawn; or why nothing was."""
         try:
             self._close(script_exit.ending)
-            if self._observer is None or self._journal is None:
+            run = self._complete_journal()
+            merged = merge_processes(self._folder)
+            if merged is not None:
+                return conclude(script_exit, merged, self._folder)
+            if run is None or self._observer is None:
                 reason = self._fault and f"the observer could not start ({self._fault})"
                 return self._not_watched(script_exit, reason or "it did not import torch")
-            run = with_prediction(self._journal.read())
-            if run.examination is not None:
-                self._journal.write(examination=run.examination)
-            self._journal.close()
             if not run.step_count or not self._observer.has_modules:
                 return self._not_watched(script_exit, _why_no_step(self._observer, run.facts.faults))
             return conclude(script_exit, run, self._folder)
@@ -169,6 +178,7 @@ class _ScriptWatch:
             warn=partial(print_to_stderr, stream=self._stderr),
             began=self._began,
             examine=examine_first_step,
+            gate=self._describe_process,
         )
         observer.attach()
         self._journal, self._observer = journal, observer
@@ -177,9 +187,34 @@ class _ScriptWatch:
         if self._observer is not None and metrics:
             self._observer.record_metrics(metrics)
 
+    def _describe_process(self, progress: Progress) -> None:
+        """Says, once the first step is made, which process of the training this is: it may be one of many."""
+        if progress.step == 1:
+            with suppress(Exception):
+                self._process = describe_this_process()
+
+    def _release(self) -> ModelIndex | None:
+        """Withdraws everything in a forked process."""
+        self._cancel()
+        if self._observer is None:
+            return None
+        self._observer.release()
+        return self._observer.model_index
+
     def _close(self, ending: str) -> None:
-        if self._observer is not None:
-            self._observer.close(ending)
+        if self._observer is not None and self._journal is not None:
+            facts = self._observer.close(ending)
+            self._journal.write(facts=replace(facts, process=self._process))
+
+    def _complete_journal(self) -> Run | None:
+        """The record of this process, whose file is complete then; None where observing never began."""
+        if self._journal is None:
+            return None
+        run = with_prediction(self._journal.read())
+        if run.examination is not None:
+            self._journal.write(examination=run.examination)
+        self._journal.close()
+        return run
 
     def _not_watched(self, script_exit: ScriptExit, reason: str) -> NotWatched:
         name = self._script.name

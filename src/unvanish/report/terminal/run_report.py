@@ -26,7 +26,7 @@ from unvanish.report.terminal.race import render_race
 from unvanish.report.views.gradient_by_depth import GradientByDepth, compute_gradient_by_depth
 from unvanish.report.views.row_selection import reduce_over_steps, sample_evenly
 from unvanish.report.views.verdict_card import State, VerdictCard, build_verdict_card, format_apply_call, format_onset
-from unvanish.report.wording import locations, numbers
+from unvanish.report.wording import locations, numbers, rank_notes
 
 STYLES = {State.SICK: "bold red", State.UNWELL: "bold yellow", State.HEALTHY: "bold green", State.UNKNOWN: "bold"}
 MAX_BARS = 8
@@ -58,6 +58,8 @@ def render(
     """
     verdict = build_verdict_card(run, findings)
     parts: list[RenderableType] = [_render_headline(verdict, run)]
+    if processes := rank_notes.describe_processes(run):
+        parts.append(Padding(Text(processes, style="dim"), (0, 0, 0, 2)))
     if verdict.confidence is not None:
         parts += ["", Padding(_render_finding(findings, verdict, script), (0, 0, 0, 2))]
         parts += _render_flow_of_check(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unvanish.record.run import Run
-from unvanish.report.wording import numbers
+from unvanish.report.wording import numbers, rank_notes
 
 
 def list_facts(run: Run) -> list[tuple[str, str]]:
@@ -13,6 +13,7 @@ def list_facts(run: Run) -> list[tuple[str, str]]:
         ("Script", " ".join((facts.script, *facts.arguments)).strip()),
         ("Started", facts.started.replace("T", " ")),
         ("Ended", facts.ending),
+        ("Processes", rank_notes.describe_processes(run)),
         ("Steps", "" if run.checked else numbers.format_count(run.step_count)),
         ("Steps sampled", "" if run.checked else numbers.format_count(len(run.sampled))),
         ("Time taken", numbers.format_duration(facts.wall_s) if facts.wall_s > 0 else ""),

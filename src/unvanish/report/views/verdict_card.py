@@ -15,7 +15,7 @@ from unvanish.record.storage.file_names import PATCH_FILE
 from unvanish.report.figures.run.loss import compute_first_and_last
 from unvanish.report.views import race_table
 from unvanish.report.views.gradient_by_depth import compute_gradient_by_depth
-from unvanish.report.wording import finding_descriptions, numbers
+from unvanish.report.wording import finding_descriptions, numbers, rank_notes
 
 MIN_STEPS = 20  # for a trend: the first ten are sampled one by one, and the loss needs as many again
 ORDERLY_ENDINGS = frozenset({"running", "finished", "interrupted", "stopped", CHECKED})
@@ -129,7 +129,7 @@ def format_onset(finding: Finding) -> str:
 def list_notes(run: Run) -> tuple[str, ...]:
     """What limits the verdict: a script that failed, a run that was cut short or is too short, failures of the observation."""
     notes: list[str] = []
-    ending = run.facts.ending
+    ending = run.facts.ending if not run.facts.ranks else "finished"  # each process has a note of its own
     if ending == "interrupted":
         notes.append(f"The run was interrupted at step {run.step_count:,}.")
     elif ending not in ORDERLY_ENDINGS:
@@ -139,6 +139,7 @@ def list_notes(run: Run) -> tuple[str, ...]:
     if 0 < run.step_count < MIN_STEPS:
         notes.append(f"Only {numbers.pluralise(run.step_count, 'step')} could be seen: too few for a trend to show.")
     notes += [f"Watching was limited: {fault}" for fault in run.facts.faults]
+    notes += rank_notes.list_differences(run)
     return tuple(notes)
 
 
