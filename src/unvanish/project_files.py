@@ -7,13 +7,12 @@ from __future__ import annotations
 import json
 import re
 import site
-import sys
 import sysconfig
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import Distribution, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -245,9 +244,19 @@ def _is_installed_from_source(path: Path) -> bool:
     return any(path.is_relative_to(folder) and not Path.cwd().is_relative_to(folder) for folder in _installed_sources())
 
 
+def find_top_level_spec(name: str, cwd: Path) -> ModuleSpec | None:
+    """Where a module that lies in no package, or a package, is for `python -m` in the folder `cwd`; None where there is none.
+
+    Nothing is imported.
+    """
+    with suppress(ImportError, ValueError):  # of a module in memory that came from nowhere
+        return PathFinder.find_spec(name, [str(cwd)]) or find_spec(name)
+    return None
+
+
 def _module_folder(name: str, cwd: Path) -> Path | None:
     """The folder of the top-level package of a module, or of the module; None where there is none. Nothing is imported."""
-    spec = PathFinder.find_spec(name.partition(".")[0], [str(cwd), *sys.path])
+    spec = find_top_level_spec(name.partition(".")[0], cwd)
     if spec is None:
         return None
     places = list(spec.submodule_search_locations or ()) or ([str(Path(spec.origin).parent)] if spec.origin else [])

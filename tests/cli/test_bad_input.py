@@ -61,6 +61,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], tuple[str, ..
     "a folder": (lambda folder: (folder / "src").mkdir(), (*RUN, "src"), ("src is a folder", "give the training script")),
     "no script named": (nothing, RUN, ("name the script", "unvanish run train.py")),
     "no such module": (nothing, (*RUN, "-m", "nowhere"), ("-m nowhere", "no module")),
+    "no script to fix": (nothing, ("fix", "nothere.py"), ("nothere.py: no such file", "check the name")),
+    "no script to fix named": (nothing, ("fix",), ("name the script", "unvanish fix train.py")),
+    "no module to fix": (script(loop(1)), ("fix", "--dry-run", "-m", "train.net", "--lr", "1"), ("no module train.net", "go to")),
+    "no git to write to": (script(loop(1)), ("fix", "--write", "train.py"), ("in no git tree", "git init")),
     "an unknown option": (script(loop(1)), ("run", "--fast", "train.py"), ("--fast",)),
     "an unknown verb": (nothing, ("cure", "train.py"), ("cure",)),
     "a budget that is no number": (script(loop(1)), (*RUN, "--budget", "much", "train.py"), ("--budget", "valid number")),
@@ -85,6 +89,7 @@ def test_what_cannot_be_used_is_said_in_one_line_with_exit_code_2(name: str, tmp
     prepare(tmp_path)
     ended = nursery.unvanish(tmp_path, *arguments)
     assert (ended.code, ended.out) == (2, b"")
+    assert arguments[0] != "fix" or {path.name for path in tmp_path.iterdir()} <= {"train.py", ".out", ".err"}
     (line,) = ended.lines
     assert line.startswith("unvanish: ")
     for word in words:

@@ -173,7 +173,7 @@ def test_the_exit_code_and_the_first_line_say_how_it_is(name: str, code: int, st
     assert state in ended.err
     assert "Traceback" not in ended.err
     assert files(tmp_path) == {"run"}
-    assert {path.name for path in ended.folder.iterdir()} == {"run.sqlite", "report.html"}
+    assert {path.name for path in ended.folder.iterdir()} == {".gitignore", "run.sqlite", "report.html"}
 
 
 def test_what_the_network_prints_goes_to_standard_output_and_our_words_do_not(tmp_path: Path, nursery: Nursery) -> None:

@@ -83,7 +83,7 @@ def test_quiet_says_nothing_and_writes_the_files(tmp_path: Path, nursery: Nurser
     ended = nursery.run(tmp_path, "--quiet", "--json", "out.json", "train.py")
     assert (ended.code, len(ended.out.splitlines()), ended.err) == (0, 3, "")
     assert json.loads((tmp_path / "out.json").read_text())["steps"] == 3
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"run.sqlite", "report.html"}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {".gitignore", "run.sqlite", "report.html"}
 
 
 def test_without_out_the_run_is_named_after_time_and_script(tmp_path: Path, nursery: Nursery) -> None:

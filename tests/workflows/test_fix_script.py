@@ -114,7 +114,7 @@ def test_a_fix_that_was_ended_early_tells_what_it_knows_and_is_gone_on_with(ende
 
 
 def test_a_finished_fix_leaves_its_record_its_page_and_its_patch(done: Fix, folder: Path) -> None:
-    assert {path.name for path in (folder / "out").iterdir()} == {"run.sqlite", "report.html", PATCH_FILE}
+    assert {path.name for path in (folder / "out").iterdir()} == {".gitignore", "run.sqlite", "report.html", PATCH_FILE}
 
 
 def test_the_cure_is_proved_and_the_script_left_as_it_was(done: Fix, folder: Path) -> None:
@@ -153,10 +153,13 @@ def test_a_healthy_script_is_left_in_peace(tmp_path: Path) -> None:
     assert engine.ran == ["as it is 0"]
 
 
-def test_a_plan_says_what_would_be_tried_and_trains_no_candidate(folder: Path) -> None:
+def test_a_plan_for_a_module_says_what_would_be_tried_and_trains_no_candidate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     engine = Counting()
     with engine:
-        plan = plan_script(Script(folder / "train.py"), engine=engine)
+        plan = plan_script(Script(module="train"), engine=engine)
     assert engine.ran == ["as it is 0", "as it is 0"]
     assert plan.steps == 60
     assert {"relu", "he-init"} <= {name for each in plan.candidates for name in each.candidate.remedies}

@@ -6,21 +6,25 @@ import math
 import signal
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.fix_output import print_fix, print_plan
+from unvanish.cli.fix_output import print_fix, print_plan, print_written
 from unvanish.cli.output import require_writable, terminal, write_json
 from unvanish.cli.race_board import race_display
 from unvanish.cli.run import new_folder
 from unvanish.errors import UsageError
 
+if TYPE_CHECKING:
+    from unvanish.trials import Script
+
 SCRIPT_HELP = "The script and its arguments."
 
 
 def fix(
-    command: Annotated[list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help=SCRIPT_HELP)],
+    command: Annotated[list[str] | None, typer.Argument(metavar="SCRIPT [ARGS]...", help=SCRIPT_HELP)] = None,
+    module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Fix a module, run as python -m does.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the result; by default a new one in unvanish-runs.")] = None,
     seeds: Annotated[int, typer.Option(help="Seeds that the leading candidates run with.", min=1)] = 3,
     remedy: Annotated[list[str] | None, typer.Option(help="A candidate to race, such as relu+he-init; may be repeated.")] = None,
@@ -40,16 +44,16 @@ def fix(
     """Race the cures for a PyTorch training script, unmodified, and hand over the one that was proved as a patch."""
     from unvanish.plugins.engines import EngineOptions, open_engine
     from unvanish.plugins.rules import diagnose
-    from unvanish.trials import Script
+    from unvanish.trials.script.script_files import find_script_file
     from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script, plan_script
     from unvanish.workflows.git import require_clean, write_files
 
     require_writable(json)
+    script = _script_of(command or [], module)
+    file = find_script_file(script, Path.cwd())
     if resume and out is None:
         raise UsageError("--resume goes on with a race that was ended early: name its folder with --out")
-    if put:
-        require_clean(Path.cwd())
-    script = Script(path=Path(command[0]), arguments=tuple(command[1:]))
+    checked = require_clean(Path.cwd(), [file] if file is not None else []) if put else None
     board = race_display(terminal(), quiet=quiet)
     deadline = time.monotonic() + minutes * 60 if minutes else math.inf
     remedies = tuple(remedy or ())
@@ -61,7 +65,7 @@ def fix(
         if dry_run:
             print_plan(plan_script(script, engine=opened, options=options, callbacks=callbacks), json)
             return 0
-        folder = out or new_folder(f"fix-{Path(command[0]).stem}")
+        folder = out or new_folder(f"fix-{module or Path(script.name).stem}")
         result = fix_script(script, folder=folder, engine=opened, options=options, callbacks=callbacks, resume=resume)
     if not quiet:
         print_fix(result, folder, script.name)
@@ -69,6 +73,17 @@ def fix(
         from unvanish.report.json_document import build_diagnosis
 
         write_json(json, build_diagnosis(result.checkup.run, result.checkup.findings, patch=result.patch))
-    if put and result.edits:
-        write_files(dict(result.edits))
+    if checked is not None and result.edits:
+        print_written(write_files(dict(result.edits), checked), quiet=quiet)
     return int(not result.cured)
+
+
+def _script_of(command: list[str], module: str | None) -> Script:
+    """What the command line asks to run. Raises UsageError where it names nothing."""
+    from unvanish.trials import Script
+
+    if not command and module is None:
+        raise UsageError("name the script to fix: unvanish fix train.py [its arguments]")
+    if module is not None:
+        return Script(module=module, arguments=tuple(command))
+    return Script(path=Path(command[0]), arguments=tuple(command[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,3 +34,10 @@ def print_fix(result: Fix, folder: Path, script: str) -> None:
     if result.patch:
         console.print(f"\n{result.patch}", markup=False, soft_wrap=True)
         console.print(f"patch   {folder / PATCH_FILE}          git apply {folder / PATCH_FILE}", soft_wrap=True)
+
+
+def print_written(files: Sequence[Path], *, quiet: bool) -> None:
+    """Names the user's files that the patch was written to."""
+    for file in files if not quiet else ():
+        name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        terminal().print(f"written {name}          git diff {name}", markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
 
 RUNS = Path("unvanish-runs")
 
-OPTIONS_WITH_VALUE = frozenset({"--out", "--budget", "--every", "--max-steps", "--json"})
+_OF_RUN = frozenset({"--out", "--budget", "--every", "--max-steps", "--json"})
+_OF_FIX = frozenset(
+    {"--out", "--seeds", "--remedy", "--metric", "--steps", "--minutes", "--jobs", "--engine", "--address", "--json"}
+)
+OPTIONS_WITH_VALUE = MappingProxyType({"run": _OF_RUN, "fix": _OF_FIX})  # of the verbs that run a script or a module
 
 
 def separate_module_options(arguments: list[str]) -> list[str]:
     """The command line with a `--` behind `run ... -m module`, so that the module's own options are not taken for ours."""
-    if arguments[:1] != ["run"]:
+    with_value = OPTIONS_WITH_VALUE.get(arguments[0]) if arguments else None
+    if with_value is None:
         return arguments
     position = 1
     while position < len(arguments) and arguments[position].startswith("-"):
         if arguments[position] == "-m":
             return [*arguments[: position + 2], "--", *arguments[position + 2 :]]
-        position += 2 if arguments[position] in OPTIONS_WITH_VALUE else 1
+        position += 2 if arguments[position] in with_value else 1
     return arguments
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from unvanish.record.run import Run
     from unvanish.trials import ScriptExit
 
+IGNORE_FILE = ".gitignore"
+
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
@@ -53,6 +55,8 @@ def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
 def create_folder(folder: Path) -> list[Path]:
     """The folders that had to be created, innermost first, so that `folder` can be written to; it must hold no run yet.
 
+    One that is created is ignored by git, so that a run leaves the state of the user's tree as it was.
+
     Raises UsageError where it cannot be written to, or holds a run.
     """
     created = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -64,6 +68,8 @@ def create_folder(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
     if (folder / RUN_FILE).exists():
         raise UsageError(f"{folder} holds another run already; choose another folder with --out")
+    if created:
+        (folder / IGNORE_FILE).write_text("*\n", encoding="utf-8")
     return created
 
 
@@ -71,6 +77,8 @@ def remove_folder(folder: Path, created: list[Path]) -> None:
     """Removes the folders that were created for a run that came to nothing."""
     for file in folder.glob(f"{RUN_FILE}*"):
         file.unlink()
+    if folder in created:
+        (folder / IGNORE_FILE).unlink(missing_ok=True)
     with suppress(OSError):  # the script may keep files of its own there
         for parent in created:
             parent.rmdir()

@@ -23,32 +23,12 @@ from unvanish.errors import ScriptError
 from unvanish.project_files import ProjectFiles, find_project, running_project
 from unvanish.trials.isolation.mirror import Mirror
 from unvanish.trials.isolation.overlay import main_loader, overlay_sources
+from unvanish.trials.script.script_files import Script, require_script
 from unvanish.trials.script.tracebacks import flush_output, print_exception
 
 JOIN_S = 0.1  # interval at which `stop_waiting` is asked
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
 _NO_EDITS: Mapping[Path, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """What to run: a file, or a module by name (exactly one of the two is given), and the arguments that it gets.
-
-    Example:
-        >>> Script(Path("train.py"), arguments=("--lr", "0.1")).name
-        'train.py'
-        >>> Script(module="package.train").name
-        '-m package.train'
-    """
-
-    path: Path | None = None
-    module: str | None = None
-    arguments: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What people call it: the path as given, or "-m module"."""
-        return f"-m {self.module}" if self.path is None else str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +88,7 @@ def execute(
         >>> ending = execute(Script(Path("train.py"), arguments=("--lr", "0.1")))  # doctest: +SKIP
         >>> sys.exit(ending.code)  # doctest: +SKIP
     """
-    _validate(script)
+    require_script(script)
     process, threads = os.getpid(), set(threading.enumerate())
     with overlay_sources(edits, mirror), running_project(_find_project(script, mirror)):
         _prepare_main_module(script)
@@ -121,21 +101,6 @@ def execute(
     if os.getpid() != process:
         raise SystemExit(ending.code)
     return ending
-
-
-def _validate(script: Script) -> None:
-    """Refuses what cannot be run, without running any of the user's code."""
-    path = script.path
-    if (path is None) == (script.module is None):
-        raise ScriptError("give either a script's file or a module's name, and not both")
-    if path is None:
-        return
-    if path.is_dir():
-        raise ScriptError(f"{path} is a folder; give the training script inside it")
-    if not path.is_file():
-        raise ScriptError(f"{path}: no such file here ({Path.cwd()}); check the name, or go to the folder that it is in")
-    if not os.access(path, os.R_OK):
-        raise ScriptError(f"{path} cannot be read; check its permissions")
 
 
 def _find_project(script: Script, mirror: Mirror | None) -> ProjectFiles:
