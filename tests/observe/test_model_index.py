@@ -55,6 +55,41 @@ class Stack(nn.Module):
         return x
 
 
+class HeldParameters(nn.Module):
+    """A layer in the style of Keras: its parameters lie in a dictionary, and it applies its activation itself."""
+
+    def __init__(self, width: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.held = nn.ParameterDict({"kernel": nn.Parameter(torch.eye(width) * 0.5), "bias": nn.Parameter(torch.ones(width))})
+        self.activation = activation
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Any:
+        return super().named_parameters(prefix, recurse, remove_duplicate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(x @ self.held["kernel"] + self.held["bias"])
+
+
+class WithoutCalls(nn.Module):
+    """A module that computes with its child's weight, and never calls the child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.inner.weight, self.inner.bias)
+
+
+class ScaleNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x / x.norm(dim=-1, keepdim=True)
+
+
 def block_sites(path: str) -> list[str]:
     return [f"{path}.linear", f"{path}:relu", f"{path}:relu#2", f"{path}.extra.gate", f"{path}:sigmoid", path]
 
@@ -66,6 +101,27 @@ def test_nested_functional_repeated_and_unregistered_operations_have_names_of_th
     assert kinds["blocks.0.linear"] == ("linear", "weight", False)
     assert kinds["blocks.1:relu#2"] == ("relu", "activation", True)
     assert kinds["blocks.1"] == ("block", "merge", False)
+
+
+def test_a_layer_is_known_by_its_weights_whoever_holds_them_and_whatever_it_applies_to_its_output() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(HeldParameters(6, torch.sigmoid), WithoutCalls(), ScaleNorm(), HeldParameters(6, lambda x: x))
+    run = observe_training(lambda: step(network))
+    sites, parameters = run.structure.sites, run.structure.parameters
+    found = [(s.path, s.kind, s.functional, tuple(parameters[i].name for i in s.parameters)) for s in sites]
+    assert (
+        found
+        == [
+            ("0", "weight", False, ("0.held.bias", "0.held.kernel")),
+            ("0", "activation", True, ()),
+            ("1", "weight", False, ("1.inner.weight", "1.inner.bias")),
+            ("2", "normalisation", False, ("2.gain",)),
+            ("3", "weight", False, ("3.held.bias", "3.held.kernel")),
+            ("", "merge", False, ()),
+        ][: len(found)]
+    )
+    assert run.readings["activation_mean"][0, 0] == pytest.approx(1.5)  # before the sigmoid: 0.5 times one, plus one
+    assert np.isfinite(run.readings["log10_gradient_rms"][0, :5]).all()
 
 
 def test_every_spelling_of_an_activation_is_recorded_with_its_slope() -> None:

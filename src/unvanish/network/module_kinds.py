@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from torch import nn
@@ -52,6 +52,9 @@ POOLING = (
     nn.AdaptiveMaxPool2d,
 )
 
+# Modules that hold parameters for another one, which computes with them.
+PARAMETER_CONTAINERS = (nn.ParameterList, nn.ParameterDict)
+
 # Elementwise activations by the name of their function in torch.nn.functional.
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -83,3 +86,23 @@ WEIGHT_FUNCTIONS = frozenset(
     {"linear", "bilinear", *(f"{kind}{axes}d" for kind in ("conv", "conv_transpose") for axes in (1, 2, 3))}
 )
 MATRIX_PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum"})  # of two matrices, either of which may be a parameter
+
+
+def own_parameters(module: nn.Module, *, recurse: bool = False) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters that a module computes with itself, by their dotted name in it: also those that a container holds for it.
+
+    With `recurse`, those of its children too. A class that overrides `named_parameters` is asked as a plain module.
+
+    Example:
+        >>> import torch
+        >>> scale = nn.Module()
+        >>> scale.weights = nn.ParameterDict({"gain": nn.Parameter(torch.ones(3))})
+        >>> [name for name, _ in own_parameters(scale)]
+        ['weights.gain']
+    """
+    yield from nn.Module.named_parameters(module, recurse=recurse)
+    if recurse:
+        return
+    for name, child in module.named_children():
+        if isinstance(child, PARAMETER_CONTAINERS):
+            yield from ((f"{name}.{key}", parameter) for key, parameter in child.named_parameters())

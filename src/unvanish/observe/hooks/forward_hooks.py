@@ -39,11 +39,14 @@ MAX_OCCURRENCES = 256  # equal operations within one module call that are told a
 
 @dataclass(slots=True)
 class ModuleCall:
-    """One module call in progress."""
+    """One module call in progress: how often each operation has run in it so far, whether it has called other modules, and the
+    input and output of its last activation."""
 
     module: nn.Module
     counts: Counter[str] = field(default_factory=Counter[str])
     suspended: bool = False
+    has_called_modules: bool = False
+    activation: tuple[Tensor, Tensor] | None = None
 
 
 class ForwardWatch:
@@ -117,6 +120,8 @@ class ForwardWatch:
                 self._leave_mode()
             elif not self._stack:
                 self._enter_mode()
+            if self._stack:
+                self._stack[-1].has_called_modules = True
             self._stack.append(call)
         except Exception as fault:
             self._guard(fault)
@@ -140,15 +145,18 @@ class ForwardWatch:
             tensor = first_tensor(output)
             if capture is not None and keywords and not self._stack and torch.is_grad_enabled():
                 self._on_network_call(module, args, keywords[0], output)
+            if capture is not None and tensor is not None and call.activation is not None and call.activation[1] is tensor:
+                tensor = call.activation[0]  # an activation of the layer's own: Dense(8, activation="relu") of Keras
             if capture is not None and tensor is not None and is_measurable_output(tensor) and capture.producer(tensor) is None:
-                self._record_module(capture, module, tensor, args, keywords[0] if keywords else {})
+                self._record_module(capture, call, tensor, args, keywords[0] if keywords else {})
         except Exception as fault:
             self._guard(fault)
         finally:
             self.charge_since(began)
 
-    def _record_module(self, capture: Capture, module: nn.Module, tensor: Tensor, args: Any, kwargs: Any) -> None:
-        kind = kind_of(module)
+    def _record_module(self, capture: Capture, module_call: ModuleCall, tensor: Tensor, args: Any, kwargs: Any) -> None:
+        module = module_call.module
+        kind = kind_of(module, has_called_modules=module_call.has_called_modules)
         if kind == "other":
             return
         caller = self._stack[-1].module if self._stack else None
@@ -174,7 +182,7 @@ class ForwardWatch:
         with DisableTorchFunction():
             site.add({"attention_entropy": entropy()})
 
-    def record_activation(self, name: str, slopes: SlopeSample | None, output: Any, dim: int | None) -> None:
+    def record_activation(self, name: str, slopes: SlopeSample | None, inputs: Tensor, output: Any, dim: int | None) -> None:
         """Records one call of a functional activation.
 
         `slopes` is a sample of its inputs from before the call, `dim` the dimension that a softmax normalises.
@@ -189,6 +197,8 @@ class ForwardWatch:
         counting, counted = (current, name) if functional else (self._stack[-2:][0], f"{id(current.module)}")
         occurrence = self._count_occurrence(counted, counting)
         outermost = self._stack[0].module
+        if functional and inputs is not tensor and is_measurable_output(inputs) and capture.producer(inputs) is None:
+            self._keep_layer_output(capture, current, caller, (inputs, tensor))
         call = SiteCall(current.module, caller, outermost, name, "activation", occurrence, functional, _caller())
         site = self._record_output(capture, call, tensor)
         if slopes is not None:
@@ -196,6 +206,17 @@ class ForwardWatch:
         if name == "softmax" and dim is not None:
             with DisableTorchFunction():
                 site.add({"attention_entropy": softmax_entropy(local_part(tensor), dim)})
+
+    def _keep_layer_output(
+        self, capture: Capture, current: ModuleCall, caller: nn.Module | None, activation: tuple[Tensor, Tensor]
+    ) -> None:
+        """Keeps what a layer gives to an activation of its own, until the layer has ended. Its site comes first."""
+        if not current.has_called_modules and kind_of(current.module) == "weight":
+            current.activation = activation
+            op = type(current.module).__name__.lower()
+            capture.site_statistics(
+                SiteCall(current.module, caller, self._stack[0].module, op, "weight", 0, False, sys._getframe(2))  # pyright: ignore[reportPrivateUsage]
+            )
 
     def _count_occurrence(self, name: str, call: ModuleCall) -> int:
         """How often the operation came before within a module call, where a shared activation is another site each time."""
@@ -275,7 +296,7 @@ class FunctionWatch(TorchFunctionMode):
         began = self._watch.clock()
         try:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            self._watch.record_activation(name, sample, output, dim if isinstance(dim, int) else None)
+            self._watch.record_activation(name, sample, inputs, output, dim if isinstance(dim, int) else None)
         except Exception as fault:
             self._watch.postpone(fault)
         self._watch.charge_since(began)

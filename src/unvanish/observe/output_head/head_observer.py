@@ -49,9 +49,10 @@ class HeadObserver:
 
     def record_call(self, capture: Capture, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Measures the input of a network that has run with gradients on, and keeps its outputs until the next backward."""
-        if next(model.parameters(), None) is None:
-            return
+        outputs = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
         inputs = [local_part(t) for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        if not (inputs or outputs) or next(model.parameters(), None) is None:  # Keras computes shapes first
+            return
         floating = [t for t in inputs if tensor_statistics.is_measurable(t)]
         numbers = capture.input_numbers.setdefault(self._model_index.network_index(model, None), {"batch_size": 0.0})
         if inputs:
@@ -61,8 +62,8 @@ class HeadObserver:
         if len(floating) == 1 and len(inputs) == 1 and floating[0].dim() > 1:
             capture.input_samples.append((len(floating[0]), tensor_statistics.subsample(floating[0].detach())))
             del capture.input_samples[:-MAX_OUTPUTS]
-        for tensor in pytree.tree_leaves(output):
-            if isinstance(tensor, Tensor) and tensor.grad_fn is not None:
+        for tensor in outputs:
+            if tensor.grad_fn is not None:
                 capture.outputs[node_key(tensor.grad_fn)] = local_part(tensor).detach()
         for oldest in list(capture.outputs)[:-MAX_OUTPUTS]:
             del capture.outputs[oldest]

@@ -18,12 +18,23 @@ from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
 from unvanish import source_location
 from unvanish.network.distributed_tensors import is_distributed, is_released, original_class
+from unvanish.network.module_kinds import own_parameters
 from unvanish.network.unwrapping import unwrapped
 from unvanish.observe.structure import module_origin
 from unvanish.observe.structure.module_origin import BuildLine
 from unvanish.record.network_changes import ModuleOrigin
 from unvanish.record.quantities import Axis
-from unvanish.record.structure import Entry, Head, Location, ModelStructure, Network, OptimizerGroup, Parameter, Site
+from unvanish.record.structure import (
+    LAYER_KINDS,
+    Entry,
+    Head,
+    Location,
+    ModelStructure,
+    Network,
+    OptimizerGroup,
+    Parameter,
+    Site,
+)
 from unvanish.source_location import FileLine
 
 # Parameters that belong to no module are listed under a network of this name.
@@ -116,10 +127,9 @@ class ModelIndex:
             return known
         index = self._sites[network, key] = len(self._site_records)
         build_line = None if key.functional and not _is_torch_module(module) else self._build_lines.get(module)
+        own = () if key.functional else own_parameters(module, recurse=kind in LAYER_KINDS)
         owned = tuple(
-            self.parameter_index(p, network=network, name=f"{key.path}.{name}".lstrip("."), registered=False)
-            for name, p in module.named_parameters(recurse=False)
-            if not key.functional
+            self.parameter_index(p, network=network, name=f"{key.path}.{name}".lstrip("."), registered=False) for name, p in own
         )
         location = source_location.read_location(build_line.line if build_line else source_location.find_user_line(frame))
         self._site_records.append(Site(network, key.path, key.op, kind, order, key.occurrence, location, owned, key.functional))

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from unvanish.network import module_kinds
+from unvanish.network.unwrapping import wrapped_module
 
 # Elementwise activations by their common name: each is looked for in torch.nn.functional, torch and torch.Tensor, since
 # `F.relu(x)`, `torch.relu(x)` and `x.relu()` are the same operation. Random ones (rrelu, dropout) are left out: to evaluate
@@ -42,14 +44,31 @@ def functional_activations() -> dict[Callable[..., Any], str]:
     return names
 
 
-def kind_of(module: nn.Module) -> str:
-    """The kind of the site at a module's output; "merge" for other modules with children, "weight" for others with parameters."""
+def kind_of(module: nn.Module, *, has_called_modules: bool = False) -> str:
+    """The kind of the site at a module's output.
+
+    The classes of torch are known. Of any other it counts what a module has and does: one that has called others in its forward
+    pass, or wraps one, is a "merge" of what these put out. One that has not is a "weight" where it, or a child of it, has
+    floating-point parameters, and a "normalisation" where these are vectors at most and its class says so; else it is "other".
+
+    Example:
+        >>> class RootMeanSquareNorm(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.gain = nn.Parameter(torch.ones(8))
+        >>> kind_of(RootMeanSquareNorm()), kind_of(nn.Sequential(nn.Linear(8, 8)), has_called_modules=True)
+        ('normalisation', 'merge')
+    """
     for kind, classes in MODULE_KINDS:
         if isinstance(module, classes):
             return kind
-    if next(module.children(), None) is not None:
+    has_modules = any(not isinstance(child, module_kinds.PARAMETER_CONTAINERS) for child in module.children())
+    if has_called_modules or wrapped_module(module) is not None or (has_modules and type(module).__module__.startswith("torch.")):
         return "merge"
-    return "weight" if next(module.parameters(recurse=False), None) is not None else "other"
+    parameters = [p for _, p in module_kinds.own_parameters(module, recurse=True) if p.is_floating_point()]
+    if "norm" in type(module).__name__.lower() and all(is_lazy(p) or p.dim() <= 1 for p in parameters):
+        return "normalisation"
+    return "weight" if parameters else "merge" if has_modules else "other"
 
 
 def has_fast_path(module: nn.Module) -> bool:
