@@ -52,6 +52,16 @@ def with_validation_metric(run: Run, name: str, values: Sequence[float]) -> Run:
     return replace(run, metrics=tuple(Metric(int(step), name, value) for step, value in zip(steps, values, strict=True)))
 
 
+def with_summed_loss(run: Run, terms: float = 64.0) -> Run:
+    """The run with a loss that is a sum over so many pixels or examples."""
+    return replace(run, losses=run.losses * terms)
+
+
+def with_growing_targets(run: Run) -> Run:
+    """The run with targets that the network's own answers drive from 1 to 50, as temporal differences do."""
+    return with_reading(with_reading(run, "target_low", 0.0), "target_high", np.geomspace(1.0, 50.0, len(run.sampled))[:, None])
+
+
 def with_attention(run: Run, entropy: float) -> Run:
     """The run with one attention layer of that entropy, before the last two layers."""
     structure = run.structure
@@ -329,6 +339,13 @@ SICK_WITH_HEADS: dict[str, tuple[Run, str, str, tuple[str, ...], str]] = {
         ("0", "2", "4", "6", "8", "10"),
         "val_loss over that of a constant answer",
     ),
+    "a validation loss that rises again while the sum over the pixels falls": (
+        with_validation_metric(with_summed_loss(run_with_head(PICTURES)), "val_loss", [16.0, 8.0, 9.6, 15.2]),
+        "overfitting",
+        "overfitting",
+        ("0", "2", "4", "6", "8", "10"),
+        "val_loss over its best",
+    ),
     "examples learned by heart": (
         with_reading(
             with_validation_metric(with_reading(run_with_head(), "score", 1.0), "val_accuracy", [0.5]), "seen_before", 0.6
@@ -385,6 +402,7 @@ SICK_WITH_HEADS: dict[str, tuple[Run, str, str, tuple[str, ...], str]] = {
 # The first sampled step that shows it, where that is not the first of all; None where the record does not tell.
 BEGAN_WITH_HEADS: dict[str, int | None] = {
     "a validation loss that rises again": 67,
+    "a validation loss that rises again while the sum over the pixels falls": 67,
     "a validation loss worse than a constant answer": None,
     "examples learned by heart": 1,
     "outputs that are pulled together": 7,
@@ -432,6 +450,15 @@ HEALTHY_WITH_HEADS: dict[str, Run] = {
     ),
     "statistics that are noisy": with_reading(run_with_head(normalised=True), "evaluation_gap", 0.4, of=[1]),
     "a validation loss that falls": with_validation_metric(run_with_head(), "val_loss", [2.0, 1.0, 0.6, 0.5]),
+    "a loss that is a sum over pixels, and its validation a mean over examples": with_validation_metric(
+        with_summed_loss(run_with_head(PICTURES), 8000.0), "test_loss", [300.0]
+    ),
+    "a summed loss whose validation follows it": with_validation_metric(
+        with_summed_loss(run_with_head(PICTURES), 8000.0), "test_loss", [110.0, 80.0, 81.0, 78.0]
+    ),
+    "a loss that rises with the targets that the network makes itself": with_growing_targets(
+        run_with_head(AMOUNTS, losses=np.geomspace(0.5, 5.0, 200))
+    ),
     "a validation loss that wavers": with_validation_metric(run_with_head(), "val_loss", [2.0, 0.5, 0.55, 0.54]),
     "a gap between training and validation that costs nothing": with_validation_metric(
         run_with_head(), "val_accuracy", [0.6, 0.7, 0.75]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unvanish.diagnose.thresholds import MOVED_TARGETS
 from unvanish.record.quantities import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
 from unvanish.record.structure import LAYER_KINDS, Location, Parameter, Site
@@ -17,6 +18,7 @@ EARLY_ROWS = 10  # the samples that are always there: steps 1 to 10
 LATE_ROWS = 3
 AXES = {quantity.name: quantity.axis for quantity in QUANTITIES}
 TINY = 1e-30
+REGRESSION = frozenset({"squared", "absolute"})  # criteria whose targets are amounts
 CRITERION_TOLERANCE = 0.05  # losses within five per cent of a multiple of a criterion are that criterion
 
 Row = NDArray[np.float64]
@@ -151,7 +153,7 @@ class RunView:
         or its targets are constant themselves; minus infinity where the loss ends as NaN or infinity.
 
         Of several heads, the mean. Where the loss of each step is this criterion at a fixed scale, all late steps count; else the
-        late samples.
+        samples of the run's second half, of which there are few in a short run: samples lie ever further apart.
         """
         fractions = [value for head in self.heads(stack) if (value := self._explained_loss_of(stack, head)) is not None]
         return float(np.mean(fractions)) if fractions else None
@@ -170,7 +172,8 @@ class RunView:
         scale, curve = self.criterion_scale(stack, head), self.loss_curve(stack.objective)
         if scale is not None and curve is not None and len(self.heads(stack)) == 1:
             return 1.0 - (curve.end / scale - floor) / reducible
-        late = loss[known][-max(LATE_ROWS, len(known) // 3) :]
+        in_second_half = int(np.count_nonzero(2 * self.run.sampled[known] > self.run.step_count))
+        late = loss[known][-max(LATE_ROWS, in_second_half) :]
         return 1.0 - (finite_mean(late) - floor) / reducible
 
     def _has_varying_targets(self, head: int) -> bool:
@@ -189,6 +192,24 @@ class RunView:
             return None
         median = float(np.median(ratios))
         return median if float(np.abs(ratios / median - 1).max()) < CRITERION_TOLERANCE else None
+
+    def has_fixed_targets(self, stack: LayerStack) -> bool:
+        """Whether the stack's loss measures the same thing at the end as at the start, so that its fall or rise can be judged.
+
+        False where a policy is rewarded, and where targets grow or shrink, as those of temporal differences do, which the network
+        itself makes. True where no criterion was understood.
+        """
+        heads = self.heads(stack)
+        return not any(self.structure.heads[i].criterion == "policy" or self._has_moved_targets(i) for i in heads)
+
+    def _has_moved_targets(self, head: int) -> bool:
+        low, high = (self.values(name)[:, head] for name in ("target_low", "target_high"))
+        sizes = np.maximum(np.abs(low), np.abs(high))
+        sizes = sizes[np.isfinite(sizes)]
+        if len(sizes) < 2 * LATE_ROWS or self.structure.heads[head].criterion not in REGRESSION:
+            return False
+        early, late = float(np.median(sizes[:LATE_ROWS])), float(np.median(sizes[-LATE_ROWS:]))
+        return max(early, late) >= MOVED_TARGETS.value * max(min(early, late), TINY)
 
     def has_learned(self, stack: LayerStack, share: float) -> bool:
         """Whether the stack has learned that share, 0 to 1, of what there is to learn.

@@ -205,6 +205,12 @@ BEGAN_TO_FALL = Threshold(0.05, "fraction", "convention", "fall of the loss over
 LATE_START = Threshold(
     0.15, "fraction", "calibrated", "of a run before the loss began to fall; 0.06 at most in healthy trainings", sure=0.4
 )
+MOVED_TARGETS = Threshold(
+    2.0,
+    "ratio",
+    "theory",
+    "largest target at the end against the start: their square, and with it the loss, is four times as large",
+)
 GREW = Threshold(0.5, "log10", "calibrated", "growth of the weights over a run; 0.3 at most in healthy trainings", sure=1.0)
 SOUND_START = Threshold(
     -0.5, "log10", "theory", "sqrt(fan_in) times the RMS of a weight at the start: torch's default gives -0.24, He's 0.15"

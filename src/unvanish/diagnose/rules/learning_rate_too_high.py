@@ -45,7 +45,7 @@ class LearningRateTooHigh(Rule):
     Why it matters: a step longer than the curvature allows climbs instead of descending.
 
     Known problems: weights near zero make relative updates look large, so the size of a step alone is no finding; losses that
-    no target judges (a policy's) rise and fall by themselves.
+    no target judges (a policy's), and those whose targets move (of temporal differences), rise and fall by themselves.
 
     Example: Adam at 0.05 on a small convolutional network; SGD at 0.5 on inputs of up to 100.
 
@@ -78,7 +78,7 @@ class LearningRateTooHigh(Rule):
             return
         divergence = (
             _divergence(losses, curve, update_ratio)
-            if _has_targets(view) or update_ratio >= VIOLENT.value or _grew_without_end(losses)
+            if view.has_fixed_targets(view.stacks[0]) or update_ratio >= VIOLENT.value or _grew_without_end(losses)
             else None
         )
         damage = (_killed_units(view, update_ratio) or _grown_weights(view)) if divergence is None else None
@@ -135,12 +135,6 @@ def _count_leaps(losses: Row, first: float) -> int:
     signs = np.where(losses > ABOVE_START.value * first, 1, np.where(losses < first, -1, 0))
     sides = signs[signs != 0]  # 1 well above the start, -1 below it
     return int(np.count_nonzero((sides[1:] == 1) & (sides[:-1] == -1)))
-
-
-def _has_targets(view: RunView) -> bool:
-    """Whether the losses have targets: one without, such as a policy's, rises and falls with the rewards that it sums."""
-    heads = [view.structure.heads[i] for i in view.heads(view.stacks[0])]
-    return all(head.criterion != "policy" for head in heads)
 
 
 def _killed_units(view: RunView, update_ratio: float) -> str | None:

@@ -26,7 +26,7 @@ class LossNotDecreasing(Rule):
     it is listed there.
 
     Known problems: the losses of opponents (GANs) and of policies (reinforcement learning) need not fall, so programs with
-    several objectives and noisy losses are left alone.
+    several objectives, noisy losses and targets that move are left alone.
 
     Example: any training that stands still for a reason that no other rule sees.
 
@@ -42,7 +42,7 @@ class LossNotDecreasing(Rule):
         if len(view.stacks) != 1 or curve is None or curve.steps < MIN_STEPS or not curve.finite:
             return
         is_noisy = STANDARD_ERRORS * curve.noise > FLAT_LOSS.value
-        if is_noisy or curve.fall >= FLAT_LOSS.value or curve.start <= 0:
+        if is_noisy or not view.has_fixed_targets(view.stacks[0]) or curve.fall >= FLAT_LOSS.value or curve.start <= 0:
             return
         yield Finding(
             self.code,

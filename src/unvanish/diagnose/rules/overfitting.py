@@ -12,13 +12,16 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import MEASURED_FAULT
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView, finite_mean
+from unvanish.diagnose.run_view import LATE_ROWS, LayerStack, RunView, finite_mean, finite_median
 from unvanish.diagnose.thresholds import MEMORISED, NO_MORE_TO_LEARN, ROSE_AGAIN, SCORE_GAP, SEEN_AGAIN, WORSE_THAN_CONSTANT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
 VALIDATION = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev|held)(?:[^a-z]|$)")
 LOSSES = re.compile(r"loss|nll|mse|entropy|bce|deviance")
 SCORES = re.compile(r"acc|f1|auc|r2|precision|recall|score")
+
+ONE_ANSWER = frozenset({"cross-entropy", "likelihood"})  # criteria that compare one class for each example
+MIN_VALIDATIONS = 3  # fewer show no course
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Overfitting(Rule):
     Why it matters: what is learned from there on is the examples themselves and their accidents. It will fail on others.
 
     Known problems: without any figure of validation nothing can be said. A gap between training and validation is usual: only
-    one that costs something counts.
+    one that costs something counts. Where the loss is a sum over examples or pixels, or has further terms, its size tells nothing;
+    then both figures are compared by what has become of them since the first validation.
 
     Example: 70,000 weights, 400 noisy examples, 600 steps.
 
@@ -67,9 +71,9 @@ class Overfitting(Rule):
         if curve is None or not curve.finite:
             return None
         last, best = metric.values[-1], min(metric.values)
-        scale, constant = _criterion_scale(view, stack), _constant_loss(view, stack)
-        training = curve.end / scale if scale is not None else curve.end
-        over_best = last / best if best > 0 and len(metric.values) >= 3 else np.nan
+        scale, constant = _mean_scale(view, stack), _constant_loss(view, stack)
+        training = curve.end / scale if scale is not None else curve.end * _scale_at_first(view, stack, metric)
+        over_best = last / best if best > 0 and len(metric.values) >= MIN_VALIDATIONS else np.nan
         over_constant = last / constant if constant is not None else np.nan
         if not last > 0 or not training <= MEMORISED.value * last:
             return None
@@ -101,7 +105,7 @@ class Overfitting(Rule):
             return None
         training = finite_mean(view.values("score")[-3:, heads[0]])
         seen_before = finite_mean(view.values("seen_before")[-3:, heads[0]])
-        has_fallen = len(metric.values) >= 3 and best - last >= SCORE_GAP.value / 4
+        has_fallen = len(metric.values) >= MIN_VALIDATIONS and best - last >= SCORE_GAP.value / 4
         is_memorised = (
             training >= NO_MORE_TO_LEARN.value and seen_before >= SEEN_AGAIN.value and training - last >= 2 * SCORE_GAP.value
         )
@@ -146,15 +150,34 @@ def _validation_metrics(view: RunView) -> list[ValidationMetric]:
     return sorted(metrics, key=lambda metric: (not LOSSES.search(metric.name.lower()), metric.name))
 
 
-def _criterion_scale(view: RunView, stack: LayerStack) -> float | None:
-    """The training loss over the criterion's mean, which validations report; None where their ratio is not constant."""
+def _mean_scale(view: RunView, stack: LayerStack) -> float | None:
+    """The training loss over the criterion's mean, in which the script then reports its validation as well.
+
+    None where their ratio is not constant, and where an example has many values, as the pixels of a picture: whether the validation
+    is a sum over these or their mean is then not known.
+    """
     heads = view.heads(stack)
-    return view.criterion_scale(stack, heads[0]) if len(heads) == 1 else None
+    if len(heads) != 1:
+        return None
+    head = view.structure.heads[heads[0]]
+    has_one_answer = head.criterion in ONE_ANSWER or head.width == 1
+    return view.criterion_scale(stack, heads[0]) if has_one_answer else None
+
+
+def _scale_at_first(view: RunView, stack: LayerStack, metric: ValidationMetric) -> float:
+    """The first validation over the training loss at that time, before anything was learned by heart; NaN where there is none.
+
+    It stands for the unknown factor between the two, a sum over pixels or a mean.
+    """
+    steps, losses = view.run.objective(stack.objective)
+    before = losses[steps <= metric.steps[0]]
+    recent = finite_median(before[-max(LATE_ROWS, len(before) // 5) :])
+    return metric.values[0] / recent if recent > 0 and len(metric.values) >= MIN_VALIDATIONS else np.nan
 
 
 def _constant_loss(view: RunView, stack: LayerStack) -> float | None:
     """The loss of the best constant answer, as the criterion's mean; None where the training loss is something else."""
-    if _criterion_scale(view, stack) is None:
+    if _mean_scale(view, stack) is None:
         return None
     values = view.values("constant_loss")[:, view.heads(stack)[0]]
     known = values[np.isfinite(values)]

@@ -51,6 +51,7 @@ class Underfitting(Rule):
                 or explained >= SHARE_TOLD.value * correlation**2
                 or correlation < PREDICTABLE.value
                 or not _is_settled(view, stack)
+                or not view.has_fixed_targets(stack)
             ):
                 continue
             yield self._finding(view, stack, correlation, max(explained, 0.0))
