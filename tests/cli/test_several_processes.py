@@ -169,8 +169,10 @@ def test_sizes_of_a_sharded_network_are_those_of_the_whole(tmp_path: Path, nurse
     assert [parameter.name for parameter in merged.structure.parameters] == names
     for name in ("log10_weight_rms", "log10_weight_gradient_rms", "log10_update_rms"):
         np.testing.assert_allclose(merged.readings[name], whole.readings[name], atol=2e-3, err_msg=name)
-    for name in ("gradient_along_weight", "gradient_agreement", "activation_mean", "activation_std"):  # of 32 examples a process
-        np.testing.assert_allclose(merged.readings[name], whole.readings[name], atol=0.06, err_msg=name)
+    for name in ("gradient_along_weight", "gradient_agreement"):
+        np.testing.assert_allclose(merged.readings[name], whole.readings[name], atol=0.01, err_msg=name)
+    # Outputs are described by 32 examples of each process: of the single one by 32 in all.
+    np.testing.assert_allclose(merged.readings["activation_std"], whole.readings["activation_std"], rtol=0.3)
     np.testing.assert_allclose(merged.objective()[1], whole.objective()[1], rtol=1e-4)
 
 

@@ -73,7 +73,7 @@ class Observer:
         self._began = clock() if began is None else began
         self._examine, self._first_call, self._gate = examine, FirstCallRecorder(), gate
         self._scope, self._model_index = WatchScope(networks), model_index or ModelIndex()
-        self._is_waiting = waits_for_training
+        self.model_index = self._model_index  # for the observer of a process that is forked
         self._schedule, self._step_log = Schedule(settings), StepLog()
         for module in self._scope.modules:
             self._model_index.module_built(module, None)
@@ -88,7 +88,7 @@ class Observer:
             clock=clock,
         )
         self._handles: list[Any] = []
-        self._is_watching = False
+        self._is_watching, self._is_waiting = False, waits_for_training
         self._sink_token: Token[Any] | None = None
         self._capture: Capture | None = None
         self._parameters = ParameterObserver(self._model_index)
@@ -136,11 +136,6 @@ class Observer:
         for handle in self._handles:
             handle.remove()
         self._sink_token = None
-
-    @property
-    def model_index(self) -> ModelIndex:
-        """What is known of the program's networks."""
-        return self._model_index
 
     @property
     def has_modules(self) -> bool:

@@ -16,15 +16,17 @@ from unvanish.record.ranks.joined_structure import Positions
 from unvanish.record.run import Matrix, Run, Steps
 
 Rows = NDArray[np.int64]
+Readings = Mapping[str, Matrix]
 _LN10 = math.log(10.0)
-# The quantities whose common value decides how a value of the first one is weighted: the RMS of the two vectors of a cosine (of a
-# gradient and the one before: of the gradient twice), and the mean that a deviation is about.
+_EARLIER = Quantity("earlier", "log10", Axis.PARAMETER, "RMS of the gradient at the sample before", MergedBy.RMS)
+_ADDED = (*QUANTITIES, _EARLIER)
+# The RMS of the two vectors of a cosine, and the mean that a deviation is about.
 _LENGTHS = {
-    "gradient_agreement": ("log10_weight_gradient_rms", "log10_weight_gradient_rms"),
+    "gradient_agreement": ("log10_weight_gradient_rms", _EARLIER.name),
     "gradient_along_weight": ("log10_weight_rms", "log10_weight_gradient_rms"),
 }
 _MEANS = {"activation_std": "activation_mean"}
-_BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
+_BY_NAME = {quantity.name: quantity for quantity in _ADDED}
 # Of each rule, what a sum begins with, and how a value is added to it.
 _RULES: Mapping[MergedBy, tuple[float, Callable[[Matrix, Matrix], Matrix]]] = {
     MergedBy.MEAN: (0.0, np.add),
@@ -52,9 +54,11 @@ class MergedReadings:
         common, rows, own_rows = np.intersect1d(self._sampled, run.sampled, return_indices=True)
         self._is_common &= ~reached | np.isin(self._sampled, common)
         weights = {axis: self._weights_of(run, axis, own_rows) for axis in Axis}
-        for quantity in QUANTITIES:
+        gradients = run.readings["log10_weight_gradient_rms"]
+        readings = {**run.readings, _EARLIER.name: np.vstack([gradients[:1], gradients[:-1]])}
+        for quantity in _ADDED:
             with np.errstate(all="ignore"):  # infinities meet, and what cannot be added is NaN
-                self._add(quantity, run, own_rows, weights[quantity.axis], (rows, positions[quantity.axis]))
+                self._add(quantity, readings, own_rows, weights[quantity.axis], (rows, positions[quantity.axis]))
 
     def _weights_of(self, run: Run, axis: Axis, rows: Rows) -> Matrix:
         """What a process's values count, of shape (rows, 1) or (1, length of the axis)."""
@@ -66,13 +70,13 @@ class MergedReadings:
         examples = np.nansum(run.readings["batch_size"][rows], axis=1, keepdims=True)
         return np.where(examples > 0, examples, 1.0)
 
-    def _add(self, quantity: Quantity, run: Run, own_rows: Rows, weights: Matrix, where: tuple[Rows, Rows]) -> None:
+    def _add(self, quantity: Quantity, readings: Readings, own_rows: Rows, weights: Matrix, where: tuple[Rows, Rows]) -> None:
         width = len(where[1])
-        values = _padded(run.readings[quantity.name][own_rows], width)
+        values = _padded(readings[quantity.name][own_rows], width)
         is_measured = ~np.isnan(values)
         weight = np.where(is_measured, np.broadcast_to(_padded(weights, width), values.shape), 0.0)
         start, combine = _RULES[quantity.merged_by]
-        terms = np.where(is_measured, _terms(quantity, values, weight, run, own_rows), start)
+        terms = np.where(is_measured, _terms(quantity, values, weight, readings, own_rows), start)
         totals = self._grown(self._totals, quantity.name, where[1], start)
         counts = self._grown(self._weights, quantity.name, where[1], 0.0)
         grid = np.ix_(*where)
@@ -111,15 +115,15 @@ class MergedReadings:
         return np.where(weight > 0, value, np.nan)
 
 
-def _terms(quantity: Quantity, values: Matrix, weight: Matrix, run: Run, rows: Rows) -> Matrix:
+def _terms(quantity: Quantity, values: Matrix, weight: Matrix, readings: Readings, rows: Rows) -> Matrix:
     """What a process's values add to the sum of a quantity."""
     width = values.shape[1]
     if quantity.merged_by is MergedBy.RMS:
         return 2 * _LN10 * values + np.log(weight)
     if quantity.merged_by is MergedBy.DEVIATION:
-        return weight * (values**2 + _padded(run.readings[_MEANS[quantity.name]][rows], width) ** 2)
+        return weight * (values**2 + _padded(readings[_MEANS[quantity.name]][rows], width) ** 2)
     if quantity.merged_by is MergedBy.COSINE:
-        first, second = (_padded(run.readings[other][rows], width) for other in _LENGTHS[quantity.name])
+        first, second = (_padded(readings[other][rows], width) for other in _LENGTHS[quantity.name])
         return weight * values * 10.0 ** (first + second)
     return weight * values if quantity.merged_by is MergedBy.MEAN else values
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, final
 
+from unvanish.import_hooks import when_imported
 from unvanish.trials.children.environment import ChildEnvironment
 from unvanish.trials.children.follow_order import FollowOrder
-from unvanish.trials.script.import_hooks import when_imported
 
 if TYPE_CHECKING:
     from unvanish.observe.structure.model_index import ModelIndex
