@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+FRAMEWORKS := .venv-compatibility
+FRAMEWORKS_READY := $(FRAMEWORKS)/.ready
+REQUIREMENTS := compatibility/requirements.txt compatibility/requirements-without-dependencies.txt
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs compatibility clean
 
 demo: $(READY)
 	$(BIN)/unvanish demo
@@ -23,6 +26,9 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python -m unvanish.docgen docs
 
+compatibility: $(FRAMEWORKS_READY)
+	$(FRAMEWORKS)/bin/python -m compatibility
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
@@ -30,5 +36,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+$(FRAMEWORKS_READY): pyproject.toml constraints.txt $(REQUIREMENTS)
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement $(word 1,$(REQUIREMENTS)) --editable .
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $(word 2,$(REQUIREMENTS))
+	touch $(FRAMEWORKS_READY)
+
 clean:
-	rm -rf .venv build dist unvanish-runs
+	rm -rf .venv .venv-compatibility build dist unvanish-runs

@@ -1,0 +1,32 @@
+"""Trains a classifier of handwritten digits on every device that there is, and saves its weights."""
+
+import torch
+from digits import accuracy, load_split, seed_everything
+from fingerprint import print_fingerprint
+from model import Classifier
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def main():
+    seed_everything(0)
+    x_train, x_val, y_train, y_val = load_split()
+    loader = DataLoader(TensorDataset(x_train, y_train), batch_size=64, shuffle=True)
+    model = nn.DataParallel(Classifier())
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for epoch in range(15):
+        for images, labels in loader:
+            optimizer.zero_grad()
+            loss = criterion(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        print(f"epoch {epoch} loss {losses[-1]:.4f} val_accuracy {accuracy(model, x_val, y_val):.4f}")
+    torch.save(model.module.state_dict(), "model.pt")
+    print_fingerprint(losses, model.state_dict())
+
+
+if __name__ == "__main__":
+    main()
