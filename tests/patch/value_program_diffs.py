@@ -202,12 +202,20 @@ EXPECTED: dict[tuple[str, str], str] = {
 +unvanish.apply(net, "groupnorm")
 """,
     ("a layer called optimizer", "orthogonal-init"): """\
-+import unvanish
-+unvanish.apply(net, "orthogonal-init")
++        nn.init.orthogonal_(self.optimizer.weight, gain=1.633)
++        nn.init.zeros_(self.optimizer.bias)
++        nn.init.orthogonal_(self.head.weight)
++        nn.init.zeros_(self.head.bias)
 """,
     ("a gated network", "forget-bias"): """\
-+import unvanish
-+unvanish.apply(net, "forget-bias")
++        # gates with a memory as long as the sequences (Tallec and Ollivier 2018, arXiv 1804.11188)
++        with torch.no_grad():
++            gates = self.rnn.bias_ih_l0.chunk(4)  # input, forget, cell, output
++            gates[1].uniform_(1, 8).log_()
++            gates[0].copy_(-gates[1])
++            gates = self.rnn.bias_hh_l0.chunk(4)  # which torch adds to the other bias
++            gates[0].zero_()
++            gates[1].zero_()
 """,
 }
 """By program and remedy."""

@@ -106,3 +106,13 @@ def own_parameters(module: nn.Module, *, recurse: bool = False) -> Iterator[tupl
     for name, child in module.named_children():
         if isinstance(child, PARAMETER_CONTAINERS):
             yield from ((f"{name}.{key}", parameter) for key, parameter in child.named_parameters())
+
+
+def torch_class_name(module: nn.Module) -> str:
+    """The name of the most special class of torch.nn that a module is an instance of: "Module" for most of the user's own.
+
+    Example:
+        >>> torch_class_name(nn.MultiheadAttention(4, 2).out_proj)
+        'Linear'
+    """
+    return next(kind.__name__ for kind in type(module).__mro__ if getattr(nn, kind.__name__, None) is kind)

@@ -47,6 +47,8 @@ class ModuleOrigins:
         root = next((origin.class_name for origin in context.origins if not origin.path), "")
         prefix = f"{WRAPPED_ATTRIBUTES[root]}." if root in WRAPPED_ATTRIBUTES else ""  # a plan is for what a wrapper runs
         self.by_path = {origin.path.removeprefix(prefix): origin for origin in context.origins if origin.path or not prefix}
+        self.root = self.by_path.get("") or next((each for each in context.origins if prefix and f"{each.path}." == prefix), None)
+        self.outside_classes = frozenset(origin.class_name for origin in context.outside_modules)
         self._outside_modules = context.outside_modules
 
     def line_of(self, draft: Draft, path: str) -> ConstructorLine:
@@ -55,6 +57,10 @@ class ModuleOrigins:
         if line is None:
             raise NotExpressible(f"no line of the source is known that builds {path!r}")
         return line
+
+    def is_built_outside(self, origin: ModuleOrigin) -> bool:
+        """Whether the line that built a module built one of its class outside of the network too."""
+        return any((each.class_name, each.location) == (origin.class_name, origin.location) for each in self._outside_modules)
 
     def paths_built_at(self, line: ConstructorLine) -> list[str]:
         """The paths of the modules that a line built, in the network's order."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch.apply_call_line import add_apply_after, add_apply_before, add_import, add_rate_scaling_after
 from unvanish.patch.constructor_calls import ModuleOrigins
-from unvanish.patch.edits import clipping, functional_calls, insertions, module_constructors, optimizers, recurrence
+from unvanish.patch.edits import clipping, functional_calls, initialisation, insertions, module_constructors, optimizers, recurrence
 from unvanish.patch.line_alignment import align_lines
 from unvanish.patch.source.parsed_file import Project
 from unvanish.patch.source.statements import parse_source
@@ -20,6 +20,7 @@ from unvanish.record.network_changes import Edit, EditTarget, ModuleOrigin, Patc
 from unvanish.record.structure import Entry
 
 _LEARNING_RATE = "learning-rate"
+_FORGET_BIAS = "forget-bias"
 
 
 def edit_sources(plan: Plan, context: PatchContext, read: Callable[[Path], str], *, rate_factor: float = 1.0) -> dict[Path, str]:
@@ -115,7 +116,7 @@ def _edit_in_place(
             continue
         attempt = draft.copy()
         try:
-            _write_step(attempt, project, origins, context.entry, network, optimizer)
+            _write_step(attempt, project, origins, context.entry, plan, step)
         except NotExpressible as reason:
             _defer(step, str(reason), deferred)
         else:
@@ -142,14 +143,16 @@ def _write_step(
     project: Project,
     origins: ModuleOrigins,
     entry: Entry | None,
-    network: Sequence[Edit],
-    optimizer: Sequence[Edit],
+    plan: Plan,
+    step: PlanStep,
 ) -> None:
     """Writes the edits of one remedy into a draft. Raises NotExpressible where one of them cannot be written in place."""
+    network, optimizer = _split_by_target(step.edits)
     if not network and not optimizer:
         raise NotExpressible("it says no edit")
     call_edits = [edit for edit in network if edit.calls]
-    module_edits = [edit for edit in network if not edit.calls]
+    initialised = [edit for edit in network if edit.values]
+    module_edits = [edit for edit in network if not edit.calls and not edit.values]
     unknown = [edit for edit in module_edits if edit.action not in ("replace", "insert", "remove") or not edit.path]
     if unknown:
         raise NotExpressible(f"{unknown[0].action} at {unknown[0].path or 'the network itself'!r} has no words in a source")
@@ -159,11 +162,14 @@ def _write_step(
     if call_edits:
         functional_calls.exchange(draft, project, origins, call_edits)
     if recurrent:
-        recurrence.exchange(draft, project, origins, recurrent)
+        opens_forget_gate = all(each.remedy != _FORGET_BIAS for each in plan.steps)
+        recurrence.exchange(draft, project, origins, recurrent, opens_forget_gate=opens_forget_gate)
     if replaced:
         module_constructors.exchange(draft, project, origins, replaced)
     if inserted:
         insertions.insert(draft, project, origins, inserted)
+    if initialised:
+        initialisation.initialise(draft, project, origins, entry, plan, step.remedy, initialised)
     if clipping.is_clipping(optimizer):
         clipping.write_clipping(draft, project, entry, optimizer)
     elif optimizer:

@@ -81,6 +81,14 @@ class Draft:
         if not self.project.includes(str(path)):
             raise NotExpressible(f"{path} is not a file of your project")
 
+    def insert(self, source: SourceFile, offset: int, text: str) -> None:
+        """Inserts lines at an offset, behind those that were inserted there before."""
+        present = self.replacements.get(source.path, ())
+        earlier = [each for each in present if each.start == each.end == offset]
+        before = "".join(each.text for each in earlier)
+        self.replacements[source.path] = tuple(each for each in present if each not in earlier)
+        self.replace(source, offset, offset, before + text)
+
     def edited_text(self, source: SourceFile) -> str:
         """The text of a file with all changes."""
         return apply_replacements(source.data, self.replacements.get(source.path, ()))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from unvanish.record.initial_values import InitialValues
 from unvanish.record.structure import Entry, Location
 
 # The remedies that can be applied. Rules may name others of the field, which a person can apply by hand.
@@ -70,6 +71,7 @@ class Edit:
         after: what a person would read there after it, such as "ReLU()".
         calls: the functional calls in the user's source that are exchanged. The line that built a module is its ModuleOrigin.
         target: what is altered. A network may have a module called "optimizer", so `path` does not tell that.
+        values: the new values of the parameters that are initialised; none where they cannot be told as data.
     """
 
     action: str
@@ -78,6 +80,7 @@ class Edit:
     after: str
     calls: tuple[CallExchange, ...] = ()
     target: EditTarget = EditTarget.NETWORK
+    values: tuple[InitialValues, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,15 @@ class ModuleOrigin:
     """The line of the user's source that built a module; None where no line of the user's did.
 
     `through_library` says that this line called a library which built the module, so that the line does not call its class.
+    `torch_class` is the class of torch.nn that the module is an instance of, the most special one: "Linear" for a subclass of it,
+    "Module" for most classes of the user's; "" where it is not known.
     """
 
     path: str
     class_name: str
     location: Location | None = None
     through_library: bool = False
+    torch_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary, WeakTensorKeyDictionary
 
 from unvanish import source_location
 from unvanish.network.distributed_tensors import is_distributed, is_released, original_class
-from unvanish.network.module_kinds import own_parameters
+from unvanish.network.module_kinds import own_parameters, torch_class_name
 from unvanish.network.unwrapping import unwrapped
 from unvanish.observe.structure import module_origin
 from unvanish.observe.structure.module_origin import BuildLine
@@ -344,7 +344,8 @@ def _read_line(line: BuildLine | None) -> Location | None:
 
 
 def _origin(path: str, module: nn.Module, line: BuildLine | None) -> ModuleOrigin:
-    return ModuleOrigin(path, type(module).__name__, _read_line(line), line is not None and line.through_library)
+    through_library = line is not None and line.through_library
+    return ModuleOrigin(path, type(module).__name__, _read_line(line), through_library, torch_class_name(module))
 
 
 def _paths_in(root: nn.Module) -> Any:

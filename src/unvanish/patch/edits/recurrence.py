@@ -28,13 +28,21 @@ def is_recurrence(edit: Edit) -> bool:
     return edit.action == "replace" and edit.before.partition("(")[0] in VANILLA
 
 
-def exchange(draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequence[Edit]) -> None:
-    """Changes the calls that built vanilla recurrence to build its replacements. Raises NotExpressible where that is not enough."""
+def exchange(
+    draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequence[Edit], *, opens_forget_gate: bool = True
+) -> None:
+    """Changes the calls that built vanilla recurrence to build its replacements. Raises NotExpressible where that is not enough.
+
+    `opens_forget_gate` says whether an LSTM's forget gate gets a bias of one; another remedy may set it.
+    """
     require_no_loading(project)
     for constructor in origins.constructor_calls(draft, edits):
         new_class = only_value(
             (parse_modules(e.after)[0].class_name for e in constructor.edits.values()), "different modules are put in there"
         )
+        if new_class in VANILLA:
+            _rectify(draft, constructor)
+            continue
         if new_class not in _TORCH_CLASSES:
             raise NotExpressible(f"{new_class} keeps its state in a way of its own")
         class_name, source, call = _TORCH_CLASSES[new_class], constructor.source, constructor.call
@@ -44,10 +52,25 @@ def exchange(draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequ
         if source.module_class(call.func) not in VANILLA or has_star_arguments(call):
             raise NotExpressible(f"line {source.line(call)} builds its recurrence from what is passed to it")
         if class_name == "LSTM":
-            _open_forget_gate(draft, constructor)
+            _open_forget_gate(draft, constructor, writes_bias=opens_forget_gate)
         nonlinearity = find_argument(call, "nonlinearity")
         rename_class(draft, source, call.func, class_name)
         change_arguments(draft, source, call, drop=[nonlinearity] if nonlinearity is not None else [])
+
+
+def _rectify(draft: Draft, constructor: ConstructorCall) -> None:
+    """Changes a call that builds vanilla recurrence with tanh to build it with ReLU."""
+    source, call = constructor.source, constructor.call
+    if source.module_class(call.func) not in VANILLA or has_star_arguments(call) or len(_positional_arguments(call)) > 3:
+        raise NotExpressible(f"line {source.line(call)} builds its recurrence from what is passed to it")
+    nonlinearity = find_argument(call, "nonlinearity")
+    if nonlinearity is None:
+        change_arguments(draft, source, call, add=['nonlinearity="relu"'])
+    elif literal_string(nonlinearity.value) == "tanh":
+        code = source.code_of(nonlinearity.value)
+        draft.replace(source, source.start(nonlinearity.value), source.end(nonlinearity.value), code.replace("tanh", "relu"))
+    elif literal_string(nonlinearity.value) != "relu":
+        raise NotExpressible(f"line {source.line(call)} chooses the nonlinearity elsewhere")
 
 
 def _require_no_weight_access(project: Project) -> None:
@@ -66,14 +89,16 @@ def _names_weight(text: str) -> bool:
 # LSTM
 
 
-def _open_forget_gate(draft: Draft, constructor: ConstructorCall) -> None:
-    """Adds lines behind the one that builds an LSTM of one layer, which set the bias of its forget gate to one."""
+def _open_forget_gate(draft: Draft, constructor: ConstructorCall, *, writes_bias: bool) -> None:
+    """Changes the code that uses an LSTM of one layer, and adds lines that set the bias of its forget gate to one."""
     source, call = constructor.source, constructor.call
     target, hidden = _target_attribute(source, call), find_argument(call, "hidden_size", 1)
     has_options = any(find_argument(call, name) is not None for name in ("num_layers", "bidirectional", "bias"))
     if hidden is None or has_options or len(_positional_arguments(call)) > 2:
         raise NotExpressible(f"line {source.line(call)} builds more than one plain layer")
     _unpack_hidden(draft, source, target)
+    if not writes_bias:
+        return
     width = source.code_of(hidden.value)
     if not isinstance(hidden.value, cst.Name | cst.Integer | cst.Attribute):
         raise NotExpressible(f"line {source.line(call)} computes its width")

@@ -84,6 +84,24 @@ def name_module(source: SourceFile, node: cst.CSTNode, module: str) -> str | Non
     return None
 
 
+def name_or_import(draft: Draft, source: SourceFile, node: cst.CSTNode, full: str) -> str:
+    """The shortest expression for a module or class of torch at a node; the file gets an import where it has none.
+
+    Raises NotExpressible where the file uses the name otherwise.
+    """
+    present = name_module(source, node, full)
+    if present is not None:
+        return present
+    module, _, name = full.rpartition(".")
+    if any(source.assignments(name, node)):
+        raise NotExpressible(f"line {source.line(node)} cannot name {full}: the file uses the name {name} otherwise")
+    statements = [each for each in source.find_all(cst.ImportFrom) if each.module and source.code_of(each.module) == module]
+    aliases = [a for each in statements if not isinstance(each.names, cst.ImportStar) for a in each.names if _references(source, a)]
+    line = f"from {module} import {name}" if module else f"import {name}"
+    draft.request_import(source.path, ImportRequest(name, aliases[-1]) if aliases else ImportRequest(line))
+    return name
+
+
 def _imported_name(source: SourceFile, node: cst.CSTNode, module: str) -> str | None:
     """The name under which a module is imported and visible at a node."""
     return next((name for name, full in _imports(source) if full == module and _refers_to(source, node, name, module)), None)

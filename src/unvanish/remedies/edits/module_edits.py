@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unvanish.record.initial_values import InitialValues
 from unvanish.record.network_changes import CallExchange, Edit
 from unvanish.remedies.base import Operation
 from unvanish.remedies.optimizers.parameter_groups import add_parameters, drop_state, remove_parameters
@@ -131,6 +132,7 @@ class Initialise(Operation):
         after: the distribution of the new values in words, for the edit.
         fills: each parameter with the function that initialises it. The function gets a contiguous copy of the parameter, on the
             CPU and in float32 or wider, so that the values do not depend on the device, and writes into it in place.
+        values: the same as data, for a patch; only where it tells all of `fills`.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -143,11 +145,12 @@ class Initialise(Operation):
     before: str
     after: str
     fills: tuple[tuple[nn.Parameter, Fill], ...]
+    values: tuple[InitialValues, ...] = ()
 
     @property
     def edit(self) -> Edit:
         """The layer, and the distribution of its new values."""
-        return Edit("initialise", self.path, self.before, self.after)
+        return Edit("initialise", self.path, self.before, self.after, values=self.values)
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Fills copies, and copies their values into the parameters, whose objects stay."""

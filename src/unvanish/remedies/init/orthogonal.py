@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,16 @@ def semi_orthogonal(rows: int, columns: int, *, generator: torch.Generator) -> T
     return signed_q if rows >= columns else signed_q.T
 
 
+def orthogonal_factor(rows: int, columns: int, *, fan_in: float, gain: float) -> float:
+    """The factor on a semi-orthogonal matrix with which its mean square becomes gain^2 / fan_in.
+
+    Example:
+        >>> orthogonal_factor(8, 2, fan_in=2.0, gain=1.0)
+        2.0
+    """
+    return gain * math.sqrt(max(rows, columns) / fan_in)
+
+
 def orthogonal_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.Generator, groups: int = 1) -> Tensor:
     """Fills a weight in place with a semi-orthogonal matrix for each group (Saxe 2014, arXiv 1312.6120), and returns it.
 
@@ -60,9 +71,14 @@ def orthogonal_(weight: Tensor, *, fan_in: float, gain: float, generator: torch.
     """
     for block in weight.view(groups, weight.shape[0] // groups, -1):
         rows, columns = block.shape
-        factor = gain * math.sqrt(max(rows, columns) / fan_in)
+        factor = orthogonal_factor(rows, columns, fan_in=fan_in, gain=gain)
         block.copy_(factor * semi_orthogonal(rows, columns, generator=generator))
     return weight
+
+
+def delta_orthogonal_factor(shape: Sequence[int], *, gain: float, groups: int = 1) -> float:
+    """The factor on the semi-orthogonal matrix in the centre of a delta-orthogonal kernel of that shape."""
+    return orthogonal_factor(shape[0] // groups, shape[1], fan_in=float(shape[1]), gain=gain)
 
 
 def delta_orthogonal_(weight: Tensor, *, gain: float, generator: torch.Generator, groups: int = 1) -> Tensor:

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
 from unvanish.network.module_kinds import WEIGHTED, WeightedLayer
+from unvanish.record.initial_values import InitialValues, Law
 from unvanish.remedies.base import Operation
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.forward_graph import PARAMETER, ForwardGraph
 from unvanish.remedies.graph.parameter_products import AXIS_SWAPS, ParameterFactor
 from unvanish.remedies.graph.signal_kinds import FUSED, Kind
 from unvanish.remedies.init.orthogonal import group_count
+from unvanish.remedies.init.values_as_data import parameter_path, zeros
 from unvanish.remedies.init.weight_scale import LINEAR_GAIN, RECTIFIER_GAIN, activation_gain, fans
 
 
@@ -46,13 +48,30 @@ class LayerTarget:
         """The number of groups of channels."""
         return group_count(self.layer)
 
+    @property
+    def rows_and_columns(self) -> tuple[int, int]:
+        """The shape of each group's matrix, with one row an output."""
+        return self.weight.shape[0] // self.groups, self.weight[0].numel()
+
     def gain(self, graph: ForwardGraph) -> float:
         """The gain of the activation after the layer."""
         return gain_after(self.layer, graph)
 
-    def fill_operation(self, fill: Fill, *, after: str) -> Operation:
-        """The operation that fills the weight with `fill` and the bias with zeros; `after` describes it in the edit."""
-        return _fill_operation(self.path, repr(self.layer), after, self.weight, fill, self.bias)
+    def values(self, law: Law, scale: float) -> InitialValues:
+        """The new values of the weight as data."""
+        return InitialValues(parameter_path(self.path, "weight"), tuple(self.weight.shape), law, scale, self.groups)
+
+    def fill_operation(self, fill: Fill, *, after: str, law: Law, scale: float) -> Operation:
+        """The operation that fills the weight with `fill` and the bias with zeros.
+
+        `after` describes it in the edit; `law` and `scale` say the same as data.
+        """
+        fills = [(self.weight, fill), *([(self.bias, Tensor.zero_)] if self.bias is not None else [])]
+        values = [self.values(law, scale)]
+        if self.bias is not None:
+            values.append(zeros(parameter_path(self.path, "bias"), self.bias))
+        description = after if self.bias is None else f"{after}; bias 0"
+        return Initialise(self.path, repr(self.layer), description, tuple(fills), tuple(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ class ParameterTarget:
         factor: which of its axes are inputs, and which are outputs.
         position: position of the product in the forward graph.
         weight: the parameter.
-        bias: the trainable bias that is added to the product; None where there is none.
+        bias: the trainable bias that is added to the product, with its path; None where there is none.
     """
 
     path: str
@@ -73,7 +92,7 @@ class ParameterTarget:
     factor: ParameterFactor
     position: int
     weight: nn.Parameter
-    bias: nn.Parameter | None
+    bias: tuple[str, nn.Parameter] | None
     groups: ClassVar[int] = 1
 
     @property
@@ -88,10 +107,19 @@ class ParameterTarget:
         """The gain of the activation after the product."""
         return _gain_at(self.position, graph)
 
-    def fill_operation(self, fill: Fill, *, after: str) -> Operation:
-        """The operation that fills the weight with `fill`, outputs as rows, and the bias with zeros; `after` describes it."""
-        order = (*self.factor.outputs, *self.factor.inputs)
+    @property
+    def rows_and_columns(self) -> tuple[int, int]:
+        """The shape of the parameter as a matrix with one row an output."""
         rows = math.prod(self.weight.shape[axis] for axis in self.factor.outputs)
+        return rows, self.weight.numel() // rows
+
+    def fill_operation(self, fill: Fill, *, after: str, law: Law, scale: float) -> Operation:
+        """The operation that fills the weight with `fill`, outputs as rows, and the bias with zeros.
+
+        `after` describes it; `law` and `scale` say the same as data, as far as the order of the axes does not matter to it.
+        """
+        order = (*self.factor.outputs, *self.factor.inputs)
+        rows, _ = self.rows_and_columns
 
         def fill_transposed(weight: Tensor) -> None:
             outputs_first = weight.permute(order)
@@ -100,12 +128,16 @@ class ParameterTarget:
             outputs_first.copy_(matrix.view(outputs_first.shape))
 
         before = f"{self.name}: {' x '.join(map(str, self.weight.shape))} parameter"
-        return _fill_operation(self.path, before, after, self.weight, fill_transposed, self.bias)
-
-
-def _fill_operation(path: str, before: str, after: str, weight: nn.Parameter, fill: Fill, bias: nn.Parameter | None) -> Operation:
-    fills = [(weight, fill), *([(bias, Tensor.zero_)] if bias is not None else [])]
-    return Initialise(path, before, after if bias is None else f"{after}; bias 0", tuple(fills))
+        fills: list[tuple[nn.Parameter, Fill]] = [(self.weight, fill_transposed)]
+        values = [InitialValues(parameter_path(self.path, self.name), tuple(self.weight.shape), law, scale)]
+        if self.bias is not None:
+            path, bias = self.bias
+            fills.append((bias, Tensor.zero_))
+            values.append(zeros(path, bias))
+        # The transpose of a random orthogonal matrix is one too; of more axes that holds only as they are.
+        is_told = law in (Law.NORMAL, Law.UNIFORM) or self.weight.dim() == 2 or order == tuple(range(self.weight.dim()))
+        description = after if self.bias is None else f"{after}; bias 0"
+        return Initialise(self.path, before, description, tuple(fills), tuple(values) if is_told else ())
 
 
 def layer_and_parameter_targets(
@@ -158,16 +190,17 @@ def _only_multiplies(position: int, graph: ForwardGraph, path: str) -> bool:
 
 def _bias_of_product(
     position: int, factor: ParameterFactor, parameters: Mapping[str, nn.Parameter], graph: ForwardGraph
-) -> nn.Parameter | None:
-    """The trainable parameter, of one number an output, that is the bias of a product or of the next sum."""
+) -> tuple[str, nn.Parameter] | None:
+    """The path and the trainable parameter, of one number an output, that is the bias of a product or of the next sum."""
     outputs = math.prod(parameters[factor.path].shape[axis] for axis in factor.outputs)
     for reader in (position, *_following_sums(position, graph)):
         parameter_paths = [
             graph.steps[source].path for source in graph.steps[reader].sources if graph.steps[source].op == PARAMETER
         ]
-        for bias in (parameters[path] for path in parameter_paths if path != factor.path and path in parameters):
+        for path in (path for path in parameter_paths if path != factor.path and path in parameters):
+            bias = parameters[path]
             if bias.requires_grad and bias.numel() == outputs:
-                return bias
+                return path, bias
     return None
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 
 from torch import nn
 
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.catalogue.initialisation.he_init import he_
 from unvanish.remedies.edits.activation_replacement import ActivationForms, replace_activations
@@ -54,7 +55,8 @@ class Selu(Remedy):
         for target in layer_and_parameter_targets(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(he_, fan_in=fan_in, gain=1.0, generator=context.generator)
-            operations.append(target.fill_operation(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
+            std = 1.0 / math.sqrt(fan_in)
+            operations.append(target.fill_operation(fill, after=f"LeCun normal, std {std:.3g}", law=Law.NORMAL, scale=std))
         return tuple(operations)
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeAlias, final
 from torch import nn
 
 from unvanish.errors import NotApplicable, UsageError
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.activation_replacement import ActivationForms, is_exchangeable, is_hidden_ungated, replace_by_choice
 from unvanish.remedies.edits.method_rewriting import FunctionCall
@@ -18,7 +19,14 @@ from unvanish.remedies.graph.call_sites import CallSite
 from unvanish.remedies.graph.forward_graph import ForwardGraph, GraphStep
 from unvanish.remedies.graph.nonlinearities import nonlinearity_of
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import TRANSPOSED_CONVOLUTIONS, delta_orthogonal_, group_count, orthogonal_
+from unvanish.remedies.init.orthogonal import (
+    TRANSPOSED_CONVOLUTIONS,
+    delta_orthogonal_,
+    delta_orthogonal_factor,
+    group_count,
+    orthogonal_,
+    orthogonal_factor,
+)
 from unvanish.remedies.init.target_weights import LayerTarget, layer_targets
 from unvanish.remedies.init.weight_scale import fans
 from unvanish.remedies.layers.tailored import TailoredActivation
@@ -203,10 +211,12 @@ def _initialise(target: LayerTarget, gain: float, context: Context) -> Operation
     groups = group_count(layer)
     fill: Fill
     if not isinstance(layer, (nn.Linear, *TRANSPOSED_CONVOLUTIONS)) and all(extent % 2 for extent in layer.kernel_size):
-        distribution = "delta-orthogonal"
+        distribution, law = "delta-orthogonal", Law.DELTA_ORTHOGONAL
+        factor = delta_orthogonal_factor(target.weight.shape, gain=gain, groups=groups)
         fill = functools.partial(delta_orthogonal_, gain=gain, generator=generator, groups=groups)
     else:
-        distribution = "orthogonal"
+        distribution, law = "orthogonal", Law.ORTHOGONAL
         fan_in, _ = fans(layer)
+        factor = orthogonal_factor(*target.rows_and_columns, fan_in=fan_in, gain=gain)
         fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=generator, groups=groups)
-    return target.fill_operation(fill, after=f"{distribution}, gain {gain:.3g}")
+    return target.fill_operation(fill, after=f"{distribution}, gain {gain:.3g}", law=law, scale=factor)

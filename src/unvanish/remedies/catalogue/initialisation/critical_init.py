@@ -11,14 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable, UsageError
+from unvanish.record.initial_values import InitialValues, Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
 from unvanish.remedies.graph.shape_probe import call_with_inputs, inputs_error
 from unvanish.remedies.graph.signal_kinds import is_one_operation
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, supports_delta_orthogonal
+from unvanish.remedies.init.orthogonal import (
+    delta_orthogonal_,
+    delta_orthogonal_factor,
+    group_count,
+    orthogonal_,
+    orthogonal_factor,
+    supports_delta_orthogonal,
+)
 from unvanish.remedies.init.target_weights import LayerTarget, layer_targets
+from unvanish.remedies.init.values_as_data import parameter_path
 from unvanish.remedies.init.weight_scale import fans
 from unvanish.remedies.structure.plain_chain import NotAPlainChain, PlainChain, plain_chain
 from unvanish.theory.criticality import NEUTRAL_BAND, Scale
@@ -114,20 +123,23 @@ def _initialise(target: LayerTarget, scale: Scale, q: float, generator: torch.Ge
     groups = group_count(layer)
     fill: Fill
     if supports_delta_orthogonal(layer):
-        distribution = "delta-orthogonal"
+        distribution, law = "delta-orthogonal", Law.DELTA_ORTHOGONAL
+        factor = delta_orthogonal_factor(target.weight.shape, gain=gain, groups=groups)
         fill = functools.partial(delta_orthogonal_, gain=gain, generator=generator, groups=groups)
     else:
-        distribution = "orthogonal"
+        distribution, law = "orthogonal", Law.ORTHOGONAL
         fan_in, _ = fans(layer)
+        factor = orthogonal_factor(*target.rows_and_columns, fan_in=fan_in, gain=gain)
         fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=generator, groups=groups)
     after = f"{distribution}, gain {gain:.4g}"
     if target.bias is None or scale.sb2 <= NEUTRAL_BAND * q:
-        return target.fill_operation(fill, after=after)
+        return target.fill_operation(fill, after=after, law=law, scale=factor)
     std = math.sqrt(scale.sb2)
     bias_fill = functools.partial(normal_, std=std, generator=generator)
-    return Initialise(
-        target.path, repr(layer), f"{after}; bias normal, std {std:.2g}", ((target.weight, fill), (target.bias, bias_fill))
-    )
+    fills: tuple[tuple[nn.Parameter, Fill], ...] = ((target.weight, fill), (target.bias, bias_fill))
+    bias_values = InitialValues(parameter_path(target.path, "bias"), tuple(target.bias.shape), Law.NORMAL, std)
+    values = (target.values(law, factor), bias_values)
+    return Initialise(target.path, repr(layer), f"{after}; bias normal, std {std:.2g}", fills, values)
 
 
 def _measure_inputs(network: nn.Module, inputs: Any, paths: Collection[str]) -> Mapping[str, float]:

@@ -8,9 +8,17 @@ from typing import ClassVar, final
 from torch import nn
 
 from unvanish.errors import NotApplicable
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import delta_orthogonal_, group_count, orthogonal_, supports_delta_orthogonal
+from unvanish.remedies.init.orthogonal import (
+    delta_orthogonal_,
+    delta_orthogonal_factor,
+    group_count,
+    orthogonal_,
+    orthogonal_factor,
+    supports_delta_orthogonal,
+)
 from unvanish.remedies.init.target_weights import LayerTarget, gain_after, layer_targets
 from unvanish.remedies.init.weight_scale import fans
 
@@ -51,11 +59,13 @@ def _initialise(target: LayerTarget, gain: float, context: Context) -> Operation
     groups = group_count(target.layer)
     if supports_delta_orthogonal(target.layer):
         fill = functools.partial(delta_orthogonal_, gain=gain, generator=context.generator, groups=groups)
-        return target.fill_operation(fill, after=f"delta-orthogonal, gain {gain:.3g}")
+        factor = delta_orthogonal_factor(target.weight.shape, gain=gain, groups=groups)
+        return target.fill_operation(fill, after=f"delta-orthogonal, gain {gain:.3g}", law=Law.DELTA_ORTHOGONAL, scale=factor)
     fan_in, _ = fans(target.layer)
     fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=context.generator, groups=groups)
     note = "" if isinstance(target.layer, nn.Linear) else f" (no delta kernel: {_explain_no_delta(target)})"
-    return target.fill_operation(fill, after=f"orthogonal, gain {gain:.3g}{note}")
+    factor = orthogonal_factor(*target.rows_and_columns, fan_in=fan_in, gain=gain)
+    return target.fill_operation(fill, after=f"orthogonal, gain {gain:.3g}{note}", law=Law.ORTHOGONAL, scale=factor)
 
 
 def _explain_no_delta(target: LayerTarget) -> str:

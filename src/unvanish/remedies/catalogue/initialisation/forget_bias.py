@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
+from unvanish.record.initial_values import InitialValues, Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.sequence_lengths import sequence_lengths
 from unvanish.remedies.init.recurrent import FORGET_BIAS, FORGET_BIAS_RANGE, chrono_, forget_bias_, forget_gate_bias, spread_memory_
+from unvanish.remedies.init.values_as_data import module_values
 from unvanish.remedies.structure.recurrence import (
     GatedModule,
     LayerParameters,
@@ -67,7 +69,8 @@ class ForgetBias(Remedy):
         for path, module in modules:
             steps = None if lengths is None else lengths.get(path, 0)
             if fills := _fills(module, steps, context.generator):
-                operations.append(Initialise(path, repr(module), _describe(module, steps), fills))
+                values = _values(path, module, fills, steps)
+                operations.append(Initialise(path, repr(module), _describe(module, steps), fills, values))
         if not operations:
             raise NotApplicable(f"forget-bias: {_explain_no_biases(network, modules)}")
         return tuple(operations)
@@ -93,6 +96,19 @@ def _fills(module: GatedModule, steps: int | None, generator: torch.Generator) -
         if biases := _trainable_biases(level):
             fills += zip(biases, (first_fill, second_fill), strict=True)
     return tuple(fills)
+
+
+def _values(
+    path: str, module: GatedModule, fills: tuple[tuple[nn.Parameter, Fill], ...], steps: int | None
+) -> tuple[InitialValues, ...]:
+    """The biases of `_fills` as data; every second one is the hidden bias of its layer."""
+    gates = 4 if isinstance(module, (nn.LSTM, nn.LSTMCell)) else 3
+    first_law, scale = (Law.SPREAD_MEMORY, 0.0) if steps is None else (Law.CHRONO, float(steps))
+    second_law = Law.ZERO_INPUT_AND_FORGET_GATES if gates == 4 else Law.ZERO_FORGET_GATE
+    if steps is not None and steps < MIN_STEPS:
+        first_law, scale, second_law = Law.FORGET_GATE, FORGET_BIAS, Law.ZERO_FORGET_GATE
+    laws = [(parameter, second_law if index % 2 else first_law) for index, (parameter, _) in enumerate(fills)]
+    return module_values(path, module, laws, scale=scale, blocks=gates)
 
 
 def _describe(module: GatedModule, steps: int | None) -> str:

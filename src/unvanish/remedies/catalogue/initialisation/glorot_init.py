@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import layer_and_parameter_targets
@@ -50,5 +51,5 @@ class GlorotInit(Remedy):
             fan_in, fan_out = target.fans
             fill = functools.partial(glorot_, fan_in=fan_in, fan_out=fan_out, generator=context.generator)
             bound = math.sqrt(6.0 / (fan_in + fan_out))
-            operations.append(target.fill_operation(fill, after=f"Glorot uniform, ±{bound:.3g}"))
+            operations.append(target.fill_operation(fill, after=f"Glorot uniform, ±{bound:.3g}", law=Law.UNIFORM, scale=bound))
         return tuple(operations)

@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import layer_and_parameter_targets
@@ -59,5 +60,6 @@ class HeInit(Remedy):
             fan_in, _ = target.fans
             gain = target.gain(graph)
             fill = functools.partial(he_, fan_in=fan_in, gain=gain, generator=context.generator)
-            operations.append(target.fill_operation(fill, after=f"He normal, std {gain / math.sqrt(fan_in):.3g}"))
+            std = gain / math.sqrt(fan_in)
+            operations.append(target.fill_operation(fill, after=f"He normal, std {std:.3g}", law=Law.NORMAL, scale=std))
         return tuple(operations)

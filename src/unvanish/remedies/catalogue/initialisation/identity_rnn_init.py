@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.edits.module_edits import Fill, Initialise, module_places
 from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.trace_graph import trace_graph
+from unvanish.remedies.init.values_as_data import module_values
 from unvanish.remedies.structure.recurrence import (
     VANILLA_CLASSES,
     ReplacedRecurrence,
@@ -66,7 +69,8 @@ class IdentityRnnInit(Remedy):
                 operations.append(ReplacedRecurrence(path, module, new, places[module]))
             if fills := _fills(module):
                 after = "identity; biases 0" if module.bias else "identity"
-                operations.append(Initialise(path, format_module(new), after, fills))
+                values = module_values(path, new, _laws(fills))
+                operations.append(Initialise(path, format_module(new), after, fills, values))
         graph = trace_graph(network, context.inputs)
         operations += [
             _initialise_loop(layer, graph) for layer in layers_in_loops(graph, direct=True) if _is_recurrent_matrix(layer, graph)
@@ -108,7 +112,12 @@ def _initialise_loop(layer: nn.Module, graph: ForwardGraph) -> Operation:
     fills: list[tuple[nn.Parameter, Fill]] = [(parameters["weight"], nn.init.eye_)]
     if bias is not None and bias.requires_grad:
         fills.append((bias, Tensor.zero_))
-    return Initialise(path, repr(layer), "identity" if len(fills) == 1 else "identity; bias 0", tuple(fills))
+    after = "identity" if len(fills) == 1 else "identity; bias 0"
+    return Initialise(path, repr(layer), after, tuple(fills), module_values(path, layer, _laws(fills)))
+
+
+def _laws(fills: Sequence[tuple[nn.Parameter, Fill]]) -> list[tuple[nn.Parameter, Law]]:
+    return [(parameter, Law.IDENTITY if fill is nn.init.eye_ else Law.ZEROS) for parameter, fill in fills]
 
 
 def _explain_refusal(network: nn.Module, graph: ForwardGraph, context: Context) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import layer_and_parameter_targets
@@ -49,5 +50,6 @@ class LecunInit(Remedy):
         for target in layer_and_parameter_targets(network, trace_graph(network, context.inputs), remedy=self.name):
             fan_in, _ = target.fans
             fill = functools.partial(lecun_, fan_in=fan_in, generator=context.generator)
-            operations.append(target.fill_operation(fill, after=f"LeCun normal, std {1.0 / math.sqrt(fan_in):.3g}"))
+            std = 1.0 / math.sqrt(fan_in)
+            operations.append(target.fill_operation(fill, after=f"LeCun normal, std {std:.3g}", law=Law.NORMAL, scale=std))
         return tuple(operations)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.errors import NotApplicable
+from unvanish.record.initial_values import Law
 from unvanish.record.network_changes import Edit
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.graph.model_copy import model_copy, without_side_effects
 from unvanish.remedies.graph.shape_probe import call_with_inputs, inputs_error, probe_shapes
-from unvanish.remedies.init.orthogonal import group_count, orthogonal_
+from unvanish.remedies.init.orthogonal import group_count, orthogonal_, orthogonal_factor
 from unvanish.remedies.init.target_weights import LayerTarget, layer_targets
 from unvanish.remedies.init.weight_scale import fans
 
@@ -132,7 +133,9 @@ class LsuvInit(Remedy):
 def _initialise(target: LayerTarget, generator: torch.Generator) -> Operation:
     fan_in, _ = fans(target.layer)
     fill = functools.partial(orthogonal_, fan_in=fan_in, gain=1.0, generator=generator, groups=group_count(target.layer))
-    return target.fill_operation(fill, after="orthonormal, then scaled to unit variance of its output")
+    factor = orthogonal_factor(*target.rows_and_columns, fan_in=fan_in, gain=1.0)
+    after = "orthonormal, then scaled to unit variance of its output"
+    return target.fill_operation(fill, after=after, law=Law.ORTHOGONAL, scale=factor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
+from unvanish.record.initial_values import InitialValues, Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.catalogue.initialisation.glorot_init import glorot_
 from unvanish.remedies.edits.module_edits import Fill, Initialise
 from unvanish.remedies.graph.trace_graph import trace_graph
-from unvanish.remedies.init.orthogonal import orthogonal_, semi_orthogonal
+from unvanish.remedies.init.orthogonal import orthogonal_, orthogonal_factor, semi_orthogonal
 from unvanish.remedies.init.target_weights import layer_and_parameter_targets
+from unvanish.remedies.init.values_as_data import parameter_path
 
 RecurrentModule = nn.RNNBase | nn.RNNCellBase
 
@@ -83,7 +85,8 @@ class OrthogonalInit(Remedy):
             fan_in, _ = target.fans
             gain = target.gain(graph)
             fill = functools.partial(orthogonal_, fan_in=fan_in, gain=gain, generator=context.generator, groups=target.groups)
-            operations.append(target.fill_operation(fill, after=f"orthogonal, gain {gain:.3g}"))
+            factor = orthogonal_factor(*target.rows_and_columns, fan_in=fan_in, gain=gain)
+            operations.append(target.fill_operation(fill, after=f"orthogonal, gain {gain:.3g}", law=Law.ORTHOGONAL, scale=factor))
         return (*operations, *recurrent)
 
 
@@ -92,19 +95,21 @@ def _recurrent_operations(network: nn.Module, generator: torch.Generator) -> Ite
     for path, module in network.named_modules():
         if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             continue
-        fills = [(parameter, fill) for parameter, fill in _fills(module, generator) if id(parameter) not in done]
-        done.update(id(parameter) for parameter, _ in fills)
-        if fills:
+        drawn = [each for each in _fills(path, module, generator) if id(each[0]) not in done]
+        done.update(id(parameter) for parameter, _, _ in drawn)
+        if drawn:
             after = "hidden-to-hidden weights orthogonal for each gate, input weights Glorot uniform"
-            yield Initialise(path, repr(module), after, tuple(fills))
+            fills = tuple((parameter, fill) for parameter, fill, _ in drawn)
+            yield Initialise(path, repr(module), after, fills, tuple(values for _, _, values in drawn))
 
 
-def _fills(module: RecurrentModule, generator: torch.Generator) -> Iterator[tuple[nn.Parameter, Fill]]:
+def _fills(path: str, module: RecurrentModule, generator: torch.Generator) -> Iterator[tuple[nn.Parameter, Fill, InitialValues]]:
     """The module's own trainable weights with their new values; weights that torch computes (weight_norm) have other names."""
     for name, parameter in module.named_parameters(recurse=False):
         match = _RECURRENT_WEIGHT.fullmatch(name)
         if match is None or not parameter.requires_grad:
             continue
         gates = 1 if match[1] == "hr" else parameter.shape[0] // int(module.hidden_size)
-        fill = glorot_gates_ if match[1] == "ih" else orthogonal_gates_
-        yield parameter, functools.partial(fill, gates=gates, generator=generator)
+        fill, law = (glorot_gates_, Law.GLOROT) if match[1] == "ih" else (orthogonal_gates_, Law.ORTHOGONAL)
+        values = InitialValues(parameter_path(path, name), tuple(parameter.shape), law, 1.0, gates)
+        yield parameter, functools.partial(fill, gates=gates, generator=generator), values

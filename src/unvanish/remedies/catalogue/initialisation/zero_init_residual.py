@@ -11,12 +11,14 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from unvanish.errors import NotApplicable
+from unvanish.record.initial_values import Law
 from unvanish.remedies.base import Context, Operation, Remedy
 from unvanish.remedies.catalogue.initialisation.he_init import he_
 from unvanish.remedies.edits.module_edits import Initialise
 from unvanish.remedies.graph.forward_graph import ForwardGraph
 from unvanish.remedies.graph.trace_graph import trace_graph
 from unvanish.remedies.init.target_weights import LayerTarget, gain_after, layer_targets
+from unvanish.remedies.init.values_as_data import module_values
 from unvanish.remedies.init.weight_scale import fans
 from unvanish.remedies.structure.branch_ends import BranchEnd, branch_ends
 from unvanish.remedies.structure.branches import Branch, residual_branches
@@ -118,7 +120,8 @@ def _transformer_ends(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 def _zero(path: str, module: nn.Module, purpose: str) -> Operation:
     fills = tuple((parameter, Tensor.zero_) for parameter in module.parameters(recurse=False) if parameter.requires_grad)
-    return Initialise(path, repr(module), f"zero: {purpose}", fills)
+    values = module_values(path, module, [(parameter, Law.ZEROS) for parameter, _ in fills])
+    return Initialise(path, repr(module), f"zero: {purpose}", fills, values)
 
 
 def _scale_branches(
@@ -137,7 +140,8 @@ def _scale_branches(
             fan_in, _ = fans(target.layer)
             gain = factor * gain_after(target.layer, graph)
             fill = functools.partial(he_, fan_in=fan_in, gain=gain, generator=context.generator)
-            yield target.fill_operation(fill, after=f"He normal times {factor:.3g}, std {gain / math.sqrt(fan_in):.3g}")
+            std = gain / math.sqrt(fan_in)
+            yield target.fill_operation(fill, after=f"He normal times {factor:.3g}, std {std:.3g}", law=Law.NORMAL, scale=std)
 
 
 def _output_layers(
