@@ -2,6 +2,7 @@
 
     UnvanishError
     ├── UsageError            an option or argument that cannot be used
+    │   └── FolderTaken       the folder holds another run
     ├── ScriptError           the training script cannot be found, read or watched
     ├── RecordError           a run's file is foreign, truncated, or newer than this version
     ├── ObservationError      nothing can be observed: no module, no backward pass
@@ -24,6 +25,10 @@ class UnvanishError(Exception):
 
 class UsageError(UnvanishError):
     """An option or argument cannot be used."""
+
+
+class FolderTaken(UsageError):
+    """The folder for a run holds another one."""
 
 
 class ScriptError(UnvanishError):

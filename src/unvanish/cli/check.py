@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import require_writable, terminal, write_json
+from unvanish.cli.output import require_writable, show, write_json
 from unvanish.cli.run import new_folder
 
 
@@ -29,9 +29,8 @@ def check(
     if not quiet:
         from unvanish.report.terminal.run_report import render
 
-        terminal().print(
-            render(checkup.run, checkup.findings, script=Path(factory.rpartition(":")[0]).name, report_path=checkup.page)
-        )
+        name = Path(factory.rpartition(":")[0]).name
+        show(render(checkup.run, checkup.findings, script=name, report_path=checkup.page))
     if json is not None:
         from unvanish.report.json_document import build_diagnosis
 

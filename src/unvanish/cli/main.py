@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -9,6 +10,7 @@ import typer
 
 from unvanish.cli import check, demo, explain, fix, report, run
 from unvanish.errors import UnvanishError
+from unvanish.standard_error import print_to_stderr
 
 OUR_ERROR = 2
 
@@ -33,11 +35,15 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Runs the command line and exits with its code."""
-    sys.exit(run_app(sys.argv[1:]))
+    code = run_app(sys.argv[1:])
+    if code == -signal.SIGINT:
+        sys.excepthook = lambda *_: None  # the traceback stands there already; Python ends by the signal, as it does for a script
+        raise KeyboardInterrupt
+    sys.exit(code)
 
 
 def run_app(arguments: list[str]) -> int:
-    """The exit code of a command line."""
+    """The exit code of a command line; negative, the number of the signal that is to end the process."""
     try:
         code = app(args=run.separate_module_options(arguments) or ["--help"], standalone_mode=False)
     except _COMMAND_LINE_ERROR as fault:
@@ -50,5 +56,5 @@ def run_app(arguments: list[str]) -> int:
 
 
 def _print_error(message: str) -> int:
-    print(f"unvanish: {message}", file=sys.stderr)
+    print_to_stderr(message)
     return OUR_ERROR

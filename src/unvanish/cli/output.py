@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unvanish.errors import UsageError
+from unvanish.standard_error import is_terminal, write_to_stderr
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 def terminal() -> Console:
@@ -18,6 +21,22 @@ def terminal() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Prints the parts one below the other on standard error; where that cannot be written to, nothing happens.
+
+    A rich console itself ends the process where standard error is a pipe that nobody reads.
+    """
+    from rich.console import Console
+
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    page = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace", newline="")
+    console = Console(file=page, highlight=False, force_terminal=is_terminal() or None)
+    for part in parts:
+        console.print(part)
+    page.seek(0)
+    write_to_stderr(page.read())
 
 
 def require_writable(target: str | None) -> None:
@@ -32,15 +51,49 @@ def require_writable(target: str | None) -> None:
 def write_json(target: str, document: Any) -> None:
     """Writes a document as JSON to a file, or to standard output where `target` is "-".
 
-    Raises UsageError where the file cannot be written.
+    A file that is there already is replaced by the whole document or stays as it is.
+
+    Raises UsageError where it cannot be written.
     """
     from unvanish.report import json_document
 
-    text = json_document.dumps(document)
-    if target == "-":
-        print(text, file=sys.stdout, flush=True)
+    text = json_document.dumps(document) + "\n"
+    try:
+        if target == "-":
+            _write_to_stdout(text)
+        else:
+            _write_file(Path(target), text)
+    except (OSError, ValueError) as fault:
+        place = "standard output" if target == "-" else target
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        raise UsageError(f"{place} cannot be written ({reason}); give --json another file") from fault
+
+
+def _write_file(path: Path, text: str) -> None:
+    target = path.resolve()
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    if (target.exists() and not target.is_file()) or not os.access(target.parent, os.W_OK):
+        path.write_text(text, encoding="utf-8")  # a device or a pipe, or a file in a folder that takes no other
         return
     try:
-        Path(target).write_text(text + "\n", encoding="utf-8")
-    except OSError as fault:
-        raise UsageError(f"{target} cannot be written ({fault.strerror}); give --json another file") from fault
+        draft.write_text(text, encoding="utf-8")
+        if target.exists():
+            draft.chmod(target.stat().st_mode)
+        draft.replace(target)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _write_to_stdout(text: str) -> None:
+    """Writes a text behind what the script has printed. Where that fails, Python is kept from trying the same text at its end."""
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise ValueError("it is closed")
+    sys.stdout.flush()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unvanish.cli.output import require_writable, terminal, write_json
+from unvanish.cli.output import require_writable, show, write_json
 
 
 def report(
@@ -30,7 +30,7 @@ def report(
     if html is not None:
         run_page.write_page(html, record, findings)
     if not quiet:
-        terminal().print(render(record, findings, script=record.facts.script, report_path=html))
+        show(render(record, findings, script=record.facts.script, report_path=html))
     if json is not None:
         from unvanish.report.json_document import build_diagnosis
 

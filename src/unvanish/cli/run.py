@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -11,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unvanish.cli.live_line import LiveLine
-from unvanish.cli.output import require_writable, terminal, write_json
-from unvanish.errors import UsageError
+from unvanish.cli.output import require_writable, show, write_json
+from unvanish.errors import FolderTaken, UsageError
+from unvanish.standard_error import is_terminal, print_to_stderr
 
 if TYPE_CHECKING:
     from unvanish.workflows.run_directory import Checkup, NotWatched
@@ -40,13 +43,24 @@ def separate_module_options(arguments: list[str]) -> list[str]:
 
 
 def new_folder(name: str) -> Path:
-    """A folder among the runs that does not exist yet, named after the time and what is run."""
-    first = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    """A folder among the runs that does not exist yet, named after the time and what is run.
+
+    Where the current folder cannot be written to, it is one for temporary files, which is said.
+    """
+    first = _runs() / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
     folder, number = first, 1
     while folder.exists():
         number += 1
         folder = first.with_name(f"{first.name}-{number}")
+    if folder.is_absolute():
+        print_to_stderr(f"nothing can be written to {Path.cwd()}; the run is kept in {folder}")
     return folder
+
+
+def _runs() -> Path:
+    """The folder of runs: in the current folder, or where that cannot be written to, among temporary files."""
+    place = RUNS if RUNS.exists() else Path()
+    return RUNS if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else Path(tempfile.gettempdir()).absolute() / RUNS
 
 
 def run(
@@ -72,12 +86,12 @@ def run(
     rest = tuple(command or ())
     script = Script(module=module, arguments=rest) if module else Script(path=find_script(rest[0]), arguments=rest[1:])
     name, rank = module or Path(rest[0]).stem, process_records.launched_rank()
-    folder = out or (new_folder(name) if rank is None else process_records.folder_of_launch(RUNS, name))
     settings = Settings(budget=budget / 100, every=every, max_steps=max_steps, is_one_of_many=rank is not None)
-    if rank:
-        return process_records.run_as_rank(script, folder, settings)
+    shared = out if out is not None or rank is None else process_records.folder_of_launch(RUNS, name)
+    if rank and shared is not None:
+        return process_records.run_as_rank(script, shared, settings)
 
-    line = None if quiet or not sys.stderr.isatty() else LiveLine()
+    line = LiveLine() if is_terminal() and not quiet else None
 
     def present(outcome: Checkup | NotWatched) -> None:
         if line is not None:
@@ -85,23 +99,35 @@ def run(
         _present(outcome, script.name, quiet=quiet, json=json)
 
     on_progress = line.show if line is not None else None
-    return watch_script(script, folder=folder, settings=settings, present=present, on_progress=on_progress)
+
+    def watch(folder: Path) -> int:
+        return watch_script(script, folder=folder, settings=settings, present=present, on_progress=on_progress)
+
+    return watch(shared) if shared is not None else _in_new_folder(name, watch)
+
+
+def _in_new_folder(name: str, watch: Callable[[Path], int]) -> int:
+    """What `watch` returns for a new folder; another process may take the same one in the same second, and then it is the next."""
+    while True:
+        try:
+            return watch(new_folder(name))
+        except FolderTaken:
+            continue
 
 
 def _present(outcome: Checkup | NotWatched, script_name: str, *, quiet: bool, json: str | None) -> None:
     """Shows what was seen of the script in the terminal, and writes it as JSON."""
     from unvanish.report import json_document
     from unvanish.report.terminal.run_report import render
-    from unvanish.workflows.run_directory import NotWatched, print_to_stderr
+    from unvanish.workflows.run_directory import NotWatched
 
     if isinstance(outcome, NotWatched):
         print_to_stderr(outcome.reason)
         document = json_document.build_not_watched(outcome.reason)
     else:
         if not quiet:
-            console = terminal()
-            console.print()  # the script may have left its last line open
-            console.print(render(outcome.run, outcome.findings, script=script_name, report_path=outcome.page))
+            # An empty line first: the script may have left its last line open.
+            show("", render(outcome.run, outcome.findings, script=script_name, report_path=outcome.page))
         document = json_document.build_diagnosis(outcome.run, outcome.findings)
     if json is not None:
         write_json(json, document)

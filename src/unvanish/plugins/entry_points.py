@@ -6,12 +6,13 @@ No plugin is imported before it is asked for.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Generic, TypeVar, cast, final
+
+from unvanish.standard_error import print_to_stderr
 
 OWN_PACKAGE = "unvanish"
 KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -129,7 +130,7 @@ def describe_fault(fault: BaseException) -> str:
 
 def warn_on_stderr(line: str) -> None:
     """Prints one line on standard error."""
-    print(f"unvanish: {' '.join(line.split())}", file=sys.stderr)
+    print_to_stderr(" ".join(line.split()))
 
 
 def _advice(package: str) -> str:

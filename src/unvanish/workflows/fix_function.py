@@ -26,12 +26,12 @@ from unvanish.record.races.candidate import Candidate
 from unvanish.record.races.race_plan import RacePart
 from unvanish.record.races.verdict import LinePlace, RaceResult, Verdict
 from unvanish.record.run import Run
+from unvanish.standard_error import print_to_stderr
 from unvanish.trials import Script
 from unvanish.trials.engines.engine import EngineOptions
 from unvanish.workflows.candidate_selection import RATE, CandidateWriter, needs_optimizer
 from unvanish.workflows.fix_script import FixCallbacks, FixOptions, fix_script
 from unvanish.workflows.function_process import save_function
-from unvanish.workflows.run_directory import print_to_stderr
 
 FUNCTION_FILE = "function.pkl"
 

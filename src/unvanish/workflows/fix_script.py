@@ -29,7 +29,7 @@ from unvanish.trials.progress import read_progress
 from unvanish.trials.trial import PROGRESS_FILE, WRITES_FILE
 from unvanish.workflows import candidate_planning, candidate_selection
 from unvanish.workflows.candidate_selection import CandidateSelection, CandidateWriter
-from unvanish.workflows.run_directory import Checkup, conclude, create_folder, remove_folder
+from unvanish.workflows.run_directory import Checkup, conclude, create_folder, release_folder, remove_folder
 
 if TYPE_CHECKING:
     from unvanish.race import EditedCandidate
@@ -121,6 +121,9 @@ def fix_script(
         if not resume:
             shutil.rmtree(folder / TRIALS, ignore_errors=True)
             remove_folder(folder, created)
+        raise
+    except BaseException:
+        release_folder(folder)
         raise
     return _store(preparation, fix_run.race(preparation), folder)
 

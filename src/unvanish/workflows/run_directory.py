@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from unvanish.errors import UsageError
+from unvanish.errors import FolderTaken, UnvanishError, UsageError
 from unvanish.record.storage.file_names import PAGE_FILE, RUN_FILE
+from unvanish.standard_error import print_to_stderr
 
 if TYPE_CHECKING:
     from unvanish.record.finding import Finding
@@ -32,10 +32,14 @@ class Checkup:
 
 @dataclass(frozen=True, slots=True)
 class NotWatched:
-    """A script that ran to an end of its own, and of which nothing could be watched; `reason` is the line that says why."""
+    """A script that ran to an end of its own, and of which nothing can be shown; `reason` is the line that says why.
+
+    With `has_record` its folder may hold a record, and is kept.
+    """
 
     exit: ScriptExit
     reason: str
+    has_record: bool = False
 
 
 def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
@@ -48,43 +52,61 @@ def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
         page: Path | None = run_page.write_page(folder / PAGE_FILE, run, findings)
     except Exception as fault:  # the script's own answer and the rest of ours are not lost over a picture
         page = None
-        print_to_stderr(f"the page could not be drawn ({type(fault).__name__}: {fault}); the run is whole in {folder / RUN_FILE}")
+        reason = (
+            str(fault) if isinstance(fault, UnvanishError) else f"the page could not be drawn ({type(fault).__name__}: {fault})"
+        )
+        print_to_stderr(reason)
     return Checkup(script_exit, run, findings, page)
 
 
 def create_folder(folder: Path) -> list[Path]:
     """The folders that had to be created, innermost first, so that `folder` can be written to; it must hold no run yet.
 
-    One that is created is ignored by git, so that a run leaves the state of the user's tree as it was.
+    An empty file of the run is made in it, so that of several processes one alone gets the folder. A folder that is created is ignored
+    by git, so that a run leaves the state of the user's tree as it was.
 
-    Raises UsageError where it cannot be written to, or holds a run.
+    Raises FolderTaken where it holds a run, UsageError where it cannot be written to.
     """
     created = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        os.close(os.open(folder / RUN_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError as fault:
+        if not folder.is_dir():
+            raise _unwritable(folder, fault) from fault
+        raise FolderTaken(f"{folder} holds another run already; choose another folder with --out") from fault
     except OSError as fault:
-        raise UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out") from fault
-    if (folder / RUN_FILE).exists():
-        raise UsageError(f"{folder} holds another run already; choose another folder with --out")
+        _remove_empty(created)
+        raise _unwritable(folder, fault) from fault
     if created:
-        (folder / IGNORE_FILE).write_text("*\n", encoding="utf-8")
+        with suppress(OSError):
+            (folder / IGNORE_FILE).write_text("*\n", encoding="utf-8")
     return created
+
+
+def release_folder(folder: Path) -> None:
+    """Gives a folder back that `create_folder` took and in which no run was written."""
+    with suppress(OSError):
+        if not (folder / RUN_FILE).stat().st_size:
+            (folder / RUN_FILE).unlink()
 
 
 def remove_folder(folder: Path, created: list[Path]) -> None:
     """Removes the folders that were created for a run that came to nothing."""
     for file in folder.glob(f"{RUN_FILE}*"):
-        file.unlink()
+        with suppress(OSError):
+            file.unlink()
     if folder in created:
-        (folder / IGNORE_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / IGNORE_FILE).unlink()
+    _remove_empty(created)
+
+
+def _remove_empty(folders: list[Path]) -> None:
     with suppress(OSError):  # the script may keep files of its own there
-        for parent in created:
-            parent.rmdir()
+        for folder in folders:
+            folder.rmdir()
 
 
-def print_to_stderr(line: str, *, stream: TextIO | None = None) -> None:
-    """A line of ours on `stream`, by default standard error; where the script has closed that, there is nobody to tell."""
-    with suppress(OSError, ValueError):
-        print(f"unvanish: {line}", file=stream or sys.stderr)
+def _unwritable(folder: Path, fault: OSError) -> UsageError:
+    return UsageError(f"{folder} cannot be written to ({fault.strerror}); choose another folder with --out")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 from unvanish.errors import UsageError
 from unvanish.examination import examine_first_step, with_prediction
 from unvanish.observe import Settings
-from unvanish.workflows.run_directory import print_to_stderr
+from unvanish.standard_error import print_to_stderr
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, final
 
-from unvanish.errors import ScriptError
+from unvanish.errors import ScriptError, UnvanishError
 from unvanish.examination import examine_first_step, with_prediction
 from unvanish.import_hooks import when_imported
+from unvanish.network.torch_version import require_supported_torch
 from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.record.storage.file_names import RUN_FILE
+from unvanish.standard_error import print_to_stderr
 from unvanish.trials import (
     OutputReader,
     Script,
@@ -31,7 +33,7 @@ from unvanish.trials import (
     watching_trackers,
 )
 from unvanish.workflows.process_records import describe_this_process, follow_order, merge_processes
-from unvanish.workflows.run_directory import Checkup, NotWatched, conclude, create_folder, print_to_stderr, remove_folder
+from unvanish.workflows.run_directory import Checkup, NotWatched, conclude, create_folder, release_folder, remove_folder
 
 if TYPE_CHECKING:
     from unvanish.observe import Observer
@@ -56,6 +58,8 @@ def watch_script(
 ) -> int:
     """The exit code of the script, which is run here to its end and watched; record and page are in `folder`, which is created.
 
+    Where Ctrl-C ended the script it is negative: the number of the signal, by which the process is to end too.
+
     `present` is called once, when the script has ended, also where it ends the process by `os._exit`. From the script's first line
     on no fault of ours is raised: what could not be watched or shown is said in one line on standard error.
 
@@ -72,7 +76,7 @@ def watch_script(
         is_presented = True
         with _streams_restored(*streams):
             outcome = watched.conclude(script_exit)
-            if isinstance(outcome, NotWatched):
+            if isinstance(outcome, NotWatched) and not outcome.has_record:
                 remove_folder(folder, created)
             _present_guarded(present, outcome, folder)
 
@@ -83,7 +87,7 @@ def watch_script(
     except ScriptError:
         remove_folder(folder, created)
         raise
-    return script_exit.code
+    return script_exit.exit_status
 
 
 @contextmanager
@@ -144,38 +148,44 @@ class _ScriptWatch:
         try:
             self._close(script_exit.ending)
             run = self._complete_journal()
+            if run is None:
+                release_folder(self._folder)
             merged = merge_processes(self._folder)
             if merged is not None:
                 return conclude(script_exit, merged, self._folder)
             if run is None or self._observer is None:
-                reason = self._fault and f"the observer could not start ({self._fault})"
-                return self._not_watched(script_exit, reason or "it did not import torch")
+                return self._not_watched(script_exit, self._fault or "it did not import torch")
             if not run.step_count or not self._observer.has_modules:
                 return self._not_watched(script_exit, _why_no_step(self._observer, run.facts.faults))
             return conclude(script_exit, run, self._folder)
         except KeyboardInterrupt:
-            return self._not_watched(script_exit, "its record was interrupted before it was read")
+            return NotWatched(script_exit, f"interrupted before the record was read; it is in {self._folder}", has_record=True)
         except Exception as fault:
-            return self._not_watched(script_exit, f"its record could not be read ({type(fault).__name__}: {fault})")
+            reason = f"the record could not be read ({type(fault).__name__}: {fault}); it is in {self._folder}"
+            return NotWatched(script_exit, reason, has_record=True)
 
     def _attach_guarded(self) -> None:
         """Begins to observe; torch has been imported. A fault of ours must not fail that import."""
         try:
             self._attach()
+        except UnvanishError as fault:
+            self._fault = str(fault)
         except Exception as fault:
-            self._fault = f"{type(fault).__name__}: {fault}"
+            self._fault = f"the observer could not start ({type(fault).__name__}: {fault})"
 
     def _attach(self) -> None:
+        require_supported_torch()
         from unvanish.observe import Observer, collect_facts
         from unvanish.record.storage.journal import Journal
 
-        journal = Journal.create(self._folder / RUN_FILE)
+        warn = partial(print_to_stderr, stream=self._stderr)
+        journal = Journal.create(self._folder / RUN_FILE, on_fault=warn)
         observer = Observer(
             journal,
             collect_facts(self._script.name, self._script.arguments),
             settings=self._settings,
             on_progress=_with_leading_finding(journal, self._on_progress) if self._on_progress else None,
-            warn=partial(print_to_stderr, stream=self._stderr),
+            warn=warn,
             began=self._began,
             examine=examine_first_step,
             gate=self._describe_process,
@@ -218,7 +228,7 @@ class _ScriptWatch:
 
     def _not_watched(self, script_exit: ScriptExit, reason: str) -> NotWatched:
         name = self._script.name
-        if script_exit.code:
+        if script_exit.code and not self._fault:
             return NotWatched(script_exit, f"{name} ended with exit code {script_exit.code} before its first training step")
         return NotWatched(script_exit, f"nothing of {name} could be watched: {reason}")
 

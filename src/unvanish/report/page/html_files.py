@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def write_html(path: Path | str, html: str, *, noun: str) -> Path:
         draft.write_text(html, encoding="utf-8")
         draft.replace(target)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise UsageError(
             f"the {noun} cannot be written to {target} ({error.strerror}); choose another folder with --out"
         ) from error

@@ -11,9 +11,11 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
@@ -21,6 +23,7 @@ from typing import Literal
 
 from unvanish.errors import ScriptError
 from unvanish.project_files import ProjectFiles, find_project, running_project
+from unvanish.standard_error import write_to_stderr
 from unvanish.trials.isolation.mirror import Mirror
 from unvanish.trials.isolation.overlay import main_loader, overlay_sources
 from unvanish.trials.script.script_files import Script, require_script
@@ -45,6 +48,18 @@ class ScriptExit:
     code: int
     reason: Literal["finished", "raised", "exited", "interrupted", "stopped"]
     exception: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        """The exit code, 0..255 or larger as the script gave it; where Ctrl-C ended it, the signal's number, negative.
+
+        Example:
+            >>> ScriptExit(-1, "exited").exit_status, ScriptExit(INTERRUPTED, "interrupted").exit_status
+            (255, -2)
+        """
+        if self.reason == "interrupted":
+            return -signal.SIGINT
+        return self.code & 0xFF if self.code < 0 else self.code
 
     @property
     def ending(self) -> str:
@@ -206,7 +221,8 @@ def _exit_code(exit_request: SystemExit) -> int:
     if isinstance(exit_request.code, int):
         return exit_request.code
     flush_output()
-    print(exit_request.code, file=sys.stderr)
+    with suppress(Exception):  # as there, also where the message itself cannot be made into text
+        write_to_stderr(f"{exit_request.code}\n")
     return 1
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from unvanish.standard_error import write_to_stderr
+
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 _OBSERVE = _PACKAGE + "observe" + os.sep
 # Frames between the user's call and torch: an exception that ends in one was raised by compiled code that it calls, not by ours.
@@ -36,9 +38,9 @@ def print_exception(fault: BaseException, *, quote_edits: bool) -> SystemExit | 
         return exit_request
     except BaseException as second:
         second.__traceback__ = strip_own_frames(second.__traceback__)
-        print("Error in sys.excepthook:", file=sys.stderr)
+        write_to_stderr("Error in sys.excepthook:\n")
         sys.__excepthook__(type(second), second, second.__traceback__)
-        print("\nOriginal exception was:", file=sys.stderr)
+        write_to_stderr("\nOriginal exception was:\n")
         sys.__excepthook__(type(fault), fault, fault.__traceback__)
     return None
 
