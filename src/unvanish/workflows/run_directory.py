@@ -62,8 +62,8 @@ def conclude(script_exit: ScriptExit, run: Run, folder: Path) -> Checkup:
 def create_folder(folder: Path) -> list[Path]:
     """The folders that had to be created, innermost first, so that `folder` can be written to; it must hold no run yet.
 
-    An empty file of the run is made in it, so that of several processes one alone gets the folder. A folder that is created is ignored
-    by git, so that a run leaves the state of the user's tree as it was.
+    An empty file of the run is made in it, so that of several processes one alone gets the folder. A folder that is created is
+    ignored by git, so that a run leaves the state of the user's tree as it was.
 
     Raises FolderTaken where it holds a run, UsageError where it cannot be written to.
     """
