@@ -24,10 +24,13 @@ from pathlib import Path
 from unvanish.trials.script.execution import Script, execute
 from unvanish.trials.isolation.workplace import script_in_workplace, load_workplace
 from unvanish.trials.isolation.writes import track_writes
+from unvanish.trials.isolation.write_barrier import forbid_other_writes, writable_folders
 folder, path = map(Path, sys.argv[1:3])
 mirror = load_workplace(folder)
 cwd = mirror.to_original(Path.cwd())
-with track_writes(folder / "writes.jsonl", mirror, user_folders=(cwd,)):
+writable = writable_folders((folder, mirror.root.parent), (cwd,))
+forbid_other_writes(writable)
+with track_writes(folder / "writes.jsonl", mirror, user_folders=(cwd,), writable=writable):
     ending = execute(script_in_workplace(mirror, Script(path), cwd), mirror=mirror)
 sys.exit(ending.code)
 """
@@ -177,21 +180,137 @@ def test_in_its_mirror_a_script_does_the_same_and_the_users_files_stay(name: str
     assert file_states(user) == before
 
 
-def test_writes_outside_of_the_mirror_are_shared(user: Path, tmp_path: Path) -> None:
+# What a script does by absolute paths of the user's, U: in the mirror it finds and leaves what it would in the user's folders.
+ABSOLUTE_ACTIONS = {
+    "writes and reads": "open(U / 'work/log.txt', 'a').write('x'); print(open('log.txt').read(), open(U / 'data/x.txt').read())",
+    "writes in a folder of its own": """
+        os.makedirs(U / 'runs/1', exist_ok=True); (U / 'runs/1/a').write_text('x'); os.makedirs(U / 'runs/1', exist_ok=True)
+        print(os.listdir(U / 'runs/1'), (U / 'runs/1/a').exists(), glob.glob(f'{U}/runs/*/a')[0].removeprefix(str(U)))
+        print((U / 'runs/1/a').stat().st_size, os.path.realpath(U / 'data/x.txt').removeprefix(str(U)))
+        """,
+    "removes": """
+        os.remove(U / 'work/log.txt'); (U / 'data/x.txt').unlink(); shutil.rmtree(U / 'work/out')
+        print([os.path.exists(U / name) for name in ('work/log.txt', 'data/x.txt', 'work/out', 'data')], os.listdir(U / 'data'))
+        try: open(U / 'data/x.txt')
+        except FileNotFoundError as fault: print('gone')
+        """,
+    "moves": """
+        os.replace(U / 'data/x.txt', U / 'work/log.txt'); os.rename(U / 'work/out', U / 'old'); print(open('log.txt').read())
+        """,
+    "has databases": """
+        for name, uri in ((str(U / 'work/runs.db'), False), (f'file:{U}/new.db?mode=rwc', True), (':memory:', False)):
+            c = sqlite3.connect(name, uri=uri); c.execute('create table if not exists t (x)'); c.execute('insert into t values (1)')
+            c.commit(); print(c.execute('select count(*) from t').fetchall()); c.close()
+        os.remove(U / 'new.db')
+        """,
+    "looks at the root": "print(os.path.exists('/'), os.stat('/').st_ino, len(os.listdir('/')) > 3, Path('/').is_dir())",
+    "goes there": "os.chdir(U / 'data'); open('n.txt', 'w').write('x'); print(os.listdir(), open('../work/log.txt').read())",
+    "uses other functions": """
+        (U / 'data' / 'touched').touch(); os.truncate(U / 'work/log.txt', 1); os.utime(U / 'data/x.txt', (1, 1))
+        os.chmod(U / 'work/out/result.txt', 0o600); os.symlink('x.txt', U / 'data/link'); os.link(U / 'data/x.txt', U / 'hard')
+        handle = os.open(os.fsencode(U / 'data/bytes'), os.O_CREAT | os.O_WRONLY); os.write(handle, b'x'); os.close(handle)
+        logging.FileHandler(U / 'data/log').emit(logging.makeLogRecord({'msg': 'said'}))
+        with zipfile.ZipFile(U / 'data/a.zip', 'w') as archive: archive.writestr('a', 'x')
+        print(os.stat(U / 'data/x.txt').st_mtime, os.readlink(U / 'data/link'), zipfile.ZipFile(U / 'data/a.zip').namelist())
+        shutil.copytree(U / 'work/out', U / 'copy'); shutil.copy(U / 'data/x.txt', U / 'copy'); os.remove(U / 'data/a.zip')
+        with tempfile.NamedTemporaryFile('w', dir=U / 'data') as file: file.write('x')
+        """,
+    "writes in a thread and in a fork": """
+        t = threading.Thread(target=lambda: open(U / 'data/t', 'w').write('x')); t.start(); t.join()
+        if os.fork() == 0:
+            open(U / 'work/out/result.txt', 'a').write('x'); os._exit(0)
+        os.wait(); print(open(U / 'work/out/result.txt').read())
+        """,
+}
+ABSOLUTE_START = START + "import glob, logging, tempfile, zipfile\nU = Path(os.environ['USER_FOLDER'])\n"
+
+
+def run_in_mirror(user: Path, trial: Path, launch: str = LAUNCH) -> tuple[Mirror, subprocess.CompletedProcess[str]]:
+    """The mirror of the user's script, and how the script ended in it."""
+    mirror = create_workplace(trial, Script(Path("train.py")), user / "work")
+    assert mirror is not None
+    return mirror, run([sys.executable, "-c", launch, str(trial), "train.py"], working_directory(mirror, user / "work"))
+
+
+@pytest.mark.parametrize("name", ABSOLUTE_ACTIONS)
+def test_by_absolute_paths_a_script_does_the_same_and_the_users_files_stay(
+    name: str, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user / "work" / "train.py").write_text(ABSOLUTE_START + textwrap.dedent(ABSOLUTE_ACTIONS[name]))
+    twin, before = tmp_path / "twin", file_states(user)
+    shutil.copytree(user, twin, symlinks=True)
+    monkeypatch.setenv("USER_FOLDER", str(twin))
+    alone = run([sys.executable, "train.py"], twin / "work")
+    monkeypatch.setenv("USER_FOLDER", str(user))
+    mirror, there = run_in_mirror(user, tmp_path / "trial")
+    assert (there.stderr, there.returncode, there.stdout) == (alone.stderr, 0, alone.stdout)
+    assert file_states(user) == before
+    assert texts_through_links(mirror.to_mirror(user)) == texts_through_links(twin)
+    assert read_writes(tmp_path / "trial" / "writes.jsonl").shared == ()
+
+
+@pytest.mark.parametrize("name", ["writes and reads", "writes in a folder of its own", "has databases"])
+def test_where_folders_have_too_many_entries_to_repeat_what_is_written_is_kept_apart_too(
+    name: str, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, twin = Mirror.create, tmp_path / "twin"
+
+    def create_and_limit(mirror: Mirror) -> None:
+        create(mirror)
+        monkeypatch.setattr(Mirror._link_entries, "__defaults__", (1,))
+
+    monkeypatch.setattr(Mirror, "create", create_and_limit)
+    relative = "\nprint(Path.cwd().exists(), open('out/new', 'w').write('x'), open('out/new').read())"
+    (user / "work" / "train.py").write_text(ABSOLUTE_START + textwrap.dedent(ABSOLUTE_ACTIONS[name]) + relative)
+    before = file_states(user)
+    shutil.copytree(user, twin, symlinks=True)
+    monkeypatch.setenv("USER_FOLDER", str(twin))
+    alone = run([sys.executable, "train.py"], twin / "work")
+    monkeypatch.setenv("USER_FOLDER", str(user))
+    limit = "from unvanish.trials.isolation import mirror as m; m.Mirror._link_entries.__defaults__ = (1,)"
+    _, there = run_in_mirror(user, tmp_path / "trial", limit + LAUNCH)
+    assert (there.stderr, there.returncode, there.stdout) == (alone.stderr, 0, alone.stdout)
+    assert file_states(user) == before
+    assert read_writes(tmp_path / "trial" / "writes.jsonl").shared == ()
+
+
+def test_what_is_written_past_python_fails_rather_than_changing_the_users_files(user: Path, tmp_path: Path) -> None:
+    text = """
+    import subprocess
+    commands = ('echo x > log.txt', f'echo x > {U}/work/log.txt', f'touch {U}/new', f'rm {U}/data/x.txt')
+    for line in (*commands, 'echo x > new.txt; cat new.txt'):
+        print(subprocess.run(line, shell=True, stderr=subprocess.DEVNULL).returncode != 0, flush=True)
+    code = "open('log.txt', 'a').write('x')"
+    print(subprocess.run([sys.executable, '-c', code], stderr=subprocess.DEVNULL).returncode != 0)
+    """
+    if not forbids_writes():
+        pytest.skip("this kernel has no Landlock")
+    (user / "work" / "train.py").write_text(START + f"U = {str(user)!r}\n" + textwrap.dedent(text))
+    before = file_states(user)
+    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
+    assert mirror is not None
+    ended = run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_directory(mirror, user / "work"))
+    assert file_states(user) == before
+    assert ended.stdout.split() == ["True", "True", "True", "True", "x", "False", "True"]
+
+
+def forbids_writes() -> bool:
+    code = "from unvanish.trials.isolation.write_barrier import forbid_other_writes as f; raise SystemExit(not f(()))"
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_writes_without_a_mirror_are_shared(user: Path, tmp_path: Path) -> None:
+    launch = LAUNCH.replace("mirror = load_workplace(folder)", "mirror = None").replace(
+        "mirror.to_original(Path.cwd())", "Path.cwd()"
+    )
+    launch = launch.replace("mirror.root.parent", "folder").replace("forbid_other_writes(writable)", "")
     text = f"""
     open({str(user / "work" / "log.txt")!r}, "a").write("x")
     open({str(user.parent / "elsewhere.txt")!r}, "w").write("x")
     open(os.devnull, "w").write("x")
     """
     (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
-    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
-    assert mirror is not None
-    assert (
-        run(
-            [sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_directory(mirror, user / "work")
-        ).returncode
-        == 0
-    )
+    assert run([sys.executable, "-c", launch, str(tmp_path / "trial"), "train.py"], user / "work").returncode == 0
     # What lies in the temporary folder is of no interest, unless the user works there.
     writes = read_writes(tmp_path / "trial" / "writes.jsonl")
     assert writes.shared == (user / "work" / "log.txt",)
@@ -266,7 +385,7 @@ def test_a_large_file_that_is_changed_in_place_is_shared_rather_than_copied(
     assert not mirror.to_mirror(user / "work" / "log.txt").exists()
 
 
-def test_where_a_folder_has_too_many_entries_there_is_no_mirror_and_nothing_is_left(
+def test_where_not_even_the_root_can_be_repeated_there_is_no_mirror_and_nothing_is_left(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Mirror._link_entries, "__defaults__", (3,))

@@ -31,6 +31,8 @@ def print_fix(result: Fix, folder: Path, script: str) -> None:
     console = terminal()
     run, findings, page = result.checkup.run, result.checkup.findings, result.checkup.page
     console.print(render(run, findings, script=script, report_path=page, patch_path=folder / PATCH_FILE))
+    if result.isolation:
+        console.print(f"\ntrials  {result.isolation}", markup=False, soft_wrap=True)
     if result.patch:
         console.print(f"\n{result.patch}", markup=False, soft_wrap=True)
         console.print(f"patch   {folder / PATCH_FILE}          git apply {folder / PATCH_FILE}", soft_wrap=True)

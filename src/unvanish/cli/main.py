@@ -44,6 +44,8 @@ def main() -> None:
 
 def run_app(arguments: list[str]) -> int:
     """The exit code of a command line; negative, the number of the signal that is to end the process."""
+    if arguments[:1] == ["fix"]:
+        sys.dont_write_bytecode = True  # beside what is imported from here on; trials write none either
     try:
         code = app(args=run.separate_module_options(arguments) or ["--help"], standalone_mode=False)
     except _COMMAND_LINE_ERROR as fault:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
+from unvanish.trials.isolation.muted_services import trial_variables
 from unvanish.trials.isolation.workplace import create_workplace, working_directory
 from unvanish.trials.output_files import limit_size
 from unvanish.trials.pause_gate import encode_goal
@@ -53,8 +54,7 @@ class TrialProcess:
                     start_new_session=True,
                     pass_fds=(goals,),
                     cwd=working_directory(self._mirror, cwd),
-                    # The order of sets of strings is random in each process, unless the trials of one seed agree on it.
-                    env={"PYTHONHASHSEED": str(trial.seed), "MPLBACKEND": "Agg", **environment},  # nobody looks at a window
+                    env=self._variables(environment),
                 )
         finally:
             os.close(goals)
@@ -110,6 +110,11 @@ class TrialProcess:
     def _send_goal(self, goal: int | None) -> None:
         with suppress(BrokenPipeError):  # it has just died: the next `poll` finds that
             os.write(self._goal_pipe, encode_goal(goal))
+
+    def _variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        # The order of sets of strings is random in each process, unless the trials of one seed agree on it.
+        variables = {"PYTHONHASHSEED": str(self.trial.seed), "MPLBACKEND": "Agg", **environment}  # nobody looks at a window
+        return variables if self._mirror is None else trial_variables(self._mirror.temporary, variables)
 
     def _release(self) -> None:
         """Closes the pipe and removes the mirror."""

@@ -5,6 +5,7 @@ imported before the script imports it, and nothing is written outside the trial'
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from pathlib import Path
 from unvanish import observe, trials
 from unvanish.import_hooks import when_imported
 from unvanish.trials.isolation.mirror import Mirror
+from unvanish.trials.isolation.muted_services import muting_services
 from unvanish.trials.isolation.workplace import load_workplace, script_in_workplace
+from unvanish.trials.isolation.write_barrier import forbid_other_writes, writable_folders
 from unvanish.trials.isolation.writes import track_writes
 from unvanish.trials.metrics.tracker_patches import watching_trackers
 from unvanish.trials.pause_gate import ABANDONED_EXIT_CODE, StepGate
@@ -57,14 +60,24 @@ def main(job: Path, pipe: int | None) -> int:
 
 @contextmanager
 def _seeds_and_writes(trial: Trial, mirror: Mirror | None, cwd: Path) -> Generator[None]:
-    """A context in which the script's seeds are shifted, and what it writes goes to its mirror where it has one."""
+    """A context in which the script's seeds are shifted, and what it writes goes to its mirror where it has one.
+
+    The process cannot write anywhere else from then on, where the kernel can see to that.
+    """
     with trials.shift_seeds(trial.seed):
         if not trial.isolated:
             yield
             return
-        path = trial.script.path
-        user_folders = (cwd, *([(cwd / path).resolve().parent] if path is not None else []))
-        with track_writes(trial.folder / WRITES_FILE, mirror, user_folders=user_folders):
+        path, log = trial.script.path, trial.folder / WRITES_FILE
+        user_folders = (cwd, *([(cwd / path).resolve().parent] if path is not None else []), Path.home())
+        if mirror is None:
+            with track_writes(log, None, user_folders=user_folders):
+                yield
+            return
+        compiled = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", mirror.temporary))
+        writable = writable_folders((trial.folder, mirror.root.parent, compiled), user_folders)
+        forbid_other_writes(writable)
+        with muting_services(mirror.temporary), track_writes(log, mirror, user_folders=user_folders, writable=writable):
             yield
 
 

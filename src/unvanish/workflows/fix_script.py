@@ -23,6 +23,7 @@ from unvanish.record.storage.file_names import PATCH_FILE, RUN_FILE
 from unvanish.record.storage.journal import attach_race, load
 from unvanish.trials import Script, ScriptExit, Trial
 from unvanish.trials.engines.result_cache import ResultCache
+from unvanish.trials.isolation.workplace import has_workplace
 from unvanish.trials.isolation.writes import read_writes
 from unvanish.trials.metrics.metric_names import is_held_out_metric
 from unvanish.trials.progress import read_progress
@@ -82,11 +83,15 @@ DEFAULT_OPTIONS, NO_CALLBACKS = FixOptions(), FixCallbacks()
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A checkup with its race, and the winner's patch (None: nothing to patch, or nothing won), also as whole texts by file."""
+    """A checkup with its race, and the winner's patch (None: nothing to patch, or nothing won), also as whole texts by file.
+
+    `isolation` says in a sentence that the trials left nothing behind; "" where they did, and a note of the race says what.
+    """
 
     checkup: Checkup
     patch: str | None
     edits: tuple[tuple[Path, str], ...] = ()
+    isolation: str = ""
 
     @property
     def cured(self) -> bool:
@@ -151,6 +156,7 @@ class _Preparation:
     findings: Sequence[Finding]
     selection: CandidateSelection
     plan: RacePlan
+    isolation: str
 
 
 @dataclass(slots=True)
@@ -187,7 +193,8 @@ class _FixRun:
             parts=self._parts(candidates, control, seeds) if candidates else (),
             refused=selection.refused,
         )
-        return _Preparation(run, file, control, findings, selection, plan)
+        isolation = read_writes(file.parent / WRITES_FILE).statement if has_workplace(file.parent) else ""
+        return _Preparation(run, file, control, findings, selection, plan, isolation)
 
     def race(self, preparation: _Preparation) -> RaceResult:
         """What the race proves; or why there is none."""
@@ -320,4 +327,4 @@ def _store(preparation: _Preparation, result: RaceResult, folder: Path) -> Fix:
     if not result.stopped:
         shutil.rmtree(folder / TRIALS, ignore_errors=True)
     checkup = conclude(ScriptExit(0, "finished"), replace(preparation.run, race=result), folder)
-    return Fix(checkup, patch, winner.edits if winner is not None else ())
+    return Fix(checkup, patch, winner.edits if winner is not None else (), preparation.isolation)

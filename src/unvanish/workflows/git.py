@@ -60,6 +60,7 @@ def write_files(edits: Mapping[Path, str], checked: CheckedFolder) -> list[Path]
             raise UsageError(f"--write: nothing was written, since {path} {reason}; {BY_HAND}")
     drafts: dict[Path, Path] = {}
     written: dict[Path, bytes] = {}
+    path = checked.path
     try:
         for path, text in files.items():
             drafts[path] = _draft(path, text)

@@ -10,14 +10,14 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import final
 
 MAX_ENTRIES = 50_000  # of a folder that is mirrored: half a second's links
-MAX_COPY_BYTES = 256 * 2**20  # a larger file that is opened for changes in place is, as a rule, data that are only read
+MAX_COPY_BYTES = 2**30  # a larger file that is opened for changes in place is, as a rule, data that are only read
 PREFIX = "unvanish-mirror-"  # of the temporary folders that hold mirrors
 MAX_LINK_HOPS = 40  # links that lead to links, as in the Linux kernel
 _ROOT = Path(os.sep)
@@ -41,16 +41,15 @@ class Mirror:
 
     def __init__(self, folder: Path) -> None:
         self.root, self._drafts, self._number = folder / "tree", folder / "drafts", count()
+        self._loose, self.temporary = folder / "loose", folder / "tmp"
         self._updates = threading.local()
         self._listed: set[Path] = set()
 
-    def create(self, folders: Sequence[Path]) -> None:
-        """Creates the mirror, with these folders of the user's as real folders. Raises TooLarge or OSError where that fails."""
-        self._drafts.mkdir()
-        self.root.mkdir()
+    def create(self) -> None:
+        """Creates the mirror. Raises TooLarge or OSError where that fails."""
+        for folder in (self._drafts, self.root, self.temporary):
+            folder.mkdir()
         self._link_entries(_ROOT, self.root)
-        for folder in folders:
-            self.own_folder(self.to_mirror(folder))
 
     def remove(self) -> None:
         """Removes the mirror; links are removed, never followed."""
@@ -89,6 +88,22 @@ class Mirror:
     def to_original(self, path: Path) -> Path:
         """The user's path that a path in the mirror stands for; any other path as it is."""
         return _ROOT / path.relative_to(self.root) if self.contains(path) else path
+
+    def with_user_paths(self, text: str) -> str:
+        """A text with the user's paths in place of those that stand for them in the mirror."""
+        return text.replace(str(self.root), "").replace(str(self._loose), "")
+
+    def is_real(self, path: Path) -> bool:
+        """Whether a path in the mirror is there, and neither it nor a folder on the way is a link."""
+        place = str(self.root)
+        for part in ("", *path.relative_to(self.root).parts):
+            place = os.path.join(place, part) if part else place  # noqa: PTH118 - on the way of every file that is opened
+            try:
+                if stat.S_ISLNK(os.lstat(place).st_mode):
+                    return False
+            except OSError:
+                return False
+        return True
 
     def own_folder(self, path: Path) -> Path:
         """Where the absolute path of a folder leads, resolved as the kernel does, once each folder on the way is a real one.
@@ -129,6 +144,16 @@ class Mirror:
                 self._replace_by_copy(place, target, keep=keep)
                 break
             place = self.entry(place.parent / target)
+        return place
+
+    def loose(self, path: Path) -> Path:
+        """Where a file lies whose folder has too many entries to be repeated: beside the mirror's tree."""
+        return self._loose / path.relative_to(_ROOT)
+
+    def own_loose(self, path: Path) -> Path:
+        """The place of `loose`, once the folder around it is there."""
+        place = self.loose(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
     def own_subfolders(self, folder: Path, max_links: int) -> int:

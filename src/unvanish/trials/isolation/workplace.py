@@ -6,6 +6,7 @@ texts."""
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +22,17 @@ MIRROR_PATH_FILE = "mirror.txt"  # in the trial's folder: where its mirror is, o
 def create_workplace(folder: Path, script: Script, cwd: Path) -> Mirror | None:
     """A mirror for the trial that keeps its files in `folder` and whose script is run from `cwd`.
 
-    None where there can be none, so that trials share files: a folder on the way has too many entries or must not be listed, or
-    the disk refuses links.
+    Where a folder on the way has too many entries, the script runs in the user's own, and only what it writes goes to the mirror.
+    None where there can be none at all, so that trials share files: a folder must not be listed, or the disk refuses links.
     """
     mirror_folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
     mirror, script_path = Mirror(mirror_folder), _resolved_path(script, cwd)
     try:
-        mirror.create([cwd.resolve(), *([script_path.parent] if script_path is not None else [])])
-        if script_path is not None:
-            mirror.own_file(mirror.to_mirror(script_path), keep=True)
+        mirror.create()
+        with suppress(TooLarge):
+            mirror.own_folder(mirror.to_mirror(cwd.resolve()))
+            if script_path is not None:
+                mirror.own_file(mirror.to_mirror(script_path), keep=True)
     except (TooLarge, OSError):
         mirror.remove()
         return None
@@ -43,15 +46,20 @@ def load_workplace(folder: Path) -> Mirror | None:
     return None if mirror_folder is None else Mirror(mirror_folder)
 
 
+def has_workplace(folder: Path) -> bool:
+    """Whether the trial that keeps its files in `folder` ran in a mirror."""
+    return (folder / MIRROR_PATH_FILE).is_file()
+
+
 def working_directory(mirror: Mirror | None, cwd: Path) -> Path:
     """The folder in which a trial's process is to start in place of `cwd`."""
-    return cwd if mirror is None else mirror.to_mirror(cwd.resolve())
+    return cwd if mirror is None or not mirror.is_real(mirror.to_mirror(cwd.resolve())) else mirror.to_mirror(cwd.resolve())
 
 
 def script_in_workplace(mirror: Mirror | None, script: Script, cwd: Path) -> Script:
     """The script as a process that started in the mirror has to run it; a relative path that leads there from `cwd` is kept."""
     real = _resolved_path(script, cwd)
-    if mirror is None or real is None or script.path is None:
+    if mirror is None or real is None or script.path is None or not mirror.is_real(mirror.to_mirror(real)):
         return script
     leads_there = not script.path.is_absolute() and real == cwd.resolve() / script.path
     return script if leads_there else replace(script, path=mirror.to_mirror(real))
@@ -60,7 +68,7 @@ def script_in_workplace(mirror: Mirror | None, script: Script, cwd: Path) -> Scr
 def restore_user_paths(folder: Path, text: str) -> str:
     """A text that the trial of a folder wrote, with the user's paths in place of those in its mirror."""
     mirror_folder = _mirror_folder(folder)
-    return text if mirror_folder is None else text.replace(str(Mirror(mirror_folder).root), "")
+    return text if mirror_folder is None else Mirror(mirror_folder).with_user_paths(text)
 
 
 def _mirror_folder(folder: Path) -> Path | None:

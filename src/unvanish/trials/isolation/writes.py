@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -19,11 +19,11 @@ from typing import Any, final
 from unvanish.import_hooks import when_imported
 from unvanish.monkey_patch import CallablePatch
 from unvanish.trials.isolation.mirror import Mirror, TooLarge
+from unvanish.trials.isolation.redirection import WRITE_FLAGS, Redirection, redirecting
 
 MAX_LOGGED = 10_000  # paths
 MAX_NAMED = 5  # paths in a warning
 MAX_LISTED_LINKS = 20_000  # made for a script that walks through its working folder
-_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CACHES = ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
@@ -33,6 +33,13 @@ class Writes:
 
     own: tuple[Path, ...] = ()
     shared: tuple[Path, ...] = ()
+
+    @property
+    def statement(self) -> str:
+        """One sentence for people about what trials leave; "" where `warning` says more."""
+        if self.shared:
+            return ""
+        return "Each trial wrote to a copy that is gone: your files, your home and your trackers' accounts are as they were."
 
     @property
     def warning(self) -> str | None:
@@ -89,17 +96,21 @@ SAVERS = (
 
 
 @contextmanager
-def track_writes(log: Path, mirror: Mirror | None, *, user_folders: Sequence[Path] = ()) -> Generator[None]:
-    """A context in which every write is logged, and goes to the mirror where it would change a file of the user's there.
+def track_writes(
+    log: Path, mirror: Mirror | None, *, user_folders: Sequence[Path] = (), writable: Sequence[Path] = ()
+) -> Generator[None]:
+    """A context in which every write is logged, and goes to the mirror where it would change a file of the user's.
 
     Arguments:
         log: the file to which the paths are appended, for `read_writes`.
         mirror: the mirror in which the script runs; without one, everything is written to the user's own files.
         user_folders: folders whose files are logged even where they lie among temporary files or caches.
+        writable: folders in which absolute paths are written as they are; others are sent to the mirror.
 
     Where the mirror cannot be prepared because the disk is full, the write fails as it would anyway.
     """
     trackers: list[_WriteTracker] = [_WriteTracker(log, mirror, user_folders)]  # empty once the context is left
+    redirection = nullcontext() if mirror is None else redirecting(Redirection(mirror, writable))
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if trackers and (event in AUDIT_EVENTS or (event == "open" and _opens_for_writing(args))):
@@ -109,7 +120,8 @@ def track_writes(log: Path, mirror: Mirror | None, *, user_folders: Sequence[Pat
     restore: list[Callable[[], None]] = []
     cancel_waits = [when_imported(saver[0], lambda saver=saver: restore.append(trackers[0].wrap(*saver[1:]))) for saver in SAVERS]
     try:
-        yield
+        with redirection:
+            yield
     finally:
         for undo in (*cancel_waits, *restore):
             undo()
@@ -129,7 +141,7 @@ def read_writes(log: Path) -> Writes:
 
 def _opens_for_writing(args: tuple[Any, ...]) -> bool:
     _, mode, flags = args
-    return bool(flags & _WRITE_FLAGS) or (mode is not None and not {"w", "a", "x", "+"}.isdisjoint(mode))
+    return bool(flags & WRITE_FLAGS) or (mode is not None and not {"w", "a", "x", "+"}.isdisjoint(mode))
 
 
 @final

@@ -48,6 +48,9 @@ def tracker_calls() -> tuple[TrackerCall, ...]:
         TrackerCall("mlflow.tracking.client", "MlflowClient.log_metric", _pair("key", "value", at=2)),
         TrackerCall("trackio", "log", _mapping("metrics", at=0)),
         TrackerCall("trackio.run", "Run.log", _mapping("metrics")),
+        TrackerCall("comet_ml.experiment", "CometExperiment.log_metric", _pair("name", "value")),
+        TrackerCall("comet_ml.experiment", "CometExperiment.log_metrics", _mapping("dic")),
+        TrackerCall("aim.sdk.run", "BasicRun.track", _tracked_by_aim),
         TrackerCall("transformers.trainer", "Trainer.log", _mapping("logs")),
         TrackerCall("accelerate.accelerator", "Accelerator.log", _mapping("values")),
         *_lightning("lightning.pytorch", "lightning.fabric"),
@@ -123,6 +126,11 @@ def _pair(key: str, value: str, *, at: int = 1) -> Callable[..., Mapping[str, An
         return {name: options[value] if value in options else args[at + 1]}
 
     return read_metrics
+
+
+def _tracked_by_aim(_run: Any, value: Any, name: str | None = None, *_: Any, **__: Any) -> Mapping[str, Any]:
+    """The metrics of `Run.track`, which takes one value with a name, or a mapping."""
+    return {name: value} if name is not None else value
 
 
 def _connector_metrics(connector: Any, metrics: Mapping[str, Any], *_: Any, **__: Any) -> Mapping[str, Any]:

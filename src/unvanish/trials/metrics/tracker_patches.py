@@ -26,8 +26,8 @@ def watching_trackers(on_metrics: OnMetrics) -> Generator[None]:
     """A context in which `on_metrics` gets the numbers of every call that logs metrics to a tracker, by name, after that call.
 
     Metrics that a tracker passes on to another one are given once. What `on_metrics` raises is dropped: the script has no part in
-    it. The trackers known are those of `tracker_calls`: TensorBoard, tensorboardX, Weights & Biases, MLflow, Trackio, and the
-    loggers of transformers, accelerate and Lightning.
+    it. The trackers known are those of `tracker_calls`: TensorBoard, tensorboardX, Weights & Biases, MLflow, Trackio, Comet,
+    Aim, and the loggers of transformers, accelerate and Lightning.
 
     Example:
         >>> with watching_trackers(print):
