@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unvanish.errors import ScriptError, TrialError
-from unvanish.race import RaceSettings, insert_apply_line, race
+from unvanish.race import RaceSettings, checkpoint_prover, insert_apply_line, race
 from unvanish.record.finding import Finding, Severity
 from unvanish.record.races.candidate import Candidate
 from unvanish.record.races.verdict import Outcome, RaceResult
@@ -54,13 +54,17 @@ def result(script: Path) -> RaceResult:
     entry = Entry(Location(str(script), 9), "net")
     candidates = [insert_apply_line(entry, names, after_optimizer=False) for names in (("relu", "he-init"), ("no-such-remedy",))]
     with LocalEngine(examine=examine) as engine:
-        return race(candidates, None, RaceSettings(Script(script), engine, script.parent / "trials", steps=60))
+        folder = script.parent / "trials"
+        prover = checkpoint_prover(Script(script), engine, folder)
+        return race(candidates, None, RaceSettings(Script(script), engine, folder, steps=60, prove_checkpoint=prover))
 
 
 def test_the_cure_wins_and_its_line_is_handed_over(result: RaceResult) -> None:
     assert result.winner == Candidate(("relu", "he-init"))
     assert result.verdicts[0].outcome is Outcome.CURED
     assert result.sentence == "One cure was found: relu + he-init."
+    assert result.verdicts[0].reason.endswith("Its weights, saved and loaded into a freshly built network, give the same outputs.")
+    assert result.notes == ()
 
 
 def test_a_remedy_that_cannot_be_applied_loses_with_the_reason(result: RaceResult) -> None:

@@ -56,7 +56,7 @@ def treated(network: nn.Module, **arguments: Any) -> Any:
 def test_statistics_of_several_batches_are_those_of_all_rows_together(shape: str, dtype: torch.dtype) -> None:
     form, axis = SHAPES[shape]
     numbers = raw(form, axis)
-    module = Standardise(5, axis=axis, dtype=dtype).train()
+    module = Standardise(5, axis=axis).to(dtype).train()
     rows = torch.tensor(numbers, dtype=dtype)
     for part in rows.split([1, 2, len(rows) // 2, len(rows) - 3 - len(rows) // 2]):
         module(part)
@@ -82,7 +82,7 @@ def test_statistics_of_several_batches_are_those_of_all_rows_together(shape: str
 )
 def test_statistics_do_not_depend_on_the_batch_size(cuts: list[int], place: float, size: float, seed: int) -> None:
     rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * size + place
-    whole_batch, parts = Standardise(3, dtype=torch.float64), Standardise(3, dtype=torch.float64)
+    whole_batch, parts = Standardise(3).to(torch.float64), Standardise(3).to(torch.float64)
     whole_batch(rows)
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 60], strict=True):
         parts(rows[start:end])

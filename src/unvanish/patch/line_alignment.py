@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from unvanish.patch.source.definitions import defined_rows
 from unvanish.patch.source.statements import split_lines
 from unvanish.record.network_changes import CallExchange, Edit, ModuleOrigin, PatchContext, Plan, PlanStep, SourcePoint
 from unvanish.record.structure import Location
@@ -25,11 +26,15 @@ MovedLines = Mapping[str, Mapping[int, int]]
 def align_lines(plan: Plan, context: PatchContext, read: Callable[[Path], str]) -> tuple[Plan, PatchContext, bool]:
     """The plan and the context with present line numbers, and whether the source differs from the one that was run."""
     known = _known_lines(plan, context)
-    sources = {file: [line.strip() for line in split_lines(read(Path(file)))] for file in known}
+    texts_by_file = {file: split_lines(read(Path(file))) for file in known}
+    sources = {file: [line.strip() for line in lines] for file, lines in texts_by_file.items()}
     if all(_text_of_line(sources[file], line) == text for file, texts in known.items() for line, text in texts.items()):
         return plan, context, False
     names = _expected_names(plan, context)
-    moved = {file: _match_lines(dict(sorted(texts.items())), sources[file], names.get(file, {})) for file, texts in known.items()}
+    moved = {
+        file: _match_around_definitions(dict(sorted(texts.items())), texts_by_file[file], names.get(file, {}))
+        for file, texts in known.items()
+    }
     entry = context.entry
     aligned_context = replace(
         context,
@@ -65,11 +70,25 @@ def _expected_names(plan: Plan, context: PatchContext) -> dict[str, dict[int, se
         for edit in own if origin.location is not None else ():
             called = [name.removesuffix("AsRNN") for name in _CALLED_NAMES.findall(edit.after)]
             if origin.location is not None and called:
-                names.setdefault(origin.location.file, {}).setdefault(origin.location.line, set()).add(called[-1])
+                names.setdefault(origin.location.file, {}).setdefault(origin.location.line, set()).update(called)
     for call in (call for edit in edits for call in edit.calls):
         point = call.points[-1]
-        names.setdefault(point.file, {}).setdefault(point.line, set()).add(call.after.partition("(")[0])
+        names.setdefault(point.file, {}).setdefault(point.line, set()).update(_written_names(call.after))
     return names
+
+
+def _written_names(after: str) -> set[str]:
+    """The functions that a line may call once a call in it became `after`; the argument of a bounded one is bounded."""
+    name = after.partition("(")[0]
+    return {"bound_scores", "bound_scores_below"} if name.startswith("bounded_") else {name}
+
+
+def _match_around_definitions(texts: Mapping[int, str], lines: list[str], names: Mapping[int, set[str]]) -> dict[int, int]:
+    """As `_match_lines`, but no line is sought in the definitions that a patch has written into the source."""
+    defined = defined_rows(lines)
+    rows = [row for row in range(1, len(lines) + 1) if row not in defined]
+    matches = _match_lines(texts, [lines[row - 1].strip() for row in rows], names)
+    return {line: rows[match - 1] if 0 < match <= len(rows) else match for line, match in matches.items()}
 
 
 def _match_lines(texts: Mapping[int, str], lines: list[str], names: Mapping[int, set[str]]) -> dict[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from unvanish.patch.source.definitions import DEFINED_CLASSES
 from unvanish.patch.text_replacements import NotExpressible
 
 
@@ -28,16 +29,17 @@ ACTIVATIONS: Mapping[str, tuple[str, object] | None] = MappingProxyType(
         "GELU": ("approximate", "none"),
         "ELU": ("alpha", 1.0),
         "LeakyReLU": ("negative_slope", 0.01),
+        "TailoredActivation": None,
     }
 )
-"""The activations that remedies insert, with their one argument and torch's default for it."""
+"""The activations that remedies insert, with their one argument and torch's default for it; TailoredActivation has several."""
 
 _ALWAYS_WRITTEN = frozenset({"LeakyReLU"})
 """Activations of which a person writes the argument even where it is the default."""
 
 BATCH_NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"})
-NORMALISATIONS = frozenset({*BATCH_NORMS, "LayerNorm", "RMSNorm", "GroupNorm"})
-"""The normalisations of torch.nn that remedies insert."""
+NORMALISATIONS = frozenset({*BATCH_NORMS, "LayerNorm", "RMSNorm", "GroupNorm", "ChannelRMSNorm", "DynamicTanh", "OnlineNorm"})
+"""The normalisations that remedies insert: those of torch.nn, and classes that a patch defines."""
 
 
 def parse_modules(text: str) -> tuple[ModuleSpec, ...]:
@@ -58,7 +60,9 @@ def _parse_module(node: ast.expr) -> ModuleSpec:
 
 
 def activation_arguments(module: ModuleSpec) -> str:
-    """The arguments of an activation as a person would write them. Raises NotExpressible for a module that is none of torch's."""
+    """The arguments of an activation as a person would write them. Raises NotExpressible for a module that is none."""
+    if module.class_name in DEFINED_CLASSES:
+        return ", ".join([*map(repr, module.positional), *(f"{name}={value!r}" for name, value in module.named.items())])
     if module.class_name not in ACTIVATIONS:
         raise NotExpressible(f"{module.class_name} is no activation of torch")
     argument = ACTIVATIONS[module.class_name]
@@ -77,15 +81,18 @@ def has_default_argument(module: ModuleSpec) -> bool:
 
 
 def normalisation_arguments(module: ModuleSpec, width: str) -> str:
-    """The arguments of a normalisation of `width` features. Raises NotExpressible for a module that is none of torch's."""
+    """The arguments of a normalisation of `width` features. Raises NotExpressible for a module that is none."""
     if module.class_name not in NORMALISATIONS:
-        raise NotExpressible(f"{module.class_name} is no normalisation of torch")
-    return f"{module.positional[0]}, {width}" if module.class_name == "GroupNorm" else width
+        raise NotExpressible(f"{module.class_name} is no normalisation")
+    if module.class_name == "GroupNorm":
+        return f"{module.positional[0]}, {width}"
+    named = module.named if module.class_name in DEFINED_CLASSES else {}
+    return ", ".join([width, *(f"{name}={value!r}" for name, value in named.items())])
 
 
 def feature_count(module: ModuleSpec) -> int:
-    """The number of features that a normalisation has. Raises NotExpressible for a module that is none of torch's."""
+    """The number of features that a normalisation has. Raises NotExpressible for a module that is none."""
     if module.class_name not in NORMALISATIONS or not module.positional:
-        raise NotExpressible(f"{module.class_name} is no normalisation of torch")
+        raise NotExpressible(f"{module.class_name} is no normalisation")
     last = module.positional[-1]
     return int(last[-1] if isinstance(last, tuple) else str(last))

@@ -9,7 +9,21 @@ from pathlib import Path
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch.apply_call_line import add_apply_after, add_apply_before, add_import, add_rate_scaling_after
 from unvanish.patch.constructor_calls import ModuleOrigins
-from unvanish.patch.edits import clipping, functional_calls, initialisation, insertions, module_constructors, optimizers, recurrence
+from unvanish.patch.edits import (
+    clipping,
+    functional_calls,
+    initialisation,
+    input_modules,
+    insertions,
+    loss_scaling,
+    module_constructors,
+    network_output,
+    optimizers,
+    recurrence,
+    residual_blocks,
+    training_steps,
+)
+from unvanish.patch.edits.written_definitions import add_definitions, request_imports
 from unvanish.patch.line_alignment import align_lines
 from unvanish.patch.source.parsed_file import Project
 from unvanish.patch.source.statements import parse_source
@@ -37,7 +51,9 @@ def edit_sources(plan: Plan, context: PatchContext, read: Callable[[Path], str],
         deferred.rate_factor *= rate_factor
     elif not replacing and rate_factor != 1.0:
         draft = _scale_rate(draft, project, entry, rate_factor, deferred)
+    request_imports(draft, project)
     add_imports(draft, project)
+    add_definitions(draft, project)
     texts = {source.path: draft.edited_text(source) for source in project.opened_files()}
     if deferred.is_needed and entry is None:
         raise TrialError(
@@ -150,17 +166,37 @@ def _write_step(
     network, optimizer = _split_by_target(step.edits)
     if not network and not optimizer:
         raise NotExpressible("it says no edit")
-    call_edits = [edit for edit in network if edit.calls]
-    initialised = [edit for edit in network if edit.values]
-    module_edits = [edit for edit in network if not edit.calls and not edit.values]
-    unknown = [edit for edit in module_edits if edit.action not in ("replace", "insert", "remove") or not edit.path]
+    if loss_scaling.is_loss_scaling(network):
+        loss_scaling.write_scaling(draft, project, entry, optimizer)
+        return
+    if residual_blocks.is_residual(network):
+        residual_blocks.write_blocks(draft, project, origins, network)
+    else:
+        _write_modules(draft, project, origins, plan, [edit for edit in network if not edit.values])
+    if initialised := [edit for edit in network if edit.values]:
+        initialisation.initialise(draft, project, origins, entry, plan, step.remedy, initialised)
+    if clipping.is_clipping(optimizer):
+        clipping.write_clipping(draft, project, entry, optimizer)
+    elif training_steps.is_training_step(optimizer):
+        training_steps.write_steps(draft, project, entry, optimizer)
+    elif optimizer:
+        optimizers.change_settings(draft, project, entry, optimizer)
+
+
+def _write_modules(draft: Draft, project: Project, origins: ModuleOrigins, plan: Plan, edits: Sequence[Edit]) -> None:
+    """Writes the edits of modules, and of calls in their methods."""
+    calls = [edit for edit in edits if edit.calls]
+    outputs = [edit for edit in edits if network_output.is_output(edit)]
+    inputs = [edit for edit in edits if input_modules.is_input_module(edit)]
+    modules = [edit for edit in edits if edit not in (*calls, *outputs, *inputs)]
+    unknown = [edit for edit in modules if edit.action not in ("replace", "insert", "remove") or not edit.path]
     if unknown:
         raise NotExpressible(f"{unknown[0].action} at {unknown[0].path or 'the network itself'!r} has no words in a source")
-    recurrent = [edit for edit in module_edits if recurrence.is_recurrence(edit)]
-    inserted = [edit for edit in module_edits if edit.action == "insert"]
-    replaced = [edit for edit in module_edits if edit not in recurrent and edit not in inserted]
-    if call_edits:
-        functional_calls.exchange(draft, project, origins, call_edits)
+    recurrent = [edit for edit in modules if recurrence.is_recurrence(edit)]
+    inserted = [edit for edit in modules if edit.action == "insert"]
+    replaced = [edit for edit in modules if edit not in recurrent and edit not in inserted]
+    if calls:
+        functional_calls.exchange(draft, project, origins, calls)
     if recurrent:
         opens_forget_gate = all(each.remedy != _FORGET_BIAS for each in plan.steps)
         recurrence.exchange(draft, project, origins, recurrent, opens_forget_gate=opens_forget_gate)
@@ -168,12 +204,10 @@ def _write_step(
         module_constructors.exchange(draft, project, origins, replaced)
     if inserted:
         insertions.insert(draft, project, origins, inserted)
-    if initialised:
-        initialisation.initialise(draft, project, origins, entry, plan, step.remedy, initialised)
-    if clipping.is_clipping(optimizer):
-        clipping.write_clipping(draft, project, entry, optimizer)
-    elif optimizer:
-        optimizers.change_settings(draft, project, entry, optimizer)
+    if inputs:
+        input_modules.put_before(draft, project, origins, inputs)
+    if outputs:
+        network_output.append_to_output(draft, project, origins, outputs)
 
 
 def _scale_own_rate(step: PlanStep, factor: float) -> PlanStep:

@@ -46,17 +46,19 @@ class Draft:
     """The changes so far.
 
     `aliases` maps paths that modules get once earlier remedies have inserted others beside them to the paths under which they were
-    built. Only files of `project` are changed.
+    built, `definitions` the classes and functions that each file is to define. Only files of `project` are changed.
     """
 
     project: ProjectFiles = field(default_factory=ProjectFiles)
     replacements: dict[Path, tuple[Replacement, ...]] = field(default_factory=dict[Path, tuple[Replacement, ...]])
     imports: dict[Path, tuple[ImportRequest, ...]] = field(default_factory=dict[Path, tuple[ImportRequest, ...]])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
+    definitions: dict[Path, tuple[str, ...]] = field(default_factory=dict[Path, tuple[str, ...]])
 
     def copy(self) -> Draft:
         """An independent draft with the same changes."""
-        return Draft(self.project, dict(self.replacements), dict(self.imports), dict(self.aliases))
+        definitions = dict(self.definitions)
+        return Draft(self.project, dict(self.replacements), dict(self.imports), dict(self.aliases), definitions)
 
     def request_import(self, path: Path, request: ImportRequest) -> None:
         """Adds a name that a file is to import. Raises NotExpressible where the file is not the project's."""

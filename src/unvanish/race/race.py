@@ -8,19 +8,31 @@ other seeds, against the control.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
 from unvanish.errors import UsageError
 from unvanish.race.candidates import UNEDITED, EditedCandidate
+from unvanish.race.checkpoint_proof import ProveCheckpoint
 from unvanish.race.deciding_metric import Comparison
 from unvanish.race.ranking import has_begun_to_learn, is_promising, leaders, rank
 from unvanish.race.successive_halving import Rungs, rungs_for, survivors
+from unvanish.race.verdict_wording import checkpoint_note
 from unvanish.race.verdicts import is_undecided, judge
 from unvanish.record.races.candidate import Candidate
-from unvanish.record.races.race_plan import CONTROL_ID, LATE_END_ID, MORE_SEEDS_ID, SEEDS_ID, RacePart, end_id, rung_id
+from unvanish.record.races.race_plan import (
+    CHECKPOINT_ID,
+    CONTROL_ID,
+    LATE_END_ID,
+    MORE_SEEDS_ID,
+    SEEDS_ID,
+    RacePart,
+    end_id,
+    rung_id,
+)
 from unvanish.record.races.verdict import RaceResult, TrialResult
+from unvanish.trials.checkpoint import CheckpointProof
 from unvanish.trials.engines.engine import Engine
 from unvanish.trials.script.execution import Script
 from unvanish.trials.trial import Trial
@@ -50,6 +62,7 @@ class RaceSettings:
         max_steps: ends every trial after so many steps.
         metric: compares the candidates, by default one on held-out data, else the loss.
         on_part: called at the start of each part of the race.
+        prove_checkpoint: tests whether the winner's cure survives a checkpoint; None tests none.
     """
 
     script: Script
@@ -62,6 +75,7 @@ class RaceSettings:
     max_steps: int | None = None
     metric: str | None = None
     on_part: Callable[[RacePart], None] = ignore_part
+    prove_checkpoint: ProveCheckpoint | None = None
 
 
 def trial_of(edited: EditedCandidate, seed: int, settings: RaceSettings) -> Trial:
@@ -100,6 +114,7 @@ class _Race:
     candidates: Sequence[EditedCandidate]
     control: TrialResult | None
     results: dict[tuple[Candidate, int], TrialResult] = field(default_factory=dict[tuple[Candidate, int], TrialResult])
+    checkpoints: dict[Candidate, CheckpointProof] = field(default_factory=dict[Candidate, CheckpointProof])
     is_stopped: bool = False
 
     def run(self) -> RaceResult:
@@ -114,7 +129,10 @@ class _Race:
             self._run_wave(number, wave)
         self.settings.engine.stop([trial_of(edited, 0, self.settings) for edited in self.candidates])
         self._prove_leaders()
-        return self._judge()
+        self._prove_checkpoint()
+        result = self._judge()
+        proof = self.checkpoints.get(result.winner) if result.winner is not None else None
+        return result if proof is None or proof.holds else replace(result, notes=(checkpoint_note(proof),))
 
     def _comparison(self) -> Comparison:
         return Comparison(
@@ -195,6 +213,14 @@ class _Race:
             if self._judge().winner is not None or not any(is_promising(rest, r.candidate, self._comparison()) for r in rest):
                 return
 
+    def _prove_checkpoint(self) -> None:
+        """The winner's checkpoint; where that fails, the next winner's."""
+        prove = self.settings.prove_checkpoint
+        while prove is not None and not self.is_stopped and (winner := self._judge().winner) not in (None, *self.checkpoints):
+            edited = next(edited for edited in self.candidates if edited.candidate == winner)
+            self.settings.on_part(RacePart(CHECKPOINT_ID, "the winner's weights, saved and loaded anew", 2))
+            self.checkpoints[edited.candidate] = prove(edited)
+
     def _chosen_for_proof(self, untried: Sequence[TrialResult]) -> list[Candidate]:
         if not self.settings.all_seeds:
             return leaders(untried, self._comparison(), keep=self.settings.keep)
@@ -203,7 +229,8 @@ class _Race:
 
     def _judge(self) -> RaceResult:
         trials = list(self.results.values())
-        return judge(self.settings.script.name, trials, comparison=self._comparison(), stopped=self.is_stopped)
+        name, comparison = self.settings.script.name, self._comparison()
+        return judge(name, trials, comparison=comparison, checkpoints=self.checkpoints, stopped=self.is_stopped)
 
     def _run_seeds(self, chosen: Sequence[EditedCandidate], seeds: Sequence[int], part: str) -> None:
         # Seeds outermost, so that trials to be compared run side by side.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unvanish.record.races.verdict import Effect, Outcome, TrialResult, Verdict
+from unvanish.trials.checkpoint import CheckpointProof
 
 
 def reason(
@@ -32,6 +33,23 @@ def reason(
             return f"{change}, by more than the seeds differ by."
         case _:
             return f"{change}: no more than the seeds differ by."
+
+
+def checkpoint_failure(proof: CheckpointProof | None) -> str:
+    """Why a checkpoint undoes a cure; "" where it does not, or none was tested."""
+    return f"the cure does not survive a checkpoint: {proof.why}" if proof is not None and proof.holds is False else ""
+
+
+def checkpoint_remark(proof: CheckpointProof | None) -> str:
+    """A sentence, with a space before it, for a cure that was saved and loaded; "" for any other."""
+    if proof is None or not proof.holds:
+        return ""
+    return " Its weights, saved and loaded into a freshly built network, give the same outputs."
+
+
+def checkpoint_note(proof: CheckpointProof) -> str:
+    """What a person should know of a winner's checkpoint that could not be judged."""
+    return f"Whether the cure survives a checkpoint could not be tested: {proof.why}."
 
 
 def sentence(control: Sequence[TrialResult], verdicts: Sequence[Verdict], winner: Verdict | None, *, stopped: bool) -> str:

@@ -11,12 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from types import MappingProxyType
 
 from unvanish.race.deciding_metric import Comparison, better_is_higher, metric_value, metrics_in_common
 from unvanish.race.paired_statistics import improvement, overlap, paired_effect
-from unvanish.race.verdict_wording import reason, sentence
+from unvanish.race.verdict_wording import checkpoint_failure, checkpoint_remark, reason, sentence
 from unvanish.record.races.candidate import CONTROL, Candidate
 from unvanish.record.races.verdict import EQUAL_TIME_RATIO, Cost, Effect, Outcome, RaceResult, TrialResult, Verdict
+from unvanish.trials.checkpoint import CheckpointProof
 
 # A cure that reaches less than this share of the best effect is not as good, even where few seeds cannot tell them apart.
 AS_GOOD_SHARE = 0.9
@@ -26,26 +28,38 @@ _RANKS = tuple(Outcome)
 Results = Sequence[TrialResult]
 Groups = Mapping[Candidate, Results]
 _BY_DEFAULT = Comparison()
+_NO_CHECKPOINTS: Mapping[Candidate, CheckpointProof] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """What all verdicts of a race have in common: the control's trials, how trials are compared, how many candidates are tested."""
+    """What all verdicts of a race have in common: the control's trials, how trials are compared, how many candidates are tested.
+
+    `checkpoints` are those that were tested, by candidate.
+    """
 
     control: Results
     comparison: Comparison
     count: int
+    checkpoints: Mapping[Candidate, CheckpointProof]
 
 
-def judge(script: str, results: Results, *, comparison: Comparison = _BY_DEFAULT, stopped: bool = False) -> RaceResult:
-    """What the race proved; `stopped` says that it was ended early.
+def judge(
+    script: str,
+    results: Results,
+    *,
+    comparison: Comparison = _BY_DEFAULT,
+    checkpoints: Mapping[Candidate, CheckpointProof] = _NO_CHECKPOINTS,
+    stopped: bool = False,
+) -> RaceResult:
+    """What the race proved; `stopped` says that it was ended early. A candidate whose checkpoint failed counts as failed.
 
     Candidates are compared with the control on the seeds that both have.
     """
     control = [result for result in results if result.candidate.is_control]
     candidates = dict.fromkeys(result.candidate for result in results if not result.candidate.is_control)
     groups = {candidate: [result for result in results if result.candidate == candidate] for candidate in candidates}
-    test = _Test(control, comparison, len(groups) + EXTRA_TESTS)
+    test = _Test(control, comparison, len(groups) + EXTRA_TESTS, checkpoints)
     verdicts = sorted((_verdict(test, group) for group in groups.values()), key=_rank)
     winner = _winner(verdicts, groups, comparison)
     return RaceResult(
@@ -97,7 +111,8 @@ def _verdict(test: _Test, treated: Results) -> Verdict:
     is_waiting = treated[0].paused
     control = [_at_step(result, treated[0].steps) for result in test.control] if is_waiting else test.control
     pairs = _pairs(control, treated)
-    failure = _failure(treated) or ("" if pairs else "the control did not run on its seeds")
+    checkpoint = test.checkpoints.get(treated[0].candidate)
+    failure = _failure(treated) or ("" if pairs else "the control did not run on its seeds") or checkpoint_failure(checkpoint)
     effects = _effects(test, control, treated) if not failure else ()
     if not failure and not effects:
         failure = _incomparable(test.comparison)
@@ -114,7 +129,8 @@ def _verdict(test: _Test, treated: Results) -> Verdict:
         seeds=len(pairs),
         steps=max(result.steps for result in treated),
         cost=_cost(pairs),
-        reason=reason(outcome, effects, failure=failure, remaining=remaining, rung=stopped_at, alone=len(pairs) < 2),
+        reason=reason(outcome, effects, failure=failure, remaining=remaining, rung=stopped_at, alone=len(pairs) < 2)
+        + checkpoint_remark(checkpoint),
         rung=rung,
         rungs=rungs.count,
         failure=failure,
@@ -200,6 +216,6 @@ def _is_as_good(verdict: Verdict, best: Verdict, groups: Groups, comparison: Com
     mine, other = verdict.effects[0], best.effects[0]
     if mine.metric != other.metric or mine.effect < AS_GOOD_SHARE * other.effect or not overlap(mine.interval, other.interval):
         return False
-    test = _Test(groups[best.candidate], comparison, 1)
+    test = _Test(groups[best.candidate], comparison, 1, _NO_CHECKPOINTS)
     difference = _effects(test, groups[best.candidate], groups[verdict.candidate], alone=True)[0]
     return difference.interval[1] >= 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unvanish.errors import ObservationError, UsageError
 from unvanish.examination import with_prediction
 from unvanish.project_files import find_project
-from unvanish.race import KEPT, RaceSettings, ignore_part, plan_parts, race, write_patch
+from unvanish.race import KEPT, RaceSettings, checkpoint_prover, ignore_part, plan_parts, race, write_patch
 from unvanish.record.network_changes import PatchContext
 from unvanish.record.races.candidate import CONTROL
 from unvanish.record.races.race_plan import CONTROL_ID, PLANNING_ID, PlannedPart, RacePart, RacePlan
@@ -213,9 +213,11 @@ class _FixRun:
             max_steps=self.options.max_steps,
             metric=self.options.metric,
             on_part=self.callbacks.on_part,
+            prove_checkpoint=checkpoint_prover(self.script, self.engine, self.trials),
         )
         self.callbacks.on_plan(preparation.plan.parts)
-        return replace(race(candidates, preparation.control, settings), notes=tuple(self.notes))
+        result = race(candidates, preparation.control, settings)
+        return replace(result, notes=(*self.notes, *result.notes))
 
     def _parts(self, candidates: Sequence[EditedCandidate], control: TrialResult, seeds: int) -> tuple[PlannedPart, ...]:
         keep, all_seeds = self._keep(candidates), self._runs_in_full(candidates)

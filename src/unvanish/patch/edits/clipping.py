@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import libcst as cst
-from libcst import metadata as md
 
 from unvanish.patch.edits.numbers import format_number, set_number
-from unvanish.patch.edits.optimizers import OptimizerCall, class_before, find_optimizer_call
+from unvanish.patch.edits.step_statement import StepStatement, accelerator_name, find_step
+from unvanish.patch.edits.trainer_settings import TrainerSetting, set_in_trainer
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, literal_number
 from unvanish.patch.source.torch_names import name_module
 from unvanish.patch.text_replacements import Draft, ImportRequest, NotExpressible
@@ -19,6 +18,10 @@ from unvanish.record.structure import Entry
 
 _CLIPPED_LENGTH = re.compile(r"clipped to length ([0-9.e+-]+)$")
 _CLIP = "clip_grad_norm_"
+_TRAINERS = (
+    TrainerSetting("lightning", "Trainer", "gradient_clip_val"),
+    TrainerSetting("transformers", "TrainingArguments", "max_grad_norm"),
+)
 
 
 def is_clipping(edits: Sequence[Edit]) -> bool:
@@ -29,21 +32,24 @@ def is_clipping(edits: Sequence[Edit]) -> bool:
 def write_clipping(draft: Draft, project: Project, entry: Entry | None, edits: Sequence[Edit]) -> None:
     """Clips the gradients in the source to the norm of the edits. Raises NotExpressible where there is no one place for it."""
     lengths = {float(match.group(1)) for edit in edits if (match := _CLIPPED_LENGTH.search(edit.after))}
-    if len(edits) != 1 or len(lengths) != 1 or entry is None:
-        raise NotExpressible("several optimizers clip their gradients")
     (length,) = lengths
     clippings = [(each, call) for each in project.opened_files() for call in each.calls if _is_clipping_call(each, call)]
-    if len(clippings) > 1:
+    if len(clippings) > 1 or (clippings and len(edits) > 1):
         raise NotExpressible("gradients are clipped in several places")
     if clippings:
         source, call = clippings[0]
         _change_length(draft, project, source, call, length)
-    else:
-        _insert_clipping(draft, find_optimizer_call(project, entry, class_before(edits[0])), entry, length)
+    elif not set_in_trainer(draft, project, _TRAINERS, length):
+        steps = [find_step(project, entry, edit) for edit in edits]
+        if len({id(step.call) for step in steps}) != len(edits):
+            raise NotExpressible("several optimizers clip their gradients")
+        for step in steps:
+            _insert_clipping(draft, step, length)
 
 
 def _is_clipping_call(source: SourceFile, call: cst.Call) -> bool:
-    return source.qualified_name(call.func).rpartition(".")[2] == _CLIP
+    is_method = isinstance(call.func, cst.Attribute) and call.func.attr.value == _CLIP
+    return is_method or source.qualified_name(call.func).rpartition(".")[2] == _CLIP
 
 
 def _change_length(draft: Draft, project: Project, source: SourceFile, call: cst.Call, length: float) -> None:
@@ -58,58 +64,25 @@ def _change_length(draft: Draft, project: Project, source: SourceFile, call: cst
         draft.replace(source, source.start(arg.value), source.end(arg.value), format_number(length))
 
 
-def _insert_clipping(draft: Draft, optimizer: OptimizerCall, entry: Entry, length: float) -> None:
-    """Clips the network's parameters before the only step of the optimizer, where the names of both are visible."""
-    source, name = optimizer.source, _optimizer_name(optimizer)
-    if source.path != Path(entry.location.file):
-        raise NotExpressible("the optimizer is built in another file than the one that names the network")
-    steps = [c for c in source.calls if isinstance(c.func, cst.Attribute) and c.func.attr.value == "step"]
-    own_steps = [call for call in steps if isinstance(call.func, cst.Attribute) and source.code_of(call.func.value) == name]
-    is_scaled = any(call.args and source.code_of(call.args[0].value) == name for call in steps)
-    if len(own_steps) != 1 or own_steps[0].args or is_scaled or not isinstance(source.parent(own_steps[0]), cst.Expr):
-        raise NotExpressible("the optimizer does not step in one plain place")
-    step = own_steps[0]
-    network = _network_name(optimizer) or entry.expression
-    if not all(_has_same_meaning(source, each.partition(".")[0], step, optimizer.call) for each in (name, network)):
-        raise NotExpressible(f"the network or its optimizer is not called {network} and {name} where the optimizer steps")
-    utils = name_module(source, step, "torch.nn.utils")
-    if utils is None and source.assignments(_CLIP, step):
+def _insert_clipping(draft: Draft, step: StepStatement, length: float) -> None:
+    """Clips the network's parameters before the step of the optimizer; a gradient scaler takes its factor off first."""
+    source, accelerator = step.source, accelerator_name(step.source)
+    arguments = f"({step.network}.parameters(), {format_number(length)})"
+    if accelerator:
+        line = f"{accelerator}.{_CLIP}{arguments}"
+        accumulates = any(source.code_of(call.func) == f"{accelerator}.accumulate" for call in source.calls)
+        step.insert_before(draft, [f"if {accelerator}.sync_gradients:", f"    {line}"] if accumulates else [line])
+        return
+    utils = name_module(source, step.call, "torch.nn.utils")
+    if utils is None and source.assignments(_CLIP, step.call):
         raise NotExpressible(f"the file uses the name {_CLIP} otherwise")
     if utils is None:
         draft.request_import(source.path, ImportRequest(f"from torch.nn.utils import {_CLIP}"))
-    indent = source.indentation(source.start(step))
-    between = f"{source.line_ending}{indent}" if indent is not None else "; "
-    function = f"{utils}.{_CLIP}" if utils is not None else _CLIP
-    line = f"{function}({network}.parameters(), {format_number(length)})"
-    draft.replace(source, source.start(step), source.start(step), f"{line}{between}")
+    step.insert_before(draft, [*unscale_lines(step), f"{utils}.{_CLIP}{arguments}" if utils else f"{_CLIP}{arguments}"])
 
 
-def _optimizer_name(optimizer: OptimizerCall) -> str:
-    """The name to which the optimizer is assigned where it is built."""
-    statement = optimizer.source.parent(optimizer.call)
-    if isinstance(statement, cst.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0].target
-        if isinstance(target, cst.Name | cst.Attribute):
-            return optimizer.source.code_of(target)
-    raise NotExpressible(f"line {optimizer.source.line(optimizer.call)} gives the optimizer no name")
-
-
-def _network_name(optimizer: OptimizerCall) -> str:
-    """The expression of the network whose parameters the optimizer gets; "" where it gets others."""
-    first = optimizer.call.args[0].value if optimizer.call.args else None
-    if (
-        isinstance(first, cst.Call)
-        and not first.args
-        and isinstance(first.func, cst.Attribute)
-        and first.func.attr.value == "parameters"
-    ):
-        return optimizer.source.code_of(first.func.value)
-    return ""
-
-
-def _has_same_meaning(source: SourceFile, name: str, node: cst.CSTNode, other: cst.CSTNode) -> bool:
-    """Whether a name has the same assignments at two nodes."""
-    if name == "self":
-        return source.enclosing(node, cst.ClassDef) is source.enclosing(other, cst.ClassDef)
-    here: list[md.BaseAssignment] = list(source.assignments(name, node))
-    return bool(here) and here == list(source.assignments(name, other))
+def unscale_lines(step: StepStatement) -> list[str]:
+    """The line that divides the gradients by a scaler's factor before something reads them; none where that is done already."""
+    unscale = f"{step.scaler}.unscale_"
+    is_done = any(step.source.code_of(call.func) == unscale for call in step.source.calls)
+    return [f"{unscale}({step.optimizer})"] if step.scaler and not is_done else []

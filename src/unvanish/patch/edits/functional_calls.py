@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import libcst as cst
 
 from unvanish.patch.constructor_calls import ModuleOrigins
 from unvanish.patch.edits.name_lookups import change_key, choice_around, choice_at, normalise_name
+from unvanish.patch.edits.written_definitions import name_definition
 from unvanish.patch.source.arguments import replace_arguments
+from unvanish.patch.source.definitions import DEFINED_FUNCTIONS
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument
 from unvanish.patch.source.torch_names import name_function, rename_function
 from unvanish.patch.source.value_flow import IsOrigin, Place, ValueFlow, uses_of, with_subclasses
 from unvanish.patch.text_replacements import Draft, NotExpressible
 from unvanish.record.network_changes import CallExchange, Edit, SourcePoint
+
+_BOUNDED = MappingProxyType({"bounded_sigmoid": "bound_scores", "bounded_softmax": "bound_scores_below"})
+"""What takes the argument of a function that is to be bounded."""
 
 FUNCTIONS = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "selu"})
 """The functions that remedies call in the place of another activation."""
@@ -75,6 +81,8 @@ def _new_function(call: CallExchange) -> str:
     name, _, arguments = call.after.partition("(")
     if call.after == "x":
         return ""
+    if name in _BOUNDED or name in DEFINED_FUNCTIONS:
+        return name
     if name not in FUNCTIONS or arguments != "x)":
         raise NotExpressible(f"{name} is called with settings that belong to the network")
     return name
@@ -144,7 +152,11 @@ def _exchange_call(
     old, new = exchanged.before.partition("(")[0], _new_function(exchanged)
     function = source.torch_function(call.func)
     choice = choice_around(source, call, old)
-    if choice is not None:
+    if new in _BOUNDED:
+        _bound_argument(draft, source, call, new)
+    elif new in DEFINED_FUNCTIONS:
+        _call_definition(draft, source, call, exchanged, new)
+    elif choice is not None:
         change_key(draft, project, source, choice, old, new)
     elif not new:
         _remove_call(draft, source, call)
@@ -157,6 +169,35 @@ def _exchange_call(
     else:
         return [(place, old, new) for place in flow.origins(source, call.func)]
     return []
+
+
+def _bound_argument(draft: Draft, source: SourceFile, call: cst.Call, name: str) -> None:
+    """torch.sigmoid(h) to torch.sigmoid(bound_scores(h)); a softmax is bounded along its own axis."""
+    tensor, dim = _tensor_argument(call), find_argument(call, "dim", 1)
+    value = tensor.value if tensor is not None else None
+    if not source.torch_function(call.func) and isinstance(call.func, cst.Attribute):
+        value, dim = call.func.value, find_argument(call, "dim", 0)
+    if value is None or (name == "bounded_softmax" and dim is None):
+        raise NotExpressible(f"line {source.line(call)} does not say which tensor it takes, and along which axis")
+    function = _BOUNDED[name]
+    if isinstance(value, cst.Call) and source.torch_function(value.func) == function:
+        return
+    end = f", dim={source.code_of(dim.value)})" if dim is not None and name == "bounded_softmax" else ")"
+    draft.replace(source, source.start(value), source.start(value), f"{name_definition(draft, source, function)}(")
+    draft.replace(source, source.end(value), source.end(value), end)
+
+
+def _call_definition(draft: Draft, source: SourceFile, call: cst.Call, exchanged: CallExchange, name: str) -> None:
+    """torch.tanh(h) to tailored(h, phi="tanh", alpha=0.3), a function that the file gets."""
+    is_function = bool(source.torch_function(call.func))
+    method = call.func if isinstance(call.func, cst.Attribute) and not is_function and not call.args else None
+    tensor = _tensor_argument(call)
+    value = method.value if method is not None else tensor.value if is_function and tensor is not None else None
+    if value is None or "#" in source.code_of(call) or isinstance(source.parent(call), cst.Expr):
+        raise NotExpressible(f"line {source.line(call)} calls a function that is passed to it, or works in place")
+    settings = exchanged.after.partition("(x")[2].removesuffix(")").replace("'", '"')
+    function = name_definition(draft, source, name)
+    draft.replace(source, source.start(call), source.end(call), f"{function}({source.code_of(value)}{settings})")
 
 
 def _tensor_argument(call: cst.Call) -> cst.Arg | None:

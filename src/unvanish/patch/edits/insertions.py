@@ -12,6 +12,7 @@ from dataclasses import replace
 import libcst as cst
 
 from unvanish.patch.constructor_calls import WEIGHTED, ConstructorCall, ModuleOrigins
+from unvanish.patch.edits.written_definitions import is_in_definition, name_class
 from unvanish.patch.module_expressions import NORMALISATIONS, ModuleSpec, feature_count, normalisation_arguments, parse_modules
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, has_star_arguments, literal_number
 from unvanish.patch.source.torch_names import name_class_like
@@ -44,7 +45,7 @@ def insert(draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequen
 
 def _settings_of(module: ModuleSpec) -> str:
     """The class and arguments of a normalisation besides its width; "" for any other module."""
-    return f"{module.class_name}{module.positional[:-1]}" if module.class_name in NORMALISATIONS else ""
+    return f"{module.class_name}{module.positional[:-1]}{module.named}" if module.class_name in NORMALISATIONS else ""
 
 
 def require_no_loading(project: Project) -> None:
@@ -63,9 +64,9 @@ def _insert_before(draft: Draft, origins: ModuleOrigins, constructor: Constructo
     if source.module_class(_previous_module(source, call, skip=frozenset()).func) == norm.class_name:
         return
     layer = _layer_before(origins, draft, constructor)
-    _require_no_indexing(source, call)
+    require_no_indexing(source, call)
     width = _layer_width(source, layer, norm)
-    text = f"{name_class_like(draft, source, call.func, norm.class_name)}({normalisation_arguments(norm, width)})"
+    text = f"{name_class(draft, source, call.func, norm.class_name)}({normalisation_arguments(norm, width)})"
     append = _append_call(source, call)
     if append is not None:
         indent = source.indentation(source.start(append))
@@ -158,7 +159,7 @@ def _appended_modules(source: SourceFile, append: cst.Call) -> list[cst.CSTNode]
     return []
 
 
-def _require_no_indexing(source: SourceFile, call: cst.Call) -> None:
+def require_no_indexing(source: SourceFile, call: cst.Call) -> None:
     """Raises NotExpressible where the source indexes or counts the modules of a sequence, which an insertion would shift."""
     sequences = _sequence_names(source, call)
     for node in source.find_all(cst.Subscript):
@@ -196,10 +197,8 @@ def _sequence_names(source: SourceFile, call: cst.Call) -> set[str]:
 def _wrap_layer(draft: Draft, project: Project, constructor: ConstructorCall) -> None:
     """Writes a layer as nn.Sequential(layer, norm), where nothing reads an attribute that only the layer has."""
     source, call = constructor.source, constructor.call
-    for file in project.opened_files():
-        for node in file.find_all(cst.Attribute):
-            if node.attr.value in _LAYER_ATTRIBUTES:
-                raise NotExpressible(f"line {file.line(node)} of {file.path.name} reads {node.attr.value} of a layer")
+    for file, node in attribute_reads(project):
+        raise NotExpressible(f"line {file.line(node)} of {file.path.name} reads {node.attr.value} of a layer")
     if source.module_class(call.func) not in WEIGHTED:
         raise NotExpressible(f"line {source.line(call)} builds its layer from a class that is passed to it")
     norm = parse_modules(next(iter(constructor.edits.values())).after)[1]
@@ -211,15 +210,21 @@ def _wrap_layer(draft: Draft, project: Project, constructor: ConstructorCall) ->
             return
     width = _layer_width(source, call, norm)
     sequential = name_class_like(draft, source, call.func, "Sequential")
-    inner = f"{name_class_like(draft, source, call.func, norm.class_name)}({normalisation_arguments(norm, width)})"
+    inner = f"{name_class(draft, source, call.func, norm.class_name)}({normalisation_arguments(norm, width)})"
     draft.replace(source, source.start(call), source.start(call), f"{sequential}(")
     draft.replace(source, source.end(call), source.end(call), f", {inner})")
+
+
+def attribute_reads(project: Project) -> list[tuple[SourceFile, cst.Attribute]]:
+    """Where the source reads an attribute that a layer has and an nn.Sequential around it has not."""
+    nodes = [(file, node) for file in project.opened_files() for node in file.find_all(cst.Attribute)]
+    return [(file, node) for file, node in nodes if node.attr.value in _LAYER_ATTRIBUTES and not is_in_definition(file, node)]
 
 
 def _layer_width(source: SourceFile, layer: cst.Call, norm: ModuleSpec) -> str:
     """The code of the number of a layer's output features. Raises NotExpressible where it cannot be repeated."""
     arg = find_argument(layer, "out_features", 1) or find_argument(layer, "out_channels", 1)
-    if arg is None or has_star_arguments(layer) or not _is_repeatable(arg.value):
+    if arg is None or has_star_arguments(layer) or not is_repeatable(arg.value):
         raise NotExpressible(f"line {source.line(layer)} does not write down plainly how many features the layer puts out")
     width = literal_number(arg.value)
     if width is not None and width != feature_count(norm):
@@ -227,17 +232,17 @@ def _layer_width(source: SourceFile, layer: cst.Call, norm: ModuleSpec) -> str:
     return source.code_of(arg.value)
 
 
-def _is_repeatable(node: cst.CSTNode) -> bool:
+def is_repeatable(node: cst.CSTNode) -> bool:
     """Whether an expression has the same value when it is evaluated twice: names, numbers, sums and products of them."""
     match node:
         case cst.Name() | cst.Integer():
             return True
         case cst.Attribute():
-            return _is_repeatable(node.value)
+            return is_repeatable(node.value)
         case cst.BinaryOperation():
-            return _is_repeatable(node.left) and _is_repeatable(node.right)
+            return is_repeatable(node.left) and is_repeatable(node.right)
         case cst.Subscript():
-            return _is_repeatable(node.value) and all(_is_repeatable_index(each.slice) for each in node.slice)
+            return is_repeatable(node.value) and all(_is_repeatable_index(each.slice) for each in node.slice)
         case _:
             return False
 
@@ -246,4 +251,4 @@ def _is_repeatable_index(node: cst.BaseSlice) -> bool:
     if not isinstance(node, cst.Index):
         return False
     value = node.value
-    return _is_repeatable(value) or literal_number(value) is not None or isinstance(value, cst.SimpleString)
+    return is_repeatable(value) or literal_number(value) is not None or isinstance(value, cst.SimpleString)

@@ -8,9 +8,9 @@ import libcst as cst
 
 from unvanish.patch.constructor_calls import ConstructorCall, ModuleOrigins
 from unvanish.patch.edits.name_lookups import change_key, choice_around, choice_at
+from unvanish.patch.edits.written_definitions import replace_class
 from unvanish.patch.module_expressions import (
     ACTIVATIONS,
-    BATCH_NORMS,
     NORMALISATIONS,
     ModuleSpec,
     activation_arguments,
@@ -19,11 +19,13 @@ from unvanish.patch.module_expressions import (
     parse_modules,
 )
 from unvanish.patch.source.arguments import change_arguments, replace_arguments
+from unvanish.patch.source.definitions import DEFINED_CLASSES
 from unvanish.patch.source.parsed_file import Project, find_argument, has_star_arguments
-from unvanish.patch.source.torch_names import rename_class
 from unvanish.patch.source.value_flow import Place, ValueFlow
 from unvanish.patch.text_replacements import Draft, NotExpressible, only_value
 from unvanish.record.network_changes import Edit
+
+_WIDTH_NAMES = {"LayerNorm": "normalized_shape", "RMSNorm": "normalized_shape"}
 
 
 def exchange(draft: Draft, project: Project, origins: ModuleOrigins, edits: Sequence[Edit]) -> None:
@@ -53,7 +55,7 @@ def _rename_origin(draft: Draft, project: Project, place: Place, old: str, new: 
     if choice is not None:
         change_key(draft, project, source, choice, old, new)
     elif source.module_class(node) == old:
-        rename_class(draft, source, node, new)
+        replace_class(draft, source, node, new)
 
 
 def _new_module(constructor: ConstructorCall) -> ModuleSpec:
@@ -79,14 +81,14 @@ def _exchange_direct_call(draft: Draft, project: Project, constructor: Construct
         return
     if new.class_name in ACTIVATIONS:
         replace_arguments(draft, source, call, activation_arguments(new))
-    elif old.class_name in BATCH_NORMS:
-        width = find_argument(call, "num_features", 0)
+    elif old.class_name in NORMALISATIONS - {"GroupNorm"}:
+        width = find_argument(call, _WIDTH_NAMES.get(old.class_name, "num_features"), 0)
         if width is None or has_star_arguments(call):
             raise NotExpressible(f"line {source.line(call)} does not say how many features it normalises")
         replace_arguments(draft, source, call, normalisation_arguments(new, source.code_of(width.value)))
     else:
         raise NotExpressible(f"{new.class_name} has to be put there by hand")
-    rename_class(draft, source, call.func, new.class_name)
+    replace_class(draft, source, call.func, new.class_name)
 
 
 def _remove_last(draft: Draft, constructor: ConstructorCall) -> bool:
@@ -113,6 +115,7 @@ def _require_default_arguments(constructor: ConstructorCall, new: ModuleSpec) ->
         return
     if (
         new.class_name in NORMALISATIONS - {"GroupNorm"}
+        and not (new.class_name in DEFINED_CLASSES and new.named)
         and len(call.args) == 1
         and not has_star_arguments(call)
         and call.args[0].keyword is None

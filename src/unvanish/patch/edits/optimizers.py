@@ -12,6 +12,7 @@ import libcst as cst
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch.edits.numbers import format_number, scale_numbers, set_number
+from unvanish.patch.edits.trainer_settings import scale_rate_in_trainer
 from unvanish.patch.source.arguments import change_arguments
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, has_star_arguments, literal_string
 from unvanish.patch.source.torch_names import rename_class
@@ -85,6 +86,8 @@ def change_settings(draft: Draft, project: Project, entry: Entry | None, edits: 
 
 def scale_rate(draft: Draft, project: Project, entry: Entry | None, factor: float) -> None:
     """Multiplies the learning rate that the optimizer is built with. Raises NotExpressible where it is not a literal number."""
+    if scale_rate_in_trainer(draft, project, factor):
+        return
     built = find_optimizer_call(project, entry)
     arg = _argument_named(built, "lr")
     if arg is None or has_star_arguments(built.call):

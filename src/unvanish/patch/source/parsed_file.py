@@ -14,6 +14,7 @@ import libcst as cst
 from libcst import metadata as md
 
 from unvanish.errors import ScriptError
+from unvanish.patch.source.definitions import DEFINED_CLASSES, DEFINED_FUNCTIONS
 
 Node = TypeVar("Node", bound=cst.CSTNode)
 
@@ -198,8 +199,10 @@ class SourceFile:
         return {self.code_of(each.module) for each in stars if each.module is not None}
 
     def module_class(self, node: cst.CSTNode) -> str:
-        """The class of torch.nn that an expression names, such as "Sigmoid"; "" for anything else."""
+        """The class of torch.nn that an expression names, such as "Sigmoid", or one that patches define; "" for anything else."""
         name = self.qualified_name(node)
+        if isinstance(node, cst.Name) and node.value in DEFINED_CLASSES and self.assignments(node.value, node):
+            return node.value
         last = name.rpartition(".")[2]
         inner = name.startswith((f"{_MODULE}functional.", f"{_MODULE}init.", f"{_MODULE}utils."))
         return last if name.startswith(_MODULE) and not inner and last[:1].isupper() else ""
@@ -211,8 +214,10 @@ class SourceFile:
         return last if name.startswith(_OPTIM) and ".lr_scheduler." not in name and last[:1].isupper() else ""
 
     def torch_function(self, node: cst.CSTNode) -> str:
-        """The function of torch or torch.nn.functional that an expression names, such as "tanh"; "" for anything else."""
+        """The function of torch or torch.nn.functional that an expression names, such as "tanh", or one that patches define."""
         name = self.qualified_name(node)
+        if isinstance(node, cst.Name) and node.value in DEFINED_FUNCTIONS and self.assignments(node.value, node):
+            return node.value
         for module in _FUNCTIONS:
             if name.startswith(module):
                 rest = name.removeprefix(module)

@@ -160,6 +160,15 @@ def _name_from_same_import(draft: Draft, source: SourceFile, node: cst.Name, nam
     return name
 
 
+def release_import(draft: Draft, source: SourceFile, node: cst.Name) -> None:
+    """Notes that the draft replaces a use of an imported name, so that its import goes where that was the last one."""
+    assignments = source.assignments(node.value, node)
+    statement = getattr(assignments[0], "node", None) if len(assignments) == 1 else None
+    if isinstance(statement, cst.ImportFrom) and not isinstance(statement.names, cst.ImportStar):
+        alias = next(each for each in statement.names if bound_name(source, each) == node.value)
+        draft.request_import(source.path, ImportRequest("", alias, node))
+
+
 def add_imports(draft: Draft, project: Project) -> None:
     """Adds to the draft the imports that its new names need. A name without uses is removed from its import."""
     for path, requests in draft.imports.items():

@@ -10,6 +10,7 @@ from unvanish.record.races.candidate import Candidate
 IN_PLACE, ONE_LINE = "in place", "one unvanish.apply line"
 # Identities of the parts of a race. Rungs and ends belong to a wave of candidates: see `rung_id` and `end_id`.
 CONTROL_ID, PLANNING_ID, SEEDS_ID, MORE_SEEDS_ID, LATE_END_ID = "control", "planning", "seeds", "more-seeds", "late-end"
+CHECKPOINT_ID = "checkpoint"
 
 
 def rung_id(wave: int, rung: int) -> str:

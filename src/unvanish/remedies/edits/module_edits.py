@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from unvanish.record.initial_values import InitialValues
 from unvanish.record.network_changes import CallExchange, Edit
 from unvanish.remedies.base import Operation
+from unvanish.remedies.layers.learned_gate import Residual
 from unvanish.remedies.optimizers.parameter_groups import add_parameters, drop_state, remove_parameters
 
 Place: TypeAlias = tuple[nn.Module, str]
@@ -165,7 +166,10 @@ class Initialise(Operation):
 
 
 def _module_text(module: nn.Module) -> str:
-    """The repr of a module; a batch normalisation without the defaults that its repr lists."""
+    """The repr of a module; a batch normalisation without the defaults that its repr lists, a residual block on one line."""
+    if isinstance(module, Residual):
+        parts = module.branch if isinstance(module.branch, nn.Sequential) else (module.branch,)
+        return f"Residual({', '.join(map(_module_text, parts))})"
     if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
         return f"{type(module).__name__}({module.num_features})"
     return repr(module)

@@ -80,7 +80,9 @@ class _AddOutputHook(Operation):
     @property
     def edit(self) -> Edit:
         """The insertion of the activation behind the network's output."""
-        return Edit("insert", "", self.network, f"{self.network}, {self.op} of its output")
+        hook = self.output_hook
+        axis = f" along axis {hook.axis}" if isinstance(hook, (AppendSoftmax, AppendLogSoftmax)) else ""
+        return Edit("insert", "", self.network, f"{self.network}, {self.op} of its output{axis}")
 
     def perform(self, network: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Registers the hook."""

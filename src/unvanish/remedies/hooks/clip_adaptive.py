@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unvanish.remedies.hooks.step_gradients import (
-    accumulation_dtype,
     call_with_gradients,
     gradient_scale,
     parameters_with_gradients,
@@ -61,6 +60,23 @@ class ClipAdaptive:
                 )
 
 
+def clip_adaptively_(parameters: Iterable[Tensor], factor: float) -> None:
+    """Scales every unit's gradient down to `factor` times the norm of its weights (Brock et al. 2021, arXiv 2102.06171).
+
+    Sparse gradients are left alone.
+
+    Example:
+        >>> parameter = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+        >>> parameter.grad = torch.tensor([[50.0, 0.0]])
+        >>> clip_adaptively_([parameter], 0.1)
+        >>> parameter.grad
+        tensor([[0.5000, 0.0000]])
+    """
+    for parameter in parameters:
+        if parameter.grad is not None and not parameter.grad.is_sparse:
+            clip_units_(parameter.grad, parameter.detach(), factor)
+
+
 def clip_units_(gradient: Tensor, weight: Tensor, factor: float, *, axis: int = 0, scale: Tensor | float = 1.0) -> Tensor:
     """Scales each unit's gradient in place down to `factor` times the norm of its weights where it is larger, and returns it.
 
@@ -80,4 +96,5 @@ def clip_units_(gradient: Tensor, weight: Tensor, factor: float, *, axis: int = 
 def _unit_lengths(tensor: Tensor, axis: int) -> Tensor:
     """The Euclidean norm of every unit, in a shape that broadcasts with the tensor."""
     axes = [index for index in range(tensor.dim()) if index != axis] if tensor.dim() > 1 else None
-    return torch.linalg.vector_norm(tensor, dim=axes, keepdim=tensor.dim() > 1, dtype=accumulation_dtype(tensor))
+    dtype = torch.promote_types(tensor.dtype, torch.float32)  # squares overflow float16 at 256
+    return torch.linalg.vector_norm(tensor, dim=axes, keepdim=tensor.dim() > 1, dtype=dtype)

@@ -84,6 +84,26 @@ def bounded_softmax(
     return torch.softmax(bound_scores_below(x, axis), axis)
 
 
+@final
+class BoundScores(nn.Module):
+    """Holds scores where no probability is exactly 0 or 1: before a sigmoid, or with `dim` before a softmax along that axis.
+
+    Shapes: any, to the same shape and dtype. The gradient passes unchanged.
+
+    Example:
+        >>> BoundScores(dim=1)(torch.tensor([[0.0, 100.0]]))
+        tensor([[ 86.1443, 100.0000]])
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scores in bounds."""
+        return bound_scores(x) if self.dim is None else bound_scores_below(x, self.dim)
+
+
 # Hooks
 
 

@@ -19,9 +19,6 @@ from typing import Any, Literal, TypeAlias, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-
-from unvanish.errors import UsageError
 
 FORWARD_DECAY = 0.999  # a, Chiley 2019
 BACKWARD_DECAY = 0.99  # a', the same
@@ -33,7 +30,7 @@ Scaling: TypeAlias = Literal["layer", "clamp"]
 
 @final
 class OnlineNorm(nn.Module):
-    """Normalises every feature by running statistics, one sample after the other (Chiley 2019, arXiv 1905.05894).
+    """Normalises every feature by running statistics, one sample after the other (Chiley et al. 2019, arXiv 1905.05894).
 
     In training, samples are processed in their order in the batch. In evaluation m and s2 stay as they are, and the gradient is
     autograd's own. The buffers m, s2, e_y and e_1 and all sums are float32 or wider, whatever the input's dtype and whatever the
@@ -45,15 +42,11 @@ class OnlineNorm(nn.Module):
         axis: axis of the features, not 0.
         forward_decay: decay of the statistics m and s2 for each sample.
         backward_decay: decay of the errors e_y and e_1 for each sample.
-        eps: added to the variance.
         affine: whether each feature has a learned `weight` and `bias` after scaling.
         scaling: what limits outputs, which can be large since statistics lag behind: "layer" divides the outputs of a sample by
             their root mean square over all features and positions, with an ordinary gradient; "clamp" clamps them to +-5.
-        device: device of parameters and buffers.
-        dtype: dtype of the parameters.
 
-    Shapes: (batch, ..., C, ...) with C at `axis`, all other axes being positions of a sample, to the same shape and dtype. The
-    forward raises UsageError for an input of another shape, the constructor for another scaling.
+    Shapes: (batch, ..., C, ...) with C at `axis`, all other axes being positions of a sample, to the same shape and dtype.
 
     Example:
         >>> norm = OnlineNorm(2, scaling="clamp")
@@ -73,45 +66,39 @@ class OnlineNorm(nn.Module):
         axis: int = 1,
         forward_decay: float = FORWARD_DECAY,
         backward_decay: float = BACKWARD_DECAY,
-        eps: float = EPS,
         affine: bool = True,
         scaling: Scaling = "layer",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if scaling not in ("layer", "clamp"):
-            raise UsageError(f"OnlineNorm has no scaling {scaling!r}; give 'layer' or 'clamp'")
         self.num_features = num_features
         self.axis = axis
         self.forward_decay = forward_decay
         self.backward_decay = backward_decay
-        self.eps = eps
-        self.affine = affine
         self.scaling = scaling
-        self.weight = nn.Parameter(torch.ones(num_features, device=device, dtype=dtype)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features, device=device, dtype=dtype)) if affine else None
-        wide = torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
-        self.register_buffer("m", torch.zeros(num_features, device=device, dtype=wide))
-        self.register_buffer("s2", torch.ones(num_features, device=device, dtype=wide))
-        self.register_buffer("e_y", torch.zeros(num_features, device=device, dtype=wide))
-        self.register_buffer("e_1", torch.zeros(num_features, device=device, dtype=wide))
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        wide = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        self.register_buffer("m", torch.zeros(num_features, dtype=wide))
+        self.register_buffer("s2", torch.ones(num_features, dtype=wide))
+        self.register_buffer("e_y", torch.zeros(num_features, dtype=wide))
+        self.register_buffer("e_1", torch.zeros(num_features, dtype=wide))
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalised, scaled and shifted input, of its shape and dtype. Cost: some five passes over it, log2 N over (N, C)."""
-        axis = self._feature_axis(x)
+        axis = self.axis % x.dim()
         wide = x.to(torch.promote_types(x.dtype, self.m.dtype))
         feature_shape = [1] * x.dim()
         feature_shape[axis] = self.num_features
         if self.training:
             mean, variance = self._advance(wide.detach(), axis)
             per_sample_shape = [x.shape[0], *feature_shape[1:]]
-            scale = (variance + self.eps).rsqrt().reshape(per_sample_shape)
-            y = _normalise_steered(wide, mean.reshape(per_sample_shape), scale, self.e_y, self.e_1, axis, self.backward_decay)
+            scale = (variance + EPS).rsqrt().reshape(per_sample_shape)
+            mean = mean.reshape(per_sample_shape)
+            y = cast(Tensor, _SteeredNormalisation.apply(wide, mean, scale, self.e_y, self.e_1, axis, self.backward_decay))
         else:
-            y = (wide - self.m.reshape(feature_shape)) * (self.s2 + self.eps).rsqrt().reshape(feature_shape)
+            y = (wide - self.m.reshape(feature_shape)) * (self.s2 + EPS).rsqrt().reshape(feature_shape)
         if self.scaling == "layer":
-            y = y * (y.square().mean(dim=tuple(range(1, x.dim())), keepdim=True) + self.eps).rsqrt()
+            y = y * (y.square().mean(dim=tuple(range(1, x.dim())), keepdim=True) + EPS).rsqrt()
         else:
             y = y.clamp(-CLAMP_LIMIT, CLAMP_LIMIT)
         if self.weight is not None and self.bias is not None:
@@ -119,11 +106,10 @@ class OnlineNorm(nn.Module):
         return y.to(x.dtype)
 
     def extra_repr(self) -> str:
-        """The settings, for the module's repr."""
-        return (
-            f"{self.num_features}, axis={self.axis}, forward_decay={self.forward_decay}, backward_decay={self.backward_decay}, "
-            f"eps={self.eps}, affine={self.affine}, scaling={self.scaling!r}"
-        )
+        """The arguments that are not the default, for the module's repr."""
+        defaults = {"axis": 1, "forward_decay": FORWARD_DECAY, "backward_decay": BACKWARD_DECAY, "scaling": "layer"}
+        others = [f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default]
+        return ", ".join([str(self.num_features), *others])
 
     @torch.no_grad()
     def _advance(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -140,15 +126,6 @@ class OnlineNorm(nn.Module):
         self.m.copy_(last_m)
         self.s2.copy_(last_s2)
         return m, s2
-
-    def _feature_axis(self, x: Tensor) -> int:
-        axis = self.axis % x.dim() if x.dim() > 1 and -x.dim() <= self.axis < x.dim() else 0
-        if axis == 0 or x.shape[axis] != self.num_features or x.shape[0] == 0:
-            raise UsageError(
-                f"OnlineNorm takes samples along axis 0 and {self.num_features} features along axis {self.axis}, and was given "
-                f"shape {tuple(x.shape)}; set axis= to where the features are"
-            )
-        return axis
 
     def _apply(self, fn: Any, recurse: bool = True) -> OnlineNorm:
         """Keeps buffers wide in .half(), .to() and the like: running sums in half precision would lose every new sample."""
@@ -170,7 +147,7 @@ class _SteeredNormalisation(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y, scale = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
         e_y, e_1 = cast(tuple[Tensor, Tensor], ctx.errors)
@@ -183,10 +160,6 @@ class _SteeredNormalisation(torch.autograd.Function):
         e_y.copy_(torch.where(last_y.isfinite(), last_y, e_y))
         e_1.copy_(torch.where(last_1.isfinite(), last_1, e_1))
         return t.mul_(scale).sub_(rest * along_1.reshape(scale.shape)), None, None, None, None, None, None
-
-
-def _normalise_steered(x: Tensor, mean: Tensor, scale: Tensor, e_y: Tensor, e_1: Tensor, axis: int, decay: float) -> Tensor:
-    return cast(Tensor, _SteeredNormalisation.apply(x, mean, scale, e_y, e_1, axis, decay))
 
 
 def _constant_decay_scan(start: Tensor, gains: Tensor, decay: float) -> tuple[Tensor, Tensor]:

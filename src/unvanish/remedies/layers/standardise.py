@@ -20,7 +20,7 @@ SUBMODULE_NAME = "standardise"
 
 @final
 class Standardise(nn.Module):
-    """(x - mean) / deviation for each feature.
+    """(x - mean) / deviation of every feature, as the first batches show them (LeCun et al. 1998, "Efficient BackProp", sec. 4.3).
 
     In training mode the first batches update the statistics, by the pairwise formula of Chan 1983, until MAX_EXAMPLES examples are
     counted; then the statistics stay, in training and evaluation. A batch is standardised with statistics that include it; one with
@@ -31,8 +31,6 @@ class Standardise(nn.Module):
         axis: axis of the features, counted from the end: -1 for (batch, ..., features), -3 for (batch, channels, height, width).
         constant: the value of a constant feature: 1 where it serves as the bias that a layer lacks, else 0. A feature of zeros
             stays zero.
-        device: device of the buffers.
-        dtype: dtype of the buffers `mean` and `deviation`.
 
     Shapes: any with `features` at `axis`, to the same shape and dtype.
 
@@ -50,22 +48,14 @@ class Standardise(nn.Module):
     values: Tensor
     examples: Tensor
 
-    def __init__(
-        self,
-        features: int,
-        *,
-        axis: int = -1,
-        constant: float = 0.0,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, features: int, *, axis: int = -1, constant: float = 0.0) -> None:
         super().__init__()
         self.features, self.axis, self.constant = features, axis, constant
         self._is_gathering = True
-        self.register_buffer("mean", torch.zeros(features, device=device, dtype=dtype))
-        self.register_buffer("deviation", torch.zeros(features, device=device, dtype=dtype))
-        self.register_buffer("values", torch.tensor(0, device=device))
-        self.register_buffer("examples", torch.tensor(0, device=device))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.zeros(features))
+        self.register_buffer("values", torch.tensor(0))
+        self.register_buffer("examples", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
         """The standardised input. No branch depends on the shape or dtype of x, so that torch.fx can trace it."""

@@ -37,6 +37,9 @@ from unvanish.theory.nonlinearity import Nonlinearity
 MEAN_SQUARE_TOLERANCE = 1e-9
 """Mean squares with a smaller relative difference are the same number summed in another order."""
 
+DIGITS = 9
+"""Significant digits of the numbers: float32 holds no more."""
+
 _RECTIFIERS = ("relu", "leaky-relu")
 _TORCH_NAMES = {"slope": "negative_slope"}  # the names of theory and of torch; an elu is tailored at torch's default only
 _TAILORED_OPS = ("tailored", "tailoredactivation")
@@ -195,14 +198,16 @@ def _build_forms(tailored: ShapedActivation, mean_square: float) -> ActivationFo
     phi = tailored.phi.name.replace("-", "_")
     settings = {_TORCH_NAMES[name]: value for name, value in tailored.phi.settings if name in _TORCH_NAMES}
     parameters = {
-        "alpha": tailored.alpha / math.sqrt(mean_square),
-        "beta": tailored.beta,
-        "gamma": tailored.gamma,
-        "delta": tailored.delta,
+        "alpha": (tailored.alpha / math.sqrt(mean_square), 1.0),
+        "beta": (tailored.beta, 0.0),
+        "gamma": (tailored.gamma, 1.0),
+        "delta": (tailored.delta, 0.0),
     }
+    numbers = {name: float(f"{value:.{DIGITS}g}") for name, (value, default) in parameters.items() if value != default}
+    numbers |= {name: float(f"{value:.{DIGITS}g}") for name, value in settings.items()}
     return ActivationForms(
-        functools.partial(TailoredActivation, phi, settings, **parameters),
-        FunctionCall(_TAILORED_FUNCTION, (("phi", phi), *settings.items(), *parameters.items())),
+        functools.partial(TailoredActivation, phi, **numbers),
+        FunctionCall(_TAILORED_FUNCTION, (("phi", phi), *numbers.items())),
     )
 
 

@@ -89,14 +89,13 @@ def _input_layers(graph: ForwardGraph) -> dict[str, InputLayer]:
 
 def _build_module(layer: InputLayer) -> Standardise:
     weight = next(layer.parameters())
-    device, dtype = weight.device, torch.promote_types(weight.dtype, torch.float32)
     if isinstance(layer, nn.RNNBase):
-        return Standardise(layer.input_size, constant=0.0 if layer.bias else 1.0, device=device, dtype=dtype)
-    constant = 1.0 if layer.bias is None else 0.0
-    if isinstance(layer, nn.Linear):
-        return Standardise(layer.in_features, constant=constant, device=device, dtype=dtype)
-    axis = -1 - len(layer.kernel_size)
-    return Standardise(layer.in_channels, axis=axis, constant=constant, device=device, dtype=dtype)
+        module = Standardise(layer.input_size, constant=0.0 if layer.bias else 1.0)
+    elif isinstance(layer, nn.Linear):
+        module = Standardise(layer.in_features, constant=1.0 if layer.bias is None else 0.0)
+    else:
+        module = Standardise(layer.in_channels, axis=-1 - len(layer.kernel_size), constant=1.0 if layer.bias is None else 0.0)
+    return module.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
 
 
 def _record_inputs(network: nn.Module, inputs: Any, paths: Sequence[str]) -> dict[str, Tensor]:

@@ -55,7 +55,13 @@ class ClipAdaptive(Remedy):
             has_other_parameters = any(id(p) not in output_parameters for group in optimizer.param_groups for p in group["params"])
             if has_other_parameters and not find_hooks(optimizer, Hook):
                 hook = Hook(MAX_RATIO, output_parameters.values(), transposed)
+                trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+                left_alone = [name for name, module in network.named_modules() if module in last_layers and name]
                 description = f"each unit's gradient clipped to {MAX_RATIO:g} of its weights"
+                if left_alone:
+                    description += f", but in {', '.join(left_alone)}"
+                if not trained.isdisjoint(map(id, transposed)):
+                    description += "; units are columns in transposed convolutions"
                 operations.append(AddStepHooks(path, optimizer, hook.before_step, None, description))
         if not operations:
             name = type(network).__name__
