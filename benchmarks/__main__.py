@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import attribution, overhead, ray_throughput, startup, theory_table, trace_cost
+from benchmarks import attribution, overhead, rank_merge, ray_throughput, startup, theory_table, trace_cost
 from benchmarks.cures import __main__ as cures
 from benchmarks.cures import agreement
 from benchmarks.diagnosis import __main__ as diagnosis
@@ -27,6 +27,8 @@ def main() -> None:
     print(attribution.format_table(attribution.measure()))
     print()
     print(theory_table.report())
+    print("\nRecords of many ranks merged into one")
+    print(rank_merge.format_table(rank_merge.measure()))
     print("\nTrials on a Ray cluster of this machine, with one worker and with two")
     print(ray_throughput.format_table(ray_throughput.measure(1)))
     print("\nScripts fixed, every sixth of the labelled ones; `python -m benchmarks.cures --help` has all, and healthy ones")

@@ -188,6 +188,38 @@ def test_processes_without_a_group_are_seen_and_loader_workers_are_not(tmp_path:
     assert document["rank_differences"] == ["Process 2 ended with exit code 7 at step 22."]
 
 
+SICK = """
+def build():
+    torch.manual_seed(0)
+    layers = [layer for _ in range(7) for layer in (nn.Linear(8, 8), nn.Sigmoid())]
+    return nn.Sequential(*layers, nn.Linear(8, 3))
+
+def work(rank):
+    join(rank, 2)
+    network = build()
+    network = DistributedDataParallel(network)
+    train(network, seed=rank, show=rank == 0)
+    with open(f"rank{rank}.txt", "w") as file:
+        file.write("done")
+"""
+
+
+def test_trials_of_a_script_with_ranks_run_the_edit_in_each_and_write_nothing(tmp_path: Path, nursery: Nursery) -> None:
+    write(tmp_path / "train.py", START + SICK + END.format(count=2).replace("sys.exit(5)", ""))
+    text = (tmp_path / "train.py").read_text()
+    options = ("--out", "run", "--json", "fix.json", "--seeds", "1", "--remedy", "relu+he-init", "--jobs", "1", "--steps", "12")
+    ended = nursery.unvanish(tmp_path, "fix", *options, "train.py")
+    document = json.loads((tmp_path / "fix.json").read_text())
+    assert document["steps"] == 12, ended.err
+    (verdict,) = document["verdicts"]
+    assert verdict["outcome"] != "failed", ended.err
+    assert verdict["steps"] == 12
+    assert abs(verdict["treated"] - verdict["control"]) > 1e-3
+    assert [rank["rank"] for rank in document["ranks"]] == [0, 1]
+    assert (tmp_path / "train.py").read_text() == text
+    assert {path.name for path in tmp_path.iterdir()} <= {"train.py", "run", "fix.json", ".out", ".err"}
+
+
 LAUNCHED = """
 def work(rank):
     join(rank, 2)

@@ -81,9 +81,10 @@ def fix(
 def _script_of(command: list[str], module: str | None) -> Script:
     """What the command line asks to run. Raises UsageError where it names nothing."""
     from unvanish.trials import Script
+    from unvanish.trials.script.console_scripts import find_script
 
     if not command and module is None:
         raise UsageError("name the script to fix: unvanish fix train.py [its arguments]")
     if module is not None:
         return Script(module=module, arguments=tuple(command))
-    return Script(path=Path(command[0]), arguments=tuple(command[1:]))
+    return Script(path=find_script(command[0]), arguments=tuple(command[1:]))

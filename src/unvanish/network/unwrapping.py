@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from unvanish.record.model_wrappers import WRAPPED_ATTRIBUTES
+from unvanish.record.model_wrappers import DATA_PARALLEL, WRAPPED_ATTRIBUTES
 
 
 def wrapped_module(module: nn.Module) -> nn.Module | None:
@@ -17,6 +17,20 @@ def wrapped_module(module: nn.Module) -> nn.Module | None:
             inner = getattr(module, WRAPPED_ATTRIBUTES[parent.__name__], None)
             return inner if isinstance(inner, nn.Module) else None
     return None
+
+
+def without_data_parallel(module: nn.Module) -> nn.Module:
+    """The network that a data-parallel wrapper calls with its own arguments; any other module itself.
+
+    Example:
+        >>> from torch import nn
+        >>> network = nn.Linear(2, 2)
+        >>> without_data_parallel(nn.DataParallel(network)) is without_data_parallel(network) is network
+        True
+    """
+    is_wrapper = any(parent.__name__ in DATA_PARALLEL for parent in type(module).__mro__)
+    inner = wrapped_module(module) if is_wrapper else None
+    return module if inner is None else without_data_parallel(inner)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

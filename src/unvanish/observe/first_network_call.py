@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
+from unvanish.network.unwrapping import without_data_parallel
 from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.examination import Examination
 from unvanish.record.network_changes import ModuleOrigin
@@ -56,7 +57,7 @@ class FirstCallRecorder:
     def record_call(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Records a call that has returned, and sets hooks that record the gradients at its outputs."""
         autocasts = tuple((kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind))
-        call = FirstCall(model, args, kwargs, autocasts)
+        call = FirstCall(without_data_parallel(model), args, kwargs, autocasts)
         tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
         for position, tensor in enumerate(tensors):
             if tensor.requires_grad and tensor.grad_fn is not None:

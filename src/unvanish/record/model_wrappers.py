@@ -10,3 +10,4 @@ WRAPPED_ATTRIBUTES: Mapping[str, str] = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
 }
+DATA_PARALLEL = frozenset({"DataParallel", "DistributedDataParallel"})  # those that run it on parts of a batch

@@ -15,6 +15,7 @@ import torch
 from unvanish.examination import examine_first_step
 from unvanish.observe import Observer, Progress, Settings, collect_facts
 from unvanish.observe.first_network_call import ExamineFirstCall
+from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.record.storage.journal import Journal
 from unvanish.trials.pause_gate import StepGate
@@ -38,7 +39,7 @@ class WatchedTrial:
             settings=Settings(max_steps=trial.max_steps),
             on_progress=self._write_progress,
             clock=step_clock(),
-            examine=_first_step_function(trial),
+            examine=first_step_function(trial),
             gate=self._pause_at_goal,
         )
         self._observer.attach()
@@ -56,6 +57,11 @@ class WatchedTrial:
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Records metrics that the script gave to a tracker, at the present step."""
         self._observer.record_metrics(metrics)
+
+    def release(self) -> ModelIndex:
+        """What is known of the networks. Withdraws everything, in a process that was forked from this one."""
+        self._observer.release()
+        return self._observer.model_index
 
     def close(self, ending: ScriptExit) -> None:
         """Stops observing and completes the journal."""
@@ -80,7 +86,7 @@ class WatchedTrial:
         write_progress(self._path, step=progress.step, loss=progress.loss, is_paused=is_paused, threads=threads)
 
 
-def _first_step_function(trial: Trial) -> ExamineFirstCall:
+def first_step_function(trial: Trial) -> ExamineFirstCall:
     """What examines the first training step: the exact trace of the gradient, or the function that the trial names."""
     if not trial.first_step_function:
         return examine_first_step

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unvanish import observe, trials
 from unvanish.import_hooks import when_imported
 from unvanish.trials.isolation.mirror import Mirror
 from unvanish.trials.isolation.muted_services import muting_services
-from unvanish.trials.isolation.workplace import load_workplace, script_in_workplace
+from unvanish.trials.isolation.workplace import load_workplace, put_edits, restore_user_paths, script_in_workplace
 from unvanish.trials.isolation.write_barrier import forbid_other_writes, writable_folders
 from unvanish.trials.isolation.writes import track_writes
 from unvanish.trials.metrics.tracker_patches import watching_trackers
@@ -26,6 +27,9 @@ from unvanish.trials.script.process_exit import IDLE_TIMEOUT_S, IdleTimeout, exi
 from unvanish.trials.script.tracebacks import flush_output
 from unvanish.trials.trial import WRITES_FILE, Trial, load_job
 
+if TYPE_CHECKING:
+    from unvanish.observe.structure.model_index import ModelIndex
+
 
 def main(job: Path, pipe: int | None) -> int:
     """The exit code of the trial's script, which ran in this process; `pipe` is the file descriptor of the goals."""
@@ -33,6 +37,8 @@ def main(job: Path, pipe: int | None) -> int:
     mirror = load_workplace(trial.folder)
     cwd = Path.cwd() if mirror is None else mirror.to_original(Path.cwd())
     watches: list[trials.WatchedTrial] = []  # one from the import of torch on
+    if mirror is not None:
+        put_edits(mirror, {cwd / path: text for path, text in trial.edits})
     cancel_wait = when_imported("torch", lambda: watches.append(trials.WatchedTrial(trial, gate)))
     idle = IdleTimeout(IDLE_TIMEOUT_S)
 
@@ -43,6 +49,7 @@ def main(job: Path, pipe: int | None) -> int:
     try:
         with (
             watching_trackers(log_metrics),
+            trials.following(_follow_order(trial), lambda: _release(watches, cancel_wait)),
             _seeds_and_writes(trial, mirror, cwd),
             intercept_os_exit(lambda code: _on_os_exit(watches, mirror, code)),
         ):
@@ -55,7 +62,38 @@ def main(job: Path, pipe: int | None) -> int:
             )
     finally:
         cancel_wait()
-    return _complete_record(watches, ending).code
+    ending = _complete_record(watches, ending)
+    return _merge_processes(trial, mirror, ending)
+
+
+def _follow_order(trial: Trial) -> trials.FollowOrder:
+    """What the processes are told that the script starts."""
+    folder, name = str(trial.folder.resolve()), trial.script.name
+    return trials.FollowOrder(folder, name, trial.script.arguments, max_steps=trial.max_steps, trial=folder)
+
+
+def _release(watches: list[trials.WatchedTrial], cancel_wait: Callable[[], None]) -> ModelIndex | None:
+    """Withdraws the observation in a process that the script has forked."""
+    cancel_wait()
+    return watches.pop().release() if watches else None
+
+
+def _merge_processes(trial: Trial, mirror: Mirror | None, ending: ScriptExit) -> int:
+    """The exit code, once the records of the processes that the script started are merged into the trial's.
+
+    Where no mirror could be made, these have run the script without the trial's edit, which must not pass for a result.
+    """
+    from unvanish.examination import with_prediction
+    from unvanish.trials.children.merged_records import merge_records
+
+    merged = merge_records(
+        trial.folder, complete=with_prediction, restore_paths=lambda text: restore_user_paths(trial.folder, text)
+    )
+    if merged is not None and mirror is None and trial.edits:
+        reason = "the processes that the script starts have not run the edit: its folder could not be copied"
+        print(f"unvanish: {reason}", file=sys.stderr)
+        return 1
+    return ending.code
 
 
 @contextmanager

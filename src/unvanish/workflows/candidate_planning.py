@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unvanish.project_files import current_project
 from unvanish.record.network_changes import PatchContext
 from unvanish.record.storage.serialisation import from_plain, to_plain
+from unvanish.trials.isolation.workplace import restore_user_paths
 
 if TYPE_CHECKING:
     from unvanish.observe.first_network_call import FirstCall
@@ -40,4 +41,9 @@ def plan_all(call: FirstCall, trial: Trial) -> None:
 def read_context(folder: Path) -> PatchContext | None:
     """What the planning in that folder wrote; None where the script did not come to its first update."""
     path = folder / CONTEXT_FILE
-    return from_plain(PatchContext, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    if not path.is_file():
+        return None
+    text = restore_user_paths(
+        folder, path.read_text(encoding="utf-8")
+    )  # a process that the script starts runs in the mirror itself
+    return from_plain(PatchContext, json.loads(text))

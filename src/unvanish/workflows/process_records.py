@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from unvanish.examination import with_prediction
 from unvanish.observe import Settings, StopTraining
-from unvanish.record.storage.file_names import RANKS_FOLDER, RUN_FILE
 from unvanish.trials import FollowOrder, Script, execute, following
 from unvanish.workflows.run_directory import print_to_stderr
 
@@ -33,28 +32,10 @@ def describe_this_process() -> TrainingProcess:
 
 
 def merge_processes(folder: Path) -> Run | None:
-    """The record of a run whose script has ended, where other processes than its own trained; None where none did.
+    """The record of a run whose script has ended, where other processes than its own trained; None where none did."""
+    from unvanish.trials.children.merged_records import merge_records
 
-    It is stored as the run's own; the record of the run's own process goes to those of the others, where it made a step.
-    """
-    from unvanish.record.storage.journal import load
-    from unvanish.record.storage.run_folder import merge_folder, rank_files, store_run
-    from unvanish.trials.children.waiting import wait_for_records
-
-    if not rank_files(folder):
-        return None
-    wait_for_records(folder)
-    merged = merge_folder(folder)
-    if merged is None:
-        return None
-    merged, own = with_prediction(merged), folder / RUN_FILE
-    if own.is_file():
-        if load(own).step_count:
-            own.rename(folder / RANKS_FOLDER / RUN_FILE)
-        else:
-            own.unlink()
-    store_run(own, merged)
-    return merged
+    return merge_records(folder, complete=with_prediction)
 
 
 def launched_rank() -> int | None:

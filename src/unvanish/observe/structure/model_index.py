@@ -5,6 +5,7 @@ Modules and tensors are held weakly, so that observing prolongs no lifetime.
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from unvanish.network.module_kinds import own_parameters, torch_class_name
 from unvanish.network.unwrapping import unwrapped
 from unvanish.observe.structure import module_origin
 from unvanish.observe.structure.module_origin import BuildLine
+from unvanish.record.model_wrappers import DATA_PARALLEL
 from unvanish.record.network_changes import ModuleOrigin
 from unvanish.record.quantities import Axis
 from unvanish.record.structure import (
@@ -84,6 +86,8 @@ class ModelIndex:
         """Records a module under construction and the line that builds it."""
         self._build_lines[module] = line
         self.has_modules = True
+        if type(module).__name__ in DATA_PARALLEL:
+            self.optimizer_built(inspect.currentframe())  # a change has to enter the program before that line, too
 
     def optimizer_built(self, frame: FrameType | None) -> None:
         """Records how the frames that build an optimizer name the modules in their scope: a change can enter the program there."""

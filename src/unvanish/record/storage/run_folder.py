@@ -4,8 +4,12 @@ The processes of a run keep a file each in the folder `ranks`. Those that made n
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +18,10 @@ from unvanish.errors import RecordError
 from unvanish.record.quantities import Axis, Reading, StepMark, Vector, quantities
 from unvanish.record.ranks.merge import merge_runs
 from unvanish.record.ranks.process import TrainingProcess
-from unvanish.record.run import Run
+from unvanish.record.run import Facts, Run
 from unvanish.record.storage.file_names import RANKS_FOLDER, RUN_FILE
 from unvanish.record.storage.journal import Journal, load
+from unvanish.record.storage.serialisation import from_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +61,26 @@ def merge_folder(folder: Path) -> Run | None:
     paths, faults = [*rank_files(folder)], list[str]()
     if not paths:
         return None
-    files: list[_RankFile] = []
-    for path in [folder / RUN_FILE, *paths]:
-        try:
-            run = load(path)
-        except RecordError as fault:
-            faults += [str(fault)] if path.is_file() else []
-            continue
-        if run.step_count:
-            files.append(_RankFile(path, run.facts.process or TrainingProcess(0), run.step_count))
-    chosen = choose_processes(files)
-    if not chosen:
+    own = [folder / RUN_FILE] if (folder / RUN_FILE).is_file() else []
+    files = [file for path in [*own, *paths] if (file := _read_head(path, faults)) is not None]
+    runs = _load_each(choose_processes(files), faults)
+    first = next(runs, None)
+    if first is None:
         return None
-    merged = merge_runs(_load_each(chosen))
-    return merged if not faults else _with_faults(merged, faults)
+    merged = merge_runs(chain([first], runs))
+    return merged if not faults else replace(merged, facts=replace(merged.facts, faults=(*merged.facts.faults, *faults)))
+
+
+def _read_head(path: Path, faults: list[str]) -> _RankFile | None:
+    """What decides whether a file is merged, without reading it all; None where it has no step, or cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+            (steps,) = connection.execute("SELECT max(step) FROM step").fetchone()
+            (body,) = connection.execute("SELECT body FROM document WHERE name = 'facts'").fetchone() or ("{}",)
+        return _RankFile(path, from_plain(Facts, json.loads(body)).process or TrainingProcess(0), steps) if steps else None
+    except (sqlite3.Error, ValueError, RecordError) as fault:
+        faults.append(f"{path}: {fault}")
+        return None
 
 
 def choose_processes(files: Sequence[_RankFile]) -> list[_RankFile]:
@@ -91,13 +102,13 @@ def _order(file: _RankFile) -> tuple[int, int, float]:
     return (rank if rank is not None else 2**31, file.process.number, file.process.started)
 
 
-def _load_each(files: Sequence[_RankFile]) -> Iterator[Run]:
+def _load_each(files: Sequence[_RankFile], faults: list[str]) -> Iterator[Run]:
+    """The runs that can be read, one at a time; what is wrong with the others is added to `faults`."""
     for file in files:
-        yield load(file.path)
-
-
-def _with_faults(run: Run, faults: Sequence[str]) -> Run:
-    return replace(run, facts=replace(run.facts, faults=(*run.facts.faults, *faults)))
+        try:
+            yield load(file.path)
+        except RecordError as fault:
+            faults.append(str(fault))
 
 
 def store_run(path: Path, run: Run) -> None:

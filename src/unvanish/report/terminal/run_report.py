@@ -166,10 +166,18 @@ def _list_commands(known: Sequence[str], run: Run) -> list[tuple[str, str]]:
     """(text, style) of the lines that say how to use the remedies: race them on the script, or apply one in Python."""
     if not known:
         return []
-    if run.facts.script.endswith(".py") and run.step_count and not run.checked and run.race is None:
-        command = shlex.join(["unvanish", "fix", run.facts.script, *run.facts.arguments])
+    is_script = run.facts.script.endswith(".py") or bool(run.facts.ranks)  # a launcher, or a module that starts processes
+    if is_script and run.step_count and not run.checked and run.race is None:
+        command = shlex.join(["unvanish", "fix", *_script_words(run.facts.script), *run.facts.arguments])
         return [(command, "cyan"), (f"tries {', '.join(known)}", "")]
     return [(format_apply_call(known), "cyan"), (f"or {', '.join(known[1:])}" if known[1:] else "", "")]
+
+
+def _script_words(script: str) -> list[str]:
+    """A script as words of a command line: "-m module" is two of them, and a program on PATH is known by its name."""
+    if script.startswith("-m "):
+        return script.split(" ", maxsplit=1)
+    return [script if script.endswith(".py") else Path(script).name]
 
 
 def _build_section_grid() -> Table:

@@ -17,6 +17,7 @@ from unvanish.observe import Observer, Progress, Settings, collect_facts
 from unvanish.trials.children.describe_process import describe_process
 from unvanish.trials.children.follow_order import FollowOrder
 from unvanish.trials.children.process_journal import ProcessJournal
+from unvanish.trials.children.trial_leader import TrialLeader
 from unvanish.trials.metrics.printed_metrics import OutputReader
 from unvanish.trials.metrics.printed_output import watching_print
 from unvanish.trials.metrics.tracker_patches import watching_trackers
@@ -39,11 +40,14 @@ class WatchedProcess:
         self._order, self._process_id, self._is_closed = order, os.getpid(), False
         self._journal = ProcessJournal(Path(order.folder), self._collect_facts, describe_process)
         self._hearing, self._exits = ExitStack(), ExitStack()
+        self._trial = TrialLeader(Path(order.trial)) if order.trial else None
         self.observer = Observer(
             self._journal,
             self._collect_facts(),
             settings=Settings(order.budget, order.every, is_one_of_many=True),
             gate=self._after_step,
+            on_progress=self._trial.write_progress if self._trial is not None else None,
+            examine=self._trial.examine if self._trial is not None else None,
             model_index=model_index,
             waits_for_training=True,
         )
@@ -84,6 +88,8 @@ class WatchedProcess:
         if progress.step == 1:
             with suppress(Exception):
                 self._hear_metrics()
+        if self._trial is not None and progress.step in (1, self._order.max_steps):
+            self._trial.write_progress(progress)
         if progress.step == self._order.max_steps:
             raise SystemExit(0)
 

@@ -168,7 +168,7 @@ class Mirror:
         for place in list(folder.iterdir()):
             target = _link_target(place)
             if target is not None and self._leads_outside(place, target) and target.is_dir() and not target.is_symlink():
-                with suppress(TooLarge, PermissionError):
+                with suppress(TooLarge, OSError):  # it may be protected, or gone by now
                     link_count += self._replace_by_folder(place, target, max_links - link_count)
         return link_count
 
@@ -229,4 +229,7 @@ class Mirror:
 
 def _link_target(path: Path) -> Path | None:
     """The target of a link, as it is written in it; None for anything that is not a link."""
-    return path.readlink() if path.is_symlink() else None
+    try:  # another process of the trial may put a folder or a copy in its place at any moment
+        return path.readlink() if path.is_symlink() else None
+    except OSError:
+        return None

@@ -5,7 +5,10 @@ texts."""
 
 from __future__ import annotations
 
+import io
 import tempfile
+import tokenize
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +66,18 @@ def script_in_workplace(mirror: Mirror | None, script: Script, cwd: Path) -> Scr
         return script
     leads_there = not script.path.is_absolute() and real == cwd.resolve() / script.path
     return script if leads_there else replace(script, path=mirror.to_mirror(real))
+
+
+def put_edits(mirror: Mirror, edits: Mapping[Path, str]) -> None:
+    """Writes edited texts into the mirror, where processes that the script starts find them: these read files by themselves.
+
+    `edits` maps the user's paths to texts. A file that is too large, or a folder, to be mirrored is left as it is.
+    """
+    for path, text in edits.items():
+        with suppress(TooLarge), mirror.updating():
+            place = mirror.own_file(mirror.to_mirror(path.resolve()), keep=True)
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(text.encode()).readline)
+            place.write_bytes(text.encode(encoding))
 
 
 def restore_user_paths(folder: Path, text: str) -> str:

@@ -65,6 +65,10 @@ def _run_own_sitecustomize() -> None:
 def _begin() -> None:
     try:
         order = _hide_from_program(os.path.dirname(os.path.abspath(__file__)))
+        if order.startswith("trial "):
+            from unvanish.trials.children.launched import begin_trial
+
+            begin_trial(order)
         sys.meta_path.insert(0, _TorchWatcher(order))  # type: ignore[arg-type]
     except Exception:
         return
