@@ -90,6 +90,9 @@ def test_a_script_that_asks_for_its_account_reaches_none_and_goes_on() -> None:
         assert mlflow.tracking.client.MlflowClient().uri is None
         assert huggingface_hub.HfApi().create_repo("me/net").repo_id == "me/net"
         assert huggingface_hub.HfApi().upload_folder(repo_id="me/net", folder_path=".").repo_id == "me/net"
+        assert huggingface_hub.create_repo("me/net").repo_id == "me/net"
+        future = huggingface_hub.HfApi().upload_folder(repo_id="me/net", folder_path=".", run_as_future=True)
+        assert future.result().repo_id == "me/net"
         assert huggingface_hub.HfApi().model_info("me/net") == "me/net"
         with pytest.raises(TypeError, match="nonsense"):
             trackio.init(nonsense=1)

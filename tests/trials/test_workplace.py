@@ -322,7 +322,7 @@ def test_writes_without_a_mirror_are_shared(user: Path, tmp_path: Path) -> None:
 def test_a_saver_without_audit_events_is_tracked(user: Path, tmp_path: Path) -> None:
     library = tmp_path / "library" / "safetensors"
     library.mkdir(parents=True)
-    (library / "__init__.py").write_text("")
+    (library / "__init__.py").write_text("safe_open = slice  # a class that has no subclasses, and keeps what it is given")
     save = "import os\ndef save_file(tensors, filename): os.system(f'echo new > {filename}')\n"
     (library / "numpy.py").write_text(save)
     text = f"""
@@ -330,15 +330,17 @@ def test_a_saver_without_audit_events_is_tracked(user: Path, tmp_path: Path) -> 
     from safetensors.numpy import save_file
     save_file(0, Path("out/result.txt"))
     save_file(0, filename="log.txt")
+    from safetensors import safe_open
+    Path({str(user / "data" / "new")!r}).write_text("apart")
+    print(Path(safe_open({str(user / "data" / "new")!r}).stop).read_text())
     """
     (user / "work" / "train.py").write_text(START + textwrap.dedent(text))
     before = file_states(user)
-    mirror = create_workplace(tmp_path / "trial", Script(Path("train.py")), user / "work")
-    assert mirror is not None
-    run([sys.executable, "-c", LAUNCH, str(tmp_path / "trial"), "train.py"], working_directory(mirror, user / "work"))
+    mirror, ended = run_in_mirror(user, tmp_path / "trial")
     assert file_states(user) == before
     assert (mirror.to_mirror(user) / "work" / "out" / "result.txt").read_text() == "new\n"
-    assert [path.name for path in read_writes(tmp_path / "trial" / "writes.jsonl").own] == ["log.txt", "result.txt"]
+    assert ended.stdout == "apart\n"
+    assert [path.name for path in read_writes(tmp_path / "trial" / "writes.jsonl").own] == ["new", "log.txt", "result.txt"]
 
 
 def test_a_script_in_another_folder_keeps_a_relative_path_that_leads_there(user: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,9 +64,15 @@ class UploadedNothing:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def _no_upload(*args: Any, **options: Any) -> Any:
-    repo = options.get("repo_id", args[1] if len(args) > 1 and isinstance(args[1], str) else "")
-    return UploadedNothing(repo_id=repo, repo_url=f"https://huggingface.co/{repo}")
+def _no_upload(*args: Any, run_as_future: bool = False, **options: Any) -> Any:
+    """What `UploadedNothing` says, at once or, where the script asks for that, as the result of a thread's work."""
+    repo = options.get("repo_id", next((each for each in args if isinstance(each, str)), ""))
+    answer = UploadedNothing(repo_id=repo, repo_url=f"https://huggingface.co/{repo}")
+    if not run_as_future:
+        return answer
+    future: Future[UploadedNothing] = Future()
+    future.set_result(answer)
+    return future
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -93,8 +100,8 @@ MUTED_CALLS = (
     MutedCall("mlflow.tracking.client", "MlflowClient.__init__", forced_if_remote={"tracking_uri": _LOCAL_MLFLOW}),
     MutedCall("aim.sdk.run", "BasicRun.__init__", {"repo": "{folder}/aim"}),
     MutedCall("neptune", "init_run", {"mode": "debug"}),
-    MutedCall("huggingface_hub.hf_api", "HfApi.create_commit", answer=_no_upload),
-    *(MutedCall("huggingface_hub.hf_api", f"HfApi.{name}", answer=_no_upload) for name in _HUB_UPLOADS if name != "create_commit"),
+    *(MutedCall("huggingface_hub.hf_api", f"HfApi.{name}", answer=_no_upload) for name in _HUB_UPLOADS),
+    *(MutedCall("huggingface_hub.hf_api", name, answer=_no_upload) for name in _HUB_UPLOADS),
 )
 
 
@@ -154,15 +161,15 @@ def _wrap(installed: ExitStack, call: MutedCall, folder: Path) -> None:
     original = vars(holder).get(name) if isinstance(holder, type | ModuleType) else None
     if holder is None or not callable(original):
         return
-    package = [
-        each for key, each in list(sys.modules.items()) if f"{key}.".startswith(f"{call.package}.") and isinstance(each, ModuleType)
-    ]
-    aliases = [each for each in package if each is not holder and vars(each).get(name) is original] if not owner else []
+    package = [each for key, each in list(sys.modules.items()) if f"{key}.".startswith(f"{call.package}.")]
+    same = (each for each in package if getattr(each, "__dict__", {}).get(name) is original)
+    aliases = [] if owner else [each for each in same if each is not holder]
 
     def call_muted(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return _call_muted(call, folder, function, args, options)
 
-    installed.enter_context(CallablePatch(holder, name, call_muted, aliases=aliases))
+    with suppress(TypeError):  # a class of another kind under that name, which cannot be wrapped
+        installed.enter_context(CallablePatch(holder, name, call_muted, aliases=aliases))
 
 
 def _call_muted(call: MutedCall, folder: Path, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:

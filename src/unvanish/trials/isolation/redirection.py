@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from sqlite3 import dbapi2
 from typing import Any, final
@@ -219,8 +220,14 @@ def _wrap_when_imported(
     installed: ExitStack, redirection: Redirection, awaited: str, module: str, name: str, argument: PathArgument
 ) -> None:
     def wrap() -> None:
-        holder = sys.modules.get(module)
-        if holder is not None and name in vars(holder):
-            installed.enter_context(CallablePatch(holder, name, _wrapper(redirection, (argument,))))
+        holder, wrapper = sys.modules.get(module), _wrapper(redirection, (argument,))
+        original = None if holder is None else vars(holder).get(name)
+        if original is None:
+            return
+        try:
+            installed.enter_context(CallablePatch(holder, name, wrapper))
+        except TypeError:  # a class of which there can be no subclass, as some in Rust
+            setattr(holder, name, partial(wrapper, original))
+            installed.callback(setattr, holder, name, original)
 
     installed.callback(when_imported(awaited, wrap))
