@@ -56,6 +56,7 @@ TORCH_MODULES: Mapping[str, str] = MappingProxyType(
 Block = TypeVar("Block", cst.FunctionDef, cst.ClassDef)
 
 _DEFINED_NAME = re.compile(r"(?:class |def )?([A-Za-z_]\w*)(?:\(| = )")
+_SIGNATURE, _SIGNATURE_WIDTH = re.compile(r"( *def \w+\()\n\s+([^()]*?),?\n\s*\):"), 120
 _COMMENT_WIDTH, _INDENT, _SOURCE = 100, "    ", "arXiv"
 _DISPATCH = "has_torch_function_unary"
 _DROPPED_METHODS = frozenset({"extra_repr"})
@@ -199,9 +200,15 @@ class _NameCollector(cst.CSTVisitor):
 
 def _plain_text(part: _Part) -> str:
     statement = _simplify(part)
-    text = cst.Module([statement]).code.strip("\n")
+    text = _SIGNATURE.sub(_on_one_line, cst.Module([statement]).code.strip("\n"))
     comment = textwrap.fill(part.comment, _COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ")
     return f"{comment}\n{text}" if comment else text
+
+
+def _on_one_line(signature: re.Match[str]) -> str:
+    """A signature that annotations made long, on one line where it is short enough without them."""
+    joined = f"{signature.group(1)}{' '.join(signature.group(2).split())}):"
+    return joined if len(joined) <= _SIGNATURE_WIDTH else signature.group(0)
 
 
 def _simplify(part: _Part) -> cst.BaseStatement:

@@ -92,7 +92,7 @@ class BoundScores(nn.Module):
 
     Example:
         >>> BoundScores(dim=1)(torch.tensor([[0.0, 100.0]]))
-        tensor([[ 86.1443, 100.0000]])
+        tensor([[ 86.1371, 100.0000]])
     """
 
     def __init__(self, dim: int | None = None) -> None:
