@@ -57,6 +57,18 @@ def with_summed_loss(run: Run, terms: float = 64.0) -> Run:
     return replace(run, losses=run.losses * terms)
 
 
+def with_unknown_layers(run: Run) -> Run:
+    """The run with layers whose kind was not recognised."""
+    sites = tuple(replace(site, kind="merge" if site.kind == "weight" else site.kind) for site in run.structure.sites)
+    return replace(run, structure=replace(run.structure, sites=sites))
+
+
+def with_frozen_layers(run: Run, count: int) -> Run:
+    """The run with the weights of the first layers frozen."""
+    parameters = tuple(replace(p, trainable=p.trainable and i >= count) for i, p in enumerate(run.structure.parameters))
+    return replace(run, structure=replace(run.structure, parameters=parameters))
+
+
 def with_growing_targets(run: Run) -> Run:
     """The run with targets that the network's own answers drive from 1 to 50, as temporal differences do."""
     return with_reading(with_reading(run, "target_low", 0.0), "target_high", np.geomspace(1.0, 50.0, len(run.sampled))[:, None])
@@ -458,6 +470,10 @@ HEALTHY_WITH_HEADS: dict[str, Run] = {
     ),
     "a loss that rises with the targets that the network makes itself": with_growing_targets(
         run_with_head(AMOUNTS, losses=np.geomspace(0.5, 5.0, 200))
+    ),
+    "a simple network whose layers are not known": with_unknown_layers(run_with_head(layers=1, losses=falling_loss(end=1.6))),
+    "a head on frozen layers that has learned what they tell": with_frozen_layers(
+        run_with_head(layers=3, losses=falling_loss(end=1.6)), 2
     ),
     "a validation loss that wavers": with_validation_metric(run_with_head(), "val_loss", [2.0, 0.5, 0.55, 0.54]),
     "a gap between training and validation that costs nothing": with_validation_metric(

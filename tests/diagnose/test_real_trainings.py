@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from healthy_programs import HEALTHY_PROGRAMS
 from healthy_trainings import HEALTHY
 from sick_trainings import SICK
 
 from unvanish.workflows.watch import WatchedRun
 
 
-@pytest.mark.parametrize("training", HEALTHY, ids=lambda training: training.__name__)
+@pytest.mark.parametrize("training", [*HEALTHY, *HEALTHY_PROGRAMS], ids=lambda training: training.__name__)
 def test_a_healthy_training_is_left_alone(training: Callable[[], WatchedRun]) -> None:
     torch.manual_seed(1)
     run = training()

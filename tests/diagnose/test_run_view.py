@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unvanish.diagnose import run_view
+from unvanish.diagnose import layer_stacks
 from unvanish.diagnose.gradient_profile import activation_share, gradient_profile
 from unvanish.diagnose.run_view import RunView, nanmedian, summarise_losses
 from unvanish.record.structure import LAYER_KINDS
@@ -121,5 +121,5 @@ def test_early_and_late_values_are_medians_of_their_samples() -> None:
 
 
 def test_diagnosis_and_report_have_the_layer_kinds_of_the_record() -> None:
-    assert run_view.LAYER_KINDS is LAYER_KINDS
+    assert layer_stacks.LAYER_KINDS is LAYER_KINDS
     assert row_selection.LAYER_KINDS is LAYER_KINDS

@@ -106,6 +106,17 @@ def test_a_script_that_failed_is_reported(healthy: Run) -> None:
     assert "The script ended with ValueError at step 300." in "\n".join(printed(run_report.render(run, [], script=SCRIPT)))
 
 
+def test_weights_in_unknown_layers_are_counted(healthy: Run) -> None:
+    sites = tuple(replace(site, kind="other") for site in healthy.structure.sites)
+    unknown = replace(healthy, structure=replace(healthy.structure, sites=sites))
+    total = sum(parameter.size for parameter in healthy.structure.parameters)
+    known_text, text = (
+        " ".join(" ".join(printed(run_report.render(run, [], script=SCRIPT))).split()) for run in (healthy, unknown)
+    )
+    assert f"{total:,} of {total:,} weights lie in layers of a kind that is not known here" in text
+    assert "not known here" not in known_text
+
+
 def test_race_names_outcome_effect_interval_and_cost() -> None:
     lines = printed(run_report.render_race(RACE))
     row = next(line for line in lines if "batchnorm" in line)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, LayerStack, Row, RunView, nanmedian
+from unvanish.diagnose.layer_stacks import LayerStack
+from unvanish.diagnose.run_view import EARLY_ROWS, LATE_ROWS, Row, RunView, nanmedian
 from unvanish.record.run import Matrix
 
 # Activations that level off on both sides or pass on at most a quarter: with these, depth alone makes the gradient vanish.
@@ -41,8 +42,8 @@ class GradientProfile:
 
 
 def gradient_profile(view: RunView, stack: LayerStack) -> GradientProfile | None:
-    """The gradient profile of a stack; None for fewer than three layers."""
-    if len(stack.layers) < MIN_LAYERS:
+    """The gradient profile of a stack; None for fewer than three layers, and where most weights lie in layers of unknown kinds."""
+    if len(stack.layers) < MIN_LAYERS or view.structure.count_weights(stack.networks).is_mostly_unknown:
         return None
     gradients = view.values("log10_gradient_rms")[:, stack.layers]  # (samples, layers)
     without_overflow = np.where(np.isposinf(gradients), np.nan, gradients)

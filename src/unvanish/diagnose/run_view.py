@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unvanish.diagnose.layer_stacks import LayerStack, find_layer_stacks
 from unvanish.diagnose.thresholds import MOVED_TARGETS
 from unvanish.record.quantities import QUANTITIES, Axis
 from unvanish.record.run import Matrix, Run
-from unvanish.record.structure import LAYER_KINDS, Location, Parameter, Site
+from unvanish.record.structure import Location, Parameter, Site
 
 EARLY_ROWS = 10  # the samples that are always there: steps 1 to 10
 LATE_ROWS = 3
@@ -49,25 +50,6 @@ class LossCurve:
     finite: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LayerStack:
-    """The layers that one optimizer trains together, from the input to the output.
-
-    Attributes:
-        objective: Index of the optimizer, and of the loss that it steps on.
-        layers: Indices of the sites that are modules with weights, in order of execution.
-        activations: Indices of the sites that are activations.
-        sites: Indices of all sites.
-        networks: Indices of the networks that these sites belong to.
-    """
-
-    objective: int
-    layers: tuple[int, ...]
-    activations: tuple[int, ...]
-    sites: tuple[int, ...]
-    networks: frozenset[int] = frozenset()
-
-
 class RunView:
     """Reads one run for the rules: readings, medians, layers in order, the loss, and how much is learned.
 
@@ -94,7 +76,7 @@ class RunView:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.structure = run.structure
-        self.stacks = tuple(_layer_stacks(run))
+        self.stacks = find_layer_stacks(run)
         self._axis_lengths = {
             Axis.SITE: len(run.structure.sites),
             Axis.PARAMETER: len(run.structure.parameters),
@@ -142,8 +124,12 @@ class RunView:
         return summarise_losses(losses) if len(losses) >= 5 else None
 
     def heads(self, stack: LayerStack) -> tuple[int, ...]:
-        """Indices of the heads of a stack's networks."""
-        return tuple(i for i, head in enumerate(self.structure.heads) if head.network in stack.networks)
+        """Indices of the heads in the loss that the stack is trained by; where that is not known, of the heads of its networks."""
+        return tuple(
+            i
+            for i, head in enumerate(self.structure.heads)
+            if (stack.optimizers & set(head.objectives) if head.objectives else head.network in stack.networks)
+        )
 
     def explained_loss(self, stack: LayerStack) -> float | None:
         """The fraction of the loss that the stack explains by the end, (constant - loss) / (constant - floor), as in D^2 scores.
@@ -245,7 +231,7 @@ class RunView:
         return [
             i
             for i, p in enumerate(self.structure.parameters[:width])
-            if len(p.shape) > 1 and p.group is not None and groups[p.group].optimizer == stack.objective
+            if len(p.shape) > 1 and p.group is not None and groups[p.group].optimizer in stack.optimizers
         ]
 
     def log10_initial_scale(self, stack: LayerStack) -> float | None:
@@ -312,24 +298,3 @@ def nanmedian(rows: Matrix) -> Row:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmedian(rows, axis=0)
-
-
-def _layer_stacks(run: Run) -> list[LayerStack]:
-    """Sites grouped by the optimizer that trains their network, in order of execution."""
-    structure = run.structure
-    objective_of: dict[int, int] = {}
-    for parameter in structure.parameters:
-        if parameter.group is not None:
-            objective_of.setdefault(parameter.network, structure.groups[parameter.group].optimizer)
-    stacks: list[LayerStack] = []
-    for objective in sorted(set(objective_of.values()) or {0}):
-        networks = {n for n, o in objective_of.items() if o == objective} or set(range(len(structure.networks)))
-        if not any(s.network in networks for s in structure.sites):  # master weights: no optimizer owns the weights that run
-            networks |= {s.network for s in structure.sites if s.network not in objective_of}
-        sites = sorted(
-            (i for i, s in enumerate(structure.sites) if s.network in networks), key=lambda i: (structure.sites[i].order, i)
-        )
-        layers = tuple(i for i in sites if structure.sites[i].kind in LAYER_KINDS and not structure.sites[i].functional)
-        activations = tuple(i for i in sites if structure.sites[i].kind == "activation")
-        stacks.append(LayerStack(objective, layers, activations, tuple(sites), frozenset(networks)))
-    return stacks

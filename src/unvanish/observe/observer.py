@@ -155,6 +155,7 @@ class Observer:
             if self._scope.includes_optimizer(optimizer):
                 self._step_boundary.register(optimizer)
                 self._expect_training()
+                self._step_log.register(optimizer)
             self._model_index.optimizer_built(frame)
 
         self._guarded(record)
@@ -169,11 +170,13 @@ class Observer:
         def record() -> None:
             self._expect_training()
             self._begin_step_if_due()
-            self._step_log.record_loss(loss)
+            recorded = self._step_log.record_loss(loss)
             self.backward_calls += 1
             if self._capture is not None:
                 self._parameters.backward_begins()
-                self._heads.record_loss(loss, self._capture, inspect.currentframe())
+                heads = self._heads.record_loss(loss, self._capture, inspect.currentframe())
+                if recorded is not None:
+                    recorded.heads = heads
 
         if not self._open_backwards:
             self._guarded(record)
@@ -186,6 +189,7 @@ class Observer:
             return
         if (capture := self._capture) is not None:
             self._guarded(lambda: self._parameters.backward_ended(capture))
+        self._guarded(self._step_log.backward_ended)
         if self._in_optimizer:  # in an optimizer's closure, which runs the network before the update
             self._guarded(self._examine_once)
         elif not self._step_boundary.has_optimizer:
@@ -216,7 +220,9 @@ class Observer:
             self._first_call.discard()
             self._parameters.after_update()
             has_closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
-            self._step_log.assign_losses(self._model_index.objective_index(optimizer), first_only=has_closure)
+            objective = self._model_index.objective_index(optimizer)
+            for loss in self._step_log.assign_losses(objective, optimizer, first_only=has_closure):
+                self._model_index.heads_trained(loss.heads, objective)
             if self._step_boundary.ends_step(optimizer) and not self._is_between_steps:
                 self._end_step()
 

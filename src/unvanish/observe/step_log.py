@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from unvanish.network.distributed_tensors import local_part
+from unvanish.observe.loss_attribution import LossAttribution, RecordedLoss
 from unvanish.observe.statistics.tensor_statistics import Number, read_back, to_number
 from unvanish.record.quantities import StepMark
 
@@ -20,7 +22,8 @@ class StepLog:
     """Collects the losses of the step in progress, and the finished steps that are not written yet."""
 
     def __init__(self) -> None:
-        self._unassigned: list[Number] = []
+        self._attribution = LossAttribution()
+        self._unassigned: list[RecordedLoss] = []
         self._losses: dict[int, Number] = {}
         self._assignments: dict[int, int] = {}
         self._finished: list[tuple[int, float, dict[int, Number]]] = []
@@ -31,33 +34,50 @@ class StepLog:
         """Records that a gradient scaler made `scaled` out of `loss`: its factor is no part of the loss."""
         self._unscaled[scaled] = loss.detach()
 
-    def record_loss(self, tensors: Any) -> None:
-        """Records what `backward` was called on: the sum of its tensors, each the mean of its elements."""
+    def register(self, optimizer: Optimizer) -> None:
+        """Adds an optimizer, whose losses are told from those of others by the gradients of its parameters."""
+        self._attribution.register(optimizer)
+
+    def record_loss(self, tensors: Any) -> RecordedLoss | None:
+        """Records what `backward` is called on: the sum of its tensors, each the mean of its elements. None where it has none."""
         parts = [tensors] if isinstance(tensors, Tensor) else [t for t in tensors if isinstance(t, Tensor)]
         values = [local_part(self._unscaled.get(p, p)).detach() for p in parts]
         if values:
             total = values[0] if values[0].dim() == 0 else values[0].mean()
             for value in values[1:]:
                 total = total + value.mean()
-            self._unassigned.append(to_number(total))
+            self._unassigned.append(RecordedLoss(to_number(total)))
+        self._attribution.backward_begins()
+        return self._unassigned[-1] if values else None
 
-    def assign_losses(self, objective: int, *, first_only: bool = False) -> None:
-        """Assigns the mean of the losses recorded since the last call to an objective (an optimizer).
-
-        `first_only`: the first loss alone counts, as in an optimizer with a closure. An objective that is assigned losses several
-        times within a step, such as a critic, has their mean.
-        """
+    def backward_ended(self) -> None:
+        """The backward call on the loss that was recorded last is over: its gradients are there."""
         if self._unassigned:
-            chosen = self._unassigned[:1] if first_only else self._unassigned
-            total = chosen[0]
-            for value in chosen[1:]:
-                total = total + value
+            self._attribution.backward_ended(self._unassigned[-1])
+
+    def assign_losses(self, objective: int, optimizer: Optimizer | None = None, *, first_only: bool = False) -> list[RecordedLoss]:
+        """Assigns an objective (an optimizer) the mean of the losses that reached its parameters, and returns these losses.
+
+        Where that is not known, it is the mean of all losses since the last call, and none is returned. `first_only`: the first
+        loss alone counts, as in an optimizer with a closure. An objective that is assigned losses several times in a step, such as
+        a critic, has their mean.
+        """
+        if optimizer is not None:
+            self._attribution.register(optimizer)  # one that was built before observing
+        reached = self._attribution.take(optimizer) if optimizer is not None else []
+        candidates = reached or self._unassigned
+        chosen = candidates[:1] if first_only else candidates
+        if chosen:
+            total = chosen[0].value
+            for loss in chosen[1:]:
+                total = total + loss.value
             before, count = self._losses.get(objective, 0.0), self._assignments.get(objective, 0)
             self._losses[objective] = (before * count + total / len(chosen)) / (count + 1)
             self._assignments[objective] = count + 1
             if isinstance(self._losses[objective], float) and objective == 0:
                 self.last_loss = float(self._losses[objective])
             self._unassigned = []
+        return reached if self._attribution.is_needed else chosen
 
     def discard_losses(self) -> None:
         """Drops the losses that are not assigned yet: they belong to a network that is not watched."""

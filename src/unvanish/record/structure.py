@@ -6,9 +6,12 @@ that was written early in a run still lines up with the structure that was compl
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 LAYER_KINDS = ("weight", "recurrence", "attention", "embedding")  # kinds of sites that have weights to learn with
+
+KNOWN_KINDS = (*LAYER_KINDS, "normalisation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Head:
     or shift. `width` is the extent of the classes' dimension, of the last one where there are none. `parameter` is the index of
     the last weights, None where the way to them was not understood. `softmax_extent` is over how many values a softmax in
     `squash` runs, and `over_examples` whether these are the examples of the batch. `turn` counts equal heads of a step, from 0.
-    `location` is the line that called `backward`.
+    `location` is the line that called `backward`. `objectives` are the optimizers that stepped on the gradient of its loss.
     """
 
     network: int
@@ -122,6 +125,26 @@ class Head:
     over_examples: bool = False
     turn: int = 0
     location: Location | None = None
+    objectives: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCount:
+    """A number of weights, and how many of them are frozen, and in layers of a kind that is not known."""
+
+    total: int
+    frozen: int
+    unknown: int
+
+    @property
+    def is_mostly_unknown(self) -> bool:
+        """Whether fewer than most are in layers that are known, so that readings of layers say little of the network."""
+        return 2 * self.unknown > self.total
+
+    @property
+    def is_mostly_frozen(self) -> bool:
+        """Whether fewer than most are trained."""
+        return 2 * self.frozen > self.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +186,16 @@ class ModelStructure:
         if not path:
             return name
         return f"{name}.{path}" if len(self.networks) > 1 else path
+
+    def count_weights(self, networks: Collection[int] | None = None) -> WeightCount:
+        """The weights of these networks, of all by default, and how many of them are frozen or in no layer that is known."""
+        known = {i for site in self.sites if site.kind in KNOWN_KINDS for i in site.parameters}
+        chosen = [(i, p) for i, p in enumerate(self.parameters) if networks is None or p.network in networks]
+        return WeightCount(
+            sum(p.size for _, p in chosen),
+            frozen=sum(p.size for _, p in chosen if not p.trainable),
+            unknown=sum(p.size for i, p in chosen if i not in known),
+        )
 
     def in_order(self) -> list[int]:
         """Site indices from the input to the output, network by network."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import EVEN_ATTENTION
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView, finite_median, nanmedian
+from unvanish.diagnose.run_view import RunView, finite_median, nanmedian
 from unvanish.diagnose.thresholds import EVEN, HARDLY_LEARNED, MOSTLY_LEARNED, SHARP, SOUND_FOR_SCORES
 from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity

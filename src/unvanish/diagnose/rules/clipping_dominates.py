@@ -9,8 +9,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import MEASURED_FAULT
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import CLIPPED, CLIPPED_HARD, HARDLY_LEARNED, SLOW, STEADY_FACTOR
 from unvanish.record.finding import Cause, Finding, Severity
 

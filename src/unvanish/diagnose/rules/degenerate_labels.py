@@ -10,8 +10,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import BY_ELIMINATION, EQUAL_TARGETS
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import BY_HEART, ENOUGH_NEIGHBOURS, NO_RELATION, SLOW, UNLEARNED
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 from unvanish.record.structure import Location

@@ -10,8 +10,9 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.gradient_profile import gradient_profile, has_normalisation, has_skip_connections
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView
+from unvanish.diagnose.run_view import RunView
 from unvanish.diagnose.thresholds import (
     EXPLODED,
     HALF_LEARNED,

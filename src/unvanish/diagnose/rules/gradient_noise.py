@@ -9,8 +9,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import BY_ELIMINATION, FROM_ONE_STATISTIC
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView, finite_mean
+from unvanish.diagnose.run_view import RunView, finite_mean
 from unvanish.diagnose.thresholds import AGREEMENT, CONSTANT_REWARD, FEW_EXAMPLES, HARDLY_LEARNED
 from unvanish.record.finding import Cause, Finding, Severity
 

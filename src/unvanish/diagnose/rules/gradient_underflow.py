@@ -7,8 +7,9 @@ from typing import ClassVar, final
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import MEASURED_FAULT
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, RunView, finite_median, nanmedian
+from unvanish.diagnose.run_view import RunView, finite_median, nanmedian
 from unvanish.diagnose.thresholds import DEAD, HALF_PRECISION, NEAR_THE_END, UNDERFLOWN
 from unvanish.record.finding import Cause, Finding, Severity
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import SHARED_SYMPTOM
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LATE_ROWS, LayerStack, LossCurve, RunView, finite_median
+from unvanish.diagnose.run_view import LATE_ROWS, LossCurve, RunView, finite_median
 from unvanish.diagnose.thresholds import HALF_LEARNED, ON_ITS_WAY, SAME_WAY, SLOW
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 

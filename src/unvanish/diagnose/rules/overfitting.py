@@ -11,8 +11,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import MEASURED_FAULT
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LATE_ROWS, LayerStack, RunView, finite_mean, finite_median
+from unvanish.diagnose.run_view import LATE_ROWS, RunView, finite_mean, finite_median
 from unvanish.diagnose.thresholds import MEMORISED, NO_MORE_TO_LEARN, ROSE_AGAIN, SCORE_GAP, SEEN_AGAIN, WORSE_THAN_CONSTANT
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 

@@ -10,8 +10,9 @@ import numpy as np
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import SHARED_SYMPTOM
 from unvanish.diagnose.gradient_profile import SATURATING
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import LayerStack, Row, RunView
+from unvanish.diagnose.run_view import Row, RunView
 from unvanish.diagnose.thresholds import HALF_LEARNED, SATURATED, SOUND_FOR_TANH, WELL_LEARNED
 from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity

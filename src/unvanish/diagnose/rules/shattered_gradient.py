@@ -9,8 +9,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.gradient_profile import gradient_profile, has_normalisation, has_skip_connections
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, finite_mean
+from unvanish.diagnose.run_view import EARLY_ROWS, RunView, finite_mean
 from unvanish.diagnose.thresholds import GROWS_BACK, HALF_LEARNED, SHATTERED, SHATTERED_DEPTH
 from unvanish.record.finding import Cause, Finding, Severity
 

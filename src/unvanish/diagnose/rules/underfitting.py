@@ -9,8 +9,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import FROM_ONE_STATISTIC
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import TINY, LayerStack, RunView
+from unvanish.diagnose.run_view import TINY, RunView
 from unvanish.diagnose.thresholds import ENOUGH_NEIGHBOURS, PREDICTABLE, SETTLED, SHARE_TOLD
 from unvanish.record.finding import Cause, Evidence, Finding, Severity
 
@@ -27,7 +28,8 @@ class Underfitting(Rule):
 
     Why it matters: such a network is too small, too straight or too strongly held back for its task. More steps do not help.
 
-    Known problems: where the task is not told by similar inputs (sequences, text), nothing can be said.
+    Known problems: where the task is not told by similar inputs (sequences, text), nothing can be said; nor where most weights lie
+    in layers of a kind that is not known. Frozen layers compute too: where most weights are frozen, it is a remark only.
 
     Example: a linear model on two rings of points, one inside the other.
 
@@ -41,8 +43,8 @@ class Underfitting(Rule):
 
     def examine(self, view: RunView) -> Iterator[Finding]:
         for stack in view.stacks:
-            heads = view.heads(stack)
-            if len(heads) != 1:
+            heads, weights = view.heads(stack), view.structure.count_weights(stack.networks)
+            if len(heads) != 1 or weights.is_mostly_unknown:
                 continue
             correlation, explained = _neighbour_correlation(view, heads[0]), view.explained_loss(stack)
             if (
@@ -54,7 +56,8 @@ class Underfitting(Rule):
                 or not view.has_fixed_targets(stack)
             ):
                 continue
-            yield self._finding(view, stack, correlation, max(explained, 0.0))
+            finding = self._frozen_finding if weights.is_mostly_frozen else self._finding
+            yield finding(view, stack, correlation, max(explained, 0.0))
 
     def _finding(self, view: RunView, stack: LayerStack, correlation: float, explained: float) -> Finding:
         size = sum(
@@ -75,6 +78,23 @@ class Underfitting(Rule):
                 PREDICTABLE.as_evidence("correlation with similar inputs", correlation),
                 Evidence("learned", explained, "fraction", SHARE_TOLD.value * correlation**2, "half of what similar inputs tell"),
             ),
+            began=int(view.run.sampled[0]),
+        )
+
+    def _frozen_finding(self, view: RunView, stack: LayerStack, correlation: float, explained: float) -> Finding:
+        """A remark on a head that has learned what its frozen layers tell it: their weights compute, and are not too few."""
+        weights = view.structure.count_weights(stack.networks)
+        return Finding(
+            self.code,
+            Severity.INFO,
+            PREDICTABLE.confidence(correlation, FROM_ONE_STATISTIC),
+            "The layers that are trained have learned what the frozen ones tell them.",
+            f"They have learned {wording.format_percent(explained)} of what there is to learn, and the loss has settled. "
+            f"{weights.frozen:,} of {weights.total:,} weights are frozen.",
+            advice="If that is not enough, let more layers learn, with a small learning rate.",
+            sites=view.site_labels(stack.layers),
+            cause=Cause(self.code),
+            evidence=(PREDICTABLE.as_evidence("correlation with similar inputs", correlation),),
             began=int(view.run.sampled[0]),
         )
 

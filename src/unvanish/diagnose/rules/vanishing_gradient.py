@@ -18,9 +18,10 @@ from unvanish.diagnose.gradient_profile import (
     has_skip_connections,
     is_blocked_by_zero_weight,
 )
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.plateau import count_plateau_steps
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, log10_ratio
+from unvanish.diagnose.run_view import EARLY_ROWS, RunView, log10_ratio
 from unvanish.diagnose.thresholds import (
     HARDLY_LEARNED,
     LATE_START,

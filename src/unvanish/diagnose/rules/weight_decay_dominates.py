@@ -10,8 +10,9 @@ import numpy as np
 
 from unvanish.diagnose import wording
 from unvanish.diagnose.confidences import MEASURED_FAULT
+from unvanish.diagnose.layer_stacks import LayerStack
 from unvanish.diagnose.rule import Rule
-from unvanish.diagnose.run_view import EARLY_ROWS, LayerStack, RunView, log10_ratio, nanmedian
+from unvanish.diagnose.run_view import EARLY_ROWS, RunView, log10_ratio, nanmedian
 from unvanish.diagnose.thresholds import ALONG_WEIGHT, DECAY, HALF_LEARNED, SHRUNK
 from unvanish.diagnose.trend import classify_trend
 from unvanish.record.finding import Cause, Finding, Severity

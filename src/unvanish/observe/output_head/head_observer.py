@@ -68,18 +68,22 @@ class HeadObserver:
         for oldest in list(capture.outputs)[:-MAX_OUTPUTS]:
             del capture.outputs[oldest]
 
-    def record_loss(self, loss: Any, capture: Capture, frame: FrameType | None) -> None:
-        """Measures the criteria in a loss, or in each loss of a sequence, on which `backward` is about to be called."""
+    def record_loss(self, loss: Any, capture: Capture, frame: FrameType | None) -> list[int]:
+        """Measures the criteria in a loss, or in each loss of a sequence, on which `backward` is about to be called.
+
+        Returns the indices of their heads.
+        """
         outputs, capture.outputs = capture.outputs, {}
         input_samples, capture.input_samples = capture.input_samples, []
         parts = [loss] if isinstance(loss, Tensor) else [t for t in loss if isinstance(t, Tensor)]
-        occurrences = Counter[Head]()
+        occurrences, heads = Counter[Head](), list[int | None]()
         with torch.no_grad():
             for part in parts:
                 if is_distributed(part):  # its operands are, and computing with those would wait for the other processes
                     continue
                 for criterion in find_criteria(part, outputs):
-                    self._observe(criterion, occurrences, input_samples, capture, frame)
+                    heads.append(self._observe(criterion, occurrences, input_samples, capture, frame))
+        return [index for index in heads if index is not None]
 
     def _observe(
         self,
@@ -88,17 +92,17 @@ class HeadObserver:
         input_samples: list[tuple[int, Tensor]],
         capture: Capture,
         frame: FrameType | None,
-    ) -> None:
+    ) -> int | None:
         head = self._head_of(criterion, frame)
         if head is None:
-            return
+            return None
         occurrence = occurrences[head]
         occurrences[head] += 1
         if occurrence >= MAX_OCCURRENCES:
-            return
+            return None
         index = self._model_index.head_index(replace(head, turn=occurrence))
         if index is None:
-            return
+            return None
         state = self._states.setdefault(index, HeadState())
         numbers = measure_head(criterion, state.targets)
         targets = _target_rows(criterion)
@@ -107,6 +111,7 @@ class HeadObserver:
             stride = max(1, -(-len(targets) // tensor_statistics.MAX_EXAMPLES))
             numbers |= state.neighbours.update(rows, targets[::stride].float())
         capture.head_numbers.setdefault(index, {}).update(numbers)
+        return index
 
     def _head_of(self, criterion: Criterion, frame: FrameType | None) -> Head | None:
         """The head that a criterion compares with its target; None where it belongs to no observed network."""

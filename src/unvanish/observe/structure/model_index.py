@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -76,7 +76,7 @@ class ModelIndex:
         self._parameter_names: dict[tuple[int, str], int] = {}
         self._local_sizes: dict[int, int] = {}
         self._optimizers: Any = WeakIdKeyDictionary()  # optimizer -> (objective, indices of its groups)
-        self._optimizer_count = 0
+        self._optimizer_count = self._optimizers_built = 0
         self._build_lines: Any = WeakIdKeyDictionary()  # module -> BuildLine of the expression that built it
         self._entries: list[tuple[FileLine, dict[int, str], Any]] = []
 
@@ -91,6 +91,7 @@ class ModelIndex:
 
     def optimizer_built(self, frame: FrameType | None) -> None:
         """Records how the frames that build an optimizer name the modules in their scope: a change can enter the program there."""
+        self._optimizers_built += 1
         for user_frame in source_location.user_frames(frame):
             names: dict[int, str] = {}
             modules: Any = WeakIdKeyDictionary()
@@ -193,15 +194,27 @@ class ModelIndex:
         return self._parameters[index].group
 
     def head_index(self, head: Head) -> int | None:
-        """The index of a head, whatever its location; a new one is registered, or gets None where MAX_HEADS are known."""
+        """The index of a head; a new one is registered, or gets None where MAX_HEADS are known.
+
+        Its location counts only where there are several optimizers: a discriminator is in its own loss and in the generator's.
+        """
         for index, known in enumerate(self._heads):
-            if replace(known, location=head.location) == head:
+            location = known.location if max(self._optimizers_built, self._optimizer_count) > 1 else head.location
+            if replace(known, location=location, objectives=()) == head:
                 return index
         if len(self._heads) == MAX_HEADS:
             return None
         self._heads.append(head)
         self.changed = True
         return len(self._heads) - 1
+
+    def heads_trained(self, heads: Iterable[int], objective: int) -> None:
+        """Records that an objective's step was made on the gradient of a loss with these heads."""
+        for index in heads:
+            head = self._heads[index]
+            if objective not in head.objectives:
+                self._heads[index] = replace(head, objectives=(*head.objectives, objective))
+                self.changed = True
 
     def known_parameter(self, tensor: Tensor) -> int | None:
         """The index of a registered parameter; None for any other tensor."""

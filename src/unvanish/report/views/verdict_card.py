@@ -138,6 +138,12 @@ def list_notes(run: Run) -> tuple[str, ...]:
         return tuple(run.examination.flow.notes) if run.examination is not None else ()
     if 0 < run.step_count < MIN_STEPS:
         notes.append(f"Only {numbers.pluralise(run.step_count, 'step')} could be seen: too few for a trend to show.")
+    weights = run.structure.count_weights()
+    if weights.is_mostly_unknown and run.step_count:
+        notes.append(
+            f"{weights.unknown:,} of {weights.total:,} weights lie in layers of a kind that is not known here: nothing is "
+            "concluded from these."
+        )
     notes += [f"Watching was limited: {fault}" for fault in run.facts.faults]
     notes += rank_notes.list_differences(run)
     return tuple(notes)
