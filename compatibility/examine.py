@@ -151,9 +151,8 @@ class Examination:
         ended = place.run(("unvanish", "fix", *options, *row.launch), FIX_LIMIT_S)
         after = (snapshot.by_content(place.folder), snapshot.by_content(place.home), snapshot.of_site_packages())
         changed = [change for old, new in zip(before, after, strict=True) for change in snapshot.changes(old, new)]
-        traceless = yes_or_no(
-            not changed and not ended.left_running, ", ".join(changed[:5]) or f"{ended.left_running} processes go on"
-        )
+        left = [f"{ended.left_running} processes go on after its end"] if ended.left_running else []
+        traceless = yes_or_no(not changed and not left, ", ".join(changed[:5] + left))
         answer = read_json(answer_file) or {}
         patch = answer.get("patch")
         if not patch or not answer.get("winner"):
