@@ -107,6 +107,11 @@ EXPECTED_DIFFS = {
 +        nn.init.zeros_(self.rnn.bias_ih_l0)
 +        nn.init.zeros_(self.rnn.bias_hh_l0)
 """,
+    ("a transformer", "pre-norm"): """\
++        for sub_layer in self.encoder.layers:
++            sub_layer.norm_first = True
++        self.encoder.norm = nn.LayerNorm(8)
+""",
     ("a transformer", "zero-init-residual"): """\
 +        # residual branches start at zero (Goyal et al. 2017, arXiv 1706.02677)
 +        for block in self.encoder.layers:

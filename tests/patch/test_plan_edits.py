@@ -48,8 +48,8 @@ def line_of(text: str, piece: str) -> int:
 def patch_context(text: str = SOURCE, *, outside_modules: tuple[ModuleOrigin, ...] = (), entry: bool = True) -> PatchContext:
     """The network of SOURCE, however it is laid out."""
     modules = [("0", "Linear", "nn.Linear(4, 8)"), ("1", "Sigmoid", "nn.Sigmoid()"), ("2", "Linear", "nn.Linear(8, 2)")]
-    origins = [ModuleOrigin(path, name, located(text, line_of(text, piece))) for path, name, piece in modules]
-    root = ModuleOrigin("", "Sequential", located(text, line_of(text, "nn.Sequential")))
+    origins = [ModuleOrigin(path, name, located(text, line_of(text, piece)), torch_class=name) for path, name, piece in modules]
+    root = ModuleOrigin("", "Sequential", located(text, line_of(text, "nn.Sequential")), torch_class="Sequential")
     place = Entry(located(text, line_of(text, "torch.optim.")), "net") if entry else None
     return PatchContext(place, (root, *origins), (), outside_modules)
 
@@ -66,8 +66,26 @@ def test_an_edit_in_place_needs_no_line_that_builds_an_optimizer() -> None:
 def test_a_line_that_builds_a_module_of_another_network_too_stays_as_it_is() -> None:
     outside_module = ModuleOrigin("", "Sigmoid", located(SOURCE, line_of(SOURCE, "Sigmoid")))
     (text,) = edit_sources(plan(RELU), patch_context(outside_modules=(outside_module,)), reader_of(SOURCE)).values()
-    assert 'unvanish.apply(net, "relu")\nopt = ' in text
-    assert "nn.Sigmoid()" in text
+    assert text == SOURCE.replace("RATE", "net[1] = nn.ReLU()\nRATE", 1)
+
+
+def test_what_has_no_words_in_pytorch_is_applied_where_the_network_is_built() -> None:
+    unknown = Edit("set", "1", "Sigmoid()", "Sigmoid(), held")
+    (text,) = edit_sources(plan(unknown), patch_context(), reader_of(SOURCE)).values()
+    assert text == SOURCE.replace("\nnet", "import unvanish\n\nnet").replace("RATE", 'unvanish.apply(net, "relu")\nRATE', 1)
+    assert edit_sources(plan(unknown), patch_context(), reader_of(text)) == {}
+    (line,) = edit_sources(plan(unknown), patch_context(), reader_of(SOURCE + "net[0].requires_grad_(False)\n")).values()
+    assert 'unvanish.apply(net, "relu")\nopt = ' in line
+    loading = SOURCE.replace("RATE = ", "net.load_state_dict(torch.load(FILE))\nRATE = ")
+    (line,) = edit_sources(plan(unknown), patch_context(loading), reader_of(loading)).values()
+    assert 'unvanish.apply(net, "relu")\nopt = ' in line
+
+
+def test_a_module_that_stands_in_several_places_is_not_put_elsewhere_in_one_of_them() -> None:
+    context = patch_context(outside_modules=(ModuleOrigin("", "Sigmoid", located(SOURCE, line_of(SOURCE, "Sigmoid"))),))
+    shared = tuple(replace(origin, is_shared=origin.path == "1") for origin in context.origins)
+    (text,) = edit_sources(plan(RELU), replace(context, origins=shared), reader_of(SOURCE)).values()
+    assert 'unvanish.apply(net, "relu")\n' in text
 
 
 def test_a_remedy_for_a_module_of_a_package_goes_into_the_line() -> None:
@@ -86,10 +104,10 @@ def test_a_file_that_is_not_the_projects_is_never_edited(folder: str) -> None:
     context = replace(patch_context(), project_folders=("/somewhere",))
     texts = edit_sources(plan(exchange), context, lambda path: library if path == away else SOURCE)
     assert list(texts) == [FILE]
-    assert 'unvanish.apply(net, "relu")\nopt = ' in texts[FILE]
+    assert ')\nunvanish.apply(net, "relu")\nRATE' in texts[FILE]
     entry = Entry(Location(str(away), 4, "return torch.sigmoid(x)"), "net")
     with pytest.raises(TrialError, match="no line is known"):
-        edit_sources(plan(exchange), replace(context, entry=entry), lambda path: library if path == away else SOURCE)
+        edit_sources(plan(exchange), replace(context, entry=entry, origins=()), lambda path: library if path == away else SOURCE)
 
 
 def test_a_module_that_a_library_built_is_not_taken_for_one_that_the_line_builds() -> None:
@@ -100,7 +118,7 @@ def test_a_module_that_a_library_built_is_not_taken_for_one_that_the_line_builds
     assert edit_sources(plan(RELU), context, reader_of(SOURCE)) == {FILE: SOURCE.replace("nn.Sigmoid()", "nn.ReLU()")}
     inner = replace(RELU, path="3.act")
     (text,) = edit_sources(plan(inner), context, reader_of(SOURCE)).values()
-    assert 'unvanish.apply(net, "relu")\nopt = ' in text
+    assert text == SOURCE.replace("RATE", "net[3].act = nn.ReLU()\nRATE", 1)
 
 
 def test_a_remedy_that_needs_a_batch_is_refused_where_it_cannot_stand_in_place() -> None:
@@ -113,7 +131,7 @@ def test_a_remedy_that_needs_a_batch_is_refused_where_it_cannot_stand_in_place()
 def test_without_a_place_and_without_an_optimizer_the_error_gives_the_reason() -> None:
     edit = Edit("initialise", "0", "Linear", "He normal")
     with pytest.raises(TrialError, match=r"he-init cannot be written in place .*no line is known that builds an optimizer"):
-        edit_sources(plan(edit, remedy="he-init"), patch_context(entry=False), reader_of(SOURCE))
+        edit_sources(plan(edit, remedy="he-init"), PatchContext(None), reader_of(SOURCE))
 
 
 def test_a_remedy_after_one_in_the_line_goes_into_the_line_too() -> None:
@@ -187,7 +205,7 @@ def test_only_an_edit_of_the_optimizer_goes_into_a_line_behind_it() -> None:
         target: "".join(edit_sources(plan(edit, remedy="he-init"), renamed, reader_of(source)).values())
         for target, edit in edits.items()
     }
-    assert 'unvanish.apply(optimizer_net, "he-init")\nopt = ' in texts[EditTarget.NETWORK]
+    assert ')\nunvanish.apply(optimizer_net, "he-init")\nRATE' in texts[EditTarget.NETWORK]
     assert texts[EditTarget.OPTIMIZER].endswith('lr=RATE)\nunvanish.apply(optimizer_net, "he-init", optimizer=opt)\n')
 
 

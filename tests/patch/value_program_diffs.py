@@ -33,8 +33,7 @@ EXPECTED: dict[tuple[str, str], str] = {
 +ACT = "relu"
 """,
     ("a chain of conditions", "elu"): """\
-+import unvanish
-+unvanish.apply(net, "elu")
++        self.act = nn.ELU()
 """,
     ("a dictionary of functions", "relu"): """\
 -    def __init__(self, act="tanh"):
@@ -46,23 +45,28 @@ EXPECTED: dict[tuple[str, str], str] = {
 """,
     ("a helper that others call", "relu"): """\
 +import unvanish
-+unvanish.apply(net, "relu")
++        unvanish.apply(self, "relu")
 """,
     ("a class that another network is of", "relu"): """\
 +import unvanish
 +unvanish.apply(net, "relu")
 """,
     ("a class that another network is of", "batchnorm"): """\
-+import unvanish
-+unvanish.apply(net, "batchnorm")
++net.act = nn.Sequential(nn.BatchNorm1d(16), net.act)
 """,
     ("a line that builds the output too", "relu"): """\
 +import unvanish
-+unvanish.apply(net, "relu")
+-    return nn.Sequential(Block(6, 16), Block(16, 16), Block(16, 3))
++    network = nn.Sequential(Block(6, 16), Block(16, 16), Block(16, 3))
++    unvanish.apply(network, "relu")
++    return network
 """,
     ("a line that builds the output too", "batchnorm"): """\
-+import unvanish
-+unvanish.apply(net, "batchnorm")
+-    return nn.Sequential(Block(6, 16), Block(16, 16), Block(16, 3))
++    network = nn.Sequential(Block(6, 16), Block(16, 16), Block(16, 3))
++    network[0].a = nn.Sequential(network[0].a, nn.BatchNorm1d(network[0].a.out_features))
++    network[1].a = nn.Sequential(network[1].a, nn.BatchNorm1d(network[1].a.out_features))
++    return network
 """,
     ("a constant", "epsilon"): """\
 -opt = torch.optim.Adam(net.parameters(), lr=LR, eps=1.0)
@@ -105,8 +109,7 @@ EXPECTED: dict[tuple[str, str], str] = {
 +unvanish.apply(net, "epsilon", optimizer=opt)
 """,
     ("groups of parameters", "batchnorm"): """\
-+import unvanish
-+unvanish.apply(net, "batchnorm")
++net[1] = nn.Sequential(nn.BatchNorm1d(16), net[1])
 """,
     ("calls over several lines", "adamw"): """\
 -opt = torch.optim.Adam(
@@ -164,8 +167,7 @@ EXPECTED: dict[tuple[str, str], str] = {
 +net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
 """,
     ("weights that are read", "layernorm"): """\
-+import unvanish
-+unvanish.apply(net, "layernorm")
++net[1] = nn.Sequential(nn.LayerNorm(16), net[1])
 """,
     ("two networks with their optimizers", "adamw"): """\
 -opt_judge = torch.optim.Adam(judge.parameters(), lr=1e-3)
@@ -184,8 +186,7 @@ EXPECTED: dict[tuple[str, str], str] = {
 +opt = SGD(net.parameters(), lr=0.01, momentum=0.9)
 """,
     ("a name that is taken", "relu"): """\
-+import unvanish
-+unvanish.apply(net, "relu")
++net[1] = torch.nn.ReLU()
 """,
     ("a name that is taken", "elu"): """\
 -from torch.nn import Linear, Sequential, Tanh
@@ -198,8 +199,8 @@ EXPECTED: dict[tuple[str, str], str] = {
 +    return [nn.Linear(a, b), nn.BatchNorm1d(b), nn.Tanh()]
 """,
     ("layers of several widths", "groupnorm"): """\
-+import unvanish
-+unvanish.apply(net, "groupnorm")
++net[1] = nn.Sequential(nn.GroupNorm(2, 8), net[1])
++net[3] = nn.Sequential(nn.GroupNorm(4, 16), net[3])
 """,
     ("a layer called optimizer", "orthogonal-init"): """\
 +        nn.init.orthogonal_(self.optimizer.weight, gain=1.633)

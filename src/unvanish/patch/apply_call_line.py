@@ -71,7 +71,7 @@ def insert_apply_after_optimizer(source: str, line: int, expression: str, remedi
 def add_apply_before(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
     """As `insert_apply_before_optimizer`, without the import."""
     target = statement_at(parse_source(source, "the script does not parse"), line, expression)
-    call = _apply_call(expression, remedies)
+    call = apply_call(expression, remedies)
     if any(_is_same(statement, call) for statement in target.before[-1:]):
         return source
     statement = target.statement
@@ -83,7 +83,7 @@ def add_apply_before(source: str, line: int, expression: str, remedies: Sequence
 
 def add_apply_after(source: str, line: int, expression: str, remedies: Sequence[str]) -> str:
     """As `insert_apply_after_optimizer`, without the import."""
-    return _add_after(source, line, expression, lambda name: f"{_apply_call(expression, remedies)[:-1]}, optimizer={name})")
+    return _add_after(source, line, expression, lambda name: f"{apply_call(expression, remedies)[:-1]}, optimizer={name})")
 
 
 def add_rate_scaling_after(source: str, line: int, expression: str, factor: float) -> str:
@@ -102,7 +102,8 @@ def add_import(source: str) -> str:
     return source if is_imported else _insert_line(source, import_row(tree), IMPORT, like=None)
 
 
-def _apply_call(expression: str, remedies: Sequence[str]) -> str:
+def apply_call(expression: str, remedies: Sequence[str]) -> str:
+    """The call that applies remedies to the network that an expression names."""
     return f"unvanish.apply({', '.join([expression, *map(json.dumps, remedies)])})"
 
 

@@ -30,12 +30,12 @@ def later_drawing_lines(project: Project, root: ModuleOrigin) -> list[SourceLine
         for function in source.find_all(cst.FunctionDef)
         if built is not None and Path(built.file) == source.path and _covers(source, function, built.line)
     }
-    drawing = _drawing_functions(project, root.class_name) - builders
+    drawing = drawing_functions(project, root.class_name) - builders
     lines = [line for source in project.opened_files() for line in _lines_outside(source, drawing, builders)]
     return [(source, line) for source, line in lines if not _is_before(source, line, root)]
 
 
-def _drawing_functions(project: Project, class_name: str) -> set[str]:
+def drawing_functions(project: Project, class_name: str) -> set[str]:
     """The names of the functions that draw weights, or call those that do, and of such methods of the network's class."""
     names: set[str] = set()
     calls = [(source, node, *_function_around(source, node)) for source in project.opened_files() for node in _relevant(source)]

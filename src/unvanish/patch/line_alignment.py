@@ -17,6 +17,9 @@ _MOST_LINES_DOWN = 24  # by which a line may have moved further down than the on
 _MOST_LINES_UP = 6  # and further up, where lines were removed
 _LEAST_SIMILARITY = 0.3  # of a line to what it was before it was edited
 
+_CERTAIN = 10.0  # more than the names that a line is expected to call
+_RETURN = "return "
+
 _CALLED_NAMES = re.compile(r"([A-Za-z_]\w*)\(")
 
 MovedLines = Mapping[str, Mapping[int, int]]
@@ -123,6 +126,8 @@ def _similarity(now: str | None, before: str, names: set[str]) -> float:
     """How well a line fits one that was edited: the number of expected names that it calls, plus a similarity from 0 to 1."""
     if now is None:
         return 0.0
+    if before.startswith(_RETURN) and now.endswith(f" = {before.removeprefix(_RETURN)}"):  # what was returned got a name
+        return _CERTAIN
     return sum(f"{name}(" in now for name in names) + difflib.SequenceMatcher(None, now, before, autojunk=False).ratio()
 
 

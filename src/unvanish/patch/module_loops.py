@@ -30,6 +30,7 @@ class LoopNames:
     module: str
     layer: str
     block: str
+    index: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,22 @@ class ModuleStatements:
         base: the code of the network, such as "self".
         names: the names for loops.
         class_code: the code of a class of torch.nn, from its name.
+        assigns: whether the lines assign to the module, which a name that a loop gives it does not do.
     """
 
     tree: ModuleTree
     base: str
     names: LoopNames
     class_code: Callable[[str], str]
+    assigns: bool = False
 
     def lines(self, by_path: Mapping[str, ValueLines]) -> list[str]:
         """The statements that have each module's lines, by path of the module, in as few loops as is plain.
 
         Raises NotExpressible where a module cannot be named.
         """
+        if self.assigns:
+            return self._named(by_path)
         looped = self._in_loops_over_kinds(by_path)
         try:
             named = self._named(by_path)
@@ -137,12 +142,15 @@ class ModuleStatements:
         for listed in self._list_loops(path, alike):
             return listed
         others = [each for each in alike if not any(True for _ in self._list_loops(each, alike))]
-        if len(others) > 1 and (len(others) >= _LEAST_FOR_A_LOOP or len(recipe.lines) > 1):
+        if not self.assigns and len(others) > 1 and (len(others) >= _LEAST_FOR_A_LOOP or len(recipe.lines) > 1):
             codes = ", ".join(self.tree.expression(self.base, each) for each in others)
             header = f"for {self.names.layer} in ({codes}):"
             if len(header) <= _LONGEST_HEADER:
                 return header, self.names.layer, others
-        return "", self.tree.expression(self.base, path), [path]
+        code = self.tree.expression(self.base, path)
+        if self.assigns and code.endswith(")"):
+            raise NotExpressible(f"{path!r} has no name to which the source could assign")
+        return "", code, [path]
 
     def _list_loops(self, path: str, alike: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
         """The loops over a list of modules, or a slice of it, that cover a path."""
@@ -156,9 +164,13 @@ class ModuleStatements:
                 continue
             for each in covered.values():
                 self.tree.require_unmoved(each)
-            variable = self.names.block if suffix else self.names.layer
-            inner = self._inner(variable, _join(parent, index), suffix)
-            yield f"for {variable} in {self.tree.expression(self.base, parent)}{selected}:", inner, list(covered.values())
+            code = self.tree.expression(self.base, parent)
+            if self.assigns and not suffix:
+                header, variable = f"for {self.names.index} in {selected.range_of(code)}:", f"{code}[{self.names.index}]"
+            else:
+                variable = self.names.block if suffix else self.names.layer
+                header = f"for {variable} in {code}{selected}:"
+            yield header, self._inner(variable, _join(parent, index), suffix), list(covered.values())
 
     def _inner(self, variable: str, root: str, suffix: str) -> str:
         """The code of a module below another one that a loop names."""
@@ -173,19 +185,40 @@ def _join(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _slice(chosen: Sequence[int], indices: Sequence[int]) -> str | None:
-    """The slice that selects some of the indices of a list: "" for all, None where none does or it is not worth it."""
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """A slice of a list; `stop` is None where it goes to the end."""
+
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+
+    def __str__(self) -> str:
+        """The slice behind the code of a list; nothing for all of it."""
+        if self == _Slice():
+            return ""
+        start, stop = self.start or "", self.stop or ""
+        return f"[{start}:{stop}]" if self.step == 1 else f"[{start}:{stop}:{self.step}]"
+
+    def range_of(self, code: str) -> str:
+        """The range of the indices that the slice selects of a list."""
+        stop = f"len({code})" if self.stop is None else str(self.stop)
+        if self.step != 1:
+            return f"range({self.start}, {stop}, {self.step})"
+        return f"range({self.start}, {stop})" if self.start else f"range({stop})"
+
+
+def _slice(chosen: Sequence[int], indices: Sequence[int]) -> _Slice | None:
+    """The slice that selects some of the indices of a list; None where none does or it is not worth it."""
     if len(chosen) < 2:
         return None
     if list(chosen) == list(indices) == list(range(len(indices))):
-        return ""
+        return _Slice()
     steps = {later - earlier for earlier, later in pairwise(chosen)}
     if len(steps) != 1 or len(chosen) < _LEAST_FOR_A_LOOP:
         return None
     step = steps.pop()
-    start = str(chosen[0]) if chosen[0] else ""
-    stop = "" if chosen[-1] + step > indices[-1] else str(chosen[-1] + 1)
-    return f"[{start}:{stop}]" if step == 1 else f"[{start}:{stop}:{step}]"
+    return _Slice(chosen[0], None if chosen[-1] + step > indices[-1] else chosen[-1] + 1, step)
 
 
 def _under(header: str, lines: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch.apply_call_line import add_apply_after, add_apply_before, add_import, add_rate_scaling_after
+from unvanish.patch.apply_where_built import apply_where_built
 from unvanish.patch.constructor_calls import ModuleOrigins
 from unvanish.patch.edits import (
     clipping,
@@ -19,6 +20,7 @@ from unvanish.patch.edits import (
     module_constructors,
     network_output,
     optimizers,
+    reassignments,
     recurrence,
     residual_blocks,
     training_steps,
@@ -51,6 +53,8 @@ def edit_sources(plan: Plan, context: PatchContext, read: Callable[[Path], str],
         deferred.rate_factor *= rate_factor
     elif not replacing and rate_factor != 1.0:
         draft = _scale_rate(draft, project, entry, rate_factor, deferred)
+    if deferred.network_remedies and apply_where_built(draft, project, origins, plan.steps, deferred.network_remedies):
+        deferred.network_remedies.clear()
     request_imports(draft, project)
     add_imports(draft, project)
     add_definitions(draft, project)
@@ -172,7 +176,7 @@ def _write_step(
     if residual_blocks.is_residual(network):
         residual_blocks.write_blocks(draft, project, origins, network)
     else:
-        _write_modules(draft, project, origins, plan, [edit for edit in network if not edit.values])
+        _write_modules(draft, project, origins, plan, step, [edit for edit in network if not edit.values])
     if initialised := [edit for edit in network if edit.values]:
         initialisation.initialise(draft, project, origins, entry, plan, step.remedy, initialised)
     if clipping.is_clipping(optimizer):
@@ -183,12 +187,17 @@ def _write_step(
         optimizers.change_settings(draft, project, entry, optimizer)
 
 
-def _write_modules(draft: Draft, project: Project, origins: ModuleOrigins, plan: Plan, edits: Sequence[Edit]) -> None:
+def _write_modules(
+    draft: Draft, project: Project, origins: ModuleOrigins, plan: Plan, step: PlanStep, edits: Sequence[Edit]
+) -> None:
     """Writes the edits of modules, and of calls in their methods."""
     calls = [edit for edit in edits if edit.calls]
     outputs = [edit for edit in edits if network_output.is_output(edit)]
     inputs = [edit for edit in edits if input_modules.is_input_module(edit)]
     modules = [edit for edit in edits if edit not in (*calls, *outputs, *inputs)]
+    if any(map(reassignments.is_setting, modules)):
+        reassignments.reassign(draft, project, origins, plan, step, modules)  # with what is put beside it
+        modules = []
     unknown = [edit for edit in modules if edit.action not in ("replace", "insert", "remove") or not edit.path]
     if unknown:
         raise NotExpressible(f"{unknown[0].action} at {unknown[0].path or 'the network itself'!r} has no words in a source")
@@ -200,14 +209,35 @@ def _write_modules(draft: Draft, project: Project, origins: ModuleOrigins, plan:
     if recurrent:
         opens_forget_gate = all(each.remedy != _FORGET_BIAS for each in plan.steps)
         recurrence.exchange(draft, project, origins, recurrent, opens_forget_gate=opens_forget_gate)
-    if replaced:
-        module_constructors.exchange(draft, project, origins, replaced)
-    if inserted:
-        insertions.insert(draft, project, origins, inserted)
+    for write, some in ((module_constructors.exchange, replaced), (insertions.insert, inserted)):
+        if some:
+            _write_or_reassign(write, draft, project, origins, plan, step, some)
     if inputs:
         input_modules.put_before(draft, project, origins, inputs)
     if outputs:
         network_output.append_to_output(draft, project, origins, outputs)
+
+
+def _write_or_reassign(
+    write: Callable[[Draft, Project, ModuleOrigins, Sequence[Edit]], None],
+    draft: Draft,
+    project: Project,
+    origins: ModuleOrigins,
+    plan: Plan,
+    step: PlanStep,
+    edits: Sequence[Edit],
+) -> None:
+    """Writes edits where their modules are built, or where they cannot be written there, where the network is built."""
+    attempt = draft.copy()
+    try:
+        write(attempt, project, origins, edits)
+    except NotExpressible as reason:
+        try:
+            reassignments.reassign(draft, project, origins, plan, step, edits)
+        except NotExpressible as other_reason:
+            raise NotExpressible(f"{reason}; {other_reason}") from reason
+    else:
+        draft.adopt(attempt)
 
 
 def _scale_own_rate(step: PlanStep, factor: float) -> PlanStep:

@@ -60,6 +60,11 @@ class Draft:
         definitions = dict(self.definitions)
         return Draft(self.project, dict(self.replacements), dict(self.imports), dict(self.aliases), definitions)
 
+    def adopt(self, other: Draft) -> None:
+        """Takes all changes of another draft, which began as a copy of this one."""
+        self.replacements, self.imports = other.replacements, other.imports
+        self.aliases, self.definitions = other.aliases, other.definitions
+
     def request_import(self, path: Path, request: ImportRequest) -> None:
         """Adds a name that a file is to import. Raises NotExpressible where the file is not the project's."""
         self._require_own(path)

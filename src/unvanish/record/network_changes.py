@@ -105,7 +105,7 @@ class ModuleOrigin:
 
     `through_library` says that this line called a library which built the module, so that the line does not call its class.
     `torch_class` is the class of torch.nn that the module is an instance of, the most special one: "Linear" for a subclass of it,
-    "Module" for most classes of the user's; "" where it is not known.
+    "Module" for most classes of the user's; "" where it is not known. `is_shared` says that the module stands at other paths too.
     """
 
     path: str
@@ -113,6 +113,7 @@ class ModuleOrigin:
     location: Location | None = None
     through_library: bool = False
     torch_class: str = ""
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -278,7 +279,9 @@ class ModelIndex:
 
     def origins(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
         """The modules of `root` by their paths, each with the line of the user's source that built it."""
-        return tuple(_origin(path, module, self._build_lines.get(module)) for path, module in root.named_modules())
+        places = Counter(id(module) for _, module in root.named_modules(remove_duplicate=False))
+        origins = ((_origin(path, module, self._build_lines.get(module)), module) for path, module in root.named_modules())
+        return tuple(replace(origin, is_shared=places[id(module)] > 1) for origin, module in origins)
 
     def outside_modules(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
         """The living modules that the user's source built and that are no submodule of `root`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -11,9 +10,10 @@ from unvanish.patch.edits.value_lines import MODULE, ValueLines, value_lines
 from unvanish.patch.module_loops import LoopNames, ModuleStatements
 from unvanish.patch.module_tree import ModuleTree
 from unvanish.patch.network_places import NetworkPlace, network_places
+from unvanish.patch.placed_statements import place_statements
 from unvanish.patch.source.parsed_file import Project
 from unvanish.patch.source.torch_names import name_module, name_or_import
-from unvanish.patch.text_replacements import Draft, NotExpressible
+from unvanish.patch.text_replacements import Draft
 from unvanish.record.initial_values import InitialValues
 from unvanish.record.network_changes import Edit, Plan
 from unvanish.record.structure import Entry
@@ -31,9 +31,6 @@ _COMMENTS: Mapping[str, str] = MappingProxyType(
 )
 """Where the numbers of a remedy come from, for those that do not speak for themselves."""
 
-_ASSIGNED = re.compile(r"^ *(?:for )?(?:(\w+), )?(\w+) (?:in|=) ")
-_LOOP_NAMES = (("module", "layer", "block"), ("each", "sub_layer", "sub_block"), ("_module", "_layer", "_block"))
-
 
 def initialise(
     draft: Draft, project: Project, origins: ModuleOrigins, entry: Entry | None, plan: Plan, remedy: str, edits: Sequence[Edit]
@@ -42,29 +39,9 @@ def initialise(
 
     Raises NotExpressible where they cannot be written, and TrialError where the weights were loaded ready-trained.
     """
-    values = [each for edit in edits for each in edit.values]
     tree = ModuleTree(origins.by_path, plan)
-    paths = list(dict.fromkeys(each.parameter.rpartition(".")[0] for each in values))
-    reason = NotExpressible("no line is known where the whole network is built")
-    places = list(network_places(project, origins, entry, paths))
-    attempts: list[tuple[bool, Draft, NetworkPlace, list[str]]] = []
-    for place in places:
-        try:
-            for names in _LOOP_NAMES:
-                attempt = draft.copy()
-                lines = _lines(attempt, place, tree, LoopNames(*names), remedy, edits)
-                if place.has(lines):
-                    return
-                hides_name = _hides_any(place, lines)
-                if place.ends_function or not hides_name:
-                    attempts.append((hides_name, attempt, place, lines))
-        except NotExpressible as fault:
-            reason = fault
-    if not attempts:
-        raise reason
-    _, attempt, place, lines = min((each for each in attempts if each[2] is attempts[0][2]), key=lambda each: each[0])
-    place.insert(attempt, lines)
-    draft.replacements, draft.imports = attempt.replacements, attempt.imports
+    places = network_places(project, origins, entry, list(_by_module(edits)))
+    place_statements(draft, places, lambda attempt, place, names: _lines(attempt, place, tree, names, remedy, edits))
 
 
 def _lines(draft: Draft, place: NetworkPlace, tree: ModuleTree, names: LoopNames, remedy: str, edits: Sequence[Edit]) -> list[str]:
@@ -111,9 +88,3 @@ def _with_optional_biases(by_path: Mapping[str, ValueLines], tree: ModuleTree, e
 def _class_code(draft: Draft, place: NetworkPlace, kind: str) -> str:
     """The code of a class of torch.nn at a place."""
     return name_or_import(draft, place.source, place.scope, f"torch.nn.{kind}")
-
-
-def _hides_any(place: NetworkPlace, lines: Sequence[str]) -> bool:
-    """Whether some lines assign a name that means something else at a place."""
-    assigned = {name for line in lines for names in _ASSIGNED.findall(line) for name in names if name}
-    return any(place.source.assignments(name, place.scope) for name in assigned)
