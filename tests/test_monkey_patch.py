@@ -6,13 +6,14 @@ import functools
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from unvanish.monkey_patch import CallablePatch
+from unvanish.monkey_patch import CallablePatch, skipped_by_warnings
 
 
 def shout(text: str, *, mark: str = "!") -> str:
@@ -225,3 +226,18 @@ def test_a_replaced_class_passes_for_the_original() -> None:
 def test_torch_is_not_imported() -> None:
     code = "import sys, unvanish.monkey_patch; print({'torch', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_warning_of_a_patched_function_names_the_line_of_its_caller() -> None:
+    owner = SimpleNamespace(warn=lambda: warnings.warn("odd", stacklevel=2))
+
+    @skipped_by_warnings
+    def wrapper(original: Callable[[], None], /) -> None:
+        original()
+
+    with pytest.warns(UserWarning, match="odd") as alone:
+        owner.warn()
+    with CallablePatch(owner, "warn", wrapper), pytest.warns(UserWarning, match="odd") as patched:
+        owner.warn()
+    assert [str(warning.filename) for warning in (*alone, *patched)] == [__file__, __file__]
+    assert patched[0].lineno == alone[0].lineno + 2

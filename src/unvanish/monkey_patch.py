@@ -5,11 +5,30 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, Self, final
 
 _MARK = "__unvanish_replacement__"  # attribute of a replacement that leads to its record
 _ABSENT = object()  # the owner inherits the attribute, or has none of its own
+
+
+def skipped_by_warnings(function: FunctionType) -> Any:
+    """The function, whose frames `warnings.warn` passes over when it looks for the line of the program that a warning is about.
+
+    It does so for frames of the import system, which it knows by these two words in their file's name. Without this, a warning
+    of torch with a `stacklevel` would name our line in place of the user's.
+
+    Example:
+        >>> import warnings
+        >>> @skipped_by_warnings
+        ... def call():
+        ...     warnings.warn("odd", stacklevel=2)
+        >>> "(importlib._bootstrap)" in call.__code__.co_filename
+        True
+    """
+    code = function.__code__
+    function.__code__ = code.replace(co_filename=f"{code.co_filename} (importlib._bootstrap)")
+    return function
 
 
 @final
@@ -100,6 +119,7 @@ class _Replacement:
         if not callable(target):
             raise TypeError(f"{target!r} is not callable")
 
+        @skipped_by_warnings
         def call(*args: Any, **kwargs: Any) -> Any:
             return wrapper(target, *args, **kwargs) if self.is_active else target(*args, **kwargs)
 

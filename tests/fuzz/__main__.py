@@ -20,9 +20,7 @@ def main() -> int:
     parser.add_argument("count", nargs="?", type=int, default=200)
     parser.add_argument("--from", dest="first", type=int, default=0, metavar="SEED")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--quick", action="store_true", help="watch each program with every step sampled, and not as by default too"
-    )
+    parser.add_argument("--quick", action="store_true", help="only with every step sampled, not also as by default")
     parser.add_argument("--show", action="store_true", help="print the source of each program that differs")
     options = parser.parse_args()
     samplings = SAMPLINGS[:1] if options.quick else SAMPLINGS

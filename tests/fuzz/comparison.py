@@ -64,12 +64,13 @@ class Comparison:
     samplings: tuple[tuple[str, ...], ...]
 
     def difference(self, program: Program) -> str:
-        """What differs of a program when it is watched; "" where nothing does."""
+        """What differs of a program when it is watched; "" where nothing does, or where it ends otherwise each time."""
         source = program.render()
         alone = self._run(self.plain, source, [SCRIPT])
         for options in self.samplings:
             seen = self._run(self.watched, source, ["unvanish", "run", "--quiet", "--out", "../run", *options, SCRIPT])
-            if difference := describe_difference(alone, seen, self.folder / "work"):
+            difference = describe_difference(alone, seen, self.folder / "work")
+            if difference and not describe_difference(alone, self._run(self.plain, source, [SCRIPT]), self.folder / "work"):
                 return f"unvanish run {' '.join(options)}: {difference}"
         return ""
 

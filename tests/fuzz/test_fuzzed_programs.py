@@ -11,7 +11,8 @@ from comparison import Comparison, Ended, comparison, describe_difference
 from parts import NETWORKS, PARTS, UPDATES
 from programs import compose, smaller
 
-CHUNKS = [range(first, first + 5) for first in range(0, 20, 5)]
+# Twenty that differ from each other in network, update, wrapper, mode, hook, fault and end, five to a process.
+CHUNKS = [[0, 1, 2, 4, 5], [6, 7, 8, 10, 12], [100, 101, 102, 104, 105], [106, 107, 108, 109, 110]]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def compared() -> Iterator[Comparison]:
 
 
 @pytest.mark.parametrize("seeds", CHUNKS, ids=str)
-def test_fuzzed_programs_end_watched_as_they_end_alone(seeds: range, compared: Comparison) -> None:
+def test_fuzzed_programs_end_watched_as_they_end_alone(seeds: list[int], compared: Comparison) -> None:
     differences = {seed: compared.difference(compose(seed)) for seed in seeds}
     assert {seed: f"{compose(seed).names}: {difference}" for seed, difference in differences.items() if difference} == {}
 

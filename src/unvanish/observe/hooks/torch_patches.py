@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unvanish.monkey_patch import CallablePatch
+from unvanish.monkey_patch import CallablePatch, skipped_by_warnings
 from unvanish.observe.structure import module_origin
 from unvanish.observe.structure.module_origin import BuildLine
 
@@ -76,6 +76,7 @@ class TorchPatches:
         for patch in reversed(self._patches):
             patch.remove()
 
+    @skipped_by_warnings
     def _call_backward(self, original: Callable[..., Any], /, tensors: Any, *args: Any, **kwargs: Any) -> Any:
         listener = self._listener
         if listener is None:
@@ -86,16 +87,19 @@ class TorchPatches:
         finally:
             listener.backward_ended()
 
+    @skipped_by_warnings
     def _init_module(self, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
         original(module, *args, **kwargs)
         if (listener := self._listener) is not None:
             listener.module_built(module, module_origin.find_build_line(module))
 
+    @skipped_by_warnings
     def _init_optimizer(self, original: Callable[..., Any], optimizer: Optimizer, /, *args: Any, **kwargs: Any) -> None:
         original(optimizer, *args, **kwargs)
         if (listener := self._listener) is not None:
             listener.optimizer_built(optimizer, inspect.currentframe())
 
+    @skipped_by_warnings
     def _scale_loss(self, original: Callable[..., Any], scaler: Any, /, outputs: Any) -> Any:
         scaled = original(scaler, outputs)
         if isinstance(outputs, Tensor) and (listener := self._listener) is not None:

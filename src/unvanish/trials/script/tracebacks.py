@@ -74,7 +74,7 @@ def _is_own(entry: TracebackType) -> bool:
 
 def _is_wrapper(entry: TracebackType) -> bool:
     code = entry.tb_frame.f_code
-    return code.co_filename == _MONKEY_PATCH_FILE or (code.co_name in _WRAPPERS and code.co_filename.startswith(_OBSERVE))
+    return code.co_filename.startswith(_MONKEY_PATCH_FILE) or (code.co_name in _WRAPPERS and code.co_filename.startswith(_OBSERVE))
 
 
 def _entries(head: TracebackType | None) -> Iterator[TracebackType]:
