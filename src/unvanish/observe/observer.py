@@ -94,15 +94,13 @@ class Observer:
         self._parameters = ParameterObserver(self._model_index)
         self._heads = HeadObserver(self._model_index)
         self._step_boundary, self._manual_steps = StepBoundary(), ManualSteps()
-        self._step = 0
-        self._is_between_steps = True
-        self._samples_next = True
+        self._step = self.backward_calls = 0
+        self._is_between_steps = self._samples_next = True
         # The backward calls in progress: one within another recomputes a checkpoint. Appending is atomic, where counting is not.
         self._open_backwards: list[None] = []
         self._in_optimizer = False
         self._own_s = self._own_s_at_step_start = 0.0
         self._last_write = self._last_progress = self._began
-        self.backward_calls = 0
 
     # Beginning and end
 
@@ -170,13 +168,11 @@ class Observer:
         def record() -> None:
             self._expect_training()
             self._begin_step_if_due()
-            recorded = self._step_log.record_loss(loss)
+            self._step_log.record_loss(loss)
             self.backward_calls += 1
             if self._capture is not None:
                 self._parameters.backward_begins()
-                heads = self._heads.record_loss(loss, self._capture, inspect.currentframe())
-                if recorded is not None:
-                    recorded.heads = heads
+                self._step_log.record_heads(self._heads.record_loss(loss, self._capture, inspect.currentframe()))
 
         if not self._open_backwards:
             self._guarded(record)
@@ -221,8 +217,7 @@ class Observer:
             self._parameters.after_update()
             has_closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
             objective = self._model_index.objective_index(optimizer)
-            for loss in self._step_log.assign_losses(objective, optimizer, first_only=has_closure):
-                self._model_index.heads_trained(loss.heads, objective)
+            self._model_index.heads_trained(self._step_log.assign_losses(objective, optimizer, first_only=has_closure), objective)
             if self._step_boundary.ends_step(optimizer) and not self._is_between_steps:
                 self._end_step()
 

@@ -38,8 +38,8 @@ class StepLog:
         """Adds an optimizer, whose losses are told from those of others by the gradients of its parameters."""
         self._attribution.register(optimizer)
 
-    def record_loss(self, tensors: Any) -> RecordedLoss | None:
-        """Records what `backward` is called on: the sum of its tensors, each the mean of its elements. None where it has none."""
+    def record_loss(self, tensors: Any) -> None:
+        """Records what `backward` is called on: the sum of its tensors, each the mean of its elements."""
         parts = [tensors] if isinstance(tensors, Tensor) else [t for t in tensors if isinstance(t, Tensor)]
         values = [local_part(self._unscaled.get(p, p)).detach() for p in parts]
         if values:
@@ -48,15 +48,19 @@ class StepLog:
                 total = total + value.mean()
             self._unassigned.append(RecordedLoss(to_number(total)))
         self._attribution.backward_begins()
-        return self._unassigned[-1] if values else None
+
+    def record_heads(self, heads: list[int]) -> None:
+        """Records the indices of the heads that are in the loss recorded last."""
+        if self._unassigned:
+            self._unassigned[-1].heads = heads
 
     def backward_ended(self) -> None:
         """The backward call on the loss that was recorded last is over: its gradients are there."""
         if self._unassigned:
             self._attribution.backward_ended(self._unassigned[-1])
 
-    def assign_losses(self, objective: int, optimizer: Optimizer | None = None, *, first_only: bool = False) -> list[RecordedLoss]:
-        """Assigns an objective (an optimizer) the mean of the losses that reached its parameters, and returns these losses.
+    def assign_losses(self, objective: int, optimizer: Optimizer | None = None, *, first_only: bool = False) -> list[int]:
+        """Assigns an objective (an optimizer) the mean of the losses that reached its parameters, and returns the heads in these.
 
         Where that is not known, it is the mean of all losses since the last call, and none is returned. `first_only`: the first
         loss alone counts, as in an optimizer with a closure. An objective that is assigned losses several times in a step, such as
@@ -77,7 +81,7 @@ class StepLog:
             if isinstance(self._losses[objective], float) and objective == 0:
                 self.last_loss = float(self._losses[objective])
             self._unassigned = []
-        return reached if self._attribution.is_needed else chosen
+        return [head for loss in (reached if self._attribution.is_needed else chosen) for head in loss.heads]
 
     def discard_losses(self) -> None:
         """Drops the losses that are not assigned yet: they belong to a network that is not watched."""
