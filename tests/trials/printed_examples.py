@@ -8,6 +8,13 @@ import math
 READ: dict[str, dict[str, float]] = {
     # in words
     "accuracy 0.972": {"accuracy": 0.972},
+    "global_step=100, episodic_return=35.0": {"reward": 35.0},
+    "Episode 10\tLast reward: 12.00\tAverage reward: 10.30": {"reward": 10.3},
+    "|    ep_len_mean      | 22.1     |\n|    ep_rew_mean      | 24.5     |": {"reward": 24.5},
+    "mean_reward:200.5 +/- 10": {"reward": 200.5},
+    "epoch 3 loss 0.5 recall_at_1 0.45": {"recall_at_k": 0.45},
+    "step 100 loss 0.1 relative_error 0.034": {"relative_error": 0.034},
+    "the function returns 3": {},
     "val_acc: 97.5%": {"val_accuracy": 0.975},
     "RESULT metric=val_accuracy value=0.97": {"val_accuracy": 0.97},
     "RESULT metric=val_balanced_accuracy value=0.9": {"val_balanced_accuracy": 0.9},

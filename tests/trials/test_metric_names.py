@@ -10,6 +10,7 @@ from unvanish.trials.metrics.metric_names import (
     METRIC_KINDS,
     MetricKind,
     higher_is_better,
+    improves_upwards,
     is_held_out_metric,
     may_contain_metric,
     parse_metric,
@@ -47,6 +48,18 @@ SPELLINGS = {
     "best_val_acc": "best_val_accuracy",
     "accuracy": "accuracy",
     "f1": "f1",
+    "recall_at_1": "recall_at_k",
+    "eval_recall@10": "val_recall_at_k",
+    "mean_reward": "reward",
+    "charts/episodic_return": "reward",
+    "rollout/ep_rew_mean": "reward",
+    "eval/mean_reward": "val_reward",
+    "relative_error": "relative_error",
+    "rel_l2_error": "relative_error",
+    "success_rate": "success_rate",
+    "val_bleu": "val_bleu",
+    "mrr@10": "mrr",
+    "val_wer": "val_wer",
     "hparam/accuracy": "accuracy",
 }
 NOT_HELD_OUT = (
@@ -155,3 +168,24 @@ def test_every_spelling_of_a_kind_passes_the_quick_test_and_is_parsed(kind: Metr
         assert metric.kind.higher_is_better == kind.higher_is_better
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("name", "upwards"),
+    [
+        ("episodic_return", True),
+        ("ep_rew_mean", True),
+        ("recall_at_1", True),
+        ("val_bleu", True),
+        ("mrr", True),
+        ("my_score", True),
+        ("relative_error", False),
+        ("wer", False),
+        ("perplexity", False),
+        ("my_loss", False),
+        ("my_figure", None),
+    ],
+)
+def test_the_direction_of_a_metric_is_known_or_said_to_be_unknown(name: str, upwards: bool | None) -> None:
+    assert improves_upwards(name) is upwards
+    assert higher_is_better(name) is (upwards is not False)

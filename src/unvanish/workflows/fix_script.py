@@ -25,7 +25,7 @@ from unvanish.trials import Script, ScriptExit, Trial
 from unvanish.trials.engines.result_cache import ResultCache
 from unvanish.trials.isolation.workplace import has_workplace
 from unvanish.trials.isolation.writes import read_writes
-from unvanish.trials.metrics.metric_names import is_held_out_metric
+from unvanish.trials.metrics.metric_names import improves_upwards, is_held_out_metric
 from unvanish.trials.progress import read_progress
 from unvanish.trials.trial import PROGRESS_FILE, WRITES_FILE
 from unvanish.workflows import candidate_planning, candidate_selection
@@ -275,6 +275,8 @@ class _FixRun:
     def _require_metric(self, result: TrialResult) -> None:
         metric, reported = self.options.metric, [name for name, _ in result.metrics if name != TRAINING_SCORE]
         if metric is None or metric == "loss" or metric in reported:
+            if metric is not None and improves_upwards(metric) is None:
+                self.notes.append(f"Whether more of {metric} is better, its name does not say; it was taken to be so.")
             return
         known = ", ".join(["loss", *sorted(reported, key=lambda name: not is_held_out_metric(name))])
         raise UsageError(f"--metric {metric}: {self.script.name} reports no such figure; it reports {known}")

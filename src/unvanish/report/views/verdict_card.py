@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from unvanish.record.finding import Finding, Severity, Trend
+from unvanish.record.metric_kinds import is_quoted_in_percent
 from unvanish.record.network_changes import known_remedies
 from unvanish.record.races.verdict import Effect, Verdict
 from unvanish.record.run import CHECKED, Run
@@ -19,9 +20,6 @@ from unvanish.report.wording import finding_descriptions, numbers, rank_notes
 
 MIN_STEPS = 20  # for a trend: the first ten are sampled one by one, and the loss needs as many again
 ORDERLY_ENDINGS = frozenset({"running", "finished", "interrupted", "stopped", CHECKED})
-# Parts of the names of metrics that are shown in per cent. Of the metrics that lie between 0 and 1 (`bounded` in
-# `trials.metrics.metric_names`) these are the ones that people quote so.
-PERCENT_METRICS = ("acc", "precision", "recall", "f1")
 MIN_SHOWN_DECADES = 0.5  # less is the ordinary difference between two layers
 
 
@@ -226,8 +224,7 @@ def describe_outcome(effect: Effect) -> str:
 
 def is_share(effect: Effect) -> bool:
     """Whether the metric is a share of right answers, which is shown in per cent."""
-    has_share_name = any(part in effect.metric.lower() for part in PERCENT_METRICS)
-    return has_share_name and effect.higher_is_better and 0 <= effect.control <= 1 and 0 <= effect.treated <= 1
+    return is_quoted_in_percent(effect.metric) and effect.higher_is_better and 0 <= effect.control <= 1 and 0 <= effect.treated <= 1
 
 
 def _build_finding_tiles(run: Run, root: Finding) -> tuple[MetricTile, ...]:

@@ -9,70 +9,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from unvanish.record.metric_kinds import METRIC_KINDS, MetricKind
+
 Split = Literal["val", "test", "train", ""]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricKind:
-    """One kind of metric, such as accuracy.
-
-    Arguments:
-        name: its normalised name.
-        pattern: regular expression of the words that people use for it.
-        higher_is_better: the direction of improvement.
-        needs_split: without "val" or "test" beside it, it is about the training data.
-        loss_like: it may be the objective that is minimised.
-        bounded: a share, between 0 and 1, or 0 and 100.
-    """
-
-    name: str
-    pattern: str
-    higher_is_better: bool = True
-    needs_split: bool = False
-    loss_like: bool = False
-    bounded: bool = False
-
-
-_ACCURACY = r"acc(?:uracy)?(?:@1|1)?|acc(?:uracy)? top ?1|top ?1(?: acc(?:uracy)?)?"
-
-# In order of preference where a script reports several.
-METRIC_KINDS: tuple[MetricKind, ...] = (
-    MetricKind("balanced_accuracy", r"bal(?:anced)? acc(?:uracy)?|bacc", bounded=True),
-    MetricKind("accuracy", _ACCURACY, bounded=True),
-    MetricKind("exact_match", r"exact match", bounded=True),
-    MetricKind("f1", r"f1|f ?score|f1 ?score|f measure", bounded=True),
-    MetricKind("auc", r"(?:roc |pr )?au(?:c|roc|prc)(?: roc)?", bounded=True),
-    MetricKind("r2", r"r2|r²|r\^2|r squared"),
-    MetricKind("iou", r"m ?iou|mean iou|iou|jaccard", bounded=True),
-    MetricKind("dice", r"dice(?: coefficient| coeff?)?", bounded=True),
-    MetricKind("map", r"map(?:@\d+(?:\.\d+)?|50|75)?(?: (?:0\.)?95)?|(?:mean )?average precision", needs_split=True, bounded=True),
-    MetricKind("mcc", r"mcc|matthews(?: corrcoef)?", bounded=True),
-    MetricKind("kappa", r"kappa|cohen s? ?kappa|qwk"),
-    MetricKind("precision", r"prec(?:ision)?(?:@\d+)?", bounded=True),
-    MetricKind("recall", r"recall(?:@\d+)?|sensitivity|hits?@\d+", bounded=True),
-    MetricKind("specificity", r"specificity", bounded=True),
-    MetricKind("ndcg", r"ndcg(?:@\d+)?", bounded=True),
-    MetricKind("mrr", r"mrr(?:@\d+)?", bounded=True),
-    MetricKind("bleu", r"(?:sacre)?bleu"),
-    MetricKind("rouge", r"rouge(?: ?[12l](?:sum)?)?"),
-    MetricKind("correlation", r"(?:pearson|spearman)r?(?: corr(?:elation)?)?|corr(?:elation)?|c index|concordance"),
-    MetricKind("psnr", r"psnrs?"),
-    MetricKind("ssim", r"ssim"),
-    MetricKind("top5_accuracy", r"top ?5(?: acc(?:uracy)?)?|acc(?:uracy)?(?: top ?5|@5|5)", bounded=True),
-    MetricKind("perplexity", r"perplexity|ppl", higher_is_better=False, loss_like=True),
-    MetricKind("bits", r"bp[bcd]|bits per (?:byte|char(?:acter)?|dim)", higher_is_better=False, loss_like=True),
-    MetricKind("wer", r"wer|word error rate", higher_is_better=False),
-    MetricKind("cer", r"cer|character error rate", higher_is_better=False),
-    MetricKind("fid", r"fid", higher_is_better=False),
-    MetricKind("rmse", r"n?rmse|rmsle|root mean squared? error", higher_is_better=False, loss_like=True),
-    MetricKind("mse", r"n?mse(?: loss)?|mean squared? error", higher_is_better=False, loss_like=True),
-    MetricKind("mae", r"mae|mean absolute error", higher_is_better=False, loss_like=True),
-    MetricKind("mape", r"mape", higher_is_better=False, loss_like=True),
-    MetricKind("smape", r"smape", higher_is_better=False, loss_like=True),
-    MetricKind("distance", r"distance|divergence|kld?", higher_is_better=False, needs_split=True),
-    MetricKind("error", r"err(?:or)?(?: rate)?", higher_is_better=False, needs_split=True),
-    MetricKind("loss", r"loss|nll|cross entropy|bce|elbo loss", higher_is_better=False, needs_split=True, loss_like=True),
-)
 SPLITS: tuple[tuple[Split, str], ...] = (
     ("val", r"val|vali|valid(?:ation|ating)?|validate|dev|eval(?:uat(?:e|ion|ing))?|held ?out|hold ?out|unseen|cv"),
     ("test", r"test(?:ing)?|tst"),
@@ -106,7 +47,6 @@ _HEADING_WORD = re.compile(
 _TWO_SPLITS = re.compile(rf"\b(?:{SPLIT}) ?[/&] ?(?:{SPLIT})(?!\w)")
 _NEGATED = re.compile(r"\bneg (?:root|mean|median|max|mse|mae|rmse)\b")  # how scikit-learn turns an error into a score
 _PER_BATCH = re.compile(r"\b(?:steps?|batch|mini ?batch|running|moving|iter(?:ation)?)\b")
-_KIND_PATTERNS = tuple((kind, re.compile(rf"(?<!\S)(?:{kind.pattern})(?!\S)")) for kind in METRIC_KINDS)
 _SPLIT_PATTERN = re.compile("|".join(rf"(?<!\S)(?P<{split}>{pattern})(?!\S)" for split, pattern in SPLITS))
 CAMEL = re.compile(r"(?<=[a-z]{2})(?=[A-Z])")
 _SEPARATOR = re.compile(r"(?<!\d)[.]|[.](?!\d)|[_\-/:\[\]()|%'\"\s]+")
@@ -115,13 +55,18 @@ _SELF_SUFFICIENT = tuple(
     (  # noqa: SIM905  (as a list, every word would take a line)
         "acc match f1 score measure auc auroc auprc r2 r² r^2 squared iou jaccard dice mcc matthews kappa qwk prec recall "
         "sensitivity hit specificity ndcg mrr bleu rouge pearson spearman corr index concordance psnr ssim top perplexity ppl "
-        "bp bits wer cer word char fid rms mse mean mae mape"
+        "bp bits wer cer word char fid rms mse mean mae mape chrf meteor cider nmi ari silhouette success win solve completion "
+        "rew return ter eer translation equal ece calib brier lpips crps rel"
     ).split()
 )
 _NEEDING_SPLIT = ("map", "average", "distance", "divergence", "kl", "err", "loss", "nll", "entropy", "bce", "elbo")
 _HELD_OUT = ("val", "dev", "eval", "held", "hold", "unseen", "cv", "test", "tst")
 LOWER_IS_BETTER = frozenset("loss error err nll ce bce xent divergence kl distance mape eer time latency seconds".split()) | {  # noqa: SIM905
     kind.name for kind in METRIC_KINDS if not kind.higher_is_better
+}
+
+HIGHER_IS_BETTER = frozenset("score reward return gain utility quality fitness rate similarity".split()) | {  # noqa: SIM905
+    kind.name for kind in METRIC_KINDS if kind.higher_is_better
 }
 
 
@@ -183,7 +128,7 @@ def parse_metric(name: str) -> ParsedMetric | None:
     words = normalise_words(name)
     if _NOT_A_METRIC.search(words) or _TWO_SPLITS.search(name.lower()):
         return None
-    matches = [(match.end(), -match.start(), kind) for kind, pattern in _KIND_PATTERNS for match in pattern.finditer(words)]
+    matches = [(match.end(), -match.start(), kind) for kind in METRIC_KINDS for match in kind.find(words)]
     for end, start, kind in sorted(matches, key=lambda entry: entry[:2], reverse=True):
         before, after = words[:-start].rstrip() if start else "", words[end:]
         if (tail := _TAIL.fullmatch(after)) is None or not _is_measured_at(tail[1] or "", after):
@@ -224,6 +169,21 @@ def parse_split(words: str) -> Split | None:
     return _split_name(matches[-1])
 
 
+def improves_upwards(name: str) -> bool | None:
+    """Whether a larger value of a metric is an improvement, by the words of its name; None where they do not say.
+
+    Example:
+        >>> improves_upwards("val_acc"), improves_upwards("val_loss"), improves_upwards("my_figure")
+        (True, False, None)
+    """
+    metric, words = parse_metric(name), normalise_words(name)
+    if _NEGATED.search(words):
+        return True
+    if metric is not None:
+        return metric.kind.higher_is_better
+    return False if LOWER_IS_BETTER & set(words.split()) else True if HIGHER_IS_BETTER & set(words.split()) else None
+
+
 def higher_is_better(name: str) -> bool:
     """Whether a larger value of a metric is an improvement, by the words of its name; True for a name that says nothing.
 
@@ -231,10 +191,7 @@ def higher_is_better(name: str) -> bool:
         >>> higher_is_better("val_acc"), higher_is_better("val_loss"), higher_is_better("my_score")
         (True, False, True)
     """
-    metric, words = parse_metric(name), normalise_words(name)
-    if _NEGATED.search(words):
-        return True
-    return metric.kind.higher_is_better if metric else not LOWER_IS_BETTER & set(words.split())
+    return improves_upwards(name) is not False
 
 
 def is_held_out_metric(name: str) -> bool:

@@ -178,8 +178,8 @@ def select_held_out(values: list[MetricValue], *, is_progress: bool) -> list[Met
     )
 
     def is_held_out(metric: ParsedMetric) -> bool:
-        if metric.split:
-            return metric.split != "train"
+        if metric.split or metric.kind.of_no_split:
+            return metric.split != "train" and not metric.is_per_batch
         if metric.kind.needs_split or metric.is_per_batch:
             return False
         return metric.is_best or not (is_training or (is_progress and metric.kind.loss_like))
