@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 
 from unvanish.import_hooks import when_imported
 from unvanish.trials.children.environment import ChildEnvironment
+from unvanish.trials.children.first_sign import FirstSign
 from unvanish.trials.children.follow_order import FollowOrder
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class ProcessFollower:
     def __init__(self, order: FollowOrder, release: Release = lambda: None) -> None:
         self._order, self._release, self._is_active = order, release, True
         self._watched: WatchedProcess | None = None
+        self._sign: FirstSign | None = None
+        self._model_index: ModelIndex | None = None
         self._cancel: Callable[[], None] = lambda: None
         os.register_at_fork(after_in_child=self._after_fork)  # Python has no way to take that back
 
@@ -52,7 +55,7 @@ class ProcessFollower:
         self._cancel()
 
     def watch(self, model_index: ModelIndex | None = None) -> None:
-        """Has this very process watched: at once where torch is loaded, else once it is."""
+        """Has this very process watched from the first sign of a training on; `model_index` is what is known of its networks."""
 
         def attach() -> None:
             with suppress(Exception):
@@ -61,7 +64,12 @@ class ProcessFollower:
                 self._watched = WatchedProcess(self._order, model_index)
                 self._watched.attach()
 
-        self._cancel = when_imported("torch", attach)
+        def wait_for_sign() -> None:
+            with suppress(Exception):
+                self._sign = FirstSign(attach)
+
+        self._model_index = model_index
+        self._cancel = when_imported("torch", wait_for_sign)
         self._release = self._release_watched
 
     def close(self, ending: str) -> None:
@@ -71,8 +79,10 @@ class ProcessFollower:
 
     def _release_watched(self) -> ModelIndex | None:
         self._cancel()
-        watched, self._watched = self._watched, None
-        return None if watched is None else watched.release()
+        if self._sign is not None:
+            self._sign.cancel()
+        watched, self._watched, self._sign = self._watched, None, None
+        return self._model_index if watched is None else watched.release()
 
     def _after_fork(self) -> None:
         if self._is_active:
