@@ -135,11 +135,6 @@ class Observer:
             handle.remove()
         self._sink_token = None
 
-    @property
-    def has_modules(self) -> bool:
-        """Whether the program has built any module."""
-        return self._model_index.has_modules
-
     # Called by the patched callables and hooks of torch
 
     def module_built(self, module: nn.Module, line: BuildLine | None) -> None:

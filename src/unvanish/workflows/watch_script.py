@@ -155,7 +155,7 @@ class _ScriptWatch:
                 return conclude(script_exit, merged, self._folder)
             if run is None or self._observer is None:
                 return self._not_watched(script_exit, self._fault or "it did not import torch")
-            if not run.step_count or not self._observer.has_modules:
+            if not run.step_count or not self._observer.model_index.has_modules:
                 return self._not_watched(script_exit, _why_no_step(self._observer, run.facts.faults))
             return conclude(script_exit, run, self._folder)
         except KeyboardInterrupt:
@@ -239,7 +239,7 @@ def _why_no_step(observer: Observer, faults: tuple[str, ...]) -> str:
         return f"the observer stopped at the first step ({faults[0]})"
     if not observer.backward_calls:
         return "it made no backward pass (did it stop early? arguments for the script go after its name)"
-    if not observer.has_modules:
+    if not observer.model_index.has_modules:
         return "what it trains is no torch.nn.Module"
     return "no step that updates the weights of a network was seen"
 
