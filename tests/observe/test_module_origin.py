@@ -19,6 +19,8 @@ LIBRARY = """
 import torch
 from torch import nn
 
+SHARED = nn.Tanh()  # built when the project imports the library
+
 class Block(nn.Module):
     def __init__(self, *inner):
         super().__init__()
@@ -113,6 +115,7 @@ def test_modules_and_the_entry_have_the_innermost_line_of_the_project(
         "0.inner.2": (own, False),
         "1": (own, False),
     }
+    assert call.outside_modules == ()
     located = call.entry
     assert (None if located is None else (located.location.line, located.expression)) == entry
     files = {origin.location.file for origin in call.origins if origin.location is not None}

@@ -284,10 +284,12 @@ class ModelIndex:
         return tuple(replace(origin, is_shared=places[id(module)] > 1) for origin, module in origins)
 
     def outside_modules(self, root: nn.Module) -> tuple[ModuleOrigin, ...]:
-        """The living modules that the user's source built and that are no submodule of `root`."""
+        """The living modules that the user's source built, and no library on its behalf, and that are no submodule of `root`."""
         inside = {id(module) for module in root.modules()}
-        lines = list(self._build_lines.items())
-        return tuple(_origin("", module, line) for module, line in lines if line is not None and id(module) not in inside)
+        lines = [
+            (module, line) for module, line in list(self._build_lines.items()) if line is not None and not line.through_library
+        ]
+        return tuple(_origin("", module, line) for module, line in lines if id(module) not in inside)
 
     def optimizers_of(self, root: nn.Module) -> tuple[Optimizer, ...]:
         """The known optimizers that hold a parameter of `root`."""
