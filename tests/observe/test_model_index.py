@@ -355,6 +355,8 @@ def test_modules_outside_of_a_network_are_listed_with_their_lines() -> None:
         index.module_built(module, BuildLine(("/nowhere/net.py", line)))
     index.module_built(without_line := nn.ReLU(), None)
     del deleted, module
-    assert index.outside_modules(network) == (ModuleOrigin("", "MSELoss", Location("/nowhere/net.py", 4, "")),)
+    assert index.outside_modules(network) == (
+        ModuleOrigin("", "MSELoss", Location("/nowhere/net.py", 4, ""), torch_class="MSELoss"),
+    )
     assert [origin.class_name for origin in index.outside_modules(loss)] == ["Sequential", "Linear", "Tanh"]
     assert without_line is not None
