@@ -31,7 +31,6 @@ from unvanish.record.structure import (
     LAYER_KINDS,
     Entry,
     Head,
-    Location,
     ModelStructure,
     Network,
     OptimizerGroup,
@@ -361,13 +360,9 @@ class ModelIndex:
         return len(self._networks) - 1
 
 
-def _read_line(line: BuildLine | None) -> Location | None:
-    return source_location.read_location(line.line) if line is not None else None
-
-
-def _origin(path: str, module: nn.Module, line: BuildLine | None) -> ModuleOrigin:
-    through_library = line is not None and line.through_library
-    return ModuleOrigin(path, type(module).__name__, _read_line(line), through_library, torch_class_name(module))
+def _origin(path: str, module: nn.Module, built: BuildLine | None) -> ModuleOrigin:
+    location = source_location.read_location(built.line if built else None)
+    return ModuleOrigin(path, type(module).__name__, location, bool(built and built.through_library), torch_class_name(module))
 
 
 def _paths_in(root: nn.Module) -> Any:
