@@ -138,6 +138,13 @@ def test_a_rate_is_warmed_up_by_a_scheduler() -> None:
     assert "    scaler.update()\n    warmup.step()\n" in text
 
 
+def test_comments_stay_on_their_lines() -> None:
+    source = LOOP.replace("lr=1e-3)", "lr=1e-3)  # tuned").replace("opt.step()", "opt.step()  # and on")
+    text = patched(source, "warmup", WARMED)
+    assert "lr=1e-3)  # tuned\nwarmup = " in text
+    assert "    opt.step()  # and on\n    warmup.step()\n" in text
+
+
 def test_a_rate_that_has_a_schedule_is_warmed_up_beside_it() -> None:
     source = LOOP.replace("for x", "decay = torch.optim.lr_scheduler.StepLR(opt, 10)\nfor x") + "    decay.step()\n"
     assert "warmup = torch.optim.lr_scheduler.LinearLR(opt, 1 / 2000, total_iters=1999)" in patched(source, "warmup", WARMED)

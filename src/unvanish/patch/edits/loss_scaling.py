@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from unvanish.patch.edits.step_statement import StepStatement, find_step, has_same_meaning
+from unvanish.patch.edits.step_statement import StepStatement, end_with_comment, find_step, has_same_meaning
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, literal_string
 from unvanish.patch.source.torch_names import name_module
 from unvanish.patch.text_replacements import Draft, NotExpressible
@@ -41,7 +41,7 @@ def write_scaling(draft: Draft, project: Project, entry: Entry | None, optimizer
     device = _autocast_device(project, step)
     indent = source.indentation(source.start(statement))
     between = f"{source.line_ending}{indent}" if indent is not None else "; "
-    draft.insert(source, source.end(statement), f"{between}{_SCALER} = {amp}.GradScaler({device})")
+    draft.insert(source, end_with_comment(source, statement), f"{between}{_SCALER} = {amp}.GradScaler({device})")
     loss = backward.func.value if isinstance(backward.func, cst.Attribute) else backward
     draft.replace(source, source.start(loss), source.start(loss), f"{_SCALER}.scale(")
     draft.replace(source, source.end(loss), source.end(loss), ")")

@@ -53,7 +53,7 @@ def write_blocks(draft: Draft, project: Project, origins: ModuleOrigins, edits: 
         if calls:
             _wrap_with(draft, project, constructor, class_name, modules[0][1:])
         else:
-            _enclose(draft, constructor, len(modules[0]) - 1)
+            _enclose(draft, constructor, [each.class_name for each in modules[0][1:]])
 
 
 def _inside(edit: Edit) -> str:
@@ -70,8 +70,8 @@ def _text(module: ModuleSpec) -> str:
     return f"{module.class_name}({', '.join(arguments)})"
 
 
-def _enclose(draft: Draft, constructor: ConstructorCall, following: int) -> None:
-    """Puts a layer and the modules that follow it in its sequence into one block."""
+def _enclose(draft: Draft, constructor: ConstructorCall, following: Sequence[str]) -> None:
+    """Puts a layer, and modules of the classes that follow it in its sequence, into one block."""
     source, call = constructor.source, constructor.call
     item = source.parent(call)
     sequence = source.parent(item) if item is not None else None
@@ -84,9 +84,11 @@ def _enclose(draft: Draft, constructor: ConstructorCall, following: int) -> None
     elif isinstance(item, cst.Element) and isinstance(sequence, cst.List | cst.Tuple):
         items = [element.value for element in sequence.elements]
     position = next((index for index, each in enumerate(items) if each is call), None)
-    last = items[position + following] if position is not None and position + following < len(items) else None
-    if last is None or not isinstance(last, cst.Call):
+    inner = items[position + 1 : position + 1 + len(following)] if position is not None else []
+    classes = [source.module_class(each.func) if isinstance(each, cst.Call) else "" for each in inner]
+    if not inner or classes != list(following):
         raise NotExpressible(f"line {source.line(call)} does not show which activation follows the layer")
+    last = inner[-1]
     require_no_indexing(source, call)
     name = name_class(draft, source, call.func, "Residual")
     draft.replace(source, source.start(call), source.start(call), f"{name}(")

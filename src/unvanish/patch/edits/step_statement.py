@@ -48,7 +48,7 @@ class StepStatement:
 
     def insert_behind(self, draft: Draft, lines: Sequence[str]) -> None:
         """Writes statements behind that of the step."""
-        end, indent = self.source.end(self.call), self.source.indentation(self.source.start(self.call))
+        end, indent = end_with_comment(self.source, self.call), self.source.indentation(self.source.start(self.call))
         between = f"{self.source.line_ending}{indent}" if indent is not None else "; "
         draft.insert(self.source, end, "".join(f"{between}{line}" for line in lines))
 
@@ -72,6 +72,13 @@ def find_step(project: Project, entry: Entry | None, edit: Edit) -> StepStatemen
         raise NotExpressible(f"the network or its optimizer is not called {network} and {name} where the optimizer steps")
     scaler = source.code_of(step.func.value) if is_scaled and isinstance(step.func, cst.Attribute) else ""
     return StepStatement(built, step, name, network, scaler)
+
+
+def end_with_comment(source: SourceFile, node: cst.CSTNode) -> int:
+    """The offset at which a statement ends, with the comment behind it on its line."""
+    end = source.end(node)
+    rest = source.data[end : source.offset(source.line_at(end) + 1)].decode().rstrip("\r\n")
+    return end + len(rest.encode()) if rest.lstrip().startswith("#") else end
 
 
 def optimizer_name(optimizer: OptimizerCall) -> str:

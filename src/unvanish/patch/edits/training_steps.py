@@ -9,7 +9,7 @@ from types import MappingProxyType
 import libcst as cst
 
 from unvanish.patch.edits.clipping import unscale_lines
-from unvanish.patch.edits.step_statement import StepStatement, find_step
+from unvanish.patch.edits.step_statement import StepStatement, end_with_comment, find_step
 from unvanish.patch.edits.trainer_settings import TrainerSetting, set_in_trainer
 from unvanish.patch.edits.written_definitions import name_definition
 from unvanish.patch.source.parsed_file import Project
@@ -109,7 +109,7 @@ def _warm_up(draft: Draft, step: StepStatement, edit: Edit) -> None:
         text = f"LinearLR({step.optimizer}, 1 / {count}, total_iters={count - 1})"
     else:
         text = f"LambdaLR({step.optimizer}, lambda step: min(1.0, (step + 1) / {count}))"
-    end, indent = source.end(statement), source.indentation(source.start(statement))
+    end, indent = end_with_comment(source, statement), source.indentation(source.start(statement))
     between = f"{source.line_ending}{indent}" if indent is not None else "; "
     draft.insert(source, end, f"{between}{name} = {scheduler}.{text}")
     if step.scaler:
