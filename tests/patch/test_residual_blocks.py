@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unvanish.patch import edit_sources
+from unvanish.patch.source.definitions import defined_rows
 from unvanish.record.network_changes import CallExchange, Edit, ModuleOrigin, PatchContext, Plan, PlanStep, SourcePoint
 from unvanish.record.structure import Entry, Location
 
@@ -93,3 +94,23 @@ def test_a_branch_ends_in_a_gate_that_starts_at_zero() -> None:
     text = patched(source, [Edit("insert", "hidden", LINEAR, f"{LINEAR}, Gate()")], origins)
     assert "self.hidden = nn.Sequential(nn.Linear(8, 8), Gate())" in text
     assert text.count("class Gate(nn.Module):") == 1
+
+
+def test_a_tuple_that_is_unpacked_gets_no_further_item() -> None:
+    source = CALLS.replace(
+        "        self.hidden = nn.Linear(8, 8)\n        self.head = nn.Linear(8, 2)\n",
+        "        self.hidden, self.head = nn.Linear(8, 8), nn.Linear(8, 2)\n",
+    )
+    line = located(source, "self.hidden, self.head")
+    modules = (ModuleOrigin("hidden", "Linear", line), ModuleOrigin("head", "Linear", line))
+    entry = Entry(located(source, "torch.optim."), "net")
+    plan = Plan(("standardise-input",), (PlanStep("x", (Edit("insert", "hidden", LINEAR, f"Standardise(8), {LINEAR}"),)),))
+    text = edit_sources(plan, PatchContext(entry, modules), lambda _: source)[PATH]
+    assert "self.hidden, self.head = nn.Sequential(Standardise(8), nn.Linear(8, 8)), nn.Linear(8, 2)" in text
+
+
+def test_a_class_of_the_users_with_the_name_of_a_definition_is_not_taken_for_it() -> None:
+    own = "class Residual(nn.Module):\n    pass\n\n\n"
+    source = CHAIN.replace("net = ", f"{own}net = ")
+    assert 'unvanish.apply(net, "residual")' in patched(source, BLOCK, CHAIN_ORIGINS)
+    assert defined_rows(source.splitlines()) == set()

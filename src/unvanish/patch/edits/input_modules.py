@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import libcst as cst
 
 from unvanish.patch.constructor_calls import WEIGHTED, ConstructorCall, ModuleOrigins
-from unvanish.patch.edits.insertions import attribute_reads, is_repeatable, require_no_indexing, require_no_loading
+from unvanish.patch.edits.insertions import attribute_reads, is_repeatable, is_unpacked, require_no_indexing, require_no_loading
 from unvanish.patch.edits.written_definitions import name_class
 from unvanish.patch.module_expressions import parse_modules
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument
@@ -37,7 +37,8 @@ def put_before(draft: Draft, project: Project, origins: ModuleOrigins, edits: Se
         item = source.parent(call)
         sequence = source.parent(item) if isinstance(item, cst.Arg) else None
         is_in_sequential = isinstance(sequence, cst.Call) and source.module_class(sequence.func) == "Sequential"
-        if is_in_sequential or isinstance(item, cst.Element):
+        parent = source.parent(item) if isinstance(item, cst.Element) else None
+        if is_in_sequential or (parent is not None and not is_unpacked(source, parent)):
             require_no_indexing(source, call)
             indent = source.indentation(source.start(call))
             between = f",{source.line_ending}{indent}" if indent is not None else ", "

@@ -215,6 +215,11 @@ def _wrap_layer(draft: Draft, project: Project, constructor: ConstructorCall) ->
     draft.replace(source, source.end(call), source.end(call), f", {inner})")
 
 
+def is_unpacked(source: SourceFile, sequence: cst.CSTNode) -> bool:
+    """Whether a sequence is assigned to several names, so that it cannot get another item."""
+    return isinstance(source.parent(sequence), cst.Assign | cst.AnnAssign) and isinstance(sequence, cst.Tuple)
+
+
 def attribute_reads(project: Project) -> list[tuple[SourceFile, cst.Attribute]]:
     """Where the source reads an attribute that a layer has and an nn.Sequential around it has not."""
     nodes = [(file, node) for file in project.opened_files() for node in file.find_all(cst.Attribute)]

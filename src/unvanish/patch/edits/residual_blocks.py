@@ -13,7 +13,7 @@ import libcst as cst
 
 from unvanish.patch.constructor_calls import ConstructorCall, ModuleOrigins
 from unvanish.patch.edits import functional_calls
-from unvanish.patch.edits.insertions import attribute_reads, require_no_indexing, require_no_loading
+from unvanish.patch.edits.insertions import attribute_reads, is_unpacked, require_no_indexing, require_no_loading
 from unvanish.patch.edits.written_definitions import name_class
 from unvanish.patch.module_expressions import ModuleSpec, parse_modules
 from unvanish.patch.source.parsed_file import Project, SourceFile
@@ -42,9 +42,7 @@ def write_blocks(draft: Draft, project: Project, origins: ModuleOrigins, edits: 
     if calls and removed:
         raise NotExpressible("some activations are modules, and others calls")
     blocks = [edit for edit in wrapped if edit.after.startswith(_RESIDUAL) or calls]  # a sequence of modules may stay as it is
-    plain = [
-        replace(edit, after=edit.after.removeprefix(_RESIDUAL).removesuffix(")")) if _is_block(edit) else edit for edit in blocks
-    ]
+    plain = [replace(edit, after=_inside(edit)) for edit in blocks]
     names = {edit.path: "Residual" if _is_block(edit) else "Sequential" for edit in blocks}
     for constructor in origins.constructor_calls(draft, plain):
         class_name = only_value((names[edit.path] for edit in constructor.edits.values()), "some layers change the shape")
@@ -81,7 +79,7 @@ def _enclose(draft: Draft, constructor: ConstructorCall, following: Sequence[str
             return
         if source.module_class(sequence.func) == "Sequential":
             items = [arg.value for arg in sequence.args]
-    elif isinstance(item, cst.Element) and isinstance(sequence, cst.List | cst.Tuple):
+    elif isinstance(item, cst.Element) and isinstance(sequence, cst.List | cst.Tuple) and not is_unpacked(source, sequence):
         items = [element.value for element in sequence.elements]
     position = next((index for index, each in enumerate(items) if each is call), None)
     inner = items[position + 1 : position + 1 + len(following)] if position is not None else []

@@ -113,11 +113,14 @@ def defined_rows(lines: Sequence[str]) -> set[int]:
     """The rows, from 1, of a source that its own definitions take, with the blank lines around them.
 
     Example:
-        >>> sorted(defined_rows(["import torch", "", "class Gate(nn.Module):", "    pass", "", "net = Gate()"]))
-        [2, 3, 4, 5]
+        >>> lines = load_definition("Gate").text.splitlines()
+        >>> defined_rows(["import torch", "", *lines, "", "net = Gate()"]) == set(range(2, len(lines) + 4))
+        True
     """
     starts = [_DEFINED_NAME.match(line) for line in lines]
+    texts = {line.strip() for line in lines}
     present = {match.group(1) for match in starts if match} & _FILES.keys()
+    present = {name for name in present if load_definition(name).parts[name].splitlines()[1].strip() in texts}  # its docstring
     names = {part for name in present for part in load_definition(name).parts}
     rows: set[int] = set()
     pending: list[int] = []
@@ -140,7 +143,7 @@ def defined_rows(lines: Sequence[str]) -> set[int]:
 class _Part:
     """A top-level statement of a layer's file, and the string literal behind it, which says what it is."""
 
-    statement: cst.BaseStatement
+    statement: cst.SimpleStatementLine | cst.BaseCompoundStatement
     comment: str = ""
 
 
@@ -211,9 +214,9 @@ def _on_one_line(signature: re.Match[str]) -> str:
     return joined if len(joined) <= _SIGNATURE_WIDTH else signature.group(0)
 
 
-def _simplify(part: _Part) -> cst.BaseStatement:
+def _simplify(part: _Part) -> cst.SimpleStatementLine | cst.BaseCompoundStatement:
     simplified = part.statement.with_changes(leading_lines=()).visit(_Simplifier())
-    assert isinstance(simplified, cst.BaseStatement)
+    assert isinstance(simplified, cst.SimpleStatementLine | cst.BaseCompoundStatement)
     return simplified
 
 
