@@ -20,7 +20,7 @@ SUBMODULE_NAME = "standardise"
 
 @final
 class Standardise(nn.Module):
-    """(x - mean) / deviation of every feature, as the first batches show them (LeCun et al. 1998, "Efficient BackProp", sec. 4.3).
+    """(x - mean) / deviation of each feature, which the first batches show (LeCun et al. 1998, "Efficient BackProp", sec. 4.3).
 
     In training mode the first batches update the statistics, by the pairwise formula of Chan 1983, until MAX_EXAMPLES examples are
     counted; then the statistics stay, in training and evaluation. A batch is standardised with statistics that include it; one with
