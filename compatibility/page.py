@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from compatibility.row import COLUMNS, Cell, Row, RowResult, State
+from compatibility.row import COLUMNS, Row, RowResult, State
 
 MARKS = {State.YES: "yes", State.NO: "**no**", State.DOES_NOT_APPLY: "–"}
 NOT_MEASURED = "?"
@@ -49,8 +49,9 @@ def installed_version(package: str) -> str:
 
 
 def format_columns() -> str:
-    """A list of the columns."""
-    return "\n".join(f"- **{column.heading}**: {column.meaning}." for column in COLUMNS)
+    """A list of the columns, and what stands in a cell."""
+    legend = "A dash: does not apply, and the line below the table says why. A question mark: not measured yet."
+    return "\n".join(f"- **{column.heading}**: {column.meaning}." for column in COLUMNS) + f"\n\n{legend}"
 
 
 def format_table(rows: Iterable[Row], results: dict[str, RowResult]) -> str:
@@ -72,8 +73,8 @@ def format_notes(rows: Iterable[Row], results: dict[str, RowResult]) -> Iterable
         cells = results[row.name].cells if row.name in results else {}
         reasons: dict[str, list[str]] = {}
         for column in COLUMNS:
-            cell = cells.get(column.name, Cell(State.DOES_NOT_APPLY, "not measured"))
-            if cell.state is not State.YES:
+            cell = cells.get(column.name)
+            if cell is not None and cell.state is not State.YES and cell.detail:
                 reasons.setdefault(one_line(cell.detail), []).append(column.heading)
         if reasons:
             yield f"- `{row.name}`: " + "; ".join(f"{', '.join(headings)}: {reason}" for reason, headings in reasons.items()) + "."
