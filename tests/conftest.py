@@ -21,7 +21,9 @@ HOOKS = (
     (optimizer_hooks, "_global_optimizer_post_hooks"),
 )
 WRAPPED = (
-    (torch.autograd, "backward"),
+    (torch.autograd.graph, "_engine_run_backward"),
+    (torch.autograd, "_engine_run_backward"),
+    (module_hooks, "_has_any_global_hook"),
     (nn.Module, "__init__"),
     (Optimizer, "__init__"),
     (torch.amp.grad_scaler.GradScaler, "scale"),

@@ -100,6 +100,11 @@ class CallablePatch:
                 else:
                     setattr(holder, self._name, original)
 
+    @property
+    def replacement(self) -> Any:
+        """What stands in the owners while the patch is installed; None otherwise."""
+        return None if self._replacement is None else self._replacement.value
+
     def __enter__(self) -> Self:
         self.install()
         return self

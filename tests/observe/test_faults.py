@@ -44,7 +44,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "a loss": (observer.StepLog, "record_loss"),
     "the end of a step": (observer.StepLog, "end_step"),
     "numbers of an input": (tensor_statistics, "describe_input"),
-    "criteria of a loss": (head_observer, "find_criteria"),
+    "criteria of a loss": (head_observer, "search_loss"),
     "metrics of a head": (head_observer, "measure_head"),
     "a head": (model_index.ModelIndex, "head_index"),
     "a gradient and its weight": (parameter_observer, "gradient_weight_cosine"),
@@ -115,7 +115,7 @@ def assert_detached() -> None:
     assert not hooks._global_forward_pre_hooks
     assert not hooks._global_forward_hooks
     assert torch.overrides._len_torch_function_stack() == 0
-    assert inspect.unwrap(torch.autograd.backward) is torch.autograd.backward
+    assert inspect.unwrap(torch.autograd._engine_run_backward) is torch.autograd._engine_run_backward
     assert inspect.unwrap(nn.Module.__init__) is nn.Module.__init__
 
 

@@ -19,7 +19,7 @@ from trainings import TRAININGS
 from watching import observe_training, parameter_values, site_values
 
 from unvanish.observe import step_log
-from unvanish.observe.hooks.forward_hooks import first_tensor
+from unvanish.observe.hooks.module_outputs import first_tensor
 from unvanish.observe.output_head import head_metrics, neighbour_baseline
 from unvanish.observe.statistics import (
     attention_entropy,

@@ -11,16 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from unvanish.observe.first_network_call import ExamineFirstCall, FirstCallRecorder
-from unvanish.observe.hooks.compiled_models import EagerStance
+from unvanish.observe.hooks.attachment import Attachment
 from unvanish.observe.hooks.forward_hooks import ForwardWatch
-from unvanish.observe.hooks.torch_patches import TorchPatches
 from unvanish.observe.journal_writer import JournalWriter
 from unvanish.observe.logged_metrics import METRIC_SINK
 from unvanish.observe.manual_updates import ManualSteps
@@ -77,17 +76,16 @@ class Observer:
         self._schedule, self._step_log = Schedule(settings), StepLog()
         for module in self._scope.modules:
             self._model_index.module_built(module, None)
-        self._patches, self._stance = TorchPatches(), EagerStance()
-        self._forward = ForwardWatch(
+        forward = ForwardWatch(
             lambda: None if self._open_backwards else self._capture,
             guard=self._fail,
             includes=lambda module: not self._open_backwards and self._scope.includes_module(module),
-            on_forward_begins=self._begin_step_if_due,
-            on_network_call=self._network_called,
+            on_forward_begins=self.forward_begins,
+            on_network_call=self.network_called,
             charge=self._charge,
             clock=clock,
         )
-        self._handles: list[Any] = []
+        self._hooks = Attachment(self, forward)
         self._is_watching, self._is_waiting = False, waits_for_training
         self._sink_token: Token[Any] | None = None
         self._capture: Capture | None = None
@@ -102,19 +100,13 @@ class Observer:
         self._own_s = self._own_s_at_step_start = 0.0
         self._last_write = self._last_progress = self._began
 
-    # Beginning and end
-
     def attach(self) -> None:
         """Begins to observe. `close` leaves torch's own state as it was."""
-        self._patches.install(self)
-        self._handles = [
-            register_optimizer_step_pre_hook(self._before_optimizer_step),
-            register_optimizer_step_post_hook(self._after_optimizer_step),
-        ]
         self._sink_token = METRIC_SINK.set(lambda name, value: self.record_metrics({name: value}))
         self._is_watching = True
+        self._hooks.attach()
         if not self._is_waiting:
-            self._install_hooks()
+            self._hooks.hook_forward()
 
     def close(self, ending: str) -> Facts:
         """Ends observing, writes what is left, and returns the run's facts with its ending. A second call does nothing more."""
@@ -131,11 +123,8 @@ class Observer:
     def release(self) -> None:
         """Withdraws everything and writes nothing, as in a forked process, where the journal is that of another one."""
         self._detach()
-        for handle in self._handles:
-            handle.remove()
+        self._hooks.release()
         self._sink_token = None
-
-    # Called by the patched callables and hooks of torch
 
     def module_built(self, module: nn.Module, line: BuildLine | None) -> None:
         """A module is under construction."""
@@ -162,12 +151,15 @@ class Observer:
 
         def record() -> None:
             self._expect_training()
-            self._begin_step_if_due()
+            self.forward_begins()
             self._step_log.record_loss(loss)
+            self._hooks.backward_called()
             self.backward_calls += 1
             if self._capture is not None:
                 self._parameters.backward_begins()
-                self._step_log.record_heads(self._heads.record_loss(loss, self._capture, inspect.currentframe()))
+                is_compiled = self._hooks.has_compiled_calls
+                heads = self._heads.record_loss(loss, self._capture, inspect.currentframe(), is_compiled=is_compiled)
+                self._step_log.record_heads(heads)
 
         if not self._open_backwards:
             self._guarded(record)
@@ -179,6 +171,8 @@ class Observer:
         if self._open_backwards:
             return
         if (capture := self._capture) is not None:
+            if self._hooks.has_compiled_calls:
+                self._guarded(lambda: self._heads.record_eager_outputs(capture, self._hooks.measure_compiled_calls()))
             self._guarded(lambda: self._parameters.backward_ended(capture))
         self._guarded(self._step_log.backward_ended)
         if self._in_optimizer:  # in an optimizer's closure, which runs the network before the update
@@ -186,7 +180,9 @@ class Observer:
         elif not self._step_boundary.has_optimizer:
             self._guarded(self._expect_manual_update)
 
-    def _before_optimizer_step(self, optimizer: Optimizer, *_: Any) -> None:
+    def before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """An optimizer is about to step."""
+
         def record() -> None:
             if not self._scope.includes_optimizer(optimizer):
                 return
@@ -202,24 +198,48 @@ class Observer:
 
         self._guarded(record)
 
-    def _after_optimizer_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        def record() -> None:
-            if not self._scope.includes_optimizer(optimizer):
-                self._step_log.discard_losses()
-                return
-            self._in_optimizer, self._examine = False, None
-            self._first_call.discard()
-            self._parameters.after_update()
-            has_closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
-            objective = self._model_index.objective_index(optimizer)
-            self._model_index.heads_trained(self._step_log.assign_losses(objective, optimizer, first_only=has_closure), objective)
-            if self._step_boundary.ends_step(optimizer) and not self._is_between_steps:
-                self._end_step()
-
-        self._guarded(record)
+    def after_optimizer_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """An optimizer has stepped, called with these arguments."""
+        has_closure = bool(args[1:] if args and args[0] is optimizer else args) or kwargs.get("closure") is not None
+        self._guarded(lambda: self._record_optimizer_step(optimizer, has_closure=has_closure))
         self._pause_or_stop()
 
-    def _network_called(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def optimizer_stepped_unseen(self, optimizer: Optimizer) -> None:
+        """An optimizer has stepped within a compiled region, which has ended."""
+        if self._is_between_steps and (self._step == 0 or self._step_boundary.begins_step(optimizer)):
+            self._guarded(self._begin_step)
+        self._guarded(lambda: self._record_optimizer_step(optimizer, has_closure=False))
+        self._pause_or_stop()
+
+    def _record_optimizer_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
+        if not self._scope.includes_optimizer(optimizer):
+            self._step_log.discard_losses()
+            return
+        self._in_optimizer, self._examine = False, None
+        self._first_call.discard()
+        self._parameters.after_update()
+        objective = self._model_index.objective_index(optimizer)
+        self._model_index.heads_trained(self._step_log.assign_losses(objective, optimizer, first_only=has_closure), objective)
+        if self._step_boundary.ends_step(optimizer) and not self._is_between_steps:
+            self._end_step()
+
+    def forward_begins(self) -> None:
+        """A network is about to be called with gradients on, or a compiled region that may call one."""
+        if self._in_optimizer:  # what an optimizer's closure computes belongs to the optimizer's step
+            return
+        if self._manual_steps.has_ended():
+            self._end_manual_step()
+            self._pause_or_stop()
+        if self._is_between_steps:
+            self._begin_step()
+
+    def network_seen(self, model: nn.Module, frame: FrameType) -> None:
+        """Compiled code of a network was called in `frame`, in which the network has a name."""
+        if self._capture is not None:
+            self._guarded(lambda: self._model_index.network_index(model, frame))
+
+    def network_called(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """A network was called, by itself, with gradients on."""
         if self._capture is not None:
             self._heads.record_call(self._capture, model, args, kwargs, output)
         if self._examine is not None:
@@ -232,12 +252,12 @@ class Observer:
         if examine is None or first_call is None:
             return
         self._examine = None
-        self._remove_hooks()
+        self._hooks.free_forward()
         try:
-            with self._patches.silenced():
+            with self._hooks.silenced():
                 examination = examine(first_call)
         finally:
-            self._install_hooks()
+            self._hooks.hook_forward()
         if examination is not None:
             self._journal.write(examination=examination)
 
@@ -247,17 +267,6 @@ class Observer:
         if rows:
             self._guarded(lambda: self._journal.write(metrics=rows))
 
-    # Steps
-
-    def _begin_step_if_due(self) -> None:
-        if self._in_optimizer:  # what an optimizer's closure computes belongs to the optimizer's step
-            return
-        if self._manual_steps.has_ended():
-            self._end_manual_step()
-            self._pause_or_stop()
-        if self._is_between_steps:
-            self._begin_step()
-
     def _begin_step(self) -> None:
         if self._step == self._settings.max_steps:  # the program has caught StopTraining
             self._pause_or_stop()
@@ -266,7 +275,7 @@ class Observer:
         self._step += 1
         self._is_between_steps = False
         self._step_log.begin_step()
-        self._capture = Capture(self._step, self._model_index) if self._samples_next else None
+        self._capture = Capture(self._step, self._model_index) if self._hooks.is_forward_hooked else None
         # The time since `began` finished the step before, and the caller charges it when this returns.
         self._own_s_at_step_start = self._own_s + self._clock() - began
 
@@ -277,9 +286,9 @@ class Observer:
         elapsed_s = self._clock() - self._began
         self._samples_next = self._schedule.should_sample(self._step + 1, own_s=self._own_s, elapsed_s=elapsed_s)
         if self._samples_next:
-            self._install_hooks()
+            self._hooks.hook_forward()
         else:
-            self._remove_hooks()
+            self._hooks.free_forward()
         if self._on_progress is not None and self._clock() - self._last_progress >= PROGRESS_INTERVAL_S:
             self._last_progress = self._clock()
             self._on_progress(self.progress)
@@ -344,41 +353,27 @@ class Observer:
     def _take_marks(self) -> list[StepMark]:
         return self._step_log.take(self._model_index.objectives)
 
-    # Hooks on and off
-
-    def _install_hooks(self) -> None:
-        self._forward.install()
-        self._stance.enter()
-
     def _expect_training(self) -> None:
         """The first sign of a training, for which a process that may never train has waited."""
         if self._is_waiting:
             self._is_waiting = False
-            self._install_hooks()
-
-    def _remove_hooks(self) -> None:
-        self._forward.remove()
-        self._stance.leave()
+            self._hooks.hook_forward()
 
     def _detach(self) -> None:
-        """Removes all but the optimizer hooks, which torch may be iterating over; they do nothing from here on."""
         self._is_watching = False
-        self._remove_hooks()
-        self._patches.remove()
+        self._hooks.detach()
         self._parameters.discard()
         self._manual_steps.discard()
-
-    # Faults and cost
 
     def _guarded(self, work: Callable[[], None]) -> None:
         if not self._scope.is_own_process or not self._is_watching:
             return
-        began = self._clock()
+        began, own_s = self._clock(), self._own_s
         try:
             work()
         except Exception as fault:
             self._fail(fault)
-        self._charge(self._clock() - began)
+        self._own_s = own_s + self._clock() - began  # what hooks inside have charged is a part of it
 
     def _charge(self, seconds: float) -> None:
         self._own_s += seconds

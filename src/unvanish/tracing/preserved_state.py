@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.utils.checkpoint as checkpointing
 from torch import nn
 
-from unvanish.monkey_patch import CallablePatch
+from unvanish.network.checkpoints import inline_checkpoints
 from unvanish.network.compiled_code import GLOBAL_HOOKS_WARNING, is_compiler_loaded
 from unvanish.network.random_state import preserved_random_state
 
@@ -38,7 +37,7 @@ def preserved_state(model: nn.Module) -> Generator[None]:
             torch.inference_mode(False),
             torch.enable_grad(),
             _eager_compiled_code(),
-            _inline_checkpoints(),
+            inline_checkpoints(),
         ):
             yield
     finally:
@@ -76,15 +75,4 @@ def _eager_compiled_code() -> Generator[None]:
         return
     with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", GLOBAL_HOOKS_WARNING, UserWarning)
-        yield
-
-
-@contextmanager
-def _inline_checkpoints() -> Generator[None]:
-    """Reentrant checkpoints run their function as it is, since their one node would hide what is inside."""
-
-    def apply(_original: Any, _cls: Any, function: Callable[..., Any], _preserve: bool, *args: Any) -> Any:
-        return function(*args)
-
-    with CallablePatch(checkpointing.CheckpointFunction, "apply", apply):
         yield

@@ -10,30 +10,31 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._C import DisableTorchFunction
-from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules import module as module_hooks
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import unserializable_hook
 
+from unvanish.monkey_patch import CallablePatch
 from unvanish.network.distributed_tensors import is_distributed, local_part, original_class
+from unvanish.observe.hooks.function_watch import ATTENTION, FunctionWatch
+from unvanish.observe.hooks.module_outputs import first_tensor, is_measurable_output
 from unvanish.observe.statistics import tensor_statistics
-from unvanish.observe.statistics.attention_entropy import fused_entropy, module_entropy, softmax_entropy
+from unvanish.observe.statistics.attention_entropy import module_entropy, softmax_entropy
 from unvanish.observe.statistics.batch_norm import batch_norm_statistics
 from unvanish.observe.statistics.site_statistics import SiteCall, SiteStatistics
 from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.statistics.tensor_statistics import Number, SlopeSample
-from unvanish.observe.structure.site_kinds import ELEMENTWISE, functional_activations, has_fast_path, kind_of
+from unvanish.observe.structure.site_kinds import has_fast_path, kind_of
 
-ATTENTION = "scaled_dot_product_attention"
-fused_attention = getattr(torch.nn.functional, ATTENTION)
 MAX_OCCURRENCES = 256  # equal operations within one module call that are told apart; further ones count as the last
 
 
@@ -77,7 +78,12 @@ class ForwardWatch:
         self.clock = clock
         self._stack: list[ModuleCall] = []
         self._handles: list[Any] = []
+        # torch warns of hooks on all modules where a compiled one is called, since they run once more for its wrapper.
+        self._warning_patch = CallablePatch(module_hooks, "_has_any_global_hook", self._has_other_hooks)
         self._mode: FunctionWatch | None = None
+        self._is_mode_suspended = False
+        self._edges: list[GradientEdge] | None = None  # of the sites, while a part of the forward pass is run again
+        self._reports_calls = True
         self._fault: Exception | None = None  # raised within the mode, kept until the mode can be left
         self._thread = 0
 
@@ -85,23 +91,88 @@ class ForwardWatch:
         """Sets the hooks, for the calling thread; the state of an interrupted forward pass is discarded."""
         self._leave_mode()
         self._stack.clear()
+        self._thread = threading.get_ident()
+        self._register()
+
+    def remove(self) -> None:
+        """Removes the hooks."""
+        self._unregister()
+        self._leave_mode()
+        self._stack.clear()
+        self._fault = None
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether this is called from the thread whose forward pass is measured."""
+        return threading.get_ident() == self._thread
+
+    @property
+    def is_within_network(self) -> bool:
+        """Whether a module call is in progress."""
+        return bool(self._stack)
+
+    @property
+    def can_suspend(self) -> bool:
+        """Whether the function mode, if it is entered, can be left: the script has entered none since."""
+        return self._mode is None or torch._C._get_function_stack_at(torch._C._len_torch_function_stack() - 1) is self._mode
+
+    def suspend(self) -> list[ModuleCall]:
+        """Removes hooks and mode until `resume`, in the midst of a forward pass. Returns copies of the module calls in progress."""
+        self._unregister()
+        if self.is_own_thread:
+            self._is_mode_suspended = self._mode is not None
+            self._leave_mode()
+        return [replace(call, counts=Counter(call.counts), activation=None) for call in self._stack]
+
+    def resume(self) -> None:
+        """Sets hooks and mode again as they were."""
+        self._register()
+        if self._is_mode_suspended and self.is_own_thread:
+            self._is_mode_suspended = False
+            self._enter_mode()
+
+    @contextmanager
+    def replaying(self, calls: list[ModuleCall], *, reports_calls: bool) -> Generator[list[GradientEdge]]:
+        """A context in which a part of a forward pass is run again, within the module calls `calls`, between forward passes.
+
+        Its sites are recorded; the list is filled with their places in the autograd graph. `reports_calls`: whether an outermost
+        module call is one of a network.
+        """
+        self._stack, self._edges, self._reports_calls = list(calls), [], reports_calls
+        if calls:
+            self._enter_mode()
+        try:
+            yield self._edges
+        finally:
+            self._leave_mode()
+            self._stack, self._edges, self._reports_calls = [], None, True
+
+    def hide_outputs(self, outputs: Iterable[Tensor]) -> None:
+        """These tensors were made within compiled code: the modules that return them are no sites of their own."""
+        if (capture := self._capture()) is not None:
+            for output in outputs:
+                capture.set_hidden(output)
+
+    def _register(self) -> None:
         if not self._handles:
-            self._thread = threading.get_ident()
             self._handles = [
                 module_hooks.register_module_forward_pre_hook(self._before),
                 module_hooks.register_module_forward_hook(self._after, with_kwargs=True, always_call=True),
             ]
+            self._warning_patch.install()
 
-    def remove(self) -> None:
-        """Removes the hooks."""
+    def _unregister(self) -> None:
         for handle in self._handles:
             handle.remove()
             # torch leaves this entry behind, and would count its modules as hooked from then on.
             module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)  # pyright: ignore[reportPrivateUsage]
         self._handles = []
-        self._leave_mode()
-        self._stack.clear()
-        self._fault = None
+        self._warning_patch.remove()
+
+    def _has_other_hooks(self, _original: Callable[[], Any], /) -> bool:
+        """What torch asks: whether all modules have a hook; ours allow for what it warns of."""
+        lists = ("forward_pre_hooks", "forward_hooks", "backward_pre_hooks", "backward_hooks")
+        return sum(len(getattr(module_hooks, f"_global_{name}")) for name in lists) > len(self._handles)
 
     def _before(self, module: nn.Module, _args: Any) -> None:
         if threading.get_ident() != self._thread or not self._handles:
@@ -111,7 +182,8 @@ class ForwardWatch:
             if not self._stack:
                 if not torch.is_grad_enabled() or not self._includes(module):
                     return
-                self._on_forward_begins()
+                if self._edges is None:
+                    self._on_forward_begins()
             if self._capture() is None:
                 return
             call = ModuleCall(module)
@@ -143,7 +215,8 @@ class ForwardWatch:
                 raise self._fault
             capture = self._capture()
             tensor = first_tensor(output)
-            if capture is not None and keywords and not self._stack and torch.is_grad_enabled():
+            is_network_call = keywords and not self._stack and self._reports_calls
+            if capture is not None and is_network_call and torch.is_grad_enabled():
                 self._on_network_call(module, args, keywords[0], output)
             if capture is not None and tensor is not None and call.activation is not None and call.activation[1] is tensor:
                 tensor = call.activation[0]  # an activation of the layer's own: Dense(8, activation="relu") of Keras
@@ -235,6 +308,8 @@ class ForwardWatch:
         capture.set_producer(tensor, site)
         if tensor.requires_grad:
             tensor.register_hook(self._gradient_hook(site))
+            if self._edges is not None:
+                self._edges.append(get_gradient_edge(tensor))
         return site
 
     def _gradient_hook(self, site: SiteStatistics) -> Callable[[Tensor], None]:
@@ -272,98 +347,7 @@ class ForwardWatch:
             self._mode = None
 
 
-class FunctionWatch(TorchFunctionMode):
-    """Intercepts every torch function called in Python, and records the activations and fused attention among them."""
-
-    def __init__(self, watch: ForwardWatch) -> None:
-        super().__init__()
-        self._watch = watch
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The function's own result, after recording the call."""
-        kwargs = kwargs or {}
-        began = self._watch.clock()
-        if func is fused_attention:
-            return self._attention(func, args, kwargs, began)
-        name = functional_activations().get(func)
-        inputs = args[0] if args else kwargs.get("input")
-        if name is None or not isinstance(inputs, Tensor) or not torch.is_grad_enabled():
-            self._watch.charge_since(began)
-            return func(*args, **kwargs)
-        sample = self._sample(name, func, inputs, args[1:], kwargs)
-        self._watch.charge_since(began)
-        output = func(*args, **kwargs)
-        began = self._watch.clock()
-        try:
-            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            self._watch.record_activation(name, sample, inputs, output, dim if isinstance(dim, int) else None)
-        except Exception as fault:
-            self._watch.postpone(fault)
-        self._watch.charge_since(began)
-        return output
-
-    def _attention(self, func: Any, args: Any, kwargs: Any, began: float) -> Any:
-        """Fused attention's own result, after recording the entropy of its weights."""
-        self._watch.charge_since(began)
-        output = func(*args, **kwargs)
-        began = self._watch.clock()
-        try:
-            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
-            arguments = dict(zip(names, args, strict=False)) | kwargs
-            arguments |= {name: local_part(value) for name, value in arguments.items() if isinstance(value, Tensor)}
-            if torch.is_grad_enabled():
-                self._watch.record_attention(
-                    output,
-                    lambda: fused_entropy(
-                        arguments["query"],
-                        arguments["key"],
-                        arguments.get("attn_mask"),
-                        causal=bool(arguments.get("is_causal")),
-                        scale=arguments.get("scale"),
-                    ),
-                )
-        except Exception as fault:
-            self._watch.postpone(fault)
-        self._watch.charge_since(began)
-        return output
-
-    def _sample(self, name: str, func: Any, inputs: Tensor, rest: Any, kwargs: Any) -> SlopeSample | None:
-        """Inputs of an elementwise activation, taken before the call since it may work in place."""
-        try:
-            if name not in ELEMENTWISE or not inputs.is_floating_point() or inputs.numel() == 0:
-                return None
-            kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "out")}  # `out` is the user's memory
-            form = f"{name} {rest} {kwargs}"
-            sample = tensor_statistics.sample_elements(local_part(inputs).detach())
-            return SlopeSample(form, sample, lambda z: func(z, *rest, **kwargs))
-        except Exception as fault:
-            self._watch.postpone(fault)
-            return None
-
-
 def _caller() -> FrameType:
     """The frame that called this function's caller. The caller's own frame and its `SiteCall` would form a reference cycle, which
     keeps the frame's tensors until garbage is collected."""
     return sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """The first tensor of a module's output: itself, or in a tuple, list, dict or data class; None where there is none.
-
-    Example:
-        >>> first_tensor({"loss": None, "logits": (torch.ones(2),)})
-        tensor([1., 1.])
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, dict):
-        output = tuple(output.values())
-    elif is_dataclass(output) and not isinstance(output, type):
-        output = tuple(getattr(output, f.name) for f in fields(output))
-    items = output if isinstance(output, tuple | list) else ()
-    return next((t for t in map(first_tensor, items) if t is not None), None)
-
-
-def is_measurable_output(tensor: Tensor) -> bool:
-    """Whether a module's output can be measured: not a scalar, nor a tensor within a transform of torch.func."""
-    return tensor_statistics.is_measurable(local_part(tensor)) and tensor.dim() > 0 and not is_functorch_wrapped_tensor(tensor)

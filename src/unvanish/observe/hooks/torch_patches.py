@@ -1,6 +1,8 @@
 """Replaces four callables of torch while a run is observed: backward, module and optimizer construction, and loss scaling.
 
 Torch has global hooks for none of these. Each wrapper calls the original and a listener, and alters neither arguments nor result.
+Of a backward pass that is `_engine_run_backward`, the last Python function on its way: torch's compiler never traces it, as it does
+what is above it. Where a compiled region calls one of the wrappers, neither it nor the listener is compiled.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unvanish.monkey_patch import CallablePatch, skipped_by_warnings
+from unvanish.network.compiled_code import call_uncompiled, exclude_from_tracing
 from unvanish.observe.structure import module_origin
 from unvanish.observe.structure.module_origin import BuildLine
 
@@ -49,7 +52,7 @@ class TorchPatches:
     def __init__(self) -> None:
         self._listener: Listener | None = None
         self._patches = (
-            CallablePatch(torch.autograd, "backward", self._call_backward),
+            CallablePatch(torch.autograd.graph, "_engine_run_backward", self._run_backward, aliases=(torch.autograd,)),
             CallablePatch(nn.Module, "__init__", self._init_module),
             CallablePatch(Optimizer, "__init__", self._init_optimizer),
             CallablePatch(torch.amp.grad_scaler.GradScaler, "scale", self._scale_loss),
@@ -60,6 +63,10 @@ class TorchPatches:
         self._listener = listener
         for patch in self._patches:
             patch.install()
+        exclude_from_tracing(
+            *(self._run_backward, self._init_module, self._init_optimizer, self._scale_loss),
+            *(p.replacement for p in self._patches),
+        )
 
     @contextmanager
     def silenced(self) -> Generator[None]:
@@ -77,31 +84,35 @@ class TorchPatches:
             patch.remove()
 
     @skipped_by_warnings
-    def _call_backward(self, original: Callable[..., Any], /, tensors: Any, *args: Any, **kwargs: Any) -> Any:
+    def _run_backward(self, original: Callable[..., Any], /, outputs: Any, *args: Any, **kwargs: Any) -> Any:
         listener = self._listener
-        if listener is None:
-            return original(tensors, *args, **kwargs)
-        listener.backward_begins(tensors)
+        if listener is None or not kwargs.get("accumulate_grad", False):
+            return original(outputs, *args, **kwargs)
+        call_uncompiled(listener.backward_begins, outputs)
         try:
-            return original(tensors, *args, **kwargs)
+            return original(outputs, *args, **kwargs)
         finally:
-            listener.backward_ended()
+            call_uncompiled(listener.backward_ended)
 
     @skipped_by_warnings
     def _init_module(self, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
         original(module, *args, **kwargs)
         if (listener := self._listener) is not None:
-            listener.module_built(module, module_origin.find_build_line(module))
+            call_uncompiled(_report_module, listener, module)
 
     @skipped_by_warnings
     def _init_optimizer(self, original: Callable[..., Any], optimizer: Optimizer, /, *args: Any, **kwargs: Any) -> None:
         original(optimizer, *args, **kwargs)
         if (listener := self._listener) is not None:
-            listener.optimizer_built(optimizer, inspect.currentframe())
+            call_uncompiled(listener.optimizer_built, optimizer, inspect.currentframe())
 
     @skipped_by_warnings
     def _scale_loss(self, original: Callable[..., Any], scaler: Any, /, outputs: Any) -> Any:
         scaled = original(scaler, outputs)
         if isinstance(outputs, Tensor) and (listener := self._listener) is not None:
-            listener.loss_scaled(scaled, outputs)
+            call_uncompiled(listener.loss_scaled, scaled, outputs)
         return scaled
+
+
+def _report_module(listener: Listener, module: nn.Module) -> None:
+    listener.module_built(module, module_origin.find_build_line(module))

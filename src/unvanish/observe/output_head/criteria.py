@@ -1,51 +1,36 @@
 """Finds the criteria (loss functions) of a loss by walking its autograd graph back to the last weights.
 
 The graph shows the criterion however it is written: as a module, a function, or arithmetic. Only its last part is walked, from the
-loss back to the first operations that use parameters. Saved tensors that a hook of the script has packed, as checkpoints do, stay
-packed: to unpack them would run the script's own code.
+loss back to the first operations that use parameters.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unvanish.observe.output_head.graph_nodes import (
+    VIEWS,
+    Edge,
+    NodeKey,
+    find_weight,
+    iterate_views,
+    node_key,
+    operation_name,
+    read_attribute,
+    saved_tensor,
+    skip_views,
+    uses_parameter,
+)
+
 MAX_NODES = 2000  # of a loss; in a larger graph no criterion is looked for
 MAX_DEPTH = 64  # operations between the criterion and the weights
 
-# Operations that only rearrange values.
-VIEWS = frozenset(
-    [
-        "View",
-        "UnsafeView",
-        "ReshapeAlias",
-        "Reshape",
-        "Squeeze",
-        "Unsqueeze",
-        "Transpose",
-        "T",
-        "Permute",
-        "Select",
-        "Slice",
-        "Clone",
-        "ToCopy",
-        "Expand",
-        "Alias",
-        "Unbind",
-        "Index",
-        "Flatten",
-        "Contiguous",
-        "Split",
-        "UnsafeSplit",
-        "Chunk",
-    ]
-)
 ACTIVATIONS: Mapping[str, str] = {
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
@@ -89,7 +74,7 @@ ACTIVATION_BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 
 
-NodeKey = tuple[str, int]
+COMPILED = "CompiledFunctionBackward"  # the node of all that torch.compile has compiled together
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +83,15 @@ class HeadPath:
 
     `activations` are in the order of the forward pass; "scaled" stands for arithmetic with constants. `weight` is None where the
     weights were not reached. `softmax_extent` is the number of values that the last softmax among them normalised, and
-    `over_examples` whether these are the examples of the batch.
+    `over_examples` whether these are the examples of the batch. `compiled` is the node of compiled code where the path ends, which
+    shows no weights.
     """
 
     activations: tuple[str, ...]
     weight: Tensor | None
     softmax_extent: int | None = None
     over_examples: bool = False
+    compiled: NodeKey | None = None
 
 
 @dataclass(slots=True)
@@ -141,45 +128,48 @@ def find_criteria(loss: Tensor, outputs: Mapping[NodeKey, Tensor]) -> list[Crite
         >>> criterion.kind, criterion.path.activations, criterion.bounds
         ('squared', ('tanh',), (-1.0, 1.0))
     """
-    matches: list[Criterion] = []
-    to_visit, visited = [loss.grad_fn], set[Any]()
+    return search_loss(loss, outputs).criteria
+
+
+@dataclass(frozen=True, slots=True)
+class LossSearch:
+    """The criteria found in a loss, and the outputs of compiled code that are a part of it, in which more may be found."""
+
+    criteria: list[Criterion]
+    compiled: list[Edge]
+
+
+def search_loss(loss: Tensor, outputs: Mapping[NodeKey, Tensor]) -> LossSearch:
+    """Like `find_criteria`, with the outputs of compiled code that the search has come to."""
+    search, visited = LossSearch([], []), set[Any]()
+    to_visit = [(loss.grad_fn, loss.output_nr)]
     while to_visit and len(visited) < MAX_NODES:
-        node = to_visit.pop()
+        node, number = to_visit.pop()
+        if node is not None and node.name() == COMPILED:
+            search.compiled.append((node_key(node), number))
+            continue
         if node is None or node in visited or uses_parameter(node):
             continue
         visited.add(node)
         criterion = _match_criterion(node, outputs)
         if criterion is not None:
-            matches.append(criterion)
+            search.criteria.append(criterion)
         else:
-            to_visit.extend(child for child, _ in reversed(node.next_functions))
-    return matches if len(visited) < MAX_NODES else []
+            to_visit.extend(reversed(node.next_functions))
+    return search if len(visited) < MAX_NODES else LossSearch([], [])
 
 
-def node_key(node: Any) -> NodeKey:
-    """Identifies a node among all that its thread has made, without keeping its graph alive."""
-    return node.name(), node._sequence_nr()
-
-
-def uses_parameter(node: Any) -> bool:
-    """Whether an operation uses a parameter, directly or through views such as a transposition."""
-    return find_weight(node) is not None
-
-
-def find_weight(node: Any) -> Tensor | None:
-    """The parameter that an operation uses, that of most dimensions where there are several; None where it uses none."""
-    parameters: list[Tensor] = []
-    for child, _ in node.next_functions:
-        while child is not None and operation_name(child) in VIEWS and child.next_functions:
-            child = child.next_functions[0][0]
-        if child is not None and child.name().endswith("AccumulateGrad"):
-            parameters.append(child.variable)
-    return max(parameters, key=lambda parameter: parameter.dim(), default=None)
-
-
-def operation_name(node: Any) -> str:
-    """The name of a node without what autograd adds to it: "MseLossBackward0" is "MseLoss"."""
-    return re.sub(r"Backward\d*$", "", node.name())
+def continue_path(criterion: Criterion, eager_outputs: Mapping[Edge, Tensor]) -> Criterion:
+    """The criterion with its path led on through compiled code, where the eager outputs of that code are known."""
+    path, compared = criterion.path, criterion.prediction if criterion.prediction is not None else criterion.difference
+    ends = [output for (key, _), output in eager_outputs.items() if key == path.compiled]
+    if not ends:
+        return criterion
+    end = next((o for o in ends if compared is not None and o.numel() == compared.numel()), ends[0])
+    inner = _trace_head_path(end.grad_fn)
+    has_extent = path.softmax_extent is not None
+    extent = (path.softmax_extent, path.over_examples) if has_extent else (inner.softmax_extent, inner.over_examples)
+    return replace(criterion, path=HeadPath((*inner.activations, *path.activations), inner.weight, *extent))
 
 
 def _match_criterion(node: Any, outputs: Mapping[NodeKey, Tensor]) -> Criterion | None:
@@ -191,25 +181,27 @@ def _match_criterion(node: Any, outputs: Mapping[NodeKey, Tensor]) -> Criterion 
     if name in ERROR_OPERATIONS:
         return _match_difference(node, name, outputs) or _match_soft_targets(node) or _match_policy_gradient(node)
     if name == "Log" and child is not None:
-        return Criterion("logarithm", _trace_head_path(child), _saved_tensor(node, "self"))
+        return Criterion("logarithm", _trace_head_path(child), saved_tensor(node, "self"))
     return None
 
 
 def _match_torch_loss(node: Any, kind: str, child: Any) -> Criterion:
     """A loss function of torch, whose node saves what it compares."""
-    prediction, target = _saved_tensor(node, "self"), _saved_tensor(node, "target")
+    prediction, target = saved_tensor(node, "self"), saved_tensor(node, "target")
     if len(node.next_functions) > 1 and node.next_functions[1][0] is not None:
         target = None  # the other side has a gradient as well, and is no target
         kind = "pair"
     if kind == "likelihood":
-        target = _mask_ignored(target, _read_attribute(node, "_saved_ignore_index"))
-        log_softmax = _skip_views(child)
+        target = _mask_ignored(target, read_attribute(node, "_saved_ignore_index"))
+        log_softmax = skip_views(child)
         if operation_name(log_softmax) == "LogSoftmax":
             logits = log_softmax.next_functions[0][0]
             path = _trace_head_path(logits) if logits is not None else HeadPath((), None)
             extent = _softmax_extent(log_softmax)
             if extent is not None and (extent[0] == 1 or extent[1]):  # no part of an ordinary cross entropy
-                path = HeadPath((*path.activations, "log_softmax"), path.weight, *extent)
+                path = replace(
+                    path, activations=(*path.activations, "log_softmax"), softmax_extent=extent[0], over_examples=extent[1]
+                )
             return Criterion("cross-entropy", path, prediction, target)
     return Criterion(kind, _trace_head_path(child), prediction, target, comparisons=_comparisons_per_value(child))
 
@@ -226,7 +218,7 @@ def _to_signed(number: int) -> int:
 
 def _comparisons_per_value(child: Any) -> float:
     """How many values a broadcast made of each value of its input; 1 where nothing was broadcast."""
-    before = _read_attribute(child, "_saved_self_sym_sizes")
+    before = read_attribute(child, "_saved_self_sym_sizes")
     after = child._input_metadata[0].shape if operation_name(child) == "Expand" else None
     return math.prod(after) / max(1, math.prod(before)) if after is not None and before is not None else 1.0
 
@@ -236,15 +228,15 @@ def _match_difference(node: Any, name: str, outputs: Mapping[NodeKey, Tensor]) -
     child = node.next_functions[0][0] if node.next_functions else None
     if child is None or (name == "Mul" and (len(node.next_functions) < 2 or node.next_functions[1][0] is not child)):
         return None
-    exponent = _read_attribute(node, "_saved_exponent")
+    exponent = read_attribute(node, "_saved_exponent")
     if name == "Pow" and (isinstance(exponent, Tensor) or exponent != 2):
         return None
-    subtraction = _skip_views(child)
+    subtraction = skip_views(child)
     if operation_name(subtraction) not in ("Sub", "Rsub"):
         return None
     operands = [operand for operand, _ in subtraction.next_functions]
     with_gradient = [operand for operand in operands if operand is not None]
-    difference = _saved_tensor(node, "self")
+    difference = saved_tensor(node, "self")
     if len(with_gradient) != 1 or difference is None or difference.is_complex() or uses_parameter(subtraction):
         return None
     sign = -1.0 if (len(operands) > 1 and operands[0] is None) or operation_name(subtraction) == "Rsub" else 1.0
@@ -263,11 +255,11 @@ def _match_soft_targets(node: Any) -> Criterion | None:
     """A cross entropy with probabilities as targets: log-softmax times something without a gradient."""
     children = [child for child, _ in node.next_functions]
     with_gradient = [child for child in children if child is not None]
-    if operation_name(node) != "Mul" or len(with_gradient) != 1 or operation_name(_skip_views(with_gradient[0])) != "LogSoftmax":
+    if operation_name(node) != "Mul" or len(with_gradient) != 1 or operation_name(skip_views(with_gradient[0])) != "LogSoftmax":
         return None
-    target = _saved_tensor(node, "other" if children[0] is not None else "self")
-    log_softmax = _skip_views(with_gradient[0])
-    log_probabilities = _saved_tensor(log_softmax, "result")
+    target = saved_tensor(node, "other" if children[0] is not None else "self")
+    log_softmax = skip_views(with_gradient[0])
+    log_probabilities = saved_tensor(log_softmax, "result")
     logits = log_softmax.next_functions[0][0]
     if target is None or log_probabilities is None or target.shape != log_probabilities.shape or logits is None:
         return None
@@ -280,14 +272,14 @@ def _match_policy_gradient(node: Any) -> Criterion | None:
     with_gradient = [child for child in children if child is not None]
     if operation_name(node) != "Mul" or len(with_gradient) != 1:
         return None
-    reward = _read_attribute(node, "_saved_other" if children[0] is not None else "_saved_self")
+    reward = read_attribute(node, "_saved_other" if children[0] is not None else "_saved_self")
     if not isinstance(reward, Tensor | int | float):
         return None
     node = with_gradient[0]
     for _ in range(MAX_DEPTH):
         if operation_name(node) in SELECTIONS:
             target = torch.as_tensor(reward).detach()
-            argument = _saved_tensor(node, "self")
+            argument = saved_tensor(node, "self")
             has_targets = argument is not None and target.shape == argument.shape and _is_probability(target)
             if operation_name(node) == "Log" and has_targets:
                 return Criterion("logarithm", _trace_head_path(node.next_functions[0][0]), argument, target)
@@ -311,6 +303,8 @@ def _trace_head_path(node: Any) -> HeadPath:
     for _ in range(MAX_DEPTH):
         if node is None:
             break
+        if node.name() == COMPILED:
+            return HeadPath(tuple(reversed(activations)), None, *extent, compiled=node_key(node))
         weight = find_weight(node)
         if weight is not None:
             return HeadPath(tuple(reversed(activations)), weight, *extent)
@@ -332,48 +326,18 @@ def _trace_head_path(node: Any) -> HeadPath:
 
 def _softmax_extent(node: Any) -> tuple[int, bool] | None:
     """The number of values that a softmax normalises, and whether these are the examples of the batch; None for other nodes."""
-    result, dim = _saved_tensor(node, "result"), _read_attribute(node, "_saved_dim")
+    result, dim = saved_tensor(node, "result"), read_attribute(node, "_saved_dim")
     if result is None or dim is None or not result.dim() or operation_name(node) not in ("Softmax", "LogSoftmax"):
         return None
     axis = _to_signed(dim) % result.dim()
     return result.shape[axis], axis == 0 and result.dim() > 1
 
 
-def _skip_views(node: Any) -> Any:
-    while operation_name(node) in VIEWS and node.next_functions and node.next_functions[0][0] is not None:
-        node = node.next_functions[0][0]
-    return node
-
-
 def _find_output(node: Any, outputs: Mapping[NodeKey, Tensor]) -> Tensor | None:
     """The tensor that a node, or the node below its views, has computed; None where it was not kept."""
-    for candidate in _iterate_views(node):
+    for candidate in iterate_views(node):
         if (key := node_key(candidate)) in outputs:
             return outputs[key]
-        if operation_name(candidate) in ACTIVATIONS and (result := _saved_tensor(candidate, "result")) is not None:
+        if operation_name(candidate) in ACTIVATIONS and (result := saved_tensor(candidate, "result")) is not None:
             return result
     return None
-
-
-def _iterate_views(node: Any) -> Iterator[Any]:
-    yield node
-    while operation_name(node) in VIEWS and node.next_functions and node.next_functions[0][0] is not None:
-        node = node.next_functions[0][0]
-        yield node
-
-
-def _saved_tensor(node: Any, name: str) -> Tensor | None:
-    if getattr(_read_attribute(node, f"_raw_saved_{name}"), "unpack_hook", None) is not None:
-        return None
-    value = _read_attribute(node, f"_saved_{name}")
-    return value.detach() if isinstance(value, Tensor) else None
-
-
-def _read_attribute(node: Any, name: str) -> Any:
-    """An attribute of a node; None where it has none, or where the script has overwritten the saved tensor."""
-    read: Callable[[], Any] = lambda: getattr(node, name, None)  # noqa: E731
-    try:
-        with torch.no_grad():
-            return read()
-    except RuntimeError:
-        return None

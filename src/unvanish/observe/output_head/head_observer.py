@@ -7,6 +7,7 @@ difference written by hand saves neither of its operands. Their graphs are not h
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -17,14 +18,15 @@ from torch.utils import _pytree as pytree
 
 from unvanish import source_location
 from unvanish.network.distributed_tensors import is_distributed, local_part
-from unvanish.observe.output_head.criteria import Criterion, find_criteria, node_key
+from unvanish.observe.output_head.criteria import Criterion, continue_path, find_criteria, search_loss
+from unvanish.observe.output_head.graph_nodes import Edge, node_key
 from unvanish.observe.output_head.head_metrics import CLASSIFICATION, TargetStatistics, class_dim, class_labels, measure_head
 from unvanish.observe.output_head.neighbour_baseline import Neighbours
 from unvanish.observe.statistics import tensor_statistics
 from unvanish.observe.statistics.step_capture import Capture
 from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.quantities import Axis
-from unvanish.record.structure import Head
+from unvanish.record.structure import Head, Location
 
 MAX_CLASSES = 128  # with more, no neighbour baseline is computed: it needs an indicator of each class
 MAX_TARGET_COLUMNS = 16  # columns of a regression target that is one answer, not an image
@@ -40,12 +42,24 @@ class HeadState:
     neighbours: Neighbours = field(default_factory=Neighbours)
 
 
+@dataclass(slots=True)
+class PendingLoss:
+    """The criteria of a loss, the outputs of compiled code in it, samples of the networks' inputs, and the line of its backward."""
+
+    criteria: list[Criterion]
+    compiled: list[Edge]
+    input_samples: list[tuple[int, Tensor]]
+    location: Location | None
+    heads: list[int] = field(default_factory=list[int])
+
+
 class HeadObserver:
     """Writes the numbers of networks' inputs and of heads into the capture of a sampled step."""
 
     def __init__(self, model_index: ModelIndex) -> None:
         self._model_index = model_index
         self._states: dict[int, HeadState] = {}
+        self._pending: list[PendingLoss] = []
 
     def record_call(self, capture: Capture, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Measures the input of a network that has run with gradients on, and keeps its outputs until the next backward."""
@@ -68,32 +82,48 @@ class HeadObserver:
         for oldest in list(capture.outputs)[:-MAX_OUTPUTS]:
             del capture.outputs[oldest]
 
-    def record_loss(self, loss: Any, capture: Capture, frame: FrameType | None) -> list[int]:
+    def record_loss(self, loss: Any, capture: Capture, frame: FrameType | None, *, is_compiled: bool) -> list[int]:
         """Measures the criteria in a loss, or in each loss of a sequence, on which `backward` is about to be called.
 
-        Returns the indices of their heads.
+        Returns the indices of their heads. `is_compiled`: whether compiled code has a part in it; what that hides is measured by
+        `record_eager_outputs` afterwards, which adds to that list.
         """
         outputs, capture.outputs = capture.outputs, {}
         input_samples, capture.input_samples = capture.input_samples, []
+        location = source_location.read_location(source_location.find_user_line(frame))
         parts = [loss] if isinstance(loss, Tensor) else [t for t in loss if isinstance(t, Tensor)]
-        occurrences, heads = Counter[Head](), list[int | None]()
         with torch.no_grad():
-            for part in parts:
-                if is_distributed(part):  # its operands are, and computing with those would wait for the other processes
-                    continue
-                for criterion in find_criteria(part, outputs):
-                    heads.append(self._observe(criterion, occurrences, input_samples, capture, frame))
-        return [index for index in heads if index is not None]
+            searches = [
+                search_loss(part, outputs) for part in parts if not is_distributed(part)
+            ]  # operands of others wait for the other processes
+            criteria = [criterion for search in searches for criterion in search.criteria]
+            compiled = [edge for search in searches for edge in search.compiled]
+            pending = PendingLoss(criteria, compiled, input_samples, location)
+            if is_compiled:
+                self._pending.append(pending)
+            else:
+                self._observe_loss(pending, capture)
+        return pending.heads
 
-    def _observe(
-        self,
-        criterion: Criterion,
-        occurrences: Counter[Head],
-        input_samples: list[tuple[int, Tensor]],
-        capture: Capture,
-        frame: FrameType | None,
-    ) -> int | None:
-        head = self._head_of(criterion, frame)
+    def record_eager_outputs(self, capture: Capture, eager_outputs: Mapping[Edge, Tensor]) -> None:
+        """Measures the losses in which compiled code has a part, by what that code has put out when it ran eagerly."""
+        outputs, capture.outputs = capture.outputs, {}
+        input_samples, capture.input_samples = capture.input_samples, []
+        pending, self._pending = self._pending, []
+        with torch.no_grad():
+            for loss in pending:
+                loss.criteria += [c for e in loss.compiled if e in eager_outputs for c in find_criteria(eager_outputs[e], outputs)]
+                loss.criteria = [continue_path(criterion, eager_outputs) for criterion in loss.criteria]
+                loss.input_samples = loss.input_samples or input_samples
+                self._observe_loss(loss, capture)
+
+    def _observe_loss(self, loss: PendingLoss, capture: Capture) -> None:
+        occurrences = Counter[Head]()
+        indices = [self._observe(criterion, occurrences, loss, capture) for criterion in loss.criteria]
+        loss.heads.extend(index for index in indices if index is not None)
+
+    def _observe(self, criterion: Criterion, occurrences: Counter[Head], loss: PendingLoss, capture: Capture) -> int | None:
+        head = self._head_of(criterion, loss.location)
         if head is None:
             return None
         occurrence = occurrences[head]
@@ -106,14 +136,14 @@ class HeadObserver:
         state = self._states.setdefault(index, HeadState())
         numbers = measure_head(criterion, state.targets)
         targets = _target_rows(criterion)
-        rows = next((rows for count, rows in reversed(input_samples) if targets is not None and count == len(targets)), None)
+        rows = next((rows for count, rows in reversed(loss.input_samples) if targets is not None and count == len(targets)), None)
         if targets is not None and rows is not None:
             stride = max(1, -(-len(targets) // tensor_statistics.MAX_EXAMPLES))
             numbers |= state.neighbours.update(rows, targets[::stride].float())
         capture.head_numbers.setdefault(index, {}).update(numbers)
         return index
 
-    def _head_of(self, criterion: Criterion, frame: FrameType | None) -> Head | None:
+    def _head_of(self, criterion: Criterion, location: Location | None) -> Head | None:
         """The head that a criterion compares with its target; None where it belongs to no observed network."""
         if criterion.kind == "pair" or not self._model_index.axis_lengths[Axis.NETWORK]:
             return None
@@ -128,7 +158,6 @@ class HeadObserver:
         network = self._model_index.network_of(weight) if weight is not None else 0
         dim = class_dim(compared) if criterion.kind in CLASSIFICATION else compared.dim() - 1
         width = compared.shape[dim] if compared.dim() > 1 else 1
-        location = source_location.read_location(source_location.find_user_line(frame))
         softmax = (path.softmax_extent, path.over_examples)
         return Head(network, criterion.kind, path.activations, width, weight, *softmax, location=location)
 

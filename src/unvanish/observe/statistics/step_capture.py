@@ -11,7 +11,7 @@ import weakref
 import numpy as np
 from torch import Tensor, nn
 
-from unvanish.observe.output_head.criteria import NodeKey
+from unvanish.observe.output_head.graph_nodes import NodeKey
 from unvanish.observe.statistics.parameter_updates import ParameterUpdate, group_numbers, parameter_numbers
 from unvanish.observe.statistics.quantity_rows import pack_rows, read_back_named
 from unvanish.observe.statistics.site_statistics import SiteCall, SiteStatistics, site_numbers
@@ -61,8 +61,12 @@ class Capture:
         """Records which site made a tensor, for as long as the tensor lives."""
         self._producers[id(output)] = (weakref.ref(output), site.index)
 
+    def set_hidden(self, output: Tensor) -> None:
+        """Records that a tensor was made within compiled code, whose sites are recorded as it runs again."""
+        self._producers[id(output)] = (weakref.ref(output), -1)
+
     def producer(self, tensor: Tensor) -> int | None:
-        """The site whose output this very tensor is; None where it is no site's."""
+        """The site whose output this very tensor is, -1 for one within compiled code; None where it is no site's."""
         known = self._producers.get(id(tensor))
         return known[1] if known is not None and known[0]() is tensor else None
 
