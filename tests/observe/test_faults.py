@@ -21,7 +21,7 @@ from trainings import STEPS, TRAININGS, Outcome, Training, draw, set_seeds
 from watching import observe_training, site_labels, site_values, watching
 
 from unvanish.observe import observer
-from unvanish.observe.hooks import forward_hooks
+from unvanish.observe.hooks import forward_hooks, function_watch
 from unvanish.observe.output_head import head_observer
 from unvanish.observe.statistics import parameter_observer, site_statistics, tensor_statistics
 from unvanish.observe.structure import model_index
@@ -54,7 +54,7 @@ PLACES: dict[str, tuple[Any, str]] = {
 LAYER_PLACES: dict[str, tuple[Any, str]] = {
     "statistics of a batch": (forward_hooks, "batch_norm_statistics"),
     "an attention module": (forward_hooks, "module_entropy"),
-    "fused attention": (forward_hooks, "fused_entropy"),
+    "fused attention": (function_watch, "fused_entropy"),
     "attention by hand": (forward_hooks, "softmax_entropy"),
     "nearest neighbours": (head_observer.Neighbours, "update"),
 }

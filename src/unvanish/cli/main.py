@@ -33,11 +33,15 @@ app.command("list")(explain.listing)
 app.command("demo")(demo.demo)
 
 
+def _print_nothing(*_: object) -> None:
+    """An `excepthook` that leaves an exception untold."""
+
+
 def main() -> None:
     """Runs the command line and exits with its code."""
     code = run_app(sys.argv[1:])
     if code == -signal.SIGINT:
-        sys.excepthook = lambda *_: None  # the traceback stands there already; Python ends by the signal, as it does for a script
+        sys.excepthook = _print_nothing  # the traceback stands there already; Python ends by the signal, as it does for a script
         raise KeyboardInterrupt
     sys.exit(code)
 

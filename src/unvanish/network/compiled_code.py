@@ -23,8 +23,9 @@ def exclude_from_tracing(*functions: Callable[..., Any]) -> None:
 
     What they call is compiled as before. Imports torch, but not its compiler.
     """
-    from torch._C._dynamo import eval_frame
+    from torch._C._dynamo import eval_frame as compiled_eval_frame
 
+    eval_frame: Any = compiled_eval_frame
     set_strategy = getattr(eval_frame, "set_code_exec_strategy", None)
     for function in (*functions, call_uncompiled):
         if set_strategy is None:  # in older versions of torch

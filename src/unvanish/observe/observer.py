@@ -136,6 +136,7 @@ class Observer:
         def record() -> None:
             if self._scope.includes_optimizer(optimizer):
                 self._step_boundary.register(optimizer)
+                self._hooks.optimizer_built(optimizer)
                 self._expect_training()
                 self._step_log.register(optimizer)
             self._model_index.optimizer_built(frame)
@@ -235,8 +236,12 @@ class Observer:
 
     def network_seen(self, model: nn.Module, frame: FrameType) -> None:
         """Compiled code of a network was called in `frame`, in which the network has a name."""
+
+        def record() -> None:
+            self._model_index.network_index(model, frame)
+
         if self._capture is not None:
-            self._guarded(lambda: self._model_index.network_index(model, frame))
+            self._guarded(record)
 
     def network_called(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """A network was called, by itself, with gradients on."""

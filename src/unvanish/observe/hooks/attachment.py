@@ -134,8 +134,14 @@ class Attachment:
             self._is_running_again = False
         return outputs
 
+    def optimizer_built(self, optimizer: Optimizer) -> None:
+        """An optimizer was constructed."""
+        self._compiled_steps.register(optimizer)
+
     def backward_called(self) -> None:
         """A backward pass begins: a region that runs now does more than compute, and is not run again."""
+        if self._regions.is_inside:
+            self._compiled_steps.backward_called()
         if self._region is not None and (code := self._region[1].code) is not None:
             self._whole_steps.add(code)
             self._region = None
@@ -166,8 +172,8 @@ class Attachment:
             self.release()
             self._compiled_steps.begin()
 
-    def region_left(self, frame: FrameType) -> None:
-        """Puts the hooks back, and reports the steps of optimizers that nothing has seen."""
+    def region_left(self, frame: FrameType, *, is_over: bool) -> None:
+        """Puts the hooks back, and at the end of the region reports the steps of optimizers that nothing has seen."""
         if not self._is_attached:
             return
         if not self._optimizer_handles:
@@ -178,7 +184,7 @@ class Attachment:
             self._region = None
             if region is not None and "result" in frame.f_locals:
                 self._keep_call(region[1], frame)
-        for optimizer in self._compiled_steps.finish():
+        for optimizer in self._compiled_steps.finish() if is_over else ():
             self._listener.optimizer_stepped_unseen(optimizer)
 
     def _keep_call(self, call: RegionCall, frame: FrameType) -> None:
@@ -197,6 +203,7 @@ class Attachment:
         def before(optimizer: Optimizer, *_: Any) -> None:
             if self._hooks_forward:
                 self._compiled_steps.observe(optimizer)
+            self._compiled_steps.seen(optimizer)
             self._listener.before_optimizer_step(optimizer)
 
         self._optimizer_handles = [

@@ -20,7 +20,13 @@ from unvanish.monkey_patch import CallablePatch
 
 _COMPILER = "torch._dynamo"
 _CALLER_DEPTH = 2  # frames between a wrapper here and the function of dynamo that has called it
-_HOOKED_STEP = Optimizer.profile_hook_step(lambda _: None).__code__  # the function in which every optimizer calls its hooks
+
+
+def _step_of_nothing(_: Any) -> None:
+    """A step of an optimizer without parameters."""
+
+
+_HOOKED_STEP = Optimizer.profile_hook_step(_step_of_nothing).__code__  # the function in which every optimizer calls its hooks
 
 
 class RegionListener(Protocol):
@@ -37,8 +43,8 @@ class RegionListener(Protocol):
         """
         ...
 
-    def region_left(self, frame: FrameType) -> None:
-        """No region runs any more, or a function that is excluded from compilation begins within one."""
+    def region_left(self, frame: FrameType, *, is_over: bool) -> None:
+        """No region runs any more (`is_over`), or a function that is excluded from compilation begins within one."""
         ...
 
 
@@ -71,12 +77,13 @@ class CompiledRegions:
         return any(entries[-1][1] for entries in tuple(self._entries.values()) if entries)
 
     def _patch_compiler(self) -> None:
+        """Wraps the functions of dynamo; a torch in which they have other names is watched without regard to regions."""
         from torch._dynamo import eval_frame
 
-        self._patches = (
-            CallablePatch(eval_frame, "_callback_from_stance", self._choose_callback),
-            CallablePatch(eval_frame, "_maybe_set_eval_frame", self._set_callback),
-        )
+        wrappers = {"_callback_from_stance": self._choose_callback, "_maybe_set_eval_frame": self._set_callback}
+        if any(not callable(getattr(eval_frame, name, None)) for name in wrappers):
+            return
+        self._patches = tuple(CallablePatch(eval_frame, name, wrapper) for name, wrapper in wrappers.items())
         for patch in self._patches:
             patch.install()
 
@@ -109,7 +116,7 @@ class CompiledRegions:
         self._entering = None
         previous = original(callback)
         if was_inside and not self.is_inside:
-            self._listener.region_left(frame)
+            self._listener.region_left(frame, is_over=not entries)
         return previous
 
 

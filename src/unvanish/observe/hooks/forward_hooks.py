@@ -114,7 +114,10 @@ class ForwardWatch:
     @property
     def can_suspend(self) -> bool:
         """Whether the function mode, if it is entered, can be left: the script has entered none since."""
-        return self._mode is None or torch._C._get_function_stack_at(torch._C._len_torch_function_stack() - 1) is self._mode
+        if self._mode is None:
+            return True
+        modes: Any = torch._C  # pyright: ignore[reportPrivateUsage]
+        return modes._get_function_stack_at(modes._len_torch_function_stack() - 1) is self._mode
 
     def suspend(self) -> list[ModuleCall]:
         """Removes hooks and mode until `resume`, in the midst of a forward pass. Returns copies of the module calls in progress."""

@@ -155,8 +155,9 @@ def _preserved_modules() -> Generator[None]:
     def keep(module: nn.Module, _args: Any) -> None:
         if module not in attributes:
             attributes[module] = dict(vars(module))
-            values = {name: buffer.detach().clone() for name, buffer in module._buffers.items() if buffer is not None}
-            buffers.append((module, dict(module._buffers), values))
+            own: dict[str, Tensor | None] = vars(module)["_buffers"]
+            values = {name: buffer.detach().clone() for name, buffer in own.items() if buffer is not None}
+            buffers.append((module, dict(own), values))
 
     handle = module_hooks.register_module_forward_pre_hook(keep)
     try:
@@ -166,8 +167,9 @@ def _preserved_modules() -> Generator[None]:
         for module, tensors, values in buffers:
             vars(module).clear()
             vars(module).update(attributes[module])
-            module._buffers.clear()
-            module._buffers.update(tensors)
+            own = vars(module)["_buffers"]
+            own.clear()
+            own.update(tensors)
             for name, value in values.items():
                 tensors[name].data.copy_(value)  # pyright: ignore[reportOptionalMemberAccess]
 

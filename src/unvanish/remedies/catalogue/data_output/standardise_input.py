@@ -88,13 +88,13 @@ def _input_layers(graph: ForwardGraph) -> dict[str, InputLayer]:
 
 
 def _build_module(layer: InputLayer) -> Standardise:
-    weight = next(layer.parameters())
+    weight, has_bias = next(layer.parameters()), "bias" in dict(layer.named_parameters(recurse=False))
     if isinstance(layer, nn.RNNBase):
         module = Standardise(layer.input_size, constant=0.0 if layer.bias else 1.0)
     elif isinstance(layer, nn.Linear):
-        module = Standardise(layer.in_features, constant=1.0 if layer.bias is None else 0.0)
+        module = Standardise(layer.in_features, constant=0.0 if has_bias else 1.0)
     else:
-        module = Standardise(layer.in_channels, axis=-1 - len(layer.kernel_size), constant=1.0 if layer.bias is None else 0.0)
+        module = Standardise(layer.in_channels, axis=-1 - len(layer.kernel_size), constant=0.0 if has_bias else 1.0)
     return module.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
 
 
