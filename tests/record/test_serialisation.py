@@ -43,7 +43,7 @@ def test_an_enum_comes_back_as_itself() -> None:
 def test_a_callable_is_left_out() -> None:
     assert to_plain(Change(("relu",), (Edit("replace", "1", "a", "b"),), lambda: None)) == {
         "remedies": ["relu"],
-        "edits": [{"action": "replace", "path": "1", "before": "a", "after": "b", "calls": [], "target": "network"}],
+        "edits": [{"action": "replace", "path": "1", "before": "a", "after": "b", "calls": [], "target": "network", "values": []}],
     }
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from unvanish.remedies.layers.online_norm import CLAMP_LIMIT, OnlineNorm
+from unvanish.remedies.layers.online_norm import CLAMP_LIMIT, EPS, OnlineNorm
 
 SHAPES = [((3,), 1), ((3, 5), 1), ((3, 2, 4), 1), ((3, 2, 2, 2), 1), ((5, 3), -1), ((2, 3, 4), 2)]
 BUFFERS = ("m", "s2", "e_y", "e_1")
@@ -136,7 +136,7 @@ def test_layer_scaling_divides_a_sample_by_its_root_mean_square_with_an_ordinary
     for x, g in batches((3, 4), 5, 2):
         ordinary = x.clone().requires_grad_()
         y = plain(ordinary)
-        (z := y / (y.square().mean((1, 2), keepdim=True) + plain.eps).sqrt()).backward(g)
+        (z := y / (y.square().mean((1, 2), keepdim=True) + EPS).sqrt()).backward(g)
         x.requires_grad_()
         out = scaled(x)
         out.backward(g)
@@ -158,9 +158,9 @@ def test_evaluation_uses_the_running_statistics_without_updating_them() -> None:
     ((x, g),) = batches((3,), 6, seed=1)
     x.requires_grad_()
     y = norm(x)
-    torch.testing.assert_close(y, (x - norm.m) / (norm.s2 + norm.eps).sqrt(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(y, (x - norm.m) / (norm.s2 + EPS).sqrt(), rtol=0, atol=1e-12)
     (gradient,) = torch.autograd.grad(y, x, g)
-    torch.testing.assert_close(gradient, g / (norm.s2 + norm.eps).sqrt(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradient, g / (norm.s2 + EPS).sqrt(), rtol=0, atol=1e-12)
     assert all(torch.equal(value, getattr(norm, name)) for name, value in before.items())
 
 

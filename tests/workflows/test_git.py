@@ -17,13 +17,14 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    (tmp_path / "train.py").write_bytes(b"a = 1\r\n")
-    (tmp_path / "train.py").chmod(0o755)
-    (tmp_path / "nets").mkdir()
-    (tmp_path / "nets" / "nétwork.py").write_bytes(b"b = 1\n")
+    tree = tmp_path / "tree"
+    (tree / "nets").mkdir(parents=True)
+    (tree / "train.py").write_bytes(b"a = 1\r\n")
+    (tree / "train.py").chmod(0o755)
+    (tree / "nets" / "nétwork.py").write_bytes(b"b = 1\n")
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
-        git(tmp_path, *command)
-    return tmp_path
+        git(tree, *command)
+    return tree
 
 
 def contents(tree: Path) -> dict[str, bytes]:

@@ -88,6 +88,11 @@ WEIGHT_FUNCTIONS = frozenset(
 MATRIX_PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum"})  # of two matrices, either of which may be a parameter
 
 
+def has_children(module: nn.Module) -> bool:
+    """Whether a module has modules in it that it may call; lists and dictionaries of parameters are none."""
+    return any(not isinstance(child, PARAMETER_CONTAINERS) for child in module.children())
+
+
 def own_parameters(module: nn.Module, *, recurse: bool = False) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that a module computes with itself, by their dotted name in it: also those that a container holds for it.
 

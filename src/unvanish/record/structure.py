@@ -81,6 +81,12 @@ class Parameter:
     local_size: int | None = None
 
     @property
+    def holder(self) -> str:
+        """The path of the module that holds it, by itself or in a list of parameters."""
+        path, _, name = self.name.rpartition(".")
+        return path.rpartition(".")[0] if name.isdecimal() else path
+
+    @property
     def size(self) -> int:
         """Number of elements."""
         size = 1
@@ -188,8 +194,13 @@ class ModelStructure:
         return f"{name}.{path}" if len(self.networks) > 1 else path
 
     def count_weights(self, networks: Collection[int] | None = None) -> WeightCount:
-        """The weights of these networks, of all by default, and how many of them are frozen or in no layer that is known."""
+        """The weights of these networks, of all by default, and how many of them are frozen or in no layer that is known.
+
+        Bare weights of a module whose own code calls activations count as known: the gradient is measured between them.
+        """
         known = {i for site in self.sites if site.kind in KNOWN_KINDS for i in site.parameters}
+        by_hand = {(site.network, site.path) for site in self.sites if site.functional and site.kind == "activation"}
+        known |= {i for i, p in enumerate(self.parameters) if (p.network, p.holder) in by_hand}
         chosen = [(i, p) for i, p in enumerate(self.parameters) if networks is None or p.network in networks]
         return WeightCount(
             sum(p.size for _, p in chosen),

@@ -25,6 +25,7 @@ from torch.utils.hooks import unserializable_hook
 
 from unvanish.monkey_patch import CallablePatch
 from unvanish.network.distributed_tensors import is_distributed, local_part, original_class
+from unvanish.network.module_kinds import has_children
 from unvanish.observe.hooks.function_watch import ATTENTION, FunctionWatch
 from unvanish.observe.hooks.module_outputs import first_tensor, is_measurable_output
 from unvanish.observe.statistics import tensor_statistics
@@ -287,7 +288,7 @@ class ForwardWatch:
         self, capture: Capture, current: ModuleCall, caller: nn.Module | None, activation: tuple[Tensor, Tensor]
     ) -> None:
         """Keeps what a layer gives to an activation of its own, until the layer has ended. Its site comes first."""
-        if not current.has_called_modules and kind_of(current.module) == "weight":
+        if not has_children(current.module) and kind_of(current.module) == "weight":
             current.activation = activation
             op = type(current.module).__name__.lower()
             capture.site_statistics(

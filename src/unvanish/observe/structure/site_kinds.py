@@ -62,7 +62,7 @@ def kind_of(module: nn.Module, *, has_called_modules: bool = False) -> str:
     for kind, classes in MODULE_KINDS:
         if isinstance(module, classes):
             return kind
-    has_modules = any(not isinstance(child, module_kinds.PARAMETER_CONTAINERS) for child in module.children())
+    has_modules = module_kinds.has_children(module)
     if has_called_modules or wrapped_module(module) is not None or (has_modules and type(module).__module__.startswith("torch.")):
         return "merge"
     parameters = [p for _, p in module_kinds.own_parameters(module, recurse=True) if p.is_floating_point()]
