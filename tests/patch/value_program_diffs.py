@@ -151,8 +151,8 @@ EXPECTED: dict[tuple[str, str], str] = {
 +        h = h.relu()
 """,
     ("a gradient scaler", "clip-norm"): """\
-+import unvanish
-+unvanish.apply(net, "clip-norm", optimizer=opt)
++    scaler.unscale_(opt)
++    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
 """,
     ("a gradient scaler", "relu"): """\
 -net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1))
@@ -174,8 +174,8 @@ EXPECTED: dict[tuple[str, str], str] = {
 +opt_judge = torch.optim.AdamW(judge.parameters(), lr=1e-3)
 """,
     ("two networks with their optimizers", "warmup"): """\
-+import unvanish
-+unvanish.apply(judge, "warmup", optimizer=opt_judge)
++warmup = torch.optim.lr_scheduler.LambdaLR(opt_judge, lambda step: min(1.0, (step + 1) / 2000))
++    warmup.step()
 """,
     ("all names of torch", "relu"): """\
 -net = Sequential(Linear(6, 16), Tanh(), Linear(16, 1))

@@ -17,7 +17,7 @@ from unvanish.errors import TrialError
 from unvanish.patch.constructor_calls import ModuleOrigins
 from unvanish.patch.later_initialisation import SourceLine, later_drawing_lines
 from unvanish.patch.source.parsed_file import Project, SourceFile
-from unvanish.patch.source.statements import first_line, is_compound, parse_source, statement_at
+from unvanish.patch.source.statements import first_line, indented_by, is_compound, parse_source, statement_at
 from unvanish.patch.source.value_flow import with_subclasses
 from unvanish.patch.text_replacements import Draft, NotExpressible
 from unvanish.record.network_changes import ModuleOrigin
@@ -74,7 +74,7 @@ class NetworkPlace:
     def insert(self, draft: Draft, lines: Sequence[str]) -> None:
         """Inserts lines, behind those that were inserted there before."""
         source, ending = self.source, self.source.line_ending
-        text = "".join(f"{self.indent}{_with_unit(line, source.module.default_indent)}{ending}" for line in lines)
+        text = "".join(f"{self.indent}{indented_by(line, source.module.default_indent)}{ending}" for line in lines)
         if self.returned is not None:
             value = self.returned.value
             if value is None:
@@ -83,12 +83,6 @@ class NetworkPlace:
             text += f"{self.indent}return {self.expression}{ending}"
         before = "" if not self.offset or source.data[: self.offset].endswith((b"\n", b"\r")) else ending
         draft.insert(source, self.offset, before + text)
-
-
-def _with_unit(line: str, unit: str) -> str:
-    """A line that is indented by fours, indented by a file's own unit."""
-    rest = line.lstrip(" ")
-    return unit * ((len(line) - len(rest)) // 4) + rest
 
 
 def network_places(project: Project, origins: ModuleOrigins, entry: Entry | None, paths: Sequence[str]) -> Iterator[NetworkPlace]:

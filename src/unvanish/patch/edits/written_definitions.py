@@ -16,7 +16,7 @@ from unvanish.patch.source.definitions import (
     rename_modules,
 )
 from unvanish.patch.source.parsed_file import Project, SourceFile
-from unvanish.patch.source.statements import parse_source
+from unvanish.patch.source.statements import indented_by, parse_source
 from unvanish.patch.source.torch_names import name_class_like, name_module, release_import, rename_class
 from unvanish.patch.text_replacements import Draft, ImportRequest, NotExpressible
 
@@ -109,7 +109,8 @@ def _name_of(statement: cst.CSTNode) -> str:
 
 
 def _insert(draft: Draft, source: SourceFile, text: str) -> None:
-    """Inserts definitions behind the imports, with two blank lines around them."""
+    """Inserts definitions behind the imports, with two blank lines around them, indented as the file is."""
+    text = "\n".join(indented_by(line, source.module.default_indent) for line in text.split("\n"))
     offset = source.offset(_row_behind_imports(source))
     before, after = source.data[:offset], source.data[offset:]
     blank_after = 0

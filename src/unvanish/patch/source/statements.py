@@ -106,3 +106,14 @@ def _contains(statement: ast.stmt, expression: str) -> bool:
 
 def _is_apply_call(statement: ast.stmt) -> bool:
     return ast.unparse(statement).startswith("unvanish.apply(")
+
+
+def indented_by(line: str, unit: str) -> str:
+    """A line that is indented by fours, indented by a file's own unit.
+
+    Example:
+        >>> indented_by("        return x", "\\t")
+        '\\t\\treturn x'
+    """
+    rest = line.lstrip(" ")
+    return unit * ((len(line) - len(rest)) // 4) + rest
