@@ -106,6 +106,10 @@ UNWATCHED: dict[str, tuple[str, tuple[str, ...]]] = {
         "for _ in range(3):\n    w.sum().backward()\n    sgd.step()",
         ("no torch.nn.Module",),
     ),
+    "gradients that are given back": (
+        START + "torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))",
+        ("torch.autograd.grad",),
+    ),
     "an early end": ("import torch, sys\nsys.exit()", ("made no backward pass",)),
     "an end past Python's own": ("import torch, os\nprint('kept', flush=True)\nos._exit(0)", ("made no backward pass",)),
 }

@@ -120,6 +120,11 @@ class Observer:
         self._journal.write(facts=self._facts, structure=self._model_index.structure(), marks=self._take_marks())
         return self._facts
 
+    @property
+    def returned_gradients(self) -> bool:
+        """Whether torch gave gradients back to the script, which are not watched, and not to parameters."""
+        return self._hooks.returned_gradients
+
     def release(self) -> None:
         """Withdraws everything and writes nothing, as in a forked process, where the journal is that of another one."""
         self._detach()

@@ -237,6 +237,8 @@ def _why_no_step(observer: Observer, faults: tuple[str, ...]) -> str:
     """Why an observer saw no training step of a network."""
     if faults:
         return f"the observer stopped at the first step ({faults[0]})"
+    if not observer.backward_calls and observer.returned_gradients:
+        return "it takes its gradients by torch.autograd.grad or torch.func, and what is watched are backward passes"
     if not observer.backward_calls:
         return "it made no backward pass (did it stop early? arguments for the script go after its name)"
     if not observer.model_index.has_modules:

@@ -93,6 +93,11 @@ class Attachment:
         """A context in which the patches do not call the listener."""
         return self._patches.silenced()
 
+    @property
+    def returned_gradients(self) -> bool:
+        """Whether gradients were given back to the script, as by `torch.autograd.grad`, which are not watched."""
+        return self._patches.returned_gradients
+
     # The forward pass
 
     @property

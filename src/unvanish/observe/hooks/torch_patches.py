@@ -47,10 +47,14 @@ class Listener(Protocol):
 
 
 class TorchPatches:
-    """Replaces four callables of torch while a run is observed, and restores them."""
+    """Replaces four callables of torch while a run is observed, and restores them.
+
+    `returned_gradients` tells whether gradients were given back to the script, as by `torch.autograd.grad`, which are not watched.
+    """
 
     def __init__(self) -> None:
         self._listener: Listener | None = None
+        self.returned_gradients = False
         self._patches = (
             CallablePatch(torch.autograd.graph, "_engine_run_backward", self._run_backward, aliases=(torch.autograd,)),
             CallablePatch(nn.Module, "__init__", self._init_module),
@@ -87,6 +91,7 @@ class TorchPatches:
     def _run_backward(self, original: Callable[..., Any], /, outputs: Any, *args: Any, **kwargs: Any) -> Any:
         listener = self._listener
         if listener is None or not kwargs.get("accumulate_grad", False):
+            self.returned_gradients |= listener is not None
             return original(outputs, *args, **kwargs)
         call_uncompiled(listener.backward_begins, outputs)
         try:
