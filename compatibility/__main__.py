@@ -97,7 +97,9 @@ def main() -> int:
                 print_result(results[-1], columns)
     stored = {row.name: result for row in ROWS if (result := read_result(row)) is not None}
     if not options.rows:
-        PAGE.write_text(format_page(ROWS, stored, datetime.datetime.now(datetime.UTC).date()), encoding="utf-8")
+        stale = [row.name for row in ROWS if row.name in stored and stored[row.name].stamp != source_stamp(row)]
+        page = format_page(ROWS, stored, datetime.datetime.now(datetime.UTC).date(), stale=stale)
+        PAGE.write_text(page, encoding="utf-8")
     return int(any(cell.state is State.NO for result in results for cell in result.cells.values()))
 
 

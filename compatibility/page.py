@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from compatibility.row import COLUMNS, Row, RowResult, State
@@ -23,12 +23,14 @@ pinned packages, and writes this page. Every process has one thread, and a home 
 """
 
 
-def format_page(rows: Sequence[Row], results: dict[str, RowResult], measured_on: datetime.date) -> str:
-    """The page, in Markdown."""
+def format_page(
+    rows: Sequence[Row], results: dict[str, RowResult], measured_on: datetime.date, *, stale: Collection[str] = ()
+) -> str:
+    """The page, in Markdown; `stale` are the rows that were measured with other sources than the present ones."""
     parts = [OPENING, format_versions(measured_on), "## What the columns mean", format_columns()]
     for group in dict.fromkeys(row.group for row in rows):
         members = [row for row in rows if row.group == group]
-        parts += [f"## {group}", format_table(members, results)]
+        parts += [f"## {group}", format_table(members, results, stale)]
         if notes := list(format_notes(members, results)):
             parts.append("\n".join(notes))
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -50,11 +52,14 @@ def installed_version(package: str) -> str:
 
 def format_columns() -> str:
     """A list of the columns, and what stands in a cell."""
-    legend = "A dash: does not apply, and the line below the table says why. A question mark: not measured yet."
+    legend = (
+        "A dash: does not apply, and the line below the table says why. A question mark: not measured yet. A star: measured with "
+        "sources that have changed since."
+    )
     return "\n".join(f"- **{column.heading}**: {column.meaning}." for column in COLUMNS) + f"\n\n{legend}"
 
 
-def format_table(rows: Iterable[Row], results: dict[str, RowResult]) -> str:
+def format_table(rows: Iterable[Row], results: dict[str, RowResult], stale: Collection[str]) -> str:
     """A table of rows."""
     lines = [
         f"| row | program | {' | '.join(column.heading for column in COLUMNS)} |",
@@ -62,7 +67,8 @@ def format_table(rows: Iterable[Row], results: dict[str, RowResult]) -> str:
     ]
     for row in rows:
         cells = [results[row.name].cells.get(column.name) if row.name in results else None for column in COLUMNS]
-        marks = [MARKS[cell.state] if cell is not None else NOT_MEASURED for cell in cells]
+        star = "\\*" if row.name in stale else ""
+        marks = [f"{MARKS[cell.state]}{star}" if cell is not None else NOT_MEASURED for cell in cells]
         lines.append(f"| `{row.name}` | {row.title} | {' | '.join(marks)} |")
     return "\n".join(lines)
 

@@ -102,3 +102,5 @@ def test_the_page_has_a_mark_for_each_cell_and_says_why_one_is_not_green() -> No
     assert "| `one` | a row | yes | **no** | ? | – | ? | ? | ? | ? |" in page
     assert "- `one`: healthy: silent: it says 'x'.\n" in page
     assert "Written 2026-01-02" in page
+    later = format_page([row], {"one": result}, datetime.date(2026, 1, 2), stale=["one"])
+    assert "| `one` | a row | yes\\* | **no**\\* | ? | –\\* | ?" in later
