@@ -9,7 +9,7 @@ from compatibility.examine import Examination, missing_needs
 from compatibility.row import State
 from compatibility.rows import ROWS
 
-CORE = ("torchrun", "lightning", "transformers-own", "keras")
+CORE = ("lightning", "transformers-own", "keras")
 BY_NAME = {row.name: row for row in ROWS}
 
 
