@@ -16,8 +16,8 @@ def first_tensor(output: Any) -> Tensor | None:
     """The first tensor of a module's output: itself, or in a tuple, list, dict or data class; None where there is none.
 
     Example:
-        >>> first_tensor({"loss": None, "logits": (torch.ones(2),)})
-        tensor([1., 1.])
+        >>> first_tensor({"loss": None, "logits": (Tensor([1.0, 2.0]),)})
+        tensor([1., 2.])
     """
     if isinstance(output, Tensor):
         return output
