@@ -6,18 +6,15 @@ import math
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from unvanish.cli.fix_output import print_fix, print_plan, print_written
 from unvanish.cli.output import require_writable, terminal, write_json
 from unvanish.cli.race_board import race_display
-from unvanish.cli.run import new_folder
+from unvanish.cli.run import new_folder, script_to_run
 from unvanish.errors import UsageError
-
-if TYPE_CHECKING:
-    from unvanish.trials import Script
 
 SCRIPT_HELP = "The script and its arguments."
 
@@ -49,7 +46,7 @@ def fix(
     from unvanish.workflows.git import require_clean, write_files
 
     require_writable(json)
-    script = _script_of(command or [], module)
+    script = script_to_run(command or [], module, verb="fix")
     file = find_script_file(script, Path.cwd())
     if resume and out is None:
         raise UsageError("--resume goes on with a race that was ended early: name its folder with --out")
@@ -76,15 +73,3 @@ def fix(
     if checked is not None and result.edits:
         print_written(write_files(dict(result.edits), checked), quiet=quiet)
     return int(not result.cured)
-
-
-def _script_of(command: list[str], module: str | None) -> Script:
-    """What the command line asks to run. Raises UsageError where it names nothing."""
-    from unvanish.trials import Script
-    from unvanish.trials.script.console_scripts import find_script
-
-    if not command and module is None:
-        raise UsageError("name the script to fix: unvanish fix train.py [its arguments]")
-    if module is not None:
-        return Script(module=module, arguments=tuple(command))
-    return Script(path=find_script(command[0]), arguments=tuple(command[1:]))

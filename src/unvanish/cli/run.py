@@ -18,6 +18,7 @@ from unvanish.errors import FolderTaken, UsageError
 from unvanish.standard_error import is_terminal, print_to_stderr
 
 if TYPE_CHECKING:
+    from unvanish.trials import Script
     from unvanish.workflows.run_directory import Checkup, NotWatched
 
 RUNS = Path("unvanish-runs")
@@ -63,6 +64,18 @@ def _runs() -> Path:
     return RUNS if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else Path(tempfile.gettempdir()).absolute() / RUNS
 
 
+def script_to_run(command: list[str], module: str | None, *, verb: str) -> Script:
+    """What the command line of a verb asks to run. Raises UsageError where it names nothing."""
+    from unvanish.trials import Script
+    from unvanish.trials.script.console_scripts import find_script
+
+    if module is not None:
+        return Script(module=module, arguments=tuple(command))
+    if not command:
+        raise UsageError(f"name the script to {verb}: unvanish {verb} train.py [its arguments]")
+    return Script(path=find_script(command[0]), arguments=tuple(command[1:]))
+
+
 def run(
     command: Annotated[list[str] | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="The script and its arguments.")] = None,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
@@ -75,19 +88,14 @@ def run(
 ) -> int:
     """Watch a PyTorch training script, unmodified, and say what is wrong with it and where."""
     from unvanish.observe import Settings
-    from unvanish.trials import Script
-    from unvanish.trials.script.console_scripts import find_script
     from unvanish.workflows import process_records
     from unvanish.workflows.watch_script import watch_script
 
     require_writable(json)
-    if not command and module is None:
-        raise UsageError("name the script to run: unvanish run train.py [its arguments]")
-    rest = tuple(command or ())
-    script = Script(module=module, arguments=rest) if module else Script(path=find_script(rest[0]), arguments=rest[1:])
-    name, rank = module or Path(rest[0]).stem, process_records.launched_rank()
+    script = script_to_run(command or [], module, verb="run")
+    name, rank = module or Path(script.name).stem, process_records.launched_rank()
     settings = Settings(budget=budget / 100, every=every, max_steps=max_steps, is_one_of_many=rank is not None)
-    shared = out if out is not None or rank is None else process_records.folder_of_launch(RUNS, name)
+    shared = out if out is not None or rank is None else process_records.folder_of_launch(_runs(), name)
     if rank and shared is not None:
         return process_records.run_as_rank(script, shared, settings)
 
