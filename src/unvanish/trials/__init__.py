@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unvanish.trials.engines.local import run_trials
     from unvanish.trials.metrics.printed_metrics import OutputReader, printed_metrics, printed_series
     from unvanish.trials.metrics.printed_output import watching_print
+    from unvanish.trials.metrics.reported_metrics import watching_metrics
     from unvanish.trials.metrics.tracker_patches import watching_trackers
     from unvanish.trials.script.execution import Script, ScriptExit, execute
     from unvanish.trials.script.process_exit import intercept_os_exit
@@ -36,6 +37,7 @@ __all__ = [
     "printed_series",
     "run_trials",
     "shift_seeds",
+    "watching_metrics",
     "watching_print",
     "watching_trackers",
 ]
@@ -48,6 +50,7 @@ _MODULES = (
     ("script.process_exit", ("intercept_os_exit",)),
     ("metrics.printed_metrics", ("OutputReader", "printed_metrics", "printed_series")),
     ("script.seed_shift", ("shift_seeds",)),
+    ("metrics.reported_metrics", ("watching_metrics",)),
     ("metrics.tracker_patches", ("watching_trackers",)),
     ("trial", ("TrialEvent", "Trial")),
     ("watched_trial", ("WatchedTrial",)),

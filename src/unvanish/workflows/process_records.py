@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from unvanish.examination import with_prediction
 from unvanish.observe import Settings, StopTraining
+from unvanish.standard_error import print_to_stderr
 from unvanish.trials import FollowOrder, Script, execute, following
-from unvanish.workflows.run_directory import print_to_stderr
 
 if TYPE_CHECKING:
     from unvanish.record.ranks.process import TrainingProcess

@@ -23,14 +23,12 @@ from unvanish.observe import Progress, Settings, StopTraining
 from unvanish.record.storage.file_names import RUN_FILE
 from unvanish.standard_error import print_to_stderr
 from unvanish.trials import (
-    OutputReader,
     Script,
     ScriptExit,
     execute,
     following,
     intercept_os_exit,
-    watching_print,
-    watching_trackers,
+    watching_metrics,
 )
 from unvanish.workflows.process_records import describe_this_process, follow_order, merge_processes
 from unvanish.workflows.run_directory import Checkup, NotWatched, conclude, create_folder, release_folder, remove_folder
@@ -128,13 +126,11 @@ class _ScriptWatch:
 
     def run(self) -> ScriptExit:
         """How the script ended, having been observed from its import of torch on. Raises ScriptError where it cannot start."""
-        printed = OutputReader()
         self._cancel = when_imported("torch", self._attach_guarded)
         try:
             with (
                 following(follow_order(self._script, self._folder, self._settings), self._release),
-                watching_print(lambda text: self._record_metrics(printed.metrics(text))),
-                watching_trackers(self._record_metrics),
+                watching_metrics(self._record_metrics),
             ):
                 return execute(self._script, stop_exceptions=(StopTraining,))
         except ScriptError:
@@ -194,7 +190,7 @@ class _ScriptWatch:
         self._journal, self._observer = journal, observer
 
     def _record_metrics(self, metrics: Mapping[str, float]) -> None:
-        if self._observer is not None and metrics:
+        if self._observer is not None:
             self._observer.record_metrics(metrics)
 
     def _describe_process(self, progress: Progress) -> None:

@@ -16,7 +16,7 @@ from unvanish.record.structure import ModelStructure
 from unvanish.trials.children.waiting import wait_for_records
 
 
-def merge_records(folder: Path, *, complete: Callable[[Run], Run], restore_paths: Callable[[str], str] = str) -> Run | None:
+def merge_records(folder: Path, *, complete: Callable[[Run], Run], restore_paths: Callable[[str], str] | None = None) -> Run | None:
     """The record of all processes of the run in a folder, where others than its own trained; None where none did.
 
     The record of the run's own process goes to those of the others, where it made a step.
@@ -31,8 +31,10 @@ def merge_records(folder: Path, *, complete: Callable[[Run], Run], restore_paths
     merged = merge_folder(folder)
     if merged is None:
         return None
-    plain = restore_paths(json.dumps(to_plain(merged.structure)))
-    merged, own = complete(replace(merged, structure=from_plain(ModelStructure, json.loads(plain)))), folder / RUN_FILE
+    if restore_paths is not None:
+        plain = restore_paths(json.dumps(to_plain(merged.structure)))
+        merged = replace(merged, structure=from_plain(ModelStructure, json.loads(plain)))
+    merged, own = complete(merged), folder / RUN_FILE
     if own.is_file():
         if load(own).step_count:
             own.rename(folder / RANKS_FOLDER / RUN_FILE)

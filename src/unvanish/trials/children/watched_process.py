@@ -7,7 +7,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -18,9 +18,8 @@ from unvanish.trials.children.describe_process import describe_process
 from unvanish.trials.children.follow_order import FollowOrder
 from unvanish.trials.children.process_journal import ProcessJournal
 from unvanish.trials.children.trial_leader import TrialLeader
-from unvanish.trials.metrics.printed_metrics import OutputReader
-from unvanish.trials.metrics.printed_output import watching_print
-from unvanish.trials.metrics.tracker_patches import watching_trackers
+from unvanish.trials.metrics.reported_metrics import watching_metrics
+from unvanish.trials.script.execution import ScriptExit
 from unvanish.trials.script.process_exit import intercept_os_exit
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class WatchedProcess:
     def attach(self) -> None:
         """Begins to wait for a training."""
         self.observer.attach()
-        self._exits.enter_context(intercept_os_exit(lambda code: self.close(f"exit code {code}" if code else "finished")))
+        self._exits.enter_context(intercept_os_exit(self._close_with_code))
         atexit.register(self.close)
         bootstrap: Any = getattr(sys.modules.get("multiprocessing.process"), "BaseProcess", None)
         if bootstrap is not None:
@@ -81,8 +80,11 @@ class WatchedProcess:
 
     def _run_multiprocessing(self, original: Callable[..., int], /, *args: Any, **kwargs: Any) -> int:
         code = original(*args, **kwargs)
-        self.close(f"exit code {code}" if code else "finished")
+        self._close_with_code(code)
         return code
+
+    def _close_with_code(self, code: int) -> None:
+        self.close(ScriptExit(code, "exited").ending)
 
     def _after_step(self, progress: Progress) -> None:
         if progress.step == 1:
@@ -95,14 +97,7 @@ class WatchedProcess:
 
     def _hear_metrics(self) -> None:
         """Records from now on what the process prints or gives to a tracker."""
-        printed = OutputReader()
-
-        def record(metrics: Mapping[str, float]) -> None:
-            if metrics:
-                self.observer.record_metrics(metrics)
-
-        self._hearing.enter_context(watching_print(lambda text: record(printed.metrics(text))))
-        self._hearing.enter_context(watching_trackers(record))
+        self._hearing.enter_context(watching_metrics(self.observer.record_metrics))
 
     def _collect_facts(self) -> Any:
         return collect_facts(self._order.script, self._order.arguments)
