@@ -44,6 +44,7 @@ def test_remedies_that_change_weights_or_their_training_alone_leave_no_mark() ->
     network = deep_net()
     optimizer = torch.optim.Adam(network.parameters())
     apply(network, "he-init", "clip-norm", "loss-scaling", "warmup", optimizer=optimizer)
+    assert not any(PREFIX in key for key in network.state_dict())
     deep_net().load_state_dict(network.state_dict())
 
 

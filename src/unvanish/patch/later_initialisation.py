@@ -28,7 +28,7 @@ def later_drawing_lines(project: Project, root: ModuleOrigin) -> list[SourceLine
         function.name.value
         for source in project.opened_files()
         for function in source.find_all(cst.FunctionDef)
-        if built is not None and Path(built.file) == source.path and _covers(source, function, built.line)
+        if built is not None and Path(built.file) == source.path and source.covers(function, built.line)
     }
     drawing = drawing_functions(project, root.class_name) - builders
     lines = [line for source in project.opened_files() for line in _lines_outside(source, drawing, builders)]
@@ -86,7 +86,3 @@ def _is_before(source: SourceFile, line: int, root: ModuleOrigin) -> bool:
     """Whether a line runs before the network is built: it stands above, in the same function or outside of all."""
     built = root.location
     return built is not None and Path(built.file) == source.path and line < built.line
-
-
-def _covers(source: SourceFile, node: cst.CSTNode, line: int) -> bool:
-    return source.line(node) <= line <= source.line_at(source.end(node))

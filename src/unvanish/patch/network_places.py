@@ -153,8 +153,8 @@ def _is_built_within(
     if origin is None or origin.location is None or root is None:
         return True
     file, line = origin.location.file, origin.location.line
-    if Path(file) == source.path and _covers(source, definition, line):
-        method = next((each for each in definition.body.body if _covers(source, each, line)), None)
+    if Path(file) == source.path and source.covers(definition, line):
+        method = next((each for each in definition.body.body if source.covers(each, line)), None)
         name = method.name.value if isinstance(method, cst.FunctionDef) else ""
         uses = {each.attr.value for each in source.find_all(cst.Attribute, constructor)}
         return method is constructor or name in uses
@@ -167,12 +167,8 @@ def _is_built_within(
 
 def _function_at(source: SourceFile, line: int) -> cst.CSTNode:
     """The innermost function or class around a line; the module where there is none."""
-    around = [each for each in source.find_all(cst.FunctionDef) if _covers(source, each, line)]
+    around = [each for each in source.find_all(cst.FunctionDef) if source.covers(each, line)]
     return around[-1] if around else source.module
-
-
-def _covers(source: SourceFile, node: cst.CSTNode, line: int) -> bool:
-    return source.line(node) <= line <= source.line_at(source.end(node))
 
 
 def _last_statement(node: cst.CSTNode) -> cst.CSTNode:
@@ -226,11 +222,9 @@ def _building_place(
     if not isinstance(block, cst.IndentedBlock | cst.Module):
         return None
     if _LOADS_WEIGHTS.search(source.code_of(row)):
-        raise TrialError(
-            f"line {source.line(row)} of {source.path.name} loads weights that were trained; drawn anew, they would be lost"
-        )
+        raise _trained(source, row)
     following = block.body[list(block.body).index(row) :]
-    if not all(where is source and any(_covers(source, each, line) for each in following) for where, line in drawing):
+    if not all(where is source and any(source.covers(each, line) for each in following) for where, line in drawing):
         return None
     locations = [origins.by_path[path].location for path in paths if path in origins.by_path]
     lines = {each.line for each in locations if each is not None and Path(each.file) == source.path}
@@ -290,7 +284,7 @@ def _last_statement_at(source: SourceFile, statements: Sequence[cst.CSTNode], li
     around = [
         each
         for each in statements
-        if not isinstance(each, cst.FunctionDef | cst.ClassDef) and any(_covers(source, each, line) for line in lines)
+        if not isinstance(each, cst.FunctionDef | cst.ClassDef) and any(source.covers(each, line) for line in lines)
     ]
     return around[-1] if around else statements[0]
 

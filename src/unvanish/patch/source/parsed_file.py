@@ -98,6 +98,10 @@ class SourceFile:
         """The line on which a node begins."""
         return self.line_at(self.start(node))
 
+    def covers(self, node: cst.CSTNode, line: int) -> bool:
+        """Whether a node stands on a line, or on lines around it."""
+        return self.line(node) <= line <= self.line_at(self.end(node))
+
     def offset(self, line: int, column: int = 0) -> int:
         """The offset of a line and a column in bytes; that of the end of the file where there is no such line."""
         return self._line_starts[line - 1] + column if 0 < line <= len(self._line_starts) else len(self.data)
