@@ -11,20 +11,17 @@ from unvanish.patch.apply_call_line import add_apply_after, add_apply_before, ad
 from unvanish.patch.apply_where_built import apply_where_built
 from unvanish.patch.constructor_calls import ModuleOrigins
 from unvanish.patch.edits import (
-    clipping,
     functional_calls,
     initialisation,
     input_modules,
     insertions,
-    loss_scaling,
     module_constructors,
     network_output,
-    optimizers,
     reassignments,
     recurrence,
     residual_blocks,
-    training_steps,
 )
+from unvanish.patch.edits.training import clipping, loss_scaling, optimizers, training_steps
 from unvanish.patch.edits.written_definitions import add_definitions, request_imports
 from unvanish.patch.line_alignment import align_lines
 from unvanish.patch.source.parsed_file import Project

@@ -9,7 +9,7 @@ from pathlib import Path
 import libcst as cst
 from libcst import metadata as md
 
-from unvanish.patch.edits.optimizers import OptimizerCall, class_before, find_optimizer_call
+from unvanish.patch.edits.training.optimizers import OptimizerCall, class_before, find_optimizer_call
 from unvanish.patch.source.parsed_file import Project, SourceFile
 from unvanish.patch.text_replacements import Draft, NotExpressible
 from unvanish.record.network_changes import Edit

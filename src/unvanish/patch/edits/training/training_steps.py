@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 import libcst as cst
 
-from unvanish.patch.edits.clipping import unscale_lines
-from unvanish.patch.edits.step_statement import StepStatement, end_with_comment, find_step
-from unvanish.patch.edits.trainer_settings import TrainerSetting, set_in_trainer
+from unvanish.patch.edits.training.clipping import unscale_lines
+from unvanish.patch.edits.training.step_statement import StepStatement, end_with_comment, find_step
+from unvanish.patch.edits.training.trainer_settings import TrainerSetting, set_in_trainer
 from unvanish.patch.edits.written_definitions import name_definition
 from unvanish.patch.source.parsed_file import Project
 from unvanish.patch.source.torch_names import name_module

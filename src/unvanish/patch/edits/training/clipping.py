@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import libcst as cst
 
 from unvanish.patch.edits.numbers import format_number, set_number
-from unvanish.patch.edits.step_statement import StepStatement, accelerator_name, find_step
-from unvanish.patch.edits.trainer_settings import TrainerSetting, set_in_trainer
+from unvanish.patch.edits.training.step_statement import StepStatement, accelerator_name, find_step
+from unvanish.patch.edits.training.trainer_settings import TrainerSetting, set_in_trainer
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, literal_number
 from unvanish.patch.source.torch_names import name_module
 from unvanish.patch.text_replacements import Draft, ImportRequest, NotExpressible

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from unvanish.patch.edits.step_statement import StepStatement, end_with_comment, find_step, has_same_meaning
+from unvanish.patch.edits.training.step_statement import StepStatement, end_with_comment, find_step, has_same_meaning
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, literal_string
 from unvanish.patch.source.torch_names import name_module
 from unvanish.patch.text_replacements import Draft, NotExpressible

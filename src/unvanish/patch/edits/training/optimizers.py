@@ -12,7 +12,7 @@ import libcst as cst
 
 from unvanish.errors import ScriptError, TrialError
 from unvanish.patch.edits.numbers import format_number, scale_numbers, set_number
-from unvanish.patch.edits.trainer_settings import scale_rate_in_trainer
+from unvanish.patch.edits.training.trainer_settings import scale_rate_in_trainer
 from unvanish.patch.source.arguments import change_arguments
 from unvanish.patch.source.parsed_file import Project, SourceFile, find_argument, has_star_arguments, literal_string
 from unvanish.patch.source.torch_names import rename_class
