@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 _SEPARATORS = re.compile(r"[\s_\-/.]+")
 
@@ -36,7 +36,13 @@ class MetricKind:
 
     def find(self, words: str) -> Iterator[re.Match[str]]:
         """The places in normalised words, which single spaces separate, where people's words for it stand."""
-        return re.finditer(rf"(?<!\S)(?:{self.pattern})(?!\S)", words)
+        return _whole_words(self.pattern).finditer(words)
+
+
+@cache
+def _whole_words(pattern: str) -> re.Pattern[str]:
+    """A pattern that matches whole words alone; compiled once, since every line that a script prints is searched."""
+    return re.compile(rf"(?<!\S)(?:{pattern})(?!\S)")
 
 
 _AT_K = r"(?: ?(?:@|at) ?\d+(?:\.\d+)?)"  # of "recall@5" and "recall_at_5"
