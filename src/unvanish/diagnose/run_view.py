@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -293,8 +292,8 @@ def log10_ratio(numerator: Matrix, denominator: Matrix) -> Matrix:
 
 def nanmedian(rows: Matrix) -> Row:
     """Median over rows, (rows, columns) to (columns,), without NaN; NaN in columns that have nothing else. Infinities take part."""
-    if rows.size == 0:
-        return np.full(rows.shape[1:], np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmedian(rows, axis=0)
+    medians, is_known = np.full(rows.shape[1:], np.nan), ~np.isnan(rows).all(axis=0)
+    if is_known.any():
+        with np.errstate(invalid="ignore"):  # between -inf and inf lies NaN
+            medians[is_known] = np.nanmedian(rows[:, is_known], axis=0)
+    return medians

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def merge_runs(runs: Iterable[Run]) -> Run:
     structure, readings, losses = JoinedStructure(), MergedReadings(first.sampled), MeanLosses(first.steps)
     summaries: list[RankSummary] = []
     metrics = first.metrics
-    for run in _chain(first, iterator):
+    for run in chain((first,), iterator):
         readings.add(run, structure.add(run.structure))
         losses.add(run)
         summaries.append(summarise(run, first))
@@ -51,11 +52,6 @@ def merge_runs(runs: Iterable[Run]) -> Run:
     facts = replace(first.facts, ranks=tuple(summaries))
     joined, mean_losses = structure.structure(), losses.mean()
     return replace(first, facts=facts, structure=joined, sampled=sampled, readings=merged, losses=mean_losses, metrics=metrics)
-
-
-def _chain(first: Run, others: Iterable[Run]) -> Iterable[Run]:
-    yield first
-    yield from others
 
 
 def summarise(run: Run, first: Run) -> RankSummary:
