@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Sequence
-from types import FunctionType, TracebackType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Self, final
 
 _MARK = "__unvanish_replacement__"  # attribute of a replacement that leads to its record
@@ -111,6 +112,31 @@ class CallablePatch:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.remove()
+
+
+def patch_in_package(module: str, name: str, wrapper: Callable[..., Any]) -> CallablePatch | None:
+    """A patch of a function, or of a "Class.method", wherever its top-level package holds it; it is not installed yet.
+
+    Arguments:
+        module: the imported module that defines it.
+        name: its name there.
+        wrapper: as for `CallablePatch`.
+
+    None where the module has no callable of that name.
+
+    Example:
+        >>> import json
+        >>> with patch_in_package("json", "dumps", lambda original, value: original([value])):
+        ...     json.dumps(1)
+        '[1]'
+    """
+    package, (owner, _, attribute) = module.partition(".")[0], name.rpartition(".")
+    holder: Any = vars(sys.modules[module]).get(owner) if owner else sys.modules[module]
+    if not isinstance(holder, type | ModuleType) or not callable(vars(holder).get(attribute)):
+        return None
+    imported: list[tuple[str, object]] = [] if owner else list(sys.modules.items())
+    modules = [each for key, each in imported if key.partition(".")[0] == package and isinstance(each, ModuleType)]
+    return CallablePatch(holder, attribute, wrapper, aliases=[each for each in modules if each is not holder])
 
 
 @final

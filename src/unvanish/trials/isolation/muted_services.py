@@ -9,18 +9,16 @@ import functools
 import getpass
 import inspect
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from unvanish.import_hooks import when_imported
-from unvanish.monkey_patch import CallablePatch
+from unvanish.monkey_patch import patch_in_package
 
 _ADDRESSES = frozenset({"TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_WEBHOOK_URL", "TRACKIO_BUCKET_ID"})
 _REMOTE = re.compile(r"^(https?|databricks|uc|aim|ssh|s3|gs|azure|wasbs?|mysql|postgres|mssql)")
@@ -43,11 +41,6 @@ class MutedCall:
     forced: Mapping[str, Any] = field(default_factory=dict[str, Any])
     forced_if_remote: Mapping[str, str] = field(default_factory=dict[str, str])
     answer: Callable[..., Any] | None = None
-
-    @property
-    def package(self) -> str:
-        """The top-level package of the module."""
-        return self.module.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +148,14 @@ def muting_services(folder: Path) -> Generator[None]:
 
 def _wrap(installed: ExitStack, call: MutedCall, folder: Path) -> None:
     """Wraps the function in every module of its package that holds it; without one of that name nothing is done."""
-    owner, _, name = call.name.rpartition(".")
-    module = sys.modules[call.module]
-    holder = vars(module).get(owner) if owner else module
-    original = vars(holder).get(name) if isinstance(holder, type | ModuleType) else None
-    if holder is None or not callable(original):
-        return
-    package = [each for key, each in list(sys.modules.items()) if f"{key}.".startswith(f"{call.package}.")]
-    same = (each for each in package if getattr(each, "__dict__", {}).get(name) is original)
-    aliases = [] if owner else [each for each in same if each is not holder]
 
     def call_muted(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return _call_muted(call, folder, function, args, options)
 
-    with suppress(TypeError):  # a class of another kind under that name, which cannot be wrapped
-        installed.enter_context(CallablePatch(holder, name, call_muted, aliases=aliases))
+    patch = patch_in_package(call.module, call.name, call_muted)
+    if patch is not None:
+        with suppress(TypeError):  # a class of another kind under that name, which cannot be wrapped
+            installed.enter_context(patch)
 
 
 def _call_muted(call: MutedCall, folder: Path, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:

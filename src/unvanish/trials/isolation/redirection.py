@@ -148,10 +148,19 @@ def redirecting(redirection: Redirection) -> Generator[None]:
         yield
 
 
+def is_write_mode(mode: str) -> bool:
+    """Whether `open` writes to a file in this mode.
+
+    Example:
+        >>> is_write_mode("rb"), is_write_mode("r+")
+        (False, True)
+    """
+    return not {"w", "a", "x", "+"}.isdisjoint(mode)
+
+
 def _patches(redirection: Redirection) -> list[CallablePatch]:
     def opens(original: Callable[..., Any], file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
-        is_write = not {"w", "a", "x", "+"}.isdisjoint(mode)
-        return original(redirection.target(file, is_write=is_write), mode, *args, **options)
+        return original(redirection.target(file, is_write=is_write_mode(mode)), mode, *args, **options)
 
     def opens_descriptor(original: Callable[..., Any], path: Any, flags: int, *args: Any, **options: Any) -> Any:
         if _is_in_opened_folder(path, options):

@@ -19,7 +19,14 @@ from typing import Any, final
 from unvanish.import_hooks import when_imported
 from unvanish.monkey_patch import CallablePatch
 from unvanish.trials.isolation.mirror import Mirror, TooLarge
-from unvanish.trials.isolation.redirection import WRITE_FLAGS, Redirection, redirecting
+from unvanish.trials.isolation.redirection import (
+    FOREIGN_FUNCTIONS,
+    WRITE_FLAGS,
+    PathArgument,
+    Redirection,
+    is_write_mode,
+    redirecting,
+)
 
 MAX_LOGGED = 10_000  # paths
 MAX_NAMED = 5  # paths in a warning
@@ -84,15 +91,8 @@ AUDIT_EVENTS = {
     "os.chdir": AuditEvent(((0, 9),), "folder", is_write=False),
     "os.scandir": AuditEvent(((0, 9),), "read", is_write=False),
 }
-# Functions that write without an audit event: the module to wait for, the module that holds the function, its name, and the
-# position and name of its path among the parameters.
-SAVERS = (
-    ("torch", "torch", "save", 1, "f"),
-    ("torch", "torch.jit", "save", 1, "f"),
-    ("safetensors.torch", "safetensors.torch", "save_file", 1, "filename"),
-    ("safetensors.numpy", "safetensors.numpy", "save_file", 1, "filename"),
-    ("cv2", "cv2", "imwrite", 0, "filename"),
-)
+# Those of the foreign functions that write: without an audit event.
+SAVERS = tuple(function for function in FOREIGN_FUNCTIONS if function[3].is_write)
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def read_writes(log: Path) -> Writes:
 
 def _opens_for_writing(args: tuple[Any, ...]) -> bool:
     _, mode, flags = args
-    return bool(flags & WRITE_FLAGS) or (mode is not None and not {"w", "a", "x", "+"}.isdisjoint(mode))
+    return bool(flags & WRITE_FLAGS) or (mode is not None and is_write_mode(mode))
 
 
 @final
@@ -172,11 +172,11 @@ class _WriteTracker:
             if event != "os.mkdir" or path is None or not path.exists():
                 self._handle(path, description.action, is_write=description.is_write)
 
-    def wrap(self, module: str, name: str, position: int, keyword: str) -> Callable[[], None]:
+    def wrap(self, module: str, name: str, argument: PathArgument) -> Callable[[], None]:
         """A function that unwraps the saver `name` of a module, which from now on announces the file that it writes."""
 
         def save(original: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-            path = args[position] if len(args) > position else kwargs.get(keyword)
+            path = args[argument.position] if len(args) > argument.position else kwargs.get(argument.name)
             self.on_event("open", (path, "w", os.O_TRUNC))
             return original(*args, **kwargs)
 

@@ -6,15 +6,13 @@ exceptions unchanged. Nothing is imported that the script does not import, and a
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import ModuleType
 from typing import Any
 
 from unvanish.import_hooks import when_imported
-from unvanish.monkey_patch import CallablePatch
+from unvanish.monkey_patch import patch_in_package
 from unvanish.observe.metric_values import to_float
 from unvanish.trials.metrics.supported_trackers import TrackerCall, tracker_calls
 
@@ -70,11 +68,6 @@ class _TrackerPatches:
 
     def _wrap(self, call: TrackerCall) -> None:
         """Wraps the function in every module of its package that holds it; without one of that name nothing is done."""
-        owner, _, name = call.name.rpartition(".")
-        module = sys.modules[call.module]
-        holder = vars(module).get(owner) if owner else module
-        if not isinstance(holder, type | ModuleType) or not callable(vars(holder).get(name)):
-            return
 
         def call_and_report(original: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
             if getattr(self._outer_call, "may_forward", False):
@@ -90,10 +83,10 @@ class _TrackerPatches:
                     self._on_metrics(numbers)
             return result
 
-        aliases = () if owner else tuple(_imported_modules(call.package))
-        patch = CallablePatch(holder, name, call_and_report, aliases=[alias for alias in aliases if alias is not module])
-        patch.install()
-        self._undo.append(patch.remove)
+        patch = patch_in_package(call.module, call.name, call_and_report)
+        if patch is not None:
+            patch.install()
+            self._undo.append(patch.remove)
 
 
 def _numbers(metrics: Mapping[str, Any], separator: str) -> Iterator[tuple[str, float]]:
@@ -103,11 +96,3 @@ def _numbers(metrics: Mapping[str, Any], separator: str) -> Iterator[tuple[str, 
             yield from ((f"{name}{separator}{inner}", number) for inner, number in _numbers(value, separator))
         elif (number := to_float(value)) is not None:
             yield str(name), number
-
-
-def _imported_modules(package: str) -> Iterator[ModuleType]:
-    """The modules of a package that are imported."""
-    entries: list[tuple[str, object]] = list(sys.modules.items())
-    for name, module in entries:
-        if name.partition(".")[0] == package and isinstance(module, ModuleType):  # an entry may be anything
-            yield module
