@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
+from unvanish.network.autocast import Autocasts, active_autocasts
 from unvanish.network.unwrapping import without_data_parallel
 from unvanish.observe.structure.model_index import ModelIndex
 from unvanish.record.examination import Examination
@@ -31,7 +31,7 @@ class FirstCall:
     model: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    autocasts: tuple[tuple[str, torch.dtype], ...]
+    autocasts: Autocasts
     output_gradients: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     origins: tuple[ModuleOrigin, ...] = ()
     outside_modules: tuple[ModuleOrigin, ...] = ()
@@ -56,8 +56,7 @@ class FirstCallRecorder:
 
     def record_call(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Records a call that has returned, and sets hooks that record the gradients at its outputs."""
-        autocasts = tuple((kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind))
-        call = FirstCall(without_data_parallel(model), args, kwargs, autocasts)
+        call = FirstCall(without_data_parallel(model), args, kwargs, active_autocasts())
         tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
         for position, tensor in enumerate(tensors):
             if tensor.requires_grad and tensor.grad_fn is not None:

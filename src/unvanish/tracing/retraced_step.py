@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from unvanish.network.autocast import autocasting
 from unvanish.record.gradient_flow import GradientFlow
 from unvanish.record.structure import Location
 from unvanish.tracing.flops import step_flops
@@ -74,8 +75,7 @@ def retrace_step(
         raise NotRetraceable(f"the network cannot be copied ({type(fault).__name__}: {fault})") from fault
     paths = {module: path for path, module in model_copy.named_modules()}
     with ExitStack() as stack:
-        for device_type, dtype in autocasts:
-            stack.enter_context(torch.autocast(device_type, dtype=dtype))
+        stack.enter_context(autocasting(autocasts))
         stack.enter_context(redirect_stdout(io.StringIO()))
         stack.enter_context(redirect_stderr(io.StringIO()))
         arguments = CallArguments(args, kwargs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,12 +109,11 @@ def _outputs(call: FirstCall) -> list[Tensor]:
     import torch
     from torch.utils._pytree import tree_leaves
 
+    from unvanish.network.autocast import autocasting
+    from unvanish.network.random_state import preserved_random_state
+
     training = [(module, module.training) for module in call.model.modules()]
-    with ExitStack() as contexts:
-        contexts.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
-        contexts.enter_context(torch.no_grad())
-        for device, dtype in call.autocasts:
-            contexts.enter_context(torch.autocast(device, dtype))
+    with preserved_random_state(), torch.no_grad(), autocasting(call.autocasts):
         torch.manual_seed(0)
         call.model.eval()
         try:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.utils import _pytree as pytree
 
+from unvanish.network.autocast import Autocasts, active_autocasts, autocasting
 from unvanish.network.checkpoints import inline_checkpoints
 from unvanish.network.random_state import preserved_random_state
 from unvanish.observe.hooks.forward_hooks import ForwardWatch, ModuleCall
@@ -43,7 +44,7 @@ class RegionCall:
     kwargs: dict[str, Any]
     module_calls: list[ModuleCall]
     random_state: Tensor = field(default_factory=torch.get_rng_state)
-    autocasts: tuple[tuple[str, torch.dtype], ...] = ()
+    autocasts: Autocasts = ()
     versions: list[tuple[Tensor, int]] = field(default_factory=list[tuple[Tensor, int]])
     outputs: dict[int, tuple[NodeKey, int]] = field(default_factory=dict[int, tuple[NodeKey, int]])
     gradients: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
@@ -95,8 +96,7 @@ def region_call(frame: FrameType, module_calls: list[ModuleCall]) -> RegionCall 
     if not is_region_frame(frame):
         return None
     variables = frame.f_locals
-    autocasts = tuple((kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind))
-    return RegionCall(variables["fn"], variables["args"], variables["kwargs"], module_calls, autocasts=autocasts)
+    return RegionCall(variables["fn"], variables["args"], variables["kwargs"], module_calls, autocasts=active_autocasts())
 
 
 def may_run_again(call: RegionCall) -> bool:
@@ -132,8 +132,7 @@ def run_again(call: RegionCall, forward: ForwardWatch) -> dict[tuple[NodeKey, in
         stack.enter_context(preserved_random_state())
         stack.enter_context(torch.enable_grad())
         stack.enter_context(inline_checkpoints())
-        for kind, dtype in call.autocasts:
-            stack.enter_context(torch.autocast(kind, dtype))
+        stack.enter_context(autocasting(call.autocasts))
         stack.enter_context(_preserved_modules())
         torch.set_rng_state(call.random_state)
         with forward.replaying(call.module_calls, reports_calls=call.module is None) as edges:
